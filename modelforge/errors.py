@@ -1,0 +1,100 @@
+"""Every error that a user can meet, as one tree.
+
+    ModelForgeError
+    ├── RecipeError         a setting is missing, unknown, of the wrong type or out of its bounds
+    ├── DatasetError        a file cannot be read, mapped, checked or prepared
+    ├── BaseModelError      a base model does not exist, is not allowed or does not fit the task
+    ├── NotFoundError       no dataset, run or model has that id or name
+    ├── StoreError          the registry cannot be read or written
+    ├── DiskFullError       the target drive has too little space
+    ├── MemoryFullError     the device ran out of memory
+    ├── TrainingError       a run could not start or go on (a loss that is not a number, nothing to train on)
+    ├── RunStateError       the run, model or dataset is in a state that does not allow this (busy, in use)
+    ├── DownloadError       something could not be fetched (no network, wrong checksum)
+    ├── HubError            the Hugging Face Hub refused (sign-in, permission, name)
+    └── AccessError         the app refuses to be opened that way (a public address without a password)
+
+An error says *what* happened, *where* (file, row, column, setting) and *how to fix it*. Anything else that is raised is
+a bug of ours: the worker's edge and the command line report it as one.
+"""
+
+from __future__ import annotations
+
+
+class ModelForgeError(Exception):
+    """Base of all errors shown to users.
+
+    what: one sentence, what happened. where: the file, row, column or setting, "" when there is none.
+    fix: one sentence, what to do about it.
+    """
+
+    kind = "error"
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        self.what = what
+        self.where = where
+        self.fix = fix
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        message = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{message} {self.fix}" if self.fix else message
+
+
+class RecipeError(ModelForgeError):
+    kind = "recipe"
+
+
+class DatasetError(ModelForgeError):
+    kind = "data"
+
+
+class BaseModelError(ModelForgeError):
+    kind = "base model"
+
+
+class NotFoundError(ModelForgeError):
+    kind = "not found"
+
+
+class StoreError(ModelForgeError):
+    kind = "store"
+
+
+class DiskFullError(ModelForgeError):
+    """needed and free are bytes."""
+
+    kind = "disk"
+
+    def __init__(self, *, needed: int, free: int, where: str) -> None:
+        self.needed = needed
+        self.free = free
+        super().__init__(
+            f"Not enough disk space: {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free.",
+            where=where,
+            fix="Free some space, or set MODELFORGE_HOME to a folder on a larger drive.",
+        )
+
+
+class MemoryFullError(ModelForgeError):
+    kind = "out of memory"
+
+
+class TrainingError(ModelForgeError):
+    kind = "training"
+
+
+class RunStateError(ModelForgeError):
+    kind = "state"
+
+
+class DownloadError(ModelForgeError):
+    kind = "download"
+
+
+class HubError(ModelForgeError):
+    kind = "hub"
+
+
+class AccessError(ModelForgeError):
+    kind = "access"

@@ -1,0 +1,62 @@
+"""Where things live on disk. Functions, never constants: tests and Spaces move home with an environment variable.
+
+Ids are made here and are opaque; names that people type never become paths.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from pathlib import Path
+
+from modelforge.errors import NotFoundError
+
+_ID = re.compile(r"[a-z]+-[0-9a-f]{12}")
+
+
+def home() -> Path:
+    """The folder that holds everything ModelForge keeps: $MODELFORGE_HOME, else the platform's user data folder."""
+    chosen = os.environ.get("MODELFORGE_HOME")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("ModelForge", appauthor=False))
+
+
+def database() -> Path:
+    return home() / "modelforge.json"
+
+
+def cache_dir() -> Path:
+    return home() / "cache"
+
+
+def dataset_dir(dataset_id: str) -> Path:
+    return home() / "datasets" / _checked(dataset_id, "dataset")
+
+
+def run_dir(run_id: str) -> Path:
+    return home() / "runs" / _checked(run_id, "run")
+
+
+def model_dir(model_id: str) -> Path:
+    return home() / "models" / _checked(model_id, "model")
+
+
+def asset(name: str) -> Path:
+    """A file that ships with the app, such as ``asset("style.css")``."""
+    return Path(__file__).parent.parent / "assets" / name
+
+
+def new_id(kind: str) -> str:
+    """A fresh id such as ``run-5f2c9a01b3de`` (48 random bits)."""
+    return f"{kind}-{secrets.token_hex(6)}"
+
+
+def _checked(identifier: str, kind: str) -> str:
+    """Refuse anything that is not one of our ids, so that no typed text can name a path."""
+    if not _ID.fullmatch(identifier):
+        raise NotFoundError(f"There is no {kind} {identifier!r}.", fix=f"List them with `modelforge {kind}s list`.")
+    return identifier
