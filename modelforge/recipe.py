@@ -42,9 +42,7 @@ def parse_task(name: str) -> Task:
         return Task(wanted)
     except ValueError:
         accepted = ", ".join([*(task.value for task in Task), *TASK_ALIASES])
-        raise RecipeError(
-            f"{name!r} is not a task.", where="setting task", fix=f"Accepted are: {accepted}."
-        ) from None
+        raise RecipeError(f"{name!r} is not a task.", where="setting task", fix=f"Accepted are: {accepted}.") from None
 
 
 class _Settings(BaseModel):
@@ -60,14 +58,22 @@ class Tuning(_Settings):
     """Which weights move, and how the frozen ones are stored. Names are those of peft.LoraConfig."""
 
     type: Literal["lora"] = setting(
-        "lora", "Which weights are trained: lora adds small matrices and leaves the base model as it is.", group="tuning"
+        "lora",
+        "Which weights are trained: lora adds small matrices and leaves the base model as it is.",
+        group="tuning",
     )
-    r: int = setting(16, "Rank of the added matrices: higher learns more and needs more memory.", group="tuning", ge=1, le=512)
+    r: int = setting(
+        16, "Rank of the added matrices: higher learns more and needs more memory.", group="tuning", ge=1, le=512
+    )
     lora_alpha: float = setting(
         32, "Strength of the added matrices, divided by r; twice r is a sound choice.", group="tuning", gt=0, le=2048
     )
     lora_dropout: float = setting(
-        0.0, "Share of adapter inputs dropped while training, against overfitting; 0 is fastest.", group="tuning", ge=0, lt=1
+        0.0,
+        "Share of adapter inputs dropped while training, against overfitting; 0 is fastest.",
+        group="tuning",
+        ge=0,
+        lt=1,
     )
     target_modules: Annotated[str, Field(min_length=1)] = setting(
         "all-linear",
@@ -84,31 +90,60 @@ class Tuning(_Settings):
 class Recipe(_Settings):
     """Everything that decides a run; immutable. Build it, or read it with `from_yaml` or `from_file`."""
 
-    name: str = setting("", "What to call the finished model; left empty, a name is made from the dataset.", group="run", max_length=120)
-    base_model: str = setting(STARTER, "The model that training starts from: a Hub id or a folder.", group="model", min_length=1)
+    name: str = setting(
+        "", "What to call the finished model; left empty, a name is made from the dataset.", group="run", max_length=120
+    )
+    base_model: str = setting(
+        STARTER, "The model that training starts from: a Hub id or a folder.", group="model", min_length=1
+    )
     task: Task = setting(Task.TEXT_GENERATION, "What the model shall do with your examples.", group="model")
-    method: Literal["sft"] = setting("sft", "The training objective: sft learns to give the answers of your examples.", group="model")
-    dataset: str = setting("", "The examples: a file or the id of a dataset that is already in the library.", group="data")
+    method: Literal["sft"] = setting(
+        "sft", "The training objective: sft learns to give the answers of your examples.", group="model"
+    )
+    dataset: str = setting(
+        "", "The examples: a file or the id of a dataset that is already in the library.", group="data"
+    )
     columns: dict[str, str] = setting(
         {}, "Which column plays which role, as role: column; left empty, it is found out.", group="data"
     )
     tuning: Tuning = Field(default_factory=Tuning)
-    num_train_epochs: float = setting(3.0, "How many times the training examples are gone through.", group="training", unit="epochs", gt=0, le=1000)
-    max_steps: int = setting(
-        0, "Stop after that many optimizer steps; 0 goes by the number of epochs.", group="training", unit="steps", ge=0, le=10_000_000
+    num_train_epochs: float = setting(
+        3.0, "How many times the training examples are gone through.", group="training", unit="epochs", gt=0, le=1000
     )
-    learning_rate: float = setting(2.0e-4, "Size of each step: too high forgets, too low learns nothing.", group="training", gt=0, le=1)
+    max_steps: int = setting(
+        0,
+        "Stop after that many optimizer steps; 0 goes by the number of epochs.",
+        group="training",
+        unit="steps",
+        ge=0,
+        le=10_000_000,
+    )
+    learning_rate: float = setting(
+        2.0e-4, "Size of each step: too high forgets, too low learns nothing.", group="training", gt=0, le=1
+    )
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = setting(
         "linear", "How the learning rate goes down in the course of training.", group="training"
     )
-    warmup_steps: int = setting(0, "Steps in which the learning rate climbs from zero.", group="training", unit="steps", ge=0, le=100_000)
+    warmup_steps: int = setting(
+        0, "Steps in which the learning rate climbs from zero.", group="training", unit="steps", ge=0, le=100_000
+    )
     weight_decay: float = setting(0.0, "Pull of the trained weights towards zero.", group="training", ge=0, le=1)
     max_grad_norm: float = setting(1.0, "Gradients longer than this are cut to it.", group="training", gt=0, le=1000)
     per_device_train_batch_size: int = setting(
-        4, "Examples worked on at once: more is steadier and needs more memory.", group="training", unit="examples", ge=1, le=1024
+        4,
+        "Examples worked on at once: more is steadier and needs more memory.",
+        group="training",
+        unit="examples",
+        ge=1,
+        le=1024,
     )
     gradient_accumulation_steps: int = setting(
-        1, "Batches added up before each step: a larger batch without its memory.", group="training", unit="batches", ge=1, le=1024
+        1,
+        "Batches added up before each step: a larger batch without its memory.",
+        group="training",
+        unit="batches",
+        ge=1,
+        le=1024,
     )
     max_length: int = setting(
         512, "Longest example; what is beyond is cut off and counted.", group="data", unit="tokens", ge=8, le=131_072
@@ -117,13 +152,20 @@ class Recipe(_Settings):
         0.1, "Share of the examples held out to measure with; 0 measures nothing.", group="data", ge=0, le=0.5
     )
     evaluations: int = setting(
-        4, "How often the held-out examples are measured while training, besides at the start.", group="training", unit="times", ge=1, le=100
+        4,
+        "How often the held-out examples are measured while training, besides at the start.",
+        group="training",
+        unit="times",
+        ge=1,
+        le=100,
     )
     gradient_checkpointing: Literal["auto", "on", "off"] = setting(
         "auto", "Compute some values twice to save memory; auto does so only when memory is short.", group="hardware"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
-        "auto", "Number format of the computation; auto takes the one that is fast and safe on this machine.", group="hardware"
+        "auto",
+        "Number format of the computation; auto takes the one that is fast and safe on this machine.",
+        group="hardware",
     )
     seed: int = setting(0, "Same seed, same run.", group="run", ge=0, le=2**31 - 1)
 
@@ -152,9 +194,13 @@ class Recipe(_Settings):
         except (yaml.YAMLError, RecursionError) as error:
             mark = getattr(error, "problem_mark", None)
             line = f", line {mark.line + 1}" if mark else ""
-            raise RecipeError("This is not valid YAML.", where=f"{where}{line}", fix="Write one setting a line, as `name: value`.") from error
+            raise RecipeError(
+                "This is not valid YAML.", where=f"{where}{line}", fix="Write one setting a line, as `name: value`."
+            ) from error
         if not isinstance(loaded, dict):
-            raise RecipeError("A recipe is a list of settings.", where=where, fix="Write one setting a line, as `name: value`.")
+            raise RecipeError(
+                "A recipe is a list of settings.", where=where, fix="Write one setting a line, as `name: value`."
+            )
         return cls.build({str(key): value for key, value in loaded.items()})
 
     @classmethod
@@ -163,7 +209,9 @@ class Recipe(_Settings):
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError("This recipe cannot be read.", where=str(path), fix="Give the path of a YAML file.") from error
+            raise RecipeError(
+                "This recipe cannot be read.", where=str(path), fix="Give the path of a YAML file."
+            ) from error
         recipe = cls.from_yaml(text, where=str(path))
         beside = {
             field: str(path.parent.absolute() / value)
@@ -199,7 +247,9 @@ def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
         try:
             settings[name.strip()] = yaml.safe_load(value) if value.strip() else ""
         except yaml.YAMLError as error:
-            raise RecipeError(f"{value!r} is not a value.", where=f"setting {name}", fix="Put text with signs in quotes.") from error
+            raise RecipeError(
+                f"{value!r} is not a value.", where=f"setting {name}", fix="Put text with signs in quotes."
+            ) from error
     return settings
 
 
@@ -227,7 +277,10 @@ def bounds(info: FieldInfo) -> dict[str, float]:
 def describe_bounds(info: FieldInfo) -> str:
     """ "at least 1 and at most 512" — from the enforced bounds themselves, so that the two cannot differ."""
     words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-    return " and ".join(f"{words[name]} {limit:g}" if abs(limit) < 1e6 else f"{words[name]} {limit:.0f}" for name, limit in bounds(info).items())
+    return " and ".join(
+        f"{words[name]} {limit:g}" if abs(limit) < 1e6 else f"{words[name]} {limit:.0f}"
+        for name, limit in bounds(info).items()
+    )
 
 
 def _explain(error: ValidationError) -> RecipeError:
@@ -242,7 +295,9 @@ def _explain(error: ValidationError) -> RecipeError:
     value = first["input"]
     if first["type"] == "literal_error":
         return RecipeError(
-            f"{value!r} is not possible here.{more}", where=f"setting {name}", fix=f"Accepted are: {first['ctx']['expected']}."
+            f"{value!r} is not possible here.{more}",
+            where=f"setting {name}",
+            fix=f"Accepted are: {first['ctx']['expected']}.",
         )
     info = known.get(name)
     limits = describe_bounds(info) if info else ""

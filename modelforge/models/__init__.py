@@ -1,1 +1,1 @@
-
+"""Finished models: the library, chat, the card, the way to the Hub."""

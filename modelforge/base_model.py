@@ -1,0 +1,239 @@
+"""From the name of a base model to its files, and from its files to a tokenizer and weights in memory.
+
+A name is resolved in this order: a folder, a starter, the local Hub cache, the Hub. Safetensors only; code that comes
+with a model is never run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelforge import hardware, starter
+from modelforge.errors import BaseModelError, DiskFullError
+from modelforge.recipe import Task
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt"]
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model that is on this machine. `source` says in words where it was had from."""
+
+    id: str
+    folder: Path
+    source: str
+
+
+def resolve(name: str) -> BaseModel:
+    """Find a base model, fetching it if need be. Raises BaseModelError, DownloadError or DiskFullError."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return BaseModel(
+            str(folder.absolute()), _checked_folder(folder.absolute(), name), f"folder {folder.absolute()}"
+        )
+    if name in starter.STARTERS:
+        return BaseModel(name, starter.ensure(name), starter.STARTERS[name].source)
+    _check_hub_id(name)
+    cached = _from_hub_cache(name)
+    if cached:
+        return BaseModel(name, _checked_folder(cached, name), "the local Hub cache")
+    return BaseModel(name, _checked_folder(_download(name), name), "the Hugging Face Hub")
+
+
+def check(name: str, task: Task) -> None:
+    """Refuse at once what can be known to be wrong without fetching anything."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        check_architecture(BaseModel(name, _checked_folder(folder, name), ""), task)
+    elif name in starter.STARTERS:
+        if starter.is_fetched(name):
+            check_architecture(BaseModel(name, starter.folder(name), ""), task)
+    else:
+        _check_hub_id(name)
+
+
+def check_architecture(base: BaseModel, task: Task) -> None:
+    """Refuse, before any weights are loaded, an architecture that cannot do the task."""
+    config = _read_config(base.folder, base.id)
+    architectures = config.get("architectures") or []
+    fits = any("CausalLM" in name or "LMHead" in name for name in architectures)
+    if not fits:
+        found = ", ".join(architectures) or config.get("model_type", "unknown")
+        raise BaseModelError(
+            f"{base.id} is a {found}, which does not generate text from left to right.",
+            where="setting base_model",
+            fix=f"For {task.value}, choose a decoder (…ForCausalLM), for example {next(iter(starter.STARTERS))}.",
+        )
+
+
+def load_config(base: BaseModel) -> Any:
+    """The model's transformers config."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise BaseModelError(
+            f"The architecture of {base.id} is not known.", where=str(base.folder), fix=_first_line(error)
+        ) from error
+
+
+def load_tokenizer(folder: Path, name: str) -> Any:
+    """The fast tokenizer in that folder, with a padding token."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise BaseModelError(
+            f"The tokenizer of {name} cannot be loaded.", where=str(folder), fix=_first_line(error)
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise BaseModelError(
+            f"The tokenizer of {name} has no end-of-sequence token.",
+            where=str(folder),
+            fix="Choose another base model.",
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked by position, never by this token's value
+    return tokenizer
+
+
+def load_model(base: BaseModel, *, dtype: str, device: str) -> Any:
+    """The decoder's weights, on `device` in `dtype` (a torch dtype's name)."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            base.folder,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            attn_implementation="sdpa",
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise BaseModelError(
+            f"The weights of {base.id} cannot be loaded.", where=str(base.folder), fix=_first_line(error)
+        ) from error
+    return model.to(device)
+
+
+def _check_hub_id(name: str) -> None:
+    if not _HUB_ID.fullmatch(name) or ".." in name:
+        raise BaseModelError(
+            f"{name!r} is neither a folder on this machine nor a Hub id.",
+            where="setting base_model",
+            fix="A Hub id looks like owner/name, for example HuggingFaceTB/SmolLM2-135M-Instruct.",
+        )
+
+
+def _checked_folder(folder: Path, name: str) -> Path:
+    _read_config(folder, name)
+    if not any(folder.glob("*.safetensors")):
+        raise BaseModelError(
+            f"{name} has no weights in safetensors format.",
+            where=str(folder),
+            fix="Other formats can run code when they are loaded; choose a model that has .safetensors files.",
+        )
+    return folder
+
+
+def _read_config(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BaseModelError(
+            f"{name} is not a model: it has no config.json.",
+            where=str(folder),
+            fix="Choose the folder that holds config.json and the .safetensors files.",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise BaseModelError(
+            f"The config.json of {name} cannot be read.", where=str(path), fix="Fetch the model again."
+        ) from error
+    if not isinstance(config, dict):
+        raise BaseModelError(
+            f"The config.json of {name} is not an object.", where=str(path), fix="Fetch the model again."
+        )
+    return config
+
+
+def _from_hub_cache(name: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=_WANTED, local_files_only=True))
+    except (LocalEntryNotFoundError, FileNotFoundError):
+        return None
+    return folder if any(folder.glob("*.safetensors")) else None
+
+
+def _download(name: str) -> Path:
+    """Fetch from the Hub what is needed and nothing else, after asking whether it exists, is open, and fits the disk."""
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    where = "setting base_model"
+    offline_fix = "Connect to the internet, or choose a starter model or a folder on this machine."
+    if constants.HF_HUB_OFFLINE:
+        raise BaseModelError(
+            f"{name} is not on this machine and the Hub is switched off.", where=where, fix=offline_fix
+        )
+    try:
+        info = HfApi().model_info(name, files_metadata=True)
+        weights = [file for file in info.siblings or [] if file.rfilename.endswith(".safetensors")]
+        if not weights:
+            raise BaseModelError(
+                f"{name} has no weights in safetensors format.", where=where, fix="Choose a model that has them."
+            )
+        needed = int(sum(file.size or 0 for file in weights) * 1.05)
+        target = Path(constants.HF_HUB_CACHE)
+        while not target.exists():
+            target = target.parent
+        free = shutil.disk_usage(target).free
+        if needed > free:
+            raise DiskFullError(needed=needed, free=free, where=str(target))
+        return Path(snapshot_download(name, allow_patterns=_WANTED))
+    except GatedRepoError as error:
+        raise BaseModelError(
+            f"{name} is gated.",
+            where=where,
+            fix=f"Ask for access at https://huggingface.co/{name} and sign in with `hf auth login`.",
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise BaseModelError(
+            f"There is no model {name} on the Hub, or it is private.",
+            where=where,
+            fix="Check the spelling; for a private one sign in with `hf auth login`.",
+        ) from error
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+        raise BaseModelError(
+            f"{name} is not on this machine and the Hub cannot be reached.", where=where, fix=offline_fix
+        ) from error
+    except Exception as error:
+        if type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2"):
+            raise BaseModelError(
+                f"{name} is not on this machine and the Hub cannot be reached.", where=where, fix=offline_fix
+            ) from error
+        raise
+
+
+def describe_size(folder: Path) -> str:
+    """The weights' size on disk, in words."""
+    return hardware.describe_bytes(sum(file.stat().st_size for file in folder.glob("*.safetensors")))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,376 @@
+"""The same services on a terminal. Names, JSON and exit codes are fixed: other programs call them.
+
+Exit 0 done, 1 a problem of the user's making (a message on stderr, no traceback), 2 wrong usage, 130 stopped.
+With --json, stdout carries JSON only; everything else goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelforge import __version__
+from modelforge.errors import ModelForgeError, NotFoundError, RecipeError
+from modelforge.recipe import Recipe, parse_assignments, parse_task
+
+if TYPE_CHECKING:
+    from modelforge.forge import Forge
+    from modelforge.training.runs import Run
+
+STOPPED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = build_parser().parse_args(argv)
+    quieten_libraries()
+    try:
+        code: int = arguments.command(arguments) or 0
+        return code
+    except ModelForgeError as error:
+        say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        say("Stopped.")
+        return STOPPED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has seen enough
+        return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every command; each has the function that carries it out as its default `command`."""
+    parser = argparse.ArgumentParser(
+        prog="modelforge", description="Fine-tune a language model on the machine you have."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(where: Any, name: str, help: str, command: Callable[[argparse.Namespace], int | None]) -> Any:
+        made = where.add_parser(name, help=help, description=help)
+        made.set_defaults(command=command)
+        made.add_argument("--json", action="store_true", help="print JSON only on stdout")
+        return made
+
+    ui = add(commands, "ui", "open the app in the browser", open_ui)
+    ui.add_argument("--host", help="address to listen on (default 127.0.0.1); another one needs --auth")
+    ui.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    ui.add_argument("--share", action="store_true", help="make a public link; needs --auth")
+    ui.add_argument("--auth", metavar="USER:PASS", help="ask for this name and password")
+    ui.add_argument("--no-browser", action="store_true", help="do not open a browser tab")
+
+    add(commands, "hardware", "what this machine is and what it can train", show_hardware)
+    add(commands, "starter", "fetch the models that work without the Hub", fetch_starters)
+
+    data = commands.add_parser("data", help="look at a dataset").add_subparsers(metavar="COMMAND", required=True)
+    check = add(data, "check", "read a file and report what is in it and what is wrong with it", check_data)
+    check.add_argument("file", metavar="FILE")
+    check.add_argument("--task", help="what it is for (default: found out)")
+    check.add_argument(
+        "--map", action="append", default=[], metavar="ROLE=COLUMN", help="which column plays which role"
+    )
+
+    train = add(commands, "train", "train a recipe", train_recipe)
+    train.add_argument("recipe", metavar="RECIPE", help="a YAML file")
+    train.add_argument("--set", action="append", default=[], metavar="K=V", help="replace a setting, as tuning.r=8")
+    add(commands, "demo", "train the starter on a bundled dataset and show before and after", train_demo)
+
+    runs = commands.add_parser("runs", help="runs, past and present").add_subparsers(metavar="COMMAND", required=True)
+    add(runs, "list", "every run, the newest first", list_runs)
+    add(runs, "show", "one run", show_run).add_argument("id", metavar="ID")
+    add(runs, "delete", "remove a run's log and events; its model stays", delete_run).add_argument("id", metavar="ID")
+
+    models = commands.add_parser("models", help="finished models").add_subparsers(metavar="COMMAND", required=True)
+    add(models, "list", "every model, the newest first", list_models)
+    add(models, "show", "one model", show_model).add_argument("id", metavar="ID")
+    add(models, "delete", "remove a model and its files", delete_model).add_argument("id", metavar="ID")
+
+    generate = add(commands, "generate", "let a model answer", generate_text)
+    generate.add_argument("model", metavar="MODEL", help="id, unique prefix or name")
+    generate.add_argument("--prompt", required=True, metavar="T", help="what to say to it")
+    generate.add_argument("--base", action="store_true", help="let the untrained base model answer")
+    generate.add_argument("--max-new-tokens", type=int, default=256, metavar="N")
+    generate.add_argument("--seed", type=int, metavar="N")
+    generate.add_argument(
+        "--temperature", type=float, default=0.0, metavar="X", help="0 always takes the likeliest word"
+    )
+
+    push = add(
+        commands, "push", "send a model to the Hugging Face Hub (token from HF_TOKEN or the hub login)", push_model
+    )
+    push.add_argument("model", metavar="MODEL")
+    push.add_argument("repo_id", metavar="REPO_ID", help="owner/name")
+    push.add_argument("--public", action="store_true", help="let everybody see it (default: private)")
+    return parser
+
+
+def open_ui(arguments: argparse.Namespace) -> int:
+    from modelforge.ui.app import serve
+
+    serve(
+        host=arguments.host,
+        port=arguments.port,
+        share=arguments.share,
+        auth=arguments.auth,
+        open_browser=not arguments.no_browser,
+    )
+    return 0
+
+
+def show_hardware(arguments: argparse.Namespace) -> None:
+    from modelforge import catalog, hardware
+    from modelforge.recipe import Task
+
+    found = hardware.detect()
+    shape = hardware.as_json(found, {task.value: catalog.recommended(found, task) for task in Task})
+    text = [found.sentence]
+    text += [
+        f"{device.kind:5} {device.name}, {hardware.describe_bytes(device.memory_bytes)}" for device in found.devices
+    ]
+    text += [f"disk  {hardware.describe_bytes(found.free_disk_bytes)} free"]
+    answer(arguments, shape, "\n".join(text))
+
+
+def fetch_starters(arguments: argparse.Namespace) -> None:
+    from modelforge import starter
+
+    fetched = []
+    for one in starter.STARTERS.values():
+        if not starter.is_fetched(one.id):
+            say(f"Fetching {one.id} ...")
+        fetched.append({"id": one.id, "path": str(starter.ensure(one.id)), "source": one.source})
+    answer(arguments, {"models": fetched}, "\n".join(f"{model['id']}: {model['path']}" for model in fetched))
+
+
+def check_data(arguments: argparse.Namespace) -> int:
+    from modelforge.data.checks import check
+
+    report = check(
+        Path(arguments.file),
+        task=parse_task(arguments.task) if arguments.task else None,
+        columns=_parse_mapping(arguments.map) or None,
+    )
+    shape = report.to_json()
+    counts = shape["counts"]
+    lines = [
+        f"{shape['file']}: {shape['format']}, {shape['encoding']}, {shape['rows']} rows",
+        "mapping: " + ", ".join(f"{role} = {column}" for role, column in shape["mapping"].items()),
+        *(
+            f"{problem['severity']}: row {problem['row']}, line {problem['line']}, {problem['column']}: "
+            f"{problem['problem']} {problem['fix']}"
+            for problem in shape["problems"]
+        ),
+        f"{counts['errors']} errors, {counts['warnings']} warnings, {counts['duplicates']} duplicates: "
+        + ("ready to train" if shape["ok"] else "not ready"),
+    ]
+    answer(arguments, shape, "\n".join(lines))
+    return 0 if shape["ok"] else 1
+
+
+def train_recipe(arguments: argparse.Namespace) -> int:
+    recipe = Recipe.from_file(Path(arguments.recipe)).with_settings(parse_assignments(arguments.set))
+    return follow(_forge(), recipe, as_json=arguments.json)
+
+
+def train_demo(arguments: argparse.Namespace) -> int:
+    from modelforge.goals import demo_recipe
+
+    return follow(_forge(), demo_recipe(), as_json=arguments.json)
+
+
+def follow(forge: Forge, recipe: Recipe, *, as_json: bool) -> int:
+    """Start a run and print its events until it ends. Ctrl-C saves and stops."""
+    run = forge.runs.start(recipe)
+    interrupted = False
+    while True:
+        try:
+            return _print_events(run, as_json=as_json)
+        except KeyboardInterrupt:
+            if interrupted:
+                raise
+            interrupted = True
+            say("Saving and stopping; press Ctrl-C again to leave at once.")
+            run.stop()
+
+
+def _print_events(run: Run, *, as_json: bool) -> int:
+    ending: dict[str, Any] = {}
+    for event in run.events():
+        if as_json:
+            print(json.dumps(event, ensure_ascii=False), flush=True)
+        elif line := _in_words(event):
+            print(line, flush=True)
+        ending = event
+    if ending["type"] == "failed":
+        say(" ".join(part for part in (ending["where"], ending["what"], ending["fix"]) if part))
+        return 1
+    return STOPPED if ending["type"] == "stopped" else 0
+
+
+def _in_words(event: dict[str, Any]) -> str:
+    """One event as a line for people; "" for what only programs want."""
+    match event["type"]:
+        case "started":
+            reasons = "; ".join(event["reasons"])
+            return f"{event['train_rows']} examples to train on, {event['eval_rows']} held out. {reasons}"
+        case "progress":
+            loss = "not a number" if event["loss"] is None else f"{event['loss']:.4f}"
+            return (
+                f"step {event['step']}/{event['total_steps']}  loss {loss}  "
+                f"{event['tokens_per_second']:.0f} tokens/s  {event['eta_seconds']:.0f} s left"
+            )
+        case "evaluated":
+            return f"held-out loss {event['eval_loss']:.4f}, perplexity {event['perplexity']:.2f}"
+        case "sampled":
+            return f"  asked:    {event['prompt']}\n  answered: {event['answer']}\n  expected: {event['expected']}"
+        case "warning":
+            return f"warning: {event['message']}"
+        case "finished":
+            return f"finished: model {event['model_id']}"
+        case "stopped":
+            return f"stopped after {event['step']} steps" + (
+                f": model {event['model_id']}" if event["model_id"] else ""
+            )
+    return ""
+
+
+def list_runs(arguments: argparse.Namespace) -> None:
+    runs = _forge().runs
+    rows = [run_row(runs, record) for record in runs.all()]
+    answer(arguments, rows, table(rows, ("id", "state", "step", "total_steps", "model_id", "created")))
+
+
+def show_run(arguments: argparse.Namespace) -> None:
+    runs = _forge().runs
+    row = run_row(runs, runs.get(arguments.id))
+    answer(arguments, row, json.dumps(row, indent=2, ensure_ascii=False))
+
+
+def delete_run(arguments: argparse.Namespace) -> None:
+    deleted = _forge().runs.delete(arguments.id)
+    answer(arguments, {"deleted": deleted}, f"deleted {deleted}")
+
+
+def run_row(runs: Any, record: Any) -> dict[str, Any]:
+    step, total = runs.progress(record)
+    return {
+        "id": record.id,
+        "state": record.state.value,
+        "recipe": record.recipe,
+        "step": step,
+        "total_steps": total,
+        "model_id": record.model_id,
+        "created": record.created,
+        "started": record.started,
+        "finished": record.finished,
+        "error": record.error,
+    }
+
+
+def list_models(arguments: argparse.Namespace) -> None:
+    models = _forge().models
+    rows = [model_row(models, record) for record in models.all()]
+    answer(arguments, rows, table(rows, ("id", "name", "base_model", "task", "tuning", "created")))
+
+
+def show_model(arguments: argparse.Namespace) -> None:
+    models = _forge().models
+    row = model_row(models, models.find(arguments.id))
+    answer(arguments, row, json.dumps(row, indent=2, ensure_ascii=False))
+
+
+def delete_model(arguments: argparse.Namespace) -> None:
+    deleted = _forge().models.delete(arguments.id)
+    answer(arguments, {"deleted": deleted.id}, f"deleted {deleted.name}")
+
+
+def model_row(models: Any, record: Any) -> dict[str, Any]:
+    names = ("id", "name", "base_model", "task", "method", "tuning", "created", "metrics", "custom_base_model")
+    return {**{name: getattr(record, name) for name in names}, "path": str(models.path(record))}
+
+
+def generate_text(arguments: argparse.Namespace) -> None:
+    import time
+
+    from modelforge.models.sampling import Sampling
+
+    forge = _forge()
+    model = forge.models[arguments.model]
+    sampling = Sampling.build(
+        max_new_tokens=arguments.max_new_tokens, temperature=arguments.temperature, seed=arguments.seed
+    )
+    started = time.monotonic()
+    text = model.chat(arguments.prompt, base=arguments.base, sampling=sampling)
+    shape = {
+        "text": text,
+        "tokens": forge.playground.count_tokens(text),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    answer(arguments, shape, text)
+
+
+def push_model(arguments: argparse.Namespace) -> None:
+    forge = _forge()
+    result = forge.models.push(
+        arguments.model,
+        arguments.repo_id,
+        private=not arguments.public,
+        progress=lambda progress: say(f"{progress.name}: {progress.sent_bytes} of {progress.total_bytes} bytes"),
+    )
+    answer(arguments, {"url": result.url, "files": list(result.files)}, result.url)
+
+
+def answer(arguments: argparse.Namespace, shape: Any, text: str) -> None:
+    """Print a result: JSON if asked for, else words."""
+    print(json.dumps(shape, ensure_ascii=False, indent=2) if arguments.json else text)
+
+
+def table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
+    """Rows as aligned text."""
+    cells = [columns, *(tuple(str(row[name] if row[name] is not None else "-") for name in columns) for row in rows)]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def quieten_libraries() -> None:
+    """No progress bars and no advice of libraries on a terminal that other programs read."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+def _forge() -> Forge:
+    from modelforge.forge import shared_forge
+
+    forge = shared_forge()
+    if forge.store.message:
+        say(forge.store.message)
+    return forge
+
+
+def _parse_mapping(pairs: list[str]) -> dict[str, str]:
+    mapping = {}
+    for pair in pairs:
+        role, equals, column = pair.partition("=")
+        if not equals:
+            raise RecipeError(
+                f"{pair!r} is not of the form ROLE=COLUMN.", where="--map", fix="For example: --map prompt=question"
+            )
+        mapping[role] = column
+    return mapping
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""The object that holds it all together: `forge.datasets`, `forge.runs`, `forge.models`.
+
+forge = Forge()
+run = forge.runs.start(Recipe(dataset="faq.csv"))
+run.wait()
+print(forge.models[run.model_id].chat("hi"))
+"""
+
+from __future__ import annotations
+
+import threading
+
+from modelforge import base_model, paths, planner
+from modelforge.data.library import Datasets
+from modelforge.models.chat import Playground
+from modelforge.models.library import Models
+from modelforge.recipe import Recipe
+from modelforge.store import DatasetRecord, Store
+from modelforge.tasks import check_trainable
+from modelforge.training.runs import Runs
+
+
+class Forge:
+    """Builds the services once. Cheap: torch is loaded by the first run or the first chat."""
+
+    def __init__(self) -> None:
+        self.store = Store(paths.database())
+        self.playground = Playground()
+        self.datasets = Datasets(self.store)
+        self.models = Models(self.store, self.playground)
+        self.runs = Runs(self.store, self._admit, self.playground.unload)
+
+    def _admit(self, recipe: Recipe) -> DatasetRecord:
+        """Refuse at once what cannot work; else the recipe's dataset, prepared."""
+        check_trainable(recipe.task, recipe.method)
+        base_model.check(recipe.base_model, recipe.task)
+        planner.check_disk(recipe)
+        return self.datasets.resolve(recipe.dataset, recipe.task, recipe.columns)
+
+
+_shared: Forge | None = None
+_shared_lock = threading.Lock()
+
+
+def shared_forge() -> Forge:
+    """The one Forge of this process, whoever asks and however many at once."""
+    global _shared  # noqa: PLW0603 - the app's tabs and its handlers share one worker
+    with _shared_lock:
+        if _shared is None:
+            _shared = Forge()
+        return _shared

@@ -1,0 +1,72 @@
+"""A finished model's folder: adapter, tokenizer, chat template, and last of all the manifest.
+
+A folder without a valid manifest is not a model. The registry can be rebuilt from the manifests.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from modelforge import paths
+from modelforge.errors import DiskFullError, NotFoundError
+
+MANIFEST = "modelforge.json"
+_PACKAGES = ("torch", "transformers", "trl", "peft", "tokenizers")
+
+
+def save_model(model: Any, tokenizer: Any, manifest: Mapping[str, Any]) -> str:
+    """Write a folder for a fresh model and return its id. It appears whole or not at all."""
+    model_id = paths.new_id("model")
+    target = paths.model_dir(model_id)
+    partial = target.with_name(f".{model_id}.partial")
+    partial.mkdir(parents=True)
+    try:
+        needed = 4 * sum(part.numel() for part in model.parameters() if part.requires_grad) + 50_000_000
+        free = shutil.disk_usage(partial).free
+        if free < needed:
+            raise DiskFullError(needed=needed, free=free, where=str(target.parent))
+        model.save_pretrained(partial, save_embedding_layers=False)
+        (partial / "README.md").unlink(missing_ok=True)  # PEFT's empty card; ours is made when the model is pushed
+        tokenizer.save_pretrained(partial)
+        text = json.dumps({"id": model_id, **manifest}, ensure_ascii=False, indent=2)
+        (partial / MANIFEST).write_text(text, encoding="utf-8")
+        partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return model_id
+
+
+def read_manifest(model_id: str) -> dict[str, Any]:
+    """What is known of a model. Raises NotFoundError when its folder is gone or was never finished."""
+    path = paths.model_dir(model_id) / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise NotFoundError(
+            f"The files of model {model_id} are gone or damaged.",
+            where=str(path.parent),
+            fix="Delete it from the list and train again.",
+        ) from error
+    return manifest
+
+
+def write_manifest(model_id: str, manifest: Mapping[str, Any]) -> None:
+    """Replace the manifest of a model that exists."""
+    path = paths.model_dir(model_id) / MANIFEST
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(manifest, ensure_ascii=False, indent=2), encoding="utf-8")
+    partial.replace(path)
+
+
+def package_versions() -> dict[str, str]:
+    return {name: version(name) for name in _PACKAGES}
+
+
+def folder_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -1,0 +1,70 @@
+"""Writing an answer token by token with a loaded decoder.
+
+A loop of our own instead of `generate`: it takes its random numbers from its own generator, so that chatting beside a
+run does not change the run, and it can be left after any token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from modelforge.models.sampling import Message, Sampling
+
+
+def write_answer(model: Any, tokenizer: Any, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+    """Yield the answer to a conversation in pieces; their concatenation is the whole answer.
+
+    model: a decoder in eval mode. The pieces end at whole characters, never inside one.
+    """
+    ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)["input_ids"]
+    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if window:
+        ids = ids[-max(window - sampling.max_new_tokens, 1) :]  # the end of the conversation is what is answered
+    tokens: list[int] = []
+    shown = ""
+    for token in _draw_tokens(model, ids, _stop_tokens(model, tokenizer), sampling):
+        tokens.append(token)
+        text = tokenizer.decode(tokens, skip_special_tokens=True)
+        if not text.endswith("\ufffd"):  # the rest of this character comes with the next token
+            yield text[len(shown) :]
+            shown = text
+    rest = tokenizer.decode(tokens, skip_special_tokens=True)[len(shown) :]
+    if rest:
+        yield rest
+
+
+def _draw_tokens(model: Any, ids: list[int], stops: set[int], sampling: Sampling) -> Iterator[int]:
+    generator = torch.Generator(device="cpu")
+    if sampling.seed is not None:
+        generator.manual_seed(sampling.seed)
+    else:
+        generator.seed()
+    given, cache = torch.tensor([ids], device=model.device), None
+    for _ in range(sampling.max_new_tokens):
+        with torch.inference_mode():
+            output = model(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache = output.past_key_values
+        token = _choose(output.logits[0, -1].float().cpu(), sampling, generator)
+        if token in stops:
+            return
+        yield token
+        given = torch.tensor([[token]], device=model.device)
+
+
+def _choose(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> int:
+    """logits (V) -> a token id. Nucleus sampling as in arXiv 1904.09751."""
+    if sampling.temperature == 0:
+        return int(logits.argmax())
+    likelihoods, order = torch.softmax(logits / sampling.temperature, dim=-1).sort(descending=True)
+    outside = likelihoods.cumsum(0) - likelihoods >= sampling.top_p  # the likeliest one always stays
+    likelihoods[outside] = 0.0
+    return int(order[torch.multinomial(likelihoods, 1, generator=generator)])
+
+
+def _stop_tokens(model: Any, tokenizer: Any) -> set[int]:
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    several = configured if isinstance(configured, list) else [configured]
+    return {token for token in (*several, tokenizer.eos_token_id) if token is not None}

@@ -1,0 +1,412 @@
+"""Pushing a finished model to the Hugging Face Hub, with the real huggingface_hub client.
+
+It owns what is pushed (an exact list of names, with the paths of this machine taken out), how (one commit, with
+progress) and what every failure is called. It does not own the card's words, nor where a token comes from: a token is
+used for the calls made here, is kept nowhere, and no message contains it.
+
+huggingface_hub and its HTTP client are imported inside functions: they take 0.4 s, and most commands never push.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from modelforge.errors import HubError
+from modelforge.models.card import is_local_path, model_card, public_manifest
+from modelforge.models.folder import MANIFEST
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+CARD = "README.md"
+TIMEOUT_SECONDS = 60.0  # without a byte in either direction; the client's own default is to wait for ever
+CONNECT_TIMEOUT_SECONDS = 10.0
+
+# Only what is needed to load the model and to know where it came from. Names, not endings: a training folder also has
+# optimizer.safetensors and trainer_state.json.
+_PUSHED = re.compile(
+    r"(adapter_model|model)(-\d{5}-of-\d{5})?\.safetensors"
+    r"|(adapter_model|model)\.safetensors\.index\.json"
+    r"|(adapter_config|config|generation_config|processor_config|preprocessor_config|modelforge)\.json"
+    r"|(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json"
+    r"|(vocab|merges)\.txt|(tokenizer|spiece|sentencepiece\.bpe)\.model"
+    r"|[a-z_]+\.jinja"
+)
+_PATH_KEYS = ("base_model_name_or_path", "name_or_path", "_name_or_path", "tokenizer_file", "vocab_file", "merges_file")
+_TOKEN_IN_TEXT = re.compile(r"hf_\w{16,}")
+_PICK_ANOTHER = "Train it again, or pick another model."
+_AGAIN = "Push again in some minutes; large files that have arrived are not sent twice."
+_SIGN_IN = "Make a token with write permission at https://huggingface.co/settings/tokens and use it"
+
+
+@dataclass(frozen=True)
+class PushFile:
+    """A file as it is pushed: its name in the repository and its size in bytes."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class PushProgress:
+    """How far a push is. All counts are bytes; what the Hub has already is not sent and counted at the end.
+
+    `file` is the one just worked on, "" while creating and when finished.
+    """
+
+    step: Literal["creating", "uploading", "finished"]
+    file: str
+    file_sent: int
+    file_bytes: int
+    sent: int
+    total_bytes: int
+
+
+@dataclass(frozen=True)
+class PushResult:
+    """Where the model is now. `note` is one sentence on what is not as asked, "" when all is."""
+
+    url: str
+    files: tuple[str, ...]
+    private: bool
+    note: str = ""
+
+
+def files_to_push(folder: Path, card: str | None = None) -> tuple[PushFile, ...]:
+    """Exactly what `push` sends from this model's folder, by name; without a card, the one made from the manifest."""
+    weights, texts = _contents(folder, card)
+    sizes = {name: path.stat().st_size for name, path in weights.items()}
+    sizes |= {name: len(content) for name, content in texts.items()}
+    return tuple(PushFile(name, sizes[name]) for name in sorted(sizes))
+
+
+def check_repo_id(text: str) -> str:
+    """The repository's name without blanks around it: ``user/name``, or ``name`` in one's own account.
+
+    Raises HubError when the Hub could not have a repository of that name.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    repo_id = text.strip()
+    where = "repository name"
+    if not repo_id:
+        raise HubError("No repository is named.", where=where, fix="Write it as user/name.")
+    if _TOKEN_IN_TEXT.search(repo_id):
+        raise HubError("This is a token, not a repository name.", where=where, fix="Write the name as user/name.")
+    fix = "Write it as user/name, with letters, digits, - _ and . only, at most 96 in each part."
+    if "huggingface.co" in repo_id or "://" in repo_id:
+        raise HubError(f"{repo_id!r} is an address.", where=where, fix="Write only its last two parts, as user/name.")
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise HubError(f"{repo_id!r} cannot be the name of a repository.", where=where, fix=fix) from error
+    return repo_id
+
+
+def whoami(token: str | None, endpoint: str | None = None) -> str:
+    """The user that a token belongs to. Raises HubError when it belongs to none or the Hub cannot be reached."""
+    with _Failures(endpoint) as failures:
+        return _user_name(_sign_in(token, endpoint, failures))
+
+
+def push(
+    folder: Path,
+    repo_id: str,
+    *,
+    card: str,
+    token: str | None,
+    private: bool = True,
+    endpoint: str | None = None,
+    progress: Callable[[PushProgress], None] = lambda _: None,
+) -> PushResult:
+    """Push a model's folder as one commit, making the repository when there is none. Blocks until all is there.
+
+    card: the README.md. token: None takes the one of the hub login (HF_TOKEN, `hf auth login`). private: for a new
+    repository; one that exists stays as visible as it is, and the result's note says so when that differs.
+    endpoint: None takes HF_ENDPOINT, else huggingface.co. progress: called from the threads that upload, one at a time.
+    Raises HubError. Pushing again after a failure goes on where it broke off: large files that arrived are not sent
+    twice, and nothing is visible in the repository before all is there.
+    """
+    repo_id = check_repo_id(repo_id)
+    weights, texts = _contents(folder, card)
+    with _Failures(endpoint, repo_id) as failures, contextlib.ExitStack() as opened:
+        api = _sign_in(token, endpoint, failures)
+        if "/" not in repo_id:
+            failures.repo_id = repo_id = f"{_user_name(api)}/{repo_id}"
+        meter = _Meter(progress)
+        sources: dict[str, Path | bytes] = {**weights, **texts}
+        operations = [meter.add(opened, name, sources[name]) for name in sorted(sources)]
+        meter.tell("creating")
+        is_private = _prepare_repo(api, repo_id, private)
+        meter.tell("uploading")
+        with _without_library_output():
+            api.create_commit(repo_id, operations, commit_message="Push a model with ModelForge")
+        # A .gitignore in the repository makes the Hub leave files out; the client only notes it on the operation.
+        ignored = [each.path_in_repo for each in operations if getattr(each, "_should_ignore", False)]
+        meter.tell("finished")
+    notes = []
+    if is_private != private:
+        now, asked = ("private", "public") if is_private else ("public", "private")
+        notes.append(f"The repository existed and stays {now}; change it to {asked} in its settings on the Hub.")
+    if ignored:
+        notes.append(f"The repository's .gitignore kept out {', '.join(ignored)}.")
+    files = tuple(each.path_in_repo for each in operations if each.path_in_repo not in ignored)
+    return PushResult(f"{api.endpoint}/{repo_id}", files, is_private, " ".join(notes))
+
+
+def _contents(folder: Path, card: str | None) -> tuple[dict[str, Path], dict[str, bytes]]:
+    """What is pushed: weights by their path, for they are large, and everything else as it will be read on the Hub."""
+    where = folder.name
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict):
+            raise TypeError("not an object")
+        # No links: they could bring in a file from anywhere.
+        found = {path.name: path for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
+        weights: dict[str, Path] = {}
+        texts: dict[str, bytes] = {}
+        for name in filter(_PUSHED.fullmatch, found):
+            if name.endswith(".safetensors"):
+                weights[name] = found[name]
+            else:
+                texts[name] = _public(name, found[name].read_bytes(), manifest)
+    except (OSError, ValueError, TypeError) as error:
+        raise HubError("This model's folder cannot be read.", where=where, fix=_PICK_ANOTHER) from error
+    if not weights:
+        raise HubError("This model has no weights in its folder.", where=where, fix=_PICK_ANOTHER)
+    texts[CARD] = (model_card(manifest) if card is None else card).encode("utf-8", errors="replace")
+    return weights, texts
+
+
+def _public(name: str, content: bytes, manifest: Mapping[str, Any]) -> bytes:
+    """A file's content with the paths of this machine taken out; byte for byte as it was when there are none."""
+    if name == MANIFEST:
+        return _json(public_manifest(manifest))
+    if not name.endswith("config.json"):
+        return content
+    config = json.loads(content)
+    if not isinstance(config, dict):
+        raise TypeError(f"{name} is not an object")
+    base = public_manifest(manifest).get("base_model")
+    public = dict(config)
+    for key in _PATH_KEYS:
+        if isinstance(value := config.get(key), str) and value and is_local_path(value):
+            public[key] = base if base and not key.endswith("_file") else None
+    return content if public == config else _json(public)
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", errors="replace")
+
+
+def _sign_in(token: str | None, endpoint: str | None, failures: _Failures) -> HfApi:
+    """The client with a token to use, the hub login's for None."""
+    from huggingface_hub import HfApi, get_session, get_token
+
+    chosen = (get_token() if token is None else token) or ""
+    failures.token = chosen = chosen.strip()
+    if not chosen:
+        raise HubError(
+            "You are not signed in to the Hugging Face Hub.", fix=f"{_SIGN_IN}, set HF_TOKEN, or run `hf auth login`."
+        )
+    if not re.fullmatch(r"[!-~]+", chosen):  # the HTTP client's own message would repeat it
+        raise HubError("This is not a token: it has blanks or special characters in it.", fix=f"{_SIGN_IN}.")
+    api = HfApi(endpoint=endpoint.rstrip("/") if endpoint else None, token=chosen, library_name="modelforge")
+    failures.endpoint = api.endpoint
+    session = get_session()  # shared by the whole process: a limit that somebody has set stays
+    if session.timeout.read is None:
+        import httpx2
+
+        session.timeout = httpx2.Timeout(TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
+    return api
+
+
+def _user_name(api: HfApi) -> str:
+    answer: object = api.whoami()
+    name = answer.get("name") if isinstance(answer, dict) else None
+    if not isinstance(name, str):
+        raise HubError("What answers there does not speak like a Hub.", where=api.endpoint, fix="Check HF_ENDPOINT.")
+    return name
+
+
+def _prepare_repo(api: HfApi, repo_id: str, private: bool) -> bool:
+    """Make the repository unless it is there, and tell whether it is private."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return bool(api.model_info(repo_id).private)
+    except HfHubHTTPError as error:
+        if error.response.status_code not in (401, 403, 404):
+            raise
+    # Making it tells the cases apart: a wrong token, no permission, or nothing there yet.
+    try:
+        api.create_repo(repo_id, private=private)
+    except HfHubHTTPError as error:
+        if error.response.status_code != 409:
+            raise
+        return bool(api.model_info(repo_id).private)  # somebody made it in this moment
+    return private
+
+
+class _Meter:
+    """Counts the bytes of all files as the client reads them for sending, and reports them."""
+
+    def __init__(self, progress: Callable[[PushProgress], None]) -> None:
+        self._progress = progress
+        self._sizes: dict[str, int] = {}
+        self._sent: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def add(self, opened: contextlib.ExitStack, name: str, source: Path | bytes) -> CommitOperationAdd:
+        """The file as an operation for the client.
+
+        A file object, not bytes or a path: its reads are the only sight of an upload that the client's public
+        interface gives. With a file object the client speaks HTTP to the Hub's storage and not hf_xet's protocol,
+        which also is what every Hub-like server understands.
+        """
+        from huggingface_hub import CommitOperationAdd
+
+        raw = io.BytesIO(source) if isinstance(source, bytes) else opened.enter_context(source.open("rb", buffering=0))
+        file = opened.enter_context(_MeteredFile(raw))
+        operation = CommitOperationAdd(path_in_repo=name, path_or_fileobj=file)  # reads all of it, for its hash
+        self._sizes[name], self._sent[name] = operation.upload_info.size, 0
+        file.report = lambda sent: self.tell("uploading", name, sent)
+        return operation
+
+    def tell(self, step: Literal["creating", "uploading", "finished"], file: str = "", sent: int = 0) -> None:
+        with self._lock:
+            if file:
+                self._sent[file] = sent
+            total = sum(self._sizes.values())
+            so_far = total if step == "finished" else sum(self._sent.values())
+            self._progress(PushProgress(step, file, sent, self._sizes.get(file, 0), so_far, total))
+
+
+class _MeteredFile(io.BufferedReader):
+    """A file that reports how far it was read; reads without a size are not for sending but to build the commit."""
+
+    report: Callable[[int], None] | None = None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        if self.report and size is not None and size > 0:
+            self.report(self.tell())
+        return content
+
+
+@contextlib.contextmanager
+def _without_library_output() -> Iterator[None]:
+    """Keep the client's progress bars and its notice about hf_xet (see _Meter.add) off the terminal."""
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+
+    logging.getLogger("huggingface_hub._commit_api").addFilter(_is_worth_showing)  # adding it again has no effect
+    with disable_progress_bars():
+        yield
+
+
+def _is_worth_showing(record: logging.LogRecord) -> bool:
+    return "binary IO buffer is not supported by Xet" not in record.getMessage()
+
+
+class _Failures:
+    """Turns whatever the client raises inside its block into one HubError, none of whose texts contain the token."""
+
+    def __init__(self, endpoint: str | None, repo_id: str = "") -> None:
+        self.endpoint = endpoint or ""
+        self.repo_id = repo_id
+        self.token = ""
+
+    def __enter__(self) -> _Failures:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if not isinstance(error, Exception) or isinstance(error, HubError):
+            return
+        chain = list(_chain(error))
+        for each in chain:
+            each.args = tuple(self._without_token(part) if isinstance(part, str) else part for part in each.args)
+        told = self._explain_answer(chain) or self._explain_network(chain)
+        if told is not None:
+            raise told from error
+
+    def _without_token(self, text: str) -> str:
+        return text.replace(self.token, "***") if self.token else text
+
+    def _quote(self, text: object) -> str:
+        """What the client or the server said, as part of a message: on one line and not endless."""
+        return " ".join(self._without_token(str(text)).split())[:300]
+
+    def _explain_answer(self, chain: list[BaseException]) -> HubError | None:
+        """The first answer of the Hub that was a refusal."""
+        from huggingface_hub.errors import HfHubHTTPError
+
+        answer = next((each for each in chain if isinstance(each, HfHubHTTPError)), None)
+        if answer is None:
+            return None
+        status = answer.response.status_code
+        what, fix = _REFUSALS.get(status, ("The Hub has a problem of its own", _AGAIN))
+        words = f": {self._quote(answer.server_message)}" if answer.server_message else ""
+        return HubError(f"{what} (error {status}{words}).", where=self.repo_id or self.endpoint, fix=fix)
+
+    def _explain_network(self, chain: list[BaseException]) -> HubError | None:
+        """The first error that is not an answer of a Hub. None when it is a bug of ours, which stays what it is."""
+        import httpx2
+        from huggingface_hub.errors import DeviceCodeError, OfflineModeIsEnabled, OIDCError
+
+        network = "Check the network connection and push again."
+        kinds: list[tuple[type[BaseException] | tuple[type[BaseException], ...], str, str]] = [
+            (OfflineModeIsEnabled, "The Hub is switched off", "Unset HF_HUB_OFFLINE and push again."),
+            ((OIDCError, DeviceCodeError), "The hub login cannot be used", f"Run `hf auth login`. {_SIGN_IN}."),
+            (httpx2.TimeoutException, "The Hub does not answer in time", _AGAIN),
+            ((httpx2.InvalidURL, httpx2.UnsupportedProtocol), "This is no address of a Hub", "Correct HF_ENDPOINT."),
+            ((httpx2.ConnectError, httpx2.ProxyError), "The Hub cannot be reached", network),
+            (httpx2.TransportError, "The connection to the Hub broke off", _AGAIN),
+            ((httpx2.HTTPError, *_ODD_ANSWER), "What answers there does not speak like a Hub", "Check HF_ENDPOINT."),
+            (OSError, "A file cannot be read", "See that nothing else uses the model's files, and push again."),
+        ]
+        for each in chain:
+            for kind, what, fix in kinds:
+                if isinstance(each, kind) and not (isinstance(each, _ODD_ANSWER) and _is_raised_by_us(each)):
+                    why = f" ({self._quote(each)})" if str(each) else ""
+                    return HubError(f"{what}{why}.", where=self.endpoint or self.repo_id, fix=fix)
+        return None
+
+
+_ODD_ANSWER = (ValueError, KeyError, TypeError, AttributeError)  # what the client trips over in another server's JSON
+_REFUSALS = {  # HTTP status -> what it means here, and what to do
+    400: ("The Hub refuses this", "Change the repository's name or the card."),
+    401: ("The Hub does not accept this token", f"{_SIGN_IN}."),
+    402: ("The Hub asks for a paid plan for this", "Free some space there, or push to a public repository."),
+    403: ("This token may not do that", f"{_SIGN_IN}, or push to your own account."),
+    404: ("There is no such account or repository", "Correct its name, or use a token that may see it."),
+    409: ("The Hub is busy with this repository", _AGAIN),
+    412: ("Somebody changed the repository meanwhile", _AGAIN),
+    413: ("The Hub finds this too large", "Push a smaller model."),
+    429: ("The Hub asks to slow down", _AGAIN),
+}
+
+
+def _is_raised_by_us(error: BaseException) -> bool:
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and str(frame.tb_frame.f_globals.get("__name__")).startswith("modelforge.")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what it was raised from, and so on."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

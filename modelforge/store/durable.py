@@ -1,0 +1,171 @@
+"""The registry file, made durable: read whole, replaced whole, backed up, repaired, migrated.
+
+Beside `modelforge.json` lie `.bak` (the state before the last write), `.lock`, and while a write is under way `.tmp`.
+A write: serialise, write the temporary file, fsync, keep the old file as `.bak`, rename, fsync the folder. A kill at
+any moment leaves the old file or the new one. This file knows tables as plain dicts, nothing of records or TinyDB.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelforge.store import files
+from modelforge.store.envelope import HEAD_BYTES, SCHEMA, DamagedFileError, decode, encode
+from modelforge.store.lock import TransactionLock
+from modelforge.store.migrations import Tables, migrate
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Tells whether a file is still the one that was read.
+
+    Inode, time and size alone do not: a file system gives a freed inode again, and its clock ticks in 4 ms.
+    """
+
+    inode: int
+    modified_ns: int
+    size_bytes: int
+    head: bytes  # holds the checksum
+
+    @classmethod
+    def of(cls, status: os.stat_result, head: bytes) -> Signature:
+        return cls(status.st_ino, status.st_mtime_ns, status.st_size, head[:HEAD_BYTES])
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A committed state. Its tables are shared by all readers and never changed."""
+
+    tables: Tables
+    signature: Signature | None = None
+    schema: int = SCHEMA
+
+    @property
+    def newer(self) -> bool:
+        return self.schema > SCHEMA
+
+
+class DurableFile:
+    """message: "", or what had to be done to the file since it was opened, in sentences for the user."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(os.path.realpath(path))  # changing the directory must not change the file
+        self.backup = self._beside("bak")
+        self.lock = TransactionLock(self._beside("lock"))
+        self.message = ""
+        self._snapshot = Snapshot({})
+
+    def read(self) -> Snapshot:
+        """The last committed state; cheap while the file stays as it is. Repairs and migrates when it must.
+
+        Raises StoreError when the file is there but cannot be read.
+        """
+        snapshot = self._load_or_repair()
+        if snapshot.schema < SCHEMA:
+            snapshot = self._migrate()
+        elif snapshot.newer:
+            self._say(
+                f"{self.path} was written by a newer ModelForge (schema {snapshot.schema}, this one knows {SCHEMA}). "
+                "It is opened read-only: update ModelForge to make changes."
+            )
+        self._snapshot = snapshot
+        return snapshot
+
+    def write(self, tables: Tables) -> None:
+        """Replace the state by these tables, which are not to be changed any more. The lock must be held.
+
+        Raises StoreError and DiskFullError; the old state is then still there.
+        """
+        data = encode(tables)
+        with files.mapped_errors(self.path, "written", needed_bytes=len(data)):
+            self._snapshot = Snapshot(tables, self._replace(data, keep_backup=self.path.exists()))
+
+    def forget(self) -> None:
+        """Drop what is kept in memory; the next read opens the file again."""
+        self._snapshot = Snapshot({})
+
+    def _load_or_repair(self) -> Snapshot:
+        with files.mapped_errors(self.path, "read"):
+            try:
+                return self._load()
+            except FileNotFoundError:
+                return self._repair() if self.backup.exists() else Snapshot({})
+            except DamagedFileError:
+                return self._repair()
+
+    def _load(self) -> Snapshot:
+        """Raises FileNotFoundError and DamagedFileError."""
+        known = self._snapshot
+        with self.path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+            signature = Signature.of(os.fstat(file.fileno()), head)
+            if signature == known.signature:
+                return known
+            data = head + file.read()
+        tables, schema = decode(data)
+        return Snapshot(tables, signature, schema)
+
+    def _replace(self, data: bytes, *, keep_backup: bool) -> Signature:
+        # One fixed name: only the holder of the lock writes, and what a killed writer left is overwritten.
+        temporary = self._beside("tmp")
+        status = files.write_file(temporary, data)
+        try:
+            if keep_backup:
+                shutil.copymode(self.path, temporary)
+                files.copy_by_link(self.path, self.backup)
+            files.replace_file(temporary, self.path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        files.sync_folder(self.path.parent)
+        return Signature.of(status, data)
+
+    def _repair(self) -> Snapshot:
+        """Set a damaged file aside and load the backup. Another process may have done it in the meantime."""
+        with self.lock:
+            lost = "was missing"
+            try:
+                return self._load()
+            except FileNotFoundError:
+                if not self.backup.exists():
+                    return Snapshot({})
+            except DamagedFileError as damage:
+                lost = f"was damaged ({damage}) and is kept as {files.set_aside(self.path)}"
+            self._say(f"{self.path} {lost}. {self._restore()}")
+            return self._load() if self.path.exists() else Snapshot({})
+
+    def _restore(self) -> str:
+        """Put the backup in place of the file; returns what was done."""
+        empty = "The registry starts empty; the folders of datasets, runs and models are untouched."
+        if not self.backup.exists():
+            return f"There is no backup. {empty}"
+        data = self.backup.read_bytes()
+        try:
+            decode(data)
+        except DamagedFileError as damage:
+            return f"Its backup is damaged too ({damage}) and is kept as {files.set_aside(self.backup)}. {empty}"
+        self._replace(data, keep_backup=False)
+        return "Its backup was loaded: the last change may be missing."
+
+    def _migrate(self) -> Snapshot:
+        """Bring an older file to the current schema, after copying it. Another process may have done it already."""
+        with self.lock:
+            old = self._load_or_repair()
+            if old.schema >= SCHEMA:
+                return old
+            with files.mapped_errors(self.path, "brought up to date"):
+                copy = files.free_name(self._beside(f"schema-{old.schema}"))
+                files.write_file(copy, self.path.read_bytes())
+            self.write(migrate(old.tables, old.schema))
+            self._say(f"{self.path} was brought from schema {old.schema} to {SCHEMA}; the old file is kept as {copy}.")
+            return self._snapshot
+
+    def _say(self, sentence: str) -> None:
+        if sentence not in self.message:
+            self.message = f"{self.message} {sentence}".strip()
+
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{suffix}")

@@ -1,0 +1,96 @@
+"""Single steps on disk, each whole or not at all, and the system's errors as ours. Knows not what is in a file."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from modelforge.errors import DiskFullError, StoreError
+
+_REPLACE_ATTEMPTS = 50  # 1 s in all
+
+
+@contextmanager
+def mapped_errors(path: Path, action: str, *, needed_bytes: int = 0) -> Iterator[None]:
+    """An OSError from within becomes a DiskFullError or a StoreError: "The registry cannot be {action}"."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(next(folder for folder in path.parents if folder.exists())).free
+            raise DiskFullError(needed=needed_bytes, free=free, where=str(path)) from error
+        raise StoreError(
+            f"The registry cannot be {action}: {error.strerror or error}.",
+            where=str(path),
+            fix="Check that ModelForge may read and write in this folder.",
+        ) from error
+
+
+def write_file(path: Path, data: bytes) -> os.stat_result:
+    """Write data and wait until it is on the disk. Returns the file's status. What failed half way is removed."""
+    try:
+        with path.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            return os.fstat(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Put source in the place of target: whoever opens target finds the old file or the new one, never a mixture."""
+    for attempt in range(1, _REPLACE_ATTEMPTS + 1):
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            # Windows refuses while anybody (a reader, a virus scanner) has the target open, which lasts milliseconds.
+            if os.name != "nt" or attempt == _REPLACE_ATTEMPTS:
+                raise
+            time.sleep(0.02)
+
+
+def copy_by_link(source: Path, target: Path) -> None:
+    """Make target a second name of what source is now; it stays so when source is replaced (not overwritten)."""
+    spare = target.with_name(target.name + ".tmp")
+    spare.unlink(missing_ok=True)
+    try:
+        spare.hardlink_to(source)
+    except OSError:  # FAT and some network drives have no links; should the disk be the matter, the copy says so
+        write_file(spare, source.read_bytes())
+    replace_file(spare, target)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names given in a folder last through a power cut. Windows has no such call, and does it by itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file so that it keeps its content and frees its name; returns the new path."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    aside = free_name(path.with_name(f"{path.name}.damaged-{stamp}"))
+    replace_file(path, aside)
+    return aside
+
+
+def free_name(path: Path) -> Path:
+    """The path itself, or with the first number behind it that is not taken."""
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
+    return candidate

@@ -1,0 +1,112 @@
+"""What the registry keeps: one frozen record for each dataset, run and model.
+
+Fields that a newer minor version added are kept when an older one writes the record again (`extra="allow"`). Folders
+are not stored: they follow from the id (`paths.model_dir(id)` and its like), so nothing here depends on where the home
+is or which directory is the current one. This file knows nothing of how records are stored.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+def utc_now() -> str:
+    """The time as records carry it: UTC ISO 8601 with milliseconds, `2026-11-02T10:00:00.000+00:00`."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class RunState(StrEnum):
+    queued = "queued"
+    preparing = "preparing"
+    running = "running"
+    stopping = "stopping"
+    finished = "finished"
+    stopped = "stopped"
+    failed = "failed"
+    interrupted = "interrupted"
+
+    @property
+    def active(self) -> bool:
+        """Whether a process has, or will have, this run in its hands."""
+        return self in (RunState.queued, RunState.preparing, RunState.running, RunState.stopping)
+
+
+class Record(BaseModel):
+    """What all records share. `created` is UTC ISO 8601 (`utc_now`); lists are sorted by it."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    id: str
+    created: str
+
+    @property
+    def label(self) -> str:
+        """What people call it; "" when it has no name."""
+        return ""
+
+
+class DatasetRecord(Record):
+    """A dataset. source: the file's name as the user gave it. columns: role -> column. sha256, bytes: its content's."""
+
+    name: str
+    task: str
+    source: str
+    format: str
+    rows: int
+    columns: dict[str, str]
+    sha256: str
+    bytes: int
+    problems: dict[str, int] = {}
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+
+class RunRecord(Record):
+    """A run. error: kind, what, where, fix. times: UTC ISO 8601.
+
+    pid and process_started (seconds since 1970) tell whether its process still lives.
+    """
+
+    state: RunState
+    recipe: dict[str, Any]
+    dataset_id: str
+    dataset_name: str
+    model_id: str | None = None
+    started: str | None = None
+    finished: str | None = None
+    step: int = 0
+    total_steps: int = 0
+    error: dict[str, str] | None = None
+    metrics: dict[str, Any] = {}
+    pid: int | None = None
+    process_started: float | None = None
+
+    @property
+    def label(self) -> str:
+        return str(self.recipe.get("name") or "")
+
+
+class ModelRecord(Record):
+    """A finished model. custom_base_model: the base model was the user's own choice, not one of the catalogue's."""
+
+    name: str
+    base_model: str
+    custom_base_model: bool
+    task: str
+    method: str
+    tuning: str
+    run_id: str | None = None
+    dataset_id: str | None = None
+    dataset_name: str
+    metrics: dict[str, Any] = {}
+    description: str = ""
+
+    @property
+    def label(self) -> str:
+        return self.name

@@ -1,0 +1,46 @@
+"""The Store: datasets, runs and models in one file, safe for threads and processes.
+
+store = Store(paths.database())
+with store.transaction():
+    run = store.runs.get(run_id)
+    store.runs.update(run_id, step=run.step + 1)
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from modelforge.store.records import DatasetRecord, ModelRecord, RunRecord
+from modelforge.store.storage import Database
+from modelforge.store.table import Table
+
+
+class Store:
+    """Opening reads the file, and repairs or migrates it when it must; `message` then says what was done.
+
+    Raises StoreError when the file is there but cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path)
+        self.datasets: Table[DatasetRecord] = Table(self._database, DatasetRecord, "dataset")
+        self.runs: Table[RunRecord] = Table(self._database, RunRecord, "run")
+        self.models: Table[ModelRecord] = Table(self._database, ModelRecord, "model")
+        self._database.storage.read()
+
+    @property
+    def message(self) -> str:
+        """ "", or what had to be done to the file: a damaged one set aside, a backup loaded, opened read-only."""
+        return self._database.storage.file.message
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Other threads and processes wait until the block ends; its changes are written together, or none of them.
+
+        May be nested. An exception that leaves the outermost block undoes all of it. Raises StoreError, DiskFullError.
+        """
+        return self._database.storage.transaction()
+
+    def close(self) -> None:
+        """Free the memory. Closing twice is harmless, and a closed store opens itself again when it is used."""
+        self._database.close()

@@ -1,0 +1,169 @@
+"""One kind of record: add, get, find, list, update, delete. Validates what goes in and what comes out.
+
+Each operation is a transaction of its own unless one is open (`Store.transaction`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
+
+from modelforge.errors import NotFoundError, StoreError
+from modelforge.store.records import Record
+from modelforge.store.storage import Database
+
+R = TypeVar("R", bound=Record)
+Document = dict[str, Any]  # a record's fields as plain JSON values
+
+
+@dataclass(frozen=True)
+class _Listing(Generic[R]):
+    """Records made from one committed state, kept because validating 10,000 takes 50 ms."""
+
+    rows: object  # the very rows that they were made from; None when those may still change
+    made: dict[str, tuple[Document, R]]  # id -> the stored fields and the record made from them
+    newest_first: list[R]
+
+
+class Table(Generic[R]):
+    """noun: what a record is called in messages, such as "model"; its table is the plural."""
+
+    def __init__(self, database: Database, record_type: type[R], noun: str) -> None:
+        self._documents = database.table(f"{noun}s")
+        self._storage = database.storage
+        self._record_type = record_type
+        self._list_of_records = TypeAdapter(list[record_type])  # type: ignore[valid-type]
+        self._noun = noun
+        self._listing: _Listing[R] = _Listing(None, {}, [])
+
+    def add(self, record: R) -> R:
+        """Keep a new record; returns it as it was stored. Raises StoreError when its id is taken."""
+        document = self._serialise(record)
+        with self._storage.transaction():
+            if record.id in self._documents.rows():
+                raise StoreError(f"There already is a {self._noun} with the id {record.id}.")
+            self._documents.insert_record(record.id, document)
+        return self._stored(document)
+
+    def get(self, id: str) -> R:
+        """The record of exactly that id. Raises NotFoundError."""
+        document = self._documents.rows().get(id)
+        if document is None:
+            raise self._missing(id)
+        return self._restore([document])[0]
+
+    def find(self, text: str) -> R:
+        """The record whose id is text, else the only one whose id begins so, else the only one of that name.
+
+        Raises NotFoundError, which says what is near, or which records it could be.
+        """
+        records = self.all() if text else []
+        begins = [record for record in records if record.id.startswith(text)]
+        named = [record for record in records if record.label == text]
+        if any(record.id == text for record in begins):
+            return self.get(text)
+        possible = {record.id: record for record in [*begins, *named]}
+        # A text that begins one id and names another record could mean either: what follows may be a deletion.
+        if len(possible) == 1 or len(named) == 1 < len(begins):
+            return self.get((named or begins)[0].id)
+        if possible:
+            raise NotFoundError(
+                f"{text!r} could be any of {len(possible)} {self._noun}s.",
+                fix=f"Give more of the id: {', '.join(list(possible)[:5])}{', ...' if len(possible) > 5 else ''}.",
+            )
+        raise self._missing(text)
+
+    def all(self) -> list[R]:
+        """All records, the newest first. They are shared with other callers: do not change what is inside them."""
+        rows, listing = self._documents.rows(), self._listing
+        if listing.rows is not rows or self._storage.in_transaction:
+            listing = self._listing = self._list(rows)
+        return list(listing.newest_first)
+
+    def update(self, id: str, **changes: Any) -> R:
+        """Change some fields; returns the record as it was stored.
+
+        Raises NotFoundError when it is gone, StoreError when a value does not fit, TypeError for an unknown field.
+        """
+        for name in changes:
+            if name == "id" or name not in self._record_type.model_fields:
+                raise TypeError(f"{self._record_type.__name__} has no field {name!r} that can be changed")
+        with self._storage.transaction():
+            fields = {**self.get(id).model_dump(), **changes}
+            document = self._serialise(self._restore([fields])[0])
+            self._documents.replace_record(id, document)
+        return self._stored(document)
+
+    def delete(self, id: str) -> None:
+        """Raises NotFoundError when there is none of exactly that id."""
+        if not self._documents.remove_record(id):
+            raise self._missing(id)
+
+    def count(self) -> int:
+        return len(self._documents)
+
+    def _list(self, rows: dict[str, Document]) -> _Listing[R]:
+        known = self._listing.made
+        made: dict[str, tuple[Document, R]] = {}
+        fresh: dict[str, Document] = {}
+        for id, document in rows.items():
+            kept = known.get(id)
+            if kept is not None and (kept[0] is document or kept[0] == document):
+                made[id] = kept
+            else:
+                fresh[id] = document
+        for (id, document), record in zip(fresh.items(), self._restore(list(fresh.values())), strict=True):
+            made[id] = (document, record)
+        records = [made[id][1] for id in reversed(rows)]  # the later one first where the times are the same
+        records.sort(key=lambda record: record.created, reverse=True)
+        # The rows of a transaction under way are still going to change.
+        return _Listing(None if self._storage.in_transaction else rows, made, records)
+
+    def _stored(self, document: Document) -> R:
+        """The record of a document just written; another one is kept for the next list."""
+        mine, ours = self._restore([document, document])
+        self._listing.made[mine.id] = (document, ours)
+        return mine
+
+    def _restore(self, documents: list[Document]) -> list[R]:
+        """Records that share nothing with the stored documents, so that nobody can change those by accident."""
+        try:
+            return self._list_of_records.validate_python([_copy(document) for document in documents])
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            number, *path = first["loc"]
+            field = ".".join(str(part) for part in path)
+            raise StoreError(
+                f"{first.get('input')!r} cannot be kept as {field} of a {self._noun}: {first['msg'].lower()}.",
+                where=f"{self._noun} {documents[int(number)].get('id', '')}",
+            ) from error
+
+    def _serialise(self, record: R) -> Document:
+        """As plain JSON values: paths and times become text, numbers that are none (NaN) become null."""
+        try:
+            return record.model_dump(mode="json")
+        except PydanticSerializationError as error:
+            raise StoreError(f"This cannot be kept: {error}.", where=f"{self._noun} {record.id}") from error
+
+    def _missing(self, text: str) -> NotFoundError:
+        names = {name: record for record in reversed(self.all()) for name in (record.id, record.label) if name}
+        lowered = {name.lower(): name for name in names}
+        near = [names[lowered[match]] for match in difflib.get_close_matches(text.lower(), lowered, n=3)]
+        shown = list(dict.fromkeys(f"{record.label} ({record.id})" if record.label else record.id for record in near))
+        if shown:
+            fix = f"Did you mean {' or '.join(shown)}?"
+        elif names:
+            fix = f"None of the {self.count()} {self._noun}s has such an id or name."
+        else:
+            fix = f"There are no {self._noun}s yet."
+        return NotFoundError(f"There is no {self._noun} {text!r}.", fix=fix)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _copy(item) if isinstance(item, dict | list) else item for name, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value

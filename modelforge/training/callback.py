@@ -1,0 +1,96 @@
+"""What the trainer says while it trains, turned into events; and how it is told to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from transformers import TrainerCallback
+
+from modelforge.errors import TrainingError
+from modelforge.training import memory
+
+
+class RunStopped(Exception):  # noqa: N818 - not an error: the way out of a step in which somebody pressed Stop
+    """Raised inside the trainer to leave an evaluation."""
+
+
+class EventCallback(TrainerCallback):
+    """Puts `progress` and `evaluated` events out and looks at the stop flag after every step."""
+
+    def __init__(self, emit: Callable[..., None], is_stopping: Callable[[], bool], device: str) -> None:
+        self.emit = emit
+        self.is_stopping = is_stopping
+        self.device = device
+        self.started = time.monotonic()
+        self.measuring = 0.0  # seconds spent on held-out rows: not part of the training speed
+        self._measured: dict[int, dict[str, float]] = {}
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 0:
+            self.started, self.measuring = time.monotonic(), 0.0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.is_stopping():
+            control.should_training_stop = True
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.is_stopping():
+            raise RunStopped
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        loss = float(logs["loss"])
+        seconds = max(time.monotonic() - self.started - self.measuring, 1e-6)
+        tokens = int(logs.get("num_tokens", 0))
+        step, total = state.global_step, state.max_steps
+        self.emit(
+            "progress",
+            step=step,
+            total_steps=total,
+            epoch=round(float(logs.get("epoch", 0.0)), 3),
+            loss=loss if math.isfinite(loss) else None,
+            learning_rate=float(logs.get("learning_rate", 0.0)),
+            tokens=tokens,
+            tokens_per_second=round(tokens / seconds, 1),
+            eta_seconds=round(seconds / max(step, 1) * (total - step), 1),
+            seconds=round(seconds, 1),
+            memory_bytes=memory.used_bytes(self.device),
+        )
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"The loss became {loss} at step {step}: the numbers ran away.",
+                where="setting learning_rate",
+                fix="Lower learning_rate, set dtype to float32, or look for very odd examples in the dataset.",
+            )
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        metrics = metrics or {}
+        if "eval_loss" not in metrics:
+            return
+        self.measuring += float(metrics.get("eval_runtime", 0.0))
+        measured = loss_metrics(float(metrics["eval_loss"]))
+        self._measured[state.global_step] = measured
+        self.emit(
+            "evaluated", step=state.global_step, total_steps=state.max_steps, eval_loss=measured["loss"], **measured
+        )
+
+    def finish(self, trainer: Any) -> None:
+        """Measure once more unless the last step was measured already, or nothing is held out."""
+        if trainer.eval_dataset is not None and trainer.state.global_step not in self._measured:
+            trainer.evaluate()
+
+    def metrics(self, step: int) -> dict[str, dict[str, float]]:
+        """base: before the first step; tuned: after `step`, and only if it was measured right there."""
+        at = {"base": 0, "tuned": step}
+        return {name: self._measured[step] for name, step in at.items() if step in self._measured}
+
+
+def loss_metrics(loss: float) -> dict[str, float]:
+    """loss in nats a token, and perplexity = e^loss (held below overflow)."""
+    return {"loss": loss, "perplexity": math.exp(min(loss, 80.0))}

@@ -1,0 +1,100 @@
+"""A run from beginning to end, read from top to bottom: a recipe and a dataset in, a finished model's folder out.
+
+It never blocks on, or knows of, a viewer; what it has to say goes out through `emit`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modelforge import base_model, catalog, hardware
+from modelforge.models.folder import package_versions, save_model
+from modelforge.recipe import Recipe
+from modelforge.training import device, memory
+from modelforge.training.callback import EventCallback, RunStopped
+from modelforge.training.examples import encode_examples
+from modelforge.training.feed import now
+from modelforge.training.fused import fused_lora
+from modelforge.training.methods import METHODS
+from modelforge.training.samples import show_answers
+from modelforge.training.tune import add_adapter
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run as the worker hands it over. `dataset` describes where `rows` (mapped rows) come from, for the manifest."""
+
+    run_id: str
+    recipe: Recipe
+    rows: Sequence[Mapping[str, Any]]
+    dataset: Mapping[str, Any]
+    folder: Path
+    emit: Callable[..., None]
+    is_stopping: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run left. model_id is None when it was stopped before the first step."""
+
+    model_id: str | None
+    stopped: bool
+    step: int
+    total_steps: int
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def train(job: Job) -> Result:
+    """Load, tune, build the trainer, train, evaluate, save. Raises ModelForgeError for what the user can mend."""
+    recipe, emit, started = job.recipe, job.emit, time.monotonic()
+
+    base = base_model.resolve(recipe.base_model)
+    base_model.check_architecture(base, recipe.task)
+    tokenizer = base_model.load_tokenizer(base.folder, base.id)
+    examples = encode_examples(job.rows, tokenizer, recipe)
+    compute = device.decide(recipe, hardware.probe(), base_model.load_config(base), hardware.detect().device.free_bytes)
+    emit("started", source=base.source, **asdict(compute), **examples.counts)
+    for sentence in examples.warnings:
+        emit("warning", message=sentence)
+
+    model = add_adapter(base_model.load_model(base, dtype=compute.dtype, device=compute.device), recipe)
+    trainer = METHODS[recipe.method](model, tokenizer, examples, recipe, compute, job.folder / "checkpoints")
+    callback = EventCallback(emit, job.is_stopping, compute.device)
+    trainer.add_callback(callback)
+
+    with memory.kept_blocks(), fused_lora(model):
+        try:
+            show_answers(model, tokenizer, examples.shown, step=0, emit=emit)
+            trainer.train()
+            callback.finish(trainer)
+        except RunStopped:
+            pass
+    step, steps = trainer.state.global_step, trainer.state.max_steps
+    if step == 0:
+        return Result(None, stopped=True, step=0, total_steps=steps)
+
+    show_answers(model, tokenizer, examples.shown, step=step, emit=emit)
+    manifest = {
+        "name": recipe.name,
+        "base_model": base.id,
+        "base_source": base.source,
+        "custom_base_model": catalog.is_custom(base.id),
+        "task": recipe.task.value,
+        "method": recipe.method,
+        "tuning": recipe.tuning.type,
+        "created": now(),
+        "run_id": job.run_id,
+        "dataset": {**job.dataset, **examples.counts},
+        "recipe": recipe.model_dump(mode="json"),
+        "metrics": callback.metrics(step),
+        "steps": step,
+        "seconds": round(time.monotonic() - started, 1),
+        "hardware": {"device": hardware.detect().device.name, "dtype": compute.dtype},
+        "versions": package_versions(),
+    }
+    model_id = save_model(model, tokenizer, manifest)
+    return Result(model_id, job.is_stopping() and step < steps, step, steps, callback.metrics(step))

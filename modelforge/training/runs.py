@@ -1,0 +1,176 @@
+"""The runs service of a Forge: start, look, stop, delete. What happens inside a run is in `run.py`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from modelforge import paths
+from modelforge.errors import RunStateError
+from modelforge.recipe import Recipe
+from modelforge.store import DatasetRecord, RunRecord, RunState, Store
+from modelforge.training.feed import Feed, now, read_events
+from modelforge.training.worker import Worker
+
+
+class Run:
+    """A handle on one run: look at it, wait for it, stop it. Cheap to make; holds no more than its id."""
+
+    def __init__(self, runs: Runs, run_id: str) -> None:
+        self._runs = runs
+        self.id = run_id
+
+    @property
+    def record(self) -> RunRecord:
+        return self._runs.get(self.id)
+
+    @property
+    def state(self) -> RunState:
+        return self.record.state
+
+    @property
+    def model_id(self) -> str | None:
+        return self.record.model_id
+
+    @property
+    def feed(self) -> Feed:
+        return self._runs.feed(self.id)
+
+    def stop(self) -> None:
+        self._runs.stop(self.id)
+
+    def wait(self, seconds: float | None = None) -> RunState:
+        """Wait for the end, at most that long; returns the state."""
+        self._runs.wait(self.id, seconds)
+        return self.state
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Every event, from the first to the last, as they come."""
+        cursor = 0
+        while True:
+            ended = self._runs.wait(self.id, 0)
+            events, cursor = self.feed.since(cursor)
+            yield from events
+            if ended and not events:
+                return
+            if not ended:
+                self.feed.wait(cursor, 0.5)
+
+
+class Runs:
+    """Every run of this home. `admit` refuses a recipe that cannot work, or gives the dataset it trains on."""
+
+    def __init__(
+        self, store: Store, admit: Callable[[Recipe], DatasetRecord], before_run: Callable[[], None] = lambda: None
+    ) -> None:
+        self._store = store
+        self._admit = admit
+        self._worker = Worker(store, before_run)
+
+    def start(self, recipe: Recipe) -> Run:
+        """Put a run into the queue. Raises ModelForgeError at once for what can be known to be wrong."""
+        dataset = self._admit(recipe)
+        named = {"dataset": dataset.id, "name": recipe.name or _default_name(dataset, recipe)}
+        recipe = recipe.model_copy(update=named)
+        record = RunRecord(
+            id=paths.new_id("run"),
+            state=RunState.queued,
+            recipe=recipe.model_dump(mode="json"),
+            dataset_id=dataset.id,
+            dataset_name=dataset.name,
+            created=now(),
+            pid=os.getpid(),
+            process_started=psutil.Process().create_time(),
+        )
+        folder = paths.run_dir(record.id)
+        folder.mkdir(parents=True)
+        (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        self._store.runs.add(record)
+        self._worker.submit(record.id)
+        return Run(self, record.id)
+
+    def stop(self, run_id: str) -> None:
+        """Ask a run to save and stop; it does so within one step. Raises RunStateError when it is not running here."""
+        record = self.get(run_id)
+        if not record.state.active:
+            raise RunStateError(f"This run is not in progress; it is {record.state.value}.", where=record.id)
+        self._worker.stop(record.id)
+
+    def handle(self, text: str) -> Run:
+        return Run(self, self.get(text).id)
+
+    def get(self, text: str) -> RunRecord:
+        """A run by id or unique prefix."""
+        self.find_interrupted()
+        return self._store.runs.find(text)
+
+    def all(self) -> list[RunRecord]:
+        """Every run, the newest first."""
+        self.find_interrupted()
+        return self._store.runs.all()
+
+    def current(self) -> RunRecord | None:
+        """The run in progress, or the next in the queue."""
+        active = [record for record in self.all() if record.state.active]
+        running = [record for record in active if record.state is not RunState.queued]
+        return next(iter(running or active[::-1]), None)
+
+    def feed(self, run_id: str) -> Feed:
+        """The run's events, to be read from a cursor."""
+        return self._worker.feed(run_id)
+
+    def progress(self, record: RunRecord) -> tuple[int, int]:
+        """(step, total steps) as far as known, also of a run in another process."""
+        if not record.state.active:
+            return record.step, record.total_steps
+        return latest_progress(record)
+
+    def wait(self, run_id: str, seconds: float | None = None) -> bool:
+        """Wait for the end of a run of this process; True when it is over."""
+        return self._worker.wait(run_id, seconds)
+
+    def delete(self, text: str) -> str:
+        """Remove a run's record, log and events; its model stays. Returns its id."""
+        record = self.get(text)
+        if record.state.active:
+            raise RunStateError("A run in progress cannot be deleted.", where=record.id, fix="Stop it first.")
+        self._store.runs.delete(record.id)
+        self._worker.forget(record.id)
+        shutil.rmtree(paths.run_dir(record.id), ignore_errors=True)
+        return record.id
+
+    def find_interrupted(self) -> None:
+        """Mark runs whose process is gone, by its pid and start time."""
+        for record in self._store.runs.all():
+            if record.state.active and not _is_alive(record):
+                step, total = latest_progress(record)
+                ending = {"state": RunState.interrupted, "finished": now(), "step": step, "total_steps": total}
+                self._store.runs.update(record.id, **ending)
+
+
+def latest_progress(record: RunRecord) -> tuple[int, int]:
+    """(step, total steps) from the run's own file of events."""
+    latest = (record.step, record.total_steps)
+    for event in read_events(paths.run_dir(record.id) / "events.jsonl"):
+        if event["type"] == "progress":
+            latest = event["step"], event["total_steps"]
+    return latest
+
+
+def _is_alive(record: RunRecord) -> bool:
+    if record.pid is None:
+        return False
+    try:
+        return abs(psutil.Process(record.pid).create_time() - (record.process_started or 0.0)) < 1.0
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _default_name(dataset: DatasetRecord, recipe: Recipe) -> str:
+    base = recipe.base_model.rstrip("/").rpartition("/")[2]
+    return f"{Path(dataset.name).stem} on {base}"[:120]

@@ -1,0 +1,201 @@
+"""The one thread that takes runs from the queue, one at a time, and holds the accelerator.
+
+It alone changes a run's state while it lives, and only forward. Only here is everything caught that a run may raise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import queue
+import shutil
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from modelforge import paths
+from modelforge.data.prepare import read_rows
+from modelforge.errors import RunStateError
+from modelforge.recipe import Recipe
+from modelforge.store import ModelRecord, RunRecord, RunState, Store
+from modelforge.training import memory
+from modelforge.training.failures import explain_failure
+from modelforge.training.feed import Feed, Pump, now
+
+log = logging.getLogger("modelforge")
+
+
+class Worker:
+    """A queue, a thread, and for each run of this process a feed, a stop flag and an end flag."""
+
+    def __init__(self, store: Store, before_run: Callable[[], None]) -> None:
+        self._store = store
+        self._before_run = before_run
+        self._waiting: queue.Queue[str] = queue.Queue()
+        self._lock = threading.Lock()
+        self._pump: Pump | None = None
+        self._feeds: dict[str, Feed] = {}
+        self._stops: dict[str, threading.Event] = {}
+        self._ends: dict[str, threading.Event] = {}
+
+    def submit(self, run_id: str) -> None:
+        """Take a queued run when its turn comes."""
+        with self._lock:
+            self._stops[run_id], self._ends[run_id] = threading.Event(), threading.Event()
+            self._waiting.put(run_id)
+            if self._pump is None:
+                memory.share_one_arena()
+                self._pump = Pump()
+                threading.Thread(target=self._work, name="modelforge-worker", daemon=True).start()
+
+    def stop(self, run_id: str) -> None:
+        if run_id not in self._stops:
+            raise RunStateError(
+                "This run belongs to another process.", where=run_id, fix="Stop it where it was started."
+            )
+        self._stops[run_id].set()
+        self._change(run_id, (RunState.preparing, RunState.running), state=RunState.stopping)
+
+    def wait(self, run_id: str, seconds: float | None) -> bool:
+        end = self._ends.get(run_id)
+        return end.wait(seconds) if end else True
+
+    def feed(self, run_id: str) -> Feed:
+        with self._lock:
+            if run_id not in self._feeds:
+                self._feeds[run_id] = Feed(paths.run_dir(run_id) / "events.jsonl")
+            return self._feeds[run_id]
+
+    def forget(self, run_id: str) -> None:
+        with self._lock:
+            self._feeds.pop(run_id, None)
+
+    def _work(self) -> None:
+        while True:
+            run_id = self._waiting.get()
+            try:
+                self._take(self._store.runs.get(run_id))
+            except Exception:
+                log.exception("the worker could not keep the books of %s", run_id)
+            finally:
+                self._ends[run_id].set()
+
+    def _take(self, record: RunRecord) -> None:
+        """One run, from the queue to its end, whatever happens."""
+        assert self._pump is not None  # noqa: S101 - made before this thread
+        emit = self._pump.emitter(self.feed(record.id), record.id)
+        if self._stops[record.id].is_set():
+            ending: dict[str, Any] = {"state": RunState.stopped}
+            last: dict[str, Any] = {"type": "stopped", "model_id": None, "step": 0, "total_steps": 0, "metrics": {}}
+        else:
+            with _logged(paths.run_dir(record.id) / "log.txt"):
+                ending, last = self._carry_out(record, emit)
+        emit(**last)
+        self._pump.flush()
+        self._store.runs.update(record.id, finished=now(), **ending)
+
+    def _carry_out(self, record: RunRecord, emit: Callable[..., None]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Train; returns the record's last changes and the last event."""
+        self._change(record.id, (RunState.queued,), state=RunState.preparing, started=now())
+
+        def forward(type: str, **fields: Any) -> None:
+            if type == "started":
+                self._change(record.id, (RunState.preparing,), state=RunState.running)
+            emit(type, **fields)
+
+        try:
+            self._before_run()
+            result = self._train(record, forward)
+        except Exception as error:
+            failure = explain_failure(error)
+            log.error("%s\n%s", failure["what"], "".join(traceback.format_exception(error)))
+            return {"state": RunState.failed, "error": failure}, {"type": "failed", **failure}
+        finally:
+            shutil.rmtree(paths.run_dir(record.id) / "checkpoints", ignore_errors=True)
+            _free_memory()
+        kind = "stopped" if result.stopped else "finished"
+        numbers = {
+            "model_id": result.model_id,
+            "step": result.step,
+            "total_steps": result.total_steps,
+            "metrics": result.metrics,
+        }
+        return {"state": RunState(kind), **numbers}, {"type": kind, **numbers}
+
+    def _train(self, record: RunRecord, emit: Callable[..., None]) -> Any:
+        from modelforge.training.run import Job, train  # loads torch: not before the first run
+
+        dataset = self._store.datasets.get(record.dataset_id)
+        result = train(
+            Job(
+                run_id=record.id,
+                recipe=Recipe.build(record.recipe),
+                rows=list(read_rows(dataset.id)),
+                dataset={"id": dataset.id, "name": dataset.name, "rows": dataset.rows, "sha256": dataset.sha256},
+                folder=paths.run_dir(record.id),
+                emit=emit,
+                is_stopping=self._stops[record.id].is_set,
+            )
+        )
+        if result.model_id:
+            self._store.models.add(model_record(result.model_id))
+        return result
+
+    def _change(self, run_id: str, only_from: tuple[RunState, ...], **changes: Any) -> None:
+        with self._store.transaction():
+            if self._store.runs.get(run_id).state in only_from:
+                self._store.runs.update(run_id, **changes)
+
+
+def model_record(model_id: str) -> ModelRecord:
+    """The registry's record of a model, from its manifest."""
+    from modelforge.models.folder import read_manifest
+
+    manifest = read_manifest(model_id)
+    dataset = manifest["dataset"]
+    return ModelRecord(
+        id=model_id,
+        dataset_id=dataset["id"],
+        dataset_name=dataset["name"],
+        **{
+            name: manifest[name]
+            for name in (
+                "name",
+                "base_model",
+                "custom_base_model",
+                "task",
+                "method",
+                "tuning",
+                "created",
+                "run_id",
+                "metrics",
+            )
+        },
+    )
+
+
+@contextlib.contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Write what modelforge, transformers, trl and peft log meanwhile into the run's log."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("modelforge", "transformers", "trl", "peft")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
+
+
+def _free_memory() -> None:
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
