@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelforge import __version__
-from modelforge.errors import ModelForgeError, NotFoundError, RecipeError
+from modelforge.errors import ModelForgeError, RecipeError
 from modelforge.recipe import Recipe, parse_assignments, parse_task
+from modelforge.training.words import describe
 
 if TYPE_CHECKING:
     from modelforge.forge import Forge
@@ -203,40 +204,13 @@ def _print_events(run: Run, *, as_json: bool) -> int:
     for event in run.events():
         if as_json:
             print(json.dumps(event, ensure_ascii=False), flush=True)
-        elif line := _in_words(event):
+        elif line := describe(event):
             print(line, flush=True)
         ending = event
     if ending["type"] == "failed":
         say(" ".join(part for part in (ending["where"], ending["what"], ending["fix"]) if part))
         return 1
     return STOPPED if ending["type"] == "stopped" else 0
-
-
-def _in_words(event: dict[str, Any]) -> str:
-    """One event as a line for people; "" for what only programs want."""
-    match event["type"]:
-        case "started":
-            reasons = "; ".join(event["reasons"])
-            return f"{event['train_rows']} examples to train on, {event['eval_rows']} held out. {reasons}"
-        case "progress":
-            loss = "not a number" if event["loss"] is None else f"{event['loss']:.4f}"
-            return (
-                f"step {event['step']}/{event['total_steps']}  loss {loss}  "
-                f"{event['tokens_per_second']:.0f} tokens/s  {event['eta_seconds']:.0f} s left"
-            )
-        case "evaluated":
-            return f"held-out loss {event['eval_loss']:.4f}, perplexity {event['perplexity']:.2f}"
-        case "sampled":
-            return f"  asked:    {event['prompt']}\n  answered: {event['answer']}\n  expected: {event['expected']}"
-        case "warning":
-            return f"warning: {event['message']}"
-        case "finished":
-            return f"finished: model {event['model_id']}"
-        case "stopped":
-            return f"stopped after {event['step']} steps" + (
-                f": model {event['model_id']}" if event["model_id"] else ""
-            )
-    return ""
 
 
 def list_runs(arguments: argparse.Namespace) -> None:
@@ -320,8 +294,12 @@ def push_model(arguments: argparse.Namespace) -> None:
         arguments.model,
         arguments.repo_id,
         private=not arguments.public,
-        progress=lambda progress: say(f"{progress.name}: {progress.sent_bytes} of {progress.total_bytes} bytes"),
+        progress=lambda progress: say(
+            f"{progress.step} {progress.file}: {progress.sent} of {progress.total_bytes} bytes"
+        ),
     )
+    if result.note:
+        say(result.note)
     answer(arguments, {"url": result.url, "files": list(result.files)}, result.url)
 
 

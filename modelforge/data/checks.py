@@ -88,7 +88,7 @@ def check(path: Path, task: Task | str | None = None, columns: Mapping[str, str]
     mapping = guess(source.columns, (row.values for row in source.sample), wanted, columns)
     for warning in source.warnings:
         tally.add(warning)
-    for role in mapping.missing:
+    for role in mapping.missing if source.columns else ():  # without a readable row, the rows' own problems say it
         tally.add(_describe_missing(role.name, role.help, source.columns))
     seen_columns = dict.fromkeys(source.columns)
     for row in source:

@@ -140,7 +140,7 @@ def _check_space(folder: Path, needed: int) -> None:
 def _write(folder: Path, dataset: Dataset, rows: Iterable[MappedRow], size: int) -> None:
     """Write into a folder beside and rename it, so that a kill leaves at most a folder that nobody looks at."""
     unfinished = folder.parent / f".unfinished-{secrets.token_hex(6)}"
-    manifest = json.dumps(asdict(dataset), ensure_ascii=False, indent=2).encode()
+    manifest = json.dumps(asdict(dataset), indent=2).encode()
     try:
         unfinished.mkdir()
         for name, chunks in ((ROWS_FILE, map(_encode, rows)), (MANIFEST_FILE, iter([manifest]))):

@@ -17,7 +17,8 @@ from modelforge.store import ModelRecord
 class Playground:
     """Loads a model when somebody talks to it and keeps it until another one is wanted or a run needs the memory.
 
-    Answers are written one at a time: the switch between base and fine-tuned is a state of the shared weights.
+    Several answers may be written at once, each taking its turn token by token: the switch between base and fine-tuned
+    is a state of the shared weights.
     """
 
     def __init__(self) -> None:
@@ -34,8 +35,13 @@ class Playground:
 
         with self._lock:
             model, tokenizer = self._load(record)
-            with model.disable_adapter() if base else contextlib.nullcontext():
-                yield from write_answer(model, tokenizer, messages, sampling)
+
+        @contextlib.contextmanager
+        def turn() -> Iterator[None]:
+            with self._lock, model.disable_adapter() if base else contextlib.nullcontext():
+                yield
+
+        yield from write_answer(model, tokenizer, messages, sampling, turn)
 
     def count_tokens(self, text: str) -> int:
         """How many tokens that text is for the model loaded last."""

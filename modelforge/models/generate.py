@@ -6,7 +6,8 @@ run does not change the run, and it can be left after any token.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -14,10 +15,17 @@ import torch
 from modelforge.models.sampling import Message, Sampling
 
 
-def write_answer(model: Any, tokenizer: Any, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+def write_answer(
+    model: Any,
+    tokenizer: Any,
+    messages: Sequence[Message],
+    sampling: Sampling,
+    turn: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Iterator[str]:
     """Yield the answer to a conversation in pieces; their concatenation is the whole answer.
 
-    model: a decoder in eval mode. The pieces end at whole characters, never inside one.
+    model: a decoder in eval mode. turn: entered for each step of the model and left before anything is yielded, so
+    that several answers can take turns. The pieces end at whole characters, never inside one.
     """
     ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)["input_ids"]
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -25,7 +33,7 @@ def write_answer(model: Any, tokenizer: Any, messages: Sequence[Message], sampli
         ids = ids[-max(window - sampling.max_new_tokens, 1) :]  # the end of the conversation is what is answered
     tokens: list[int] = []
     shown = ""
-    for token in _draw_tokens(model, ids, _stop_tokens(model, tokenizer), sampling):
+    for token in _draw_tokens(model, ids, _stop_tokens(model, tokenizer), sampling, turn):
         tokens.append(token)
         text = tokenizer.decode(tokens, skip_special_tokens=True)
         if not text.endswith("\ufffd"):  # the rest of this character comes with the next token
@@ -36,7 +44,9 @@ def write_answer(model: Any, tokenizer: Any, messages: Sequence[Message], sampli
         yield rest
 
 
-def _draw_tokens(model: Any, ids: list[int], stops: set[int], sampling: Sampling) -> Iterator[int]:
+def _draw_tokens(
+    model: Any, ids: list[int], stops: set[int], sampling: Sampling, turn: Callable[[], AbstractContextManager[Any]]
+) -> Iterator[int]:
     generator = torch.Generator(device="cpu")
     if sampling.seed is not None:
         generator.manual_seed(sampling.seed)
@@ -44,7 +54,7 @@ def _draw_tokens(model: Any, ids: list[int], stops: set[int], sampling: Sampling
         generator.seed()
     given, cache = torch.tensor([ids], device=model.device), None
     for _ in range(sampling.max_new_tokens):
-        with torch.inference_mode():
+        with turn(), torch.inference_mode():
             output = model(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache = output.past_key_values
         token = _choose(output.logits[0, -1].float().cpu(), sampling, generator)

@@ -243,19 +243,20 @@ def _prepare_repo(api: HfApi, repo_id: str, private: bool) -> bool:
     """Make the repository unless it is there, and tell whether it is private."""
     from huggingface_hub.errors import HfHubHTTPError
 
+    there = None
     try:
-        return bool(api.model_info(repo_id).private)
+        there = api.model_info(repo_id)
     except HfHubHTTPError as error:
         if error.response.status_code not in (401, 403, 404):
             raise
-    # Making it tells the cases apart: a wrong token, no permission, or nothing there yet.
-    try:
-        api.create_repo(repo_id, private=private)
-    except HfHubHTTPError as error:
-        if error.response.status_code != 409:
-            raise
-        return bool(api.model_info(repo_id).private)  # somebody made it in this moment
-    return private
+    if there is None:  # making it tells the cases apart: a wrong token, no permission, or nothing there yet
+        try:
+            api.create_repo(repo_id, private=private)
+        except HfHubHTTPError as error:
+            if error.response.status_code != 409:
+                raise
+            there = api.model_info(repo_id)  # another push made it in this moment
+    return private if there is None or there.private is None else there.private
 
 
 class _Meter:
@@ -332,9 +333,9 @@ class _Failures:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if not isinstance(error, Exception) or isinstance(error, HubError):
             return
-        chain = list(_chain(error))
-        for each in chain:
+        for each in _chain(error, "__cause__", "__context__"):
             each.args = tuple(self._without_token(part) if isinstance(part, str) else part for part in each.args)
+        chain = list(_chain(error, "__cause__"))
         told = self._explain_answer(chain) or self._explain_network(chain)
         if told is not None:
             raise told from error
@@ -403,10 +404,9 @@ def _is_raised_by_us(error: BaseException) -> bool:
     return frame is not None and str(frame.tb_frame.f_globals.get("__name__")).startswith("modelforge.")
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what it was raised from, and so on."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
+def _chain(error: BaseException, *links: str) -> Iterator[BaseException]:
+    """The error and all that it came from, by these links of an exception."""
+    found = [error]
+    for each in found:
+        yield each
+        found += [before for link in links if (before := getattr(each, link)) is not None and before not in found]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modelforge import paths
 from modelforge.errors import NotFoundError, RecipeError
-from modelforge.models import folder
+from modelforge.models import folder, hub
+from modelforge.models.card import model_card
 from modelforge.models.chat import Playground
+from modelforge.models.hub import PushProgress, PushResult
 from modelforge.models.sampling import Message, Sampling
 from modelforge.store import ModelRecord, Store
 
@@ -79,3 +81,22 @@ class Models:
         self._store.models.delete(record.id)
         shutil.rmtree(doomed, ignore_errors=True)
         return record
+
+    def card(self, text: str, repo_id: str | None = None) -> str:
+        """The model card, as a push would send it."""
+        return model_card(self.manifest(self.find(text)), repo_id)
+
+    def push(
+        self,
+        text: str,
+        repo_id: str,
+        *,
+        token: str | None = None,
+        private: bool = True,
+        progress: Callable[[PushProgress], None] = lambda _: None,
+    ) -> PushResult:
+        """Send a model to the Hub. token None takes that of the hub login. Raises HubError."""
+        record = self.find(text)
+        repo_id = hub.check_repo_id(repo_id)
+        card = self.card(record.id, repo_id if "/" in repo_id else None)
+        return hub.push(self.path(record), repo_id, card=card, token=token, private=private, progress=progress)

@@ -40,12 +40,16 @@ class Snapshot:
     """A committed state. Its tables are shared by all readers and never changed."""
 
     tables: Tables
-    signature: Signature | None = None
-    schema: int = SCHEMA
+    signature: Signature | None
+    schema: int
 
     @property
     def newer(self) -> bool:
         return self.schema > SCHEMA
+
+
+def _empty() -> Snapshot:
+    return Snapshot({}, None, SCHEMA)
 
 
 class DurableFile:
@@ -56,7 +60,7 @@ class DurableFile:
         self.backup = self._beside("bak")
         self.lock = TransactionLock(self._beside("lock"))
         self.message = ""
-        self._snapshot = Snapshot({})
+        self._snapshot = _empty()
 
     def read(self) -> Snapshot:
         """The last committed state; cheap while the file stays as it is. Repairs and migrates when it must.
@@ -81,18 +85,18 @@ class DurableFile:
         """
         data = encode(tables)
         with files.mapped_errors(self.path, "written", needed_bytes=len(data)):
-            self._snapshot = Snapshot(tables, self._replace(data, keep_backup=self.path.exists()))
+            self._snapshot = Snapshot(tables, self._replace(data, keep_backup=self.path.exists()), SCHEMA)
 
     def forget(self) -> None:
         """Drop what is kept in memory; the next read opens the file again."""
-        self._snapshot = Snapshot({})
+        self._snapshot = _empty()
 
     def _load_or_repair(self) -> Snapshot:
         with files.mapped_errors(self.path, "read"):
             try:
                 return self._load()
             except FileNotFoundError:
-                return self._repair() if self.backup.exists() else Snapshot({})
+                return self._repair() if self.backup.exists() else _empty()
             except DamagedFileError:
                 return self._repair()
 
@@ -119,6 +123,7 @@ class DurableFile:
             files.replace_file(temporary, self.path)
         except BaseException:
             temporary.unlink(missing_ok=True)
+            self._beside("bak.tmp").unlink(missing_ok=True)
             raise
         files.sync_folder(self.path.parent)
         return Signature.of(status, data)
@@ -131,11 +136,11 @@ class DurableFile:
                 return self._load()
             except FileNotFoundError:
                 if not self.backup.exists():
-                    return Snapshot({})
+                    return _empty()
             except DamagedFileError as damage:
                 lost = f"was damaged ({damage}) and is kept as {files.set_aside(self.path)}"
             self._say(f"{self.path} {lost}. {self._restore()}")
-            return self._load() if self.path.exists() else Snapshot({})
+            return self._load() if self.path.exists() else _empty()
 
     def _restore(self) -> str:
         """Put the backup in place of the file; returns what was done."""

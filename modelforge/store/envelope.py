@@ -19,7 +19,7 @@ from modelforge.store.migrations import MIGRATIONS, Tables
 
 SCHEMA = len(MIGRATIONS)
 HEAD_BYTES = 128  # more than the part before the tables: it holds the checksum and thereby stands for the content
-_HEAD = re.compile(rb'\{"modelforge":\{"schema":(\d{1,6}),"sha256":"([0-9a-f]{64})"\},"tables":')
+_HEAD = re.compile(rb'\{"modelforge":\{"schema":([1-9]\d{0,5}),"sha256":"([0-9a-f]{64})"\},"tables":')
 _TAIL = b"}\n"
 
 

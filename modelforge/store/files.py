@@ -13,6 +13,7 @@ from pathlib import Path
 
 from modelforge.errors import DiskFullError, StoreError
 
+_WINDOWS = os.name == "nt"
 _REPLACE_ATTEMPTS = 50  # 1 s in all
 
 
@@ -47,15 +48,13 @@ def write_file(path: Path, data: bytes) -> os.stat_result:
 
 def replace_file(source: Path, target: Path) -> None:
     """Put source in the place of target: whoever opens target finds the old file or the new one, never a mixture."""
-    for attempt in range(1, _REPLACE_ATTEMPTS + 1):
+    for _ in range(_REPLACE_ATTEMPTS if _WINDOWS else 0):
         try:
             source.replace(target)
             return
-        except PermissionError:
-            # Windows refuses while anybody (a reader, a virus scanner) has the target open, which lasts milliseconds.
-            if os.name != "nt" or attempt == _REPLACE_ATTEMPTS:
-                raise
+        except PermissionError:  # somebody (a reader, a virus scanner) has the target open, for milliseconds
             time.sleep(0.02)
+    source.replace(target)
 
 
 def copy_by_link(source: Path, target: Path) -> None:
@@ -71,7 +70,7 @@ def copy_by_link(source: Path, target: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make names given in a folder last through a power cut. Windows has no such call, and does it by itself."""
-    if os.name == "nt":
+    if _WINDOWS:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -90,8 +90,8 @@ class Table(Generic[R]):
         Raises NotFoundError when it is gone, StoreError when a value does not fit, TypeError for an unknown field.
         """
         for name in changes:
-            if name == "id" or name not in self._record_type.model_fields:
-                raise TypeError(f"{self._record_type.__name__} has no field {name!r} that can be changed")
+            if name not in self._record_type.model_fields:
+                raise TypeError(f"{self._record_type.__name__} has no field {name!r}")
         with self._storage.transaction():
             fields = {**self.get(id).model_dump(), **changes}
             document = self._serialise(self._restore([fields])[0])

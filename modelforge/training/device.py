@@ -24,12 +24,13 @@ class Compute:
 
 def decide(recipe: Recipe, probe: Probe, config: Any, free_bytes: int) -> Compute:
     """Choose from what was measured. `config` is the base model's transformers config, `free_bytes` of the device."""
-    dtype, dtype_reason = _dtype(recipe, probe)
+    dtype, dtype_reason = choose_dtype(recipe, probe)
     checkpointing, checkpointing_reason = _checkpointing(recipe, config, dtype, free_bytes)
     return Compute(probe.kind, dtype, checkpointing, (dtype_reason, checkpointing_reason))
 
 
-def _dtype(recipe: Recipe, probe: Probe) -> tuple[str, str]:
+def choose_dtype(recipe: Recipe, probe: Probe) -> tuple[str, str]:
+    """A torch dtype's name and the reason. Raises RecipeError for one that does not train well here."""
     rates = probe.gigaflops
     if recipe.dtype != "auto":
         if recipe.dtype not in rates:

@@ -99,7 +99,7 @@ def main() -> None:
         listed: list[float] = []
         report("a write at 10,000, and the list", write_and_list, 20)
         print(f"  of which the list: median {statistics.median(listed):.2f}  max {max(listed):.2f} ms")
-        report("open and list 10,000", lambda: Store(path).models.all(), 5)
+        report("open and list 10,000", lambda: list(Store(path).models.all()), 5)
         report("find by name", lambda: store.models.find("support answers 5000"), 20)
 
 

@@ -1,0 +1,106 @@
+"""Who may open the app, and where it listens. Decided here alone; safe unless told otherwise.
+
+Options come from the command line, else from the environment: MODELFORGE_HOST, MODELFORGE_PORT, MODELFORGE_AUTH
+(user:password), MODELFORGE_ROOT_PATH; on a Hugging Face Space also what the Space sets.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from modelforge.errors import AccessError
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Access:
+    """How the app is opened. port None: the first free one. auth: (user, password) or None. on_space: on a Space."""
+
+    host: str
+    port: int | None
+    share: bool
+    auth: tuple[str, str] | None
+    root_path: str
+    on_space: bool
+
+    @property
+    def check_login(self) -> Callable[[str, str], bool] | None:
+        """What Gradio asks at the door: compares in constant time."""
+        if self.auth is None:
+            return None
+        user, password = self.auth
+
+        def check(given_user: str, given_password: str) -> bool:
+            right_user = secrets.compare_digest(given_user.encode(), user.encode())
+            return secrets.compare_digest(given_password.encode(), password.encode()) and right_user
+
+        return check
+
+
+def decide_access(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    share: bool = False,
+    auth: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Access:
+    """Put options and environment together. Raises AccessError for a public address or link without a password.
+
+    A Space is behind the Hub's own door, which decides who may open it; there the address is the Space's.
+    """
+    on_space = bool(environment.get("SPACE_ID"))
+    host = host or environment.get("MODELFORGE_HOST") or (environment.get("GRADIO_SERVER_NAME") if on_space else None)
+    chosen = host or ("0.0.0.0" if on_space else LOOPBACK)  # noqa: S104 - a Space's container must be reachable
+    login = _parse_login(auth or environment.get("MODELFORGE_AUTH") or "")
+    if login is None and share:
+        raise AccessError(
+            "A share link can be opened by anyone who has it.",
+            where="--share",
+            fix="Add --auth USER:PASSWORD, or set MODELFORGE_AUTH.",
+        )
+    if login is None and not on_space and not _is_loopback(chosen):
+        raise AccessError(
+            f"On {chosen} everybody in the network could use this app.",
+            where="--host",
+            fix="Add --auth USER:PASSWORD, or leave --host away to stay on this machine.",
+        )
+    return Access(
+        host=chosen,
+        port=port or _parse_port(environment.get("MODELFORGE_PORT") or environment.get("GRADIO_SERVER_PORT") or ""),
+        share=share,
+        auth=login,
+        root_path=environment.get("MODELFORGE_ROOT_PATH", ""),
+        on_space=on_space,
+    )
+
+
+def _parse_login(text: str) -> tuple[str, str] | None:
+    if not text:
+        return None
+    user, colon, password = text.partition(":")
+    if not (user and colon and password):
+        raise AccessError("A login has a name and a password.", where="--auth", fix="Write it as USER:PASSWORD.")
+    return user, password
+
+
+def _parse_port(text: str) -> int | None:
+    if not text:
+        return None
+    if not text.isdigit() or not 0 < int(text) < 65_536:
+        raise AccessError(f"{text!r} is not a port.", where="port", fix="Use a number from 1 to 65535.")
+    return int(text)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

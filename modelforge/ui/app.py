@@ -1,0 +1,202 @@
+"""Puts the tabs together and opens the app."""
+
+from __future__ import annotations
+
+import os
+import threading
+import webbrowser
+from typing import Any
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: nothing leaves the machine unasked
+
+import gradio as gr
+
+from modelforge import hardware, paths
+from modelforge.errors import AccessError
+from modelforge.forge import Forge, shared_forge
+from modelforge.training.memory import share_one_arena
+from modelforge.ui import dataset, header, html, hub, models, playground, train
+from modelforge.ui import hardware as hardware_tab
+from modelforge.ui.access import Access, decide_access
+from modelforge.ui.events import listen, listen_all
+
+LARGEST_UPLOAD = "1gb"
+FORGOTTEN_AFTER_SECONDS = 24 * 3600  # uploads that were looked at and not saved
+
+
+def build(forge: Forge, access: Access) -> gr.Blocks:
+    """The whole page."""
+    with gr.Blocks(
+        title="ModelForge",
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(3600, FORGOTTEN_AFTER_SECONDS),
+    ) as page:
+        top = header.build(forge)
+        if said := _warnings(forge, access):
+            gr.HTML(said)
+        with gr.Tabs(selected="train", elem_id="tabs") as tabs:
+            with gr.Tab("Hardware", id="hardware") as hardware_place:
+                machine = hardware_tab.build(forge)
+            with gr.Tab("Dataset", id="dataset") as dataset_place:
+                data = dataset.build(forge)
+            with gr.Tab("Train", id="train") as train_place:
+                training = train.build(forge)
+            with gr.Tab("Models", id="models") as models_place:
+                library = models.build(forge)
+            with gr.Tab("Playground", id="playground") as playground_place:
+                chat = playground.build(forge)
+            with gr.Tab("Hub", id="hub") as hub_place:
+                push = hub.build(forge)
+
+        def open_train(chosen: str | None = None) -> list[Any]:
+            return [train.offer_datasets(forge, chosen), train.offer_base_models(forge, chosen), *training.list_runs()]
+
+        def offer_more(dataset_now: str | None, run_now: str | None) -> list[Any]:
+            """Coming back to the Train tab keeps what was chosen there."""
+            return [train.offer_datasets(forge, dataset_now), *training.list_runs(run_now or "")]
+
+        def model_of(run_id: str) -> str | None:
+            return forge.runs.get(run_id).model_id if run_id else None
+
+        go = {
+            name: (lambda name=name: gr.Tabs(selected=name))
+            for name in ("dataset", "train", "models", "playground", "hub")
+        }
+        train_choices = [training.dataset, training.base_model, training.earlier]
+
+        # What a page shows when it is opened or reloaded: the truth as it is now, whoever started what.
+        listen(page.load, open_train, None, train_choices)
+        listen(page.load, training.refresh, [training.run_id, training.seen], training.shown)
+        listen(page.load, lambda: header.show(forge), None, [top.machine, top.run])
+        listen_all(
+            [page.load, hardware_place.select],
+            lambda: (
+                [hardware_tab.describe_machine(), hardware_tab.describe_speeds()]
+                if _is_warm()
+                else [hardware_tab.describe_machine(), gr.skip()]
+            ),
+            None,
+            [machine.facts, machine.speeds],
+        )
+        listen_all(
+            [page.load, dataset_place.select], lambda: dataset.show_library(forge), None, [data.library, data.chosen]
+        )
+        listen(
+            train_place.select, offer_more, [training.dataset, training.earlier], [training.dataset, training.earlier]
+        )
+        listen_all(
+            [page.load, models_place.select],
+            lambda chosen: models.show_models(forge, chosen),
+            library.chosen,
+            library.shown,
+        )
+        listen_all(
+            [page.load, playground_place.select], lambda chosen: playground.offer(forge, chosen), chat.model, chat.model
+        )
+        listen_all([page.load, hub_place.select], lambda chosen: hub.offer(forge, chosen), push.model, push.model)
+
+        # Each step's end offers the next with its choice made.
+        listen(top.run.click, go["train"], None, tabs)
+        listen(machine.next.click, go["dataset"], None, tabs)
+        saved = listen(data.saved.success, open_train, data.chosen, train_choices)
+        listen(saved.success, go["train"], None, tabs)
+        for button, place, target in (
+            (training.chat, "playground", chat.model),
+            (training.look, "models", library.chosen),
+        ):
+            chosen = listen(
+                button.click, lambda run_id: playground.offer(forge, model_of(run_id)), training.run_id, target
+            )
+            listen(chosen.success, go[place], None, tabs)
+        for button, place, target in ((library.chat, "playground", chat.model), (library.push, "hub", push.model)):
+            chosen = listen(button.click, lambda model_id: playground.offer(forge, model_id), library.chosen, target)
+            listen(chosen.success, go[place], None, tabs)
+    page.queue(default_concurrency_limit=16, api_open=False)
+    return page
+
+
+def serve(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    share: bool = False,
+    auth: str | None = None,
+    open_browser: bool = True,
+) -> None:
+    """Open the app and stay until Ctrl-C. Raises AccessError, before anything listens, for an unsafe way to open it."""
+    access = decide_access(host=host, port=port, share=share, auth=auth)
+    share_one_arena()
+    forge = shared_forge()
+    page = build(forge, access)
+    paths.home().mkdir(parents=True, exist_ok=True)
+    try:
+        _, url, _ = page.launch(
+            server_name=access.host,
+            server_port=access.port,
+            share=access.share,
+            auth=access.check_login,
+            root_path=access.root_path or None,
+            prevent_thread_lock=True,
+            quiet=True,
+            show_error=False,
+            enable_monitoring=False,
+            run_history=False,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            max_file_size=LARGEST_UPLOAD,
+            blocked_paths=[str(paths.home())],
+            footer_links=[],
+            theme=_theme(),
+            css_paths=[paths.asset("style.css")],
+            favicon_path=paths.asset("icon.png"),
+        )
+    except OSError as error:
+        raise AccessError(
+            f"The app cannot listen on port {access.port or 'any of 7860 to 7959'}.",
+            where=access.host,
+            fix="Another program uses it; choose another one with --port.",
+        ) from error
+    print(f"ModelForge is open at {page.share_url or url}", flush=True)
+    print("Press Ctrl-C to close it.", flush=True)
+    if open_browser and not access.on_space:
+        webbrowser.open(url)
+    threading.Timer(1.0, _warm_up).start()
+    page.block_thread()
+
+
+_warm = threading.Event()
+
+
+def _warm_up() -> None:
+    """Load what the first run or chat needs while the user reads the first page."""
+    hardware.probe()
+    import peft  # noqa: F401
+    import trl  # noqa: F401
+
+    _warm.set()
+
+
+def _is_warm() -> bool:
+    return _warm.is_set()
+
+
+def _theme() -> Any:
+    return gr.themes.Base(
+        primary_hue="orange",
+        neutral_hue="stone",
+        radius_size="md",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+
+
+def _warnings(forge: Forge, access: Access) -> str:
+    said = [forge.store.message] if forge.store.message else []
+    if access.on_space and access.auth is None:
+        said.append(
+            "Everybody who can open this Space can train, chat with and delete its models. "
+            "Set the secret MODELFORGE_AUTH to user:password to ask for a login."
+        )
+    return "".join(html.note(sentence, "warning") for sentence in said)

@@ -1,0 +1,48 @@
+"""The slim header above every tab: name, device and free memory, and the run in progress."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from modelforge import hardware
+from modelforge.forge import Forge
+from modelforge.store import RunState
+from modelforge.ui import html
+from modelforge.ui.events import listen
+
+IDLE = "No run in progress"
+
+
+class Header:
+    """Its components. Pressing `run` leads to the run."""
+
+    def __init__(self) -> None:
+        with gr.Row(elem_classes="mf-header", equal_height=True):
+            gr.HTML('<div class="mf-brand"><b>ModelForge</b></div>', min_width=120)
+            self.machine = gr.HTML(elem_id="header-machine", min_width=200)
+            self.run = gr.Button(IDLE, size="sm", elem_id="header-run", scale=0, min_width=200)
+        self.timer = gr.Timer(2.0)
+
+
+def build(forge: Forge) -> Header:
+    header = Header()
+    listen(header.timer.tick, lambda: show(forge), None, [header.machine, header.run], trigger_mode="once")
+    return header
+
+
+def show(forge: Forge) -> list[object]:
+    """[machine, run] as they are now."""
+    found = hardware.detect()
+    free, whole = hardware.describe_bytes(found.device.free_bytes), hardware.describe_bytes(found.device.memory_bytes)
+    machine = f'<div class="mf-machine">{html.text(found.device.name)}<span>{free} free of {whole}</span></div>'
+    return [machine, gr.Button(_describe_run(forge))]
+
+
+def _describe_run(forge: Forge) -> str:
+    record = forge.runs.current()
+    if record is None:
+        return IDLE
+    if record.state is not RunState.running:
+        return f"Run: {record.state.value}"
+    step, total = forge.runs.progress(record)
+    return f"Training {step / total:.0%}" if total else "Training"

@@ -1,0 +1,63 @@
+"""Small pieces of HTML. Every text that comes from outside goes through `text`."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+
+def text(value: object) -> str:
+    """Escaped, so that nothing in a dataset or a name is ever markup."""
+    return html.escape(str(value), quote=True)
+
+
+def tiles(pairs: Iterable[tuple[str, object]]) -> str:
+    """Numbers side by side: (name, value)."""
+    inner = "".join(
+        f'<div class="mf-tile"><span>{text(name)}</span><b>{text(value)}</b></div>' for name, value in pairs
+    )
+    return f'<div class="mf-tiles">{inner}</div>'
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> str:
+    """A table of texts; `empty` is said when there are no rows."""
+    listed = list(rows)
+    if not listed:
+        return note(empty)
+    top = "".join(f"<th>{text(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in listed)
+    return f'<div class="mf-scroll"><table class="mf-table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def note(sentence: str, kind: str = "quiet") -> str:
+    """A sentence in a box. kind: quiet, good, warning or bad."""
+    return f'<div class="mf-note mf-{kind}">{text(sentence)}</div>'
+
+
+def title(heading: str, sentence: str = "") -> str:
+    below = f"<p>{text(sentence)}</p>" if sentence else ""
+    return f'<div class="mf-title"><h2>{text(heading)}</h2>{below}</div>'
+
+
+def bar(share: float, label: str) -> str:
+    """A progress bar that tells the truth: share from 0 to 1."""
+    percent = max(0.0, min(share, 1.0)) * 100
+    return (
+        f'<div class="mf-bar" role="progressbar" aria-valuenow="{percent:.0f}" aria-valuemin="0" aria-valuemax="100">'
+        f'<div style="width:{percent:.1f}%"></div></div><div class="mf-bar-label">{text(label)}</div>'
+    )
+
+
+def seconds(count: float) -> str:
+    """75 -> "1 min 15 s"."""
+    whole = round(count)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def date(created: str) -> str:
+    """An ISO time as a person reads it: "2026-11-02 10:00"."""
+    return created[:16].replace("T", " ")

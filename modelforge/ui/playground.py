@@ -1,0 +1,118 @@
+"""Playground: chat in the middle, the model and the switch base / fine-tuned on top, settings at the side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from modelforge.errors import NotFoundError, RecipeError
+from modelforge.forge import Forge
+from modelforge.models.sampling import Sampling
+from modelforge.ui import html
+from modelforge.ui.events import listen
+
+TUNED, BASE = "Fine-tuned", "Base"
+HELP = {name: field.description for name, field in Sampling.model_fields.items()}
+
+
+class PlaygroundTab:
+    """Its components."""
+
+    def __init__(self) -> None:
+        defaults = Sampling()
+        gr.HTML(html.title("Playground", "Talk to a model. Switch to Base to hear what it said before it was trained."))
+        with gr.Row():
+            self.model = gr.Dropdown([], label="Model", scale=3, elem_id="chat-model")
+            self.which = gr.Radio([TUNED, BASE], value=TUNED, label="Who answers", scale=2, elem_id="chat-which")
+        with gr.Row():
+            with gr.Column(scale=3, min_width=320):
+                self.chat = gr.Chatbot(
+                    show_label=False,
+                    height=460,
+                    placeholder="Ask something that your examples answer.",
+                    buttons=["copy"],
+                    elem_id="chat",
+                )
+                self.question = gr.Textbox(
+                    placeholder="Your question; Enter sends it",
+                    show_label=False,
+                    lines=1,
+                    max_lines=6,
+                    elem_id="chat-question",
+                    submit_btn=False,
+                )
+                with gr.Row(elem_classes="mf-actions"):
+                    self.send = gr.Button("Send", variant="primary", elem_id="chat-send")
+                    self.stop = gr.Button("Stop", variant="stop", elem_id="chat-stop")
+                    self.clear = gr.Button("New conversation", elem_id="chat-clear")
+            with gr.Column(scale=1, min_width=260):
+                self.system = gr.Textbox(
+                    label="System prompt", info="Standing instructions, before the conversation.", lines=3
+                )
+                self.temperature = gr.Slider(
+                    0, 2, defaults.temperature, step=0.05, label="temperature", info=HELP["temperature"]
+                )
+                self.top_p = gr.Slider(0.05, 1, defaults.top_p, step=0.05, label="top_p", info=HELP["top_p"])
+                self.max_new_tokens = gr.Slider(
+                    1, 1024, defaults.max_new_tokens, step=1, label="max_new_tokens", info=HELP["max_new_tokens"]
+                )
+                self.seed = gr.Number(None, label="seed", info=f"{HELP['seed']} Empty draws anew.", precision=0)
+
+    @property
+    def settings(self) -> list[Any]:
+        return [self.model, self.which, self.system, self.temperature, self.top_p, self.max_new_tokens, self.seed]
+
+
+def build(forge: Forge) -> PlaygroundTab:
+    tab = PlaygroundTab()
+
+    def ask(question: str, chat: list[Any]) -> list[Any]:
+        """The question goes into the conversation; the box is empty again."""
+        if not question.strip():
+            raise RecipeError("Nothing was asked.", fix="Type a question first.")
+        return ["", [*chat, {"role": "user", "content": question}]]
+
+    def reply(chat: list[Any], model_id: str | None, which: str, system: str, *drawn: Any) -> Iterator[list[Any]]:
+        """The conversation with the answer growing at its end."""
+        record = forge.models.find(model_id or "")
+        temperature, top_p, max_new_tokens, seed = drawn
+        sampling = Sampling.build(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed)
+        said = [{"role": turn["role"], "content": plain_text(turn["content"])} for turn in chat]
+        opening = [{"role": "system", "content": system}] if system.strip() else []
+        answer = ""
+        yield [*chat, {"role": "assistant", "content": "…"}]
+        for piece in forge.playground.answer(record, [*opening, *said], sampling, base=which == BASE):
+            answer += piece
+            yield [*chat, {"role": "assistant", "content": answer}]
+        if not answer:
+            yield [*chat, {"role": "assistant", "content": "(The model said nothing.)"}]
+
+    started = []
+    for trigger in (tab.send.click, tab.question.submit):
+        asked = listen(trigger, ask, [tab.question, tab.chat], [tab.question, tab.chat])
+        started.append(listen(asked.success, reply, [tab.chat, *tab.settings], tab.chat, concurrency_limit=8))
+    tab.stop.click(None, None, None, cancels=started, api_visibility="private")
+    listen(tab.clear.click, lambda: [], None, tab.chat, cancels=started)
+    return tab
+
+
+def offer(forge: Forge, chosen: str | None = None) -> Any:
+    """The dropdown of models, with `chosen` or the newest one picked."""
+    from modelforge.ui.models import offer_models
+
+    choices = offer_models(forge)
+    ids = [value for _, value in choices]
+    return gr.Dropdown(choices=choices, value=chosen if chosen in ids else next(iter(ids), None))
+
+
+def plain_text(content: Any) -> str:
+    """The words of a message; Gradio hands them over as text or as a list of blocks."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(plain_text(block) for block in content)
+    if isinstance(content, dict) and "text" in content:
+        return str(content["text"])
+    raise NotFoundError("Only text can be sent to a model.", fix="Remove the file.")

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+
+from modelforge.data.split import split
+
+
+def chat(prompt, response="yes"):
+    return {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]}
+
+
+ROWS = [chat(f"question {n}") for n in range(50)]
+
+
+def test_every_row_is_on_one_side():
+    train, held_out = split(ROWS, 0.1, 0)
+    assert sorted(train + held_out) == list(range(50))
+    assert len(held_out) == 5
+
+
+def test_same_seed_gives_the_same_split_and_another_seed_another():
+    assert split(ROWS, 0.2, 1) == split(list(ROWS), 0.2, 1)
+    assert split(ROWS, 0.2, 1) != split(ROWS, 0.2, 2)
+
+
+def test_zero_holds_nothing_out():
+    assert split(ROWS, 0, 0) == (list(range(50)), [])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_rows_with_the_same_prompt_stay_together(seed):
+    rows = [
+        chat(prompt, f"{n}") for n in range(12) for prompt in (f"What is {n}?", f"  WHAT is\n{n}? ", f"What is {n}?")
+    ]
+    train, held_out = split(rows, 0.3, seed)
+    assert not {index // 3 for index in train} & {index // 3 for index in held_out}
+    assert held_out
+
+
+def test_training_keeps_its_duplicates():
+    train, _ = split([chat("a"), chat("a"), chat("a"), chat("b")], 0.25, 0)
+    assert train == [0, 1, 2]
+
+
+@pytest.mark.parametrize("rows", [[chat("a"), chat("b")], [chat("a")] * 5 + [chat("b")] * 4])
+def test_two_prompts_are_enough_to_hold_one_out(rows):
+    train, held_out = split(rows, 0.01, 0)
+    assert train
+    assert held_out
+
+
+def test_one_prompt_alone_is_never_split():
+    assert split([chat("a", "1"), chat("a", "2")], 0.5, 0) == ([0, 1], [])
+
+
+def test_later_turns_do_not_part_chats_that_begin_alike():
+    follow_up = {"messages": [*chat("a")["messages"], *chat("b")["messages"]]}
+    for seed in range(5):
+        train, _ = split([chat("a"), follow_up, chat("c")], 0.3, seed)
+        assert {0, 1} <= set(train) or train == [2]
+
+
+def test_questions_on_a_context_are_split_by_question():
+    rows = [{"context": "c", "question": f"q{n}", "answers": {"text": ["c"], "answer_start": [0]}} for n in range(10)]
+    assert len(split(rows, 0.1, 0)[1]) == 1
+
+
+def test_added_rows_do_not_move_the_others_in_order():
+    fewer, more = split(ROWS[:40], 0.5, 0)[1], split(ROWS, 0.5, 0)[1]
+    assert len(set(fewer) & set(more)) >= 15
