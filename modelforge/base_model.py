@@ -181,7 +181,7 @@ def _from_hub_cache(name: str) -> Path | None:
 
 
 def _download(name: str) -> Path:
-    """Fetch from the Hub what is needed and nothing else, after asking whether it exists, is open, and fits the disk."""
+    """Fetch what is needed and nothing else, after asking whether it exists, is open, and fits the disk."""
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 

@@ -109,7 +109,7 @@ def detect() -> Hardware:
 
 @dataclass(frozen=True)
 class Probe:
-    """What torch can use here, measured. gigaflops: dtype name -> rate of a matrix product on `kind` (10^9 a second)."""
+    """What torch can use here, measured. gigaflops: dtype name -> rate of a matrix product (10^9 a second)."""
 
     kind: DeviceKind
     name: str

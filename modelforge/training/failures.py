@@ -15,7 +15,7 @@ def explain_failure(error: BaseException) -> dict[str, str]:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         full = MemoryFullError(
             "There was not enough memory.",
-            fix="Lower per_device_train_batch_size or max_length, switch gradient_checkpointing on, or take a smaller model.",
+            fix="Lower per_device_train_batch_size or max_length, or switch gradient_checkpointing on.",
         )
         return explain_failure(full)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:

@@ -11,17 +11,13 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from modelforge.store import utc_now
+
 Event = dict[str, Any]
 RECENT = 2000  # events kept in memory for each run; older ones are read from its file
-
-
-def now() -> str:
-    """UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class Feed:
@@ -81,7 +77,7 @@ class Pump:
         """What the training thread calls: `emit("progress", step=3, ...)`. It never blocks."""
 
         def emit(type: str, **fields: Any) -> None:
-            self._queue.put((feed, {"type": type, "time": now(), "run_id": run_id, **fields}))
+            self._queue.put((feed, {"type": type, "time": utc_now(), "run_id": run_id, **fields}))
 
         return emit
 

@@ -19,12 +19,12 @@ CHUNK_ROWS = 128  # rows of logits at once: 128 x 49,152 x 4 bytes = 25 MB stays
 class LoraProduct(torch.autograd.Function):
     """y = x W' + s (x A') B', adding the adapter's part into the frozen part's result in place.
 
-    x (..., I), W (O, I) and bias (O) frozen, A (r, I), B (O, r), s a number -> y (..., O). PEFT's own layer makes two more
-    passes over (..., O) and keeps one more copy of it.
+    x (..., I), W (O, I) and bias (O) frozen, A (r, I), B (O, r), s a number -> y (..., O). PEFT's own layer makes two
+    more passes over (..., O) and keeps one more copy of it.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Any, weight: Any, bias: Any, a: Any, b: Any, scaling: float) -> Any:
+    def forward(ctx: Any, x: Any, weight: Any, bias: Any, a: Any, b: Any, scaling: float) -> Any:  # noqa: PLR0917
         rows = x.reshape(-1, x.shape[-1])
         inner = rows @ a.t()  # (T, r)
         out = functional.linear(rows, weight, bias)  # (T, O)

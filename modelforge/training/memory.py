@@ -19,7 +19,7 @@ _DEFAULT_TRIM_BYTES, _DEFAULT_MMAP_MAX = 128 * 1024, 65_536
 
 
 def share_one_arena() -> None:
-    """Let all threads take memory from one place, of which `kept_blocks` keeps the blocks. Call before threads start."""
+    """Let all threads take memory from one place, where `kept_blocks` works. Call it before threads start."""
     libc = _glibc()
     if libc:
         libc.mallopt(_M_ARENA_MAX, 1)

@@ -14,10 +14,10 @@ from typing import Any
 from modelforge import base_model, catalog, hardware
 from modelforge.models.folder import package_versions, save_model
 from modelforge.recipe import Recipe
+from modelforge.store import utc_now
 from modelforge.training import device, memory
 from modelforge.training.callback import EventCallback, RunStopped
 from modelforge.training.examples import encode_examples
-from modelforge.training.feed import now
 from modelforge.training.fused import fused_lora
 from modelforge.training.methods import METHODS
 from modelforge.training.samples import show_answers
@@ -26,7 +26,7 @@ from modelforge.training.tune import add_adapter
 
 @dataclass(frozen=True)
 class Job:
-    """One run as the worker hands it over. `dataset` describes where `rows` (mapped rows) come from, for the manifest."""
+    """One run as the worker hands it over. `dataset` says for the manifest where the mapped `rows` come from."""
 
     run_id: str
     recipe: Recipe
@@ -62,7 +62,9 @@ def train(job: Job) -> Result:
         emit("warning", message=sentence)
 
     model = add_adapter(base_model.load_model(base, dtype=compute.dtype, device=compute.device), recipe)
-    trainer = METHODS[recipe.method](model, tokenizer, examples, recipe, compute, job.folder / "checkpoints")
+    trainer = METHODS[recipe.method](
+        model, tokenizer, examples, recipe=recipe, compute=compute, folder=job.folder / "checkpoints"
+    )
     callback = EventCallback(emit, job.is_stopping, compute.device)
     trainer.add_callback(callback)
 
@@ -86,7 +88,7 @@ def train(job: Job) -> Result:
         "task": recipe.task.value,
         "method": recipe.method,
         "tuning": recipe.tuning.type,
-        "created": now(),
+        "created": utc_now(),
         "run_id": job.run_id,
         "dataset": {**job.dataset, **examples.counts},
         "recipe": recipe.model_dump(mode="json"),

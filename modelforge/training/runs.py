@@ -13,8 +13,8 @@ import psutil
 from modelforge import paths
 from modelforge.errors import RunStateError
 from modelforge.recipe import Recipe
-from modelforge.store import DatasetRecord, RunRecord, RunState, Store
-from modelforge.training.feed import Feed, now, read_events
+from modelforge.store import DatasetRecord, RunRecord, RunState, Store, utc_now
+from modelforge.training.feed import Feed, read_events
 from modelforge.training.worker import Worker
 
 
@@ -83,7 +83,7 @@ class Runs:
             recipe=recipe.model_dump(mode="json"),
             dataset_id=dataset.id,
             dataset_name=dataset.name,
-            created=now(),
+            created=utc_now(),
             pid=os.getpid(),
             process_started=psutil.Process().create_time(),
         )
@@ -149,7 +149,7 @@ class Runs:
         for record in self._store.runs.all():
             if record.state.active and not _is_alive(record):
                 step, total = latest_progress(record)
-                ending = {"state": RunState.interrupted, "finished": now(), "step": step, "total_steps": total}
+                ending = {"state": RunState.interrupted, "finished": utc_now(), "step": step, "total_steps": total}
                 self._store.runs.update(record.id, **ending)
 
 

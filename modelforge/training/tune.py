@@ -11,7 +11,7 @@ from modelforge.recipe import Recipe, Tuning
 
 
 def add_adapter(model: Any, recipe: Recipe) -> Any:
-    """The model with a fresh LoRA adapter; its weights alone require gradients. Raises RecipeError for unknown layers."""
+    """The model with a fresh LoRA adapter, whose weights alone are trained. Raises RecipeError for unknown layers."""
     from peft import get_peft_model
 
     torch.manual_seed(recipe.seed)  # the adapter starts from random numbers
@@ -37,7 +37,7 @@ def lora_config(tuning: Tuning) -> Any:
     names = [name.strip() for name in tuning.target_modules.split(",") if name.strip()]
     return LoraConfig(
         r=tuning.r,
-        lora_alpha=tuning.lora_alpha,  # type: ignore[arg-type]  # a float serves as well
+        lora_alpha=tuning.lora_alpha,  # a float serves as well
         lora_dropout=tuning.lora_dropout,
         target_modules="all-linear" if names == ["all-linear"] else names,
         task_type="CAUSAL_LM",

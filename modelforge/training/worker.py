@@ -21,10 +21,10 @@ from modelforge import paths
 from modelforge.data.prepare import read_rows
 from modelforge.errors import RunStateError
 from modelforge.recipe import Recipe
-from modelforge.store import ModelRecord, RunRecord, RunState, Store
+from modelforge.store import ModelRecord, RunRecord, RunState, Store, utc_now
 from modelforge.training import memory
 from modelforge.training.failures import explain_failure
-from modelforge.training.feed import Feed, Pump, now
+from modelforge.training.feed import Feed, Pump
 
 log = logging.getLogger("modelforge")
 
@@ -96,11 +96,11 @@ class Worker:
                 ending, last = self._carry_out(record, emit)
         emit(**last)
         self._pump.flush()
-        self._store.runs.update(record.id, finished=now(), **ending)
+        self._store.runs.update(record.id, finished=utc_now(), **ending)
 
     def _carry_out(self, record: RunRecord, emit: Callable[..., None]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Train; returns the record's last changes and the last event."""
-        self._change(record.id, (RunState.queued,), state=RunState.preparing, started=now())
+        self._change(record.id, (RunState.queued,), state=RunState.preparing, started=utc_now())
 
         def forward(type: str, **fields: Any) -> None:
             if type == "started":
@@ -110,7 +110,7 @@ class Worker:
         try:
             self._before_run()
             result = self._train(record, forward)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the one edge where everything is caught
             failure = explain_failure(error)
             log.error("%s\n%s", failure["what"], "".join(traceback.format_exception(error)))
             return {"state": RunState.failed, "error": failure}, {"type": "failed", **failure}

@@ -50,11 +50,12 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
                 push = hub.build(forge)
 
         def open_train(chosen: str | None = None) -> list[Any]:
-            return [train.offer_datasets(forge, chosen), train.offer_base_models(forge, chosen), *training.list_runs()]
+            return [*train.offer_choices(forge, chosen), *training.list_runs()]
 
         def offer_more(dataset_now: str | None, run_now: str | None) -> list[Any]:
             """Coming back to the Train tab keeps what was chosen there."""
-            return [train.offer_datasets(forge, dataset_now), *training.list_runs(run_now or "")]
+            choices, picked = train.list_datasets(forge, dataset_now)
+            return [gr.Dropdown(choices=choices, value=picked), *training.list_runs(run_now or "")]
 
         def model_of(run_id: str) -> str | None:
             return forge.runs.get(run_id).model_id if run_id else None

@@ -29,7 +29,8 @@ def draw_loss(losses: Sequence[Point], held_out: Sequence[Point], total_steps: i
 
     smooth = _smoothed(losses)
     dots = "".join(
-        f'<circle class="mf-held-out-dot" cx="{x}" cy="{y}" r="4"><title>step {step:g}: held-out loss {loss:.4f}</title></circle>'
+        f'<circle class="mf-held-out-dot" cx="{x}" cy="{y}" r="4">'
+        f"<title>step {step:g}: held-out loss {loss:.4f}</title></circle>"
         for (step, loss) in held_out
         for x, y in [place((step, loss)).split(",")]
     )

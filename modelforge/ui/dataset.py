@@ -19,7 +19,7 @@ from modelforge.ui.events import listen, listen_all
 from modelforge.ui.preview import preview_rows
 
 GUESS = "found out"
-NONE = "–"
+NONE = "-"
 SHOWN_PROBLEMS = 12
 ROLES = {role.name: role for spec in TASKS.values() for role in spec.roles}
 
@@ -32,6 +32,7 @@ class DatasetTab:
             html.title("Dataset", "Drop a file of examples, or look at a sample: every problem is shown with its row.")
         )
         self.opened = gr.State("")
+        self.saved: Any = None  # the event after which the library has one more
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 self.file = gr.File(

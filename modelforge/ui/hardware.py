@@ -18,10 +18,10 @@ class HardwareTab:
     def __init__(self) -> None:
         gr.HTML(html.title("Hardware", "What this machine is, and what it can train."))
         self.facts = gr.HTML(html.note("Looking at the machine..."))
+        self.speeds = gr.HTML(html.note("The number formats are timed once, a moment after the app has opened."))
         with gr.Row(elem_classes="mf-actions"):
             self.again = gr.Button("Look again", variant="secondary", scale=0, min_width=140)
-            self.next = gr.Button("Next: choose a dataset →", variant="primary", scale=0, min_width=220)
-        self.speeds = gr.HTML(html.note("The number formats are timed once, a moment after the app has opened."))
+            self.next = gr.Button("Next: choose a dataset →", variant="primary", scale=0, min_width=260)
 
 
 def build(forge: Forge) -> HardwareTab:
@@ -52,8 +52,8 @@ def describe_machine() -> str:
                 device.kind,
                 size(device.memory_bytes),
                 size(device.free_bytes),
-                ".".join(map(str, device.capability)) if device.kind == "cuda" else "–",
-                device.driver or "–",
+                ".".join(map(str, device.capability)) if device.kind == "cuda" else "-",
+                device.driver or "-",
             )
             for device in found.devices
         ),
@@ -65,7 +65,9 @@ def describe_machine() -> str:
         for task in Task
         for name in catalog.recommended(found, task)[:3]
     ]
-    models = html.table(("Task", "Good to start from", "Size", ""), starts, empty="No base model of the list fits.")
+    models = html.table(
+        ("Task", "Good to start from", "Size", "What it is"), starts, empty="No base model of the list fits."
+    )
     home = html.note(f"Everything is kept in {paths.home()}.")
     return (
         html.note(found.sentence, "good") + numbers + "<h3>Devices</h3>" + devices + "<h3>Models</h3>" + models + home

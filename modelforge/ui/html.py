@@ -26,7 +26,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) 
         return note(empty)
     top = "".join(f"<th>{text(name)}</th>" for name in head)
     body = "".join("<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in listed)
-    return f'<div class="mf-scroll"><table class="mf-table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    whole = f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="mf-scroll"><table class="mf-table">{whole}</table></div>'
 
 
 def note(sentence: str, kind: str = "quiet") -> str:

@@ -24,11 +24,7 @@ class HubTab:
     """Its components."""
 
     def __init__(self) -> None:
-        gr.HTML(
-            html.title(
-                "Hub", "Put a model on the Hugging Face Hub, if you wish. Nothing is sent before you press Push."
-            )
-        )
+        gr.HTML(html.title("Hub", "Put a model on the Hugging Face Hub. Nothing is sent before you press Push."))
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 self.model = gr.Dropdown([], label="Model", elem_id="hub-model")

@@ -107,7 +107,7 @@ def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
         [
             ("Held-out loss", describe_gain(record)),
             ("Perplexity", _perplexities(record)),
-            ("Steps", manifest.get("steps", "–")),
+            ("Steps", manifest.get("steps", "-")),
             ("Took", html.seconds(manifest.get("seconds", 0))),
         ]
     )
@@ -120,7 +120,7 @@ def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
             ("Dataset", f"{dataset['name']}: {dataset['train_rows']} rows trained on, {dataset['eval_rows']} held out"),
             ("Dataset hash", dataset["sha256"]),
             ("Method", f"{record.method}, {record.tuning}"),
-            ("Run", record.run_id or "–"),
+            ("Run", record.run_id or "-"),
             ("Id", record.id),
             ("Folder", forge.models.path(record)),
         ],

@@ -80,9 +80,9 @@ def show_run(record: RunRecord, view: RunView) -> list[Any]:
         head += html.tiles(
             [
                 ("Step", f"{step} / {total}"),
-                ("Time left", html.seconds(latest["eta_seconds"]) if record.state.active else "–"),
-                ("Loss", "–" if latest["loss"] is None else f"{latest['loss']:.3f}"),
-                ("Held-out loss", f"{view.held_out[-1][1]:.3f}" if view.held_out else "–"),
+                ("Time left", html.seconds(latest["eta_seconds"]) if record.state.active else "-"),
+                ("Loss", "-" if latest["loss"] is None else f"{latest['loss']:.3f}"),
+                ("Held-out loss", f"{view.held_out[-1][1]:.3f}" if view.held_out else "-"),
                 ("Tokens/s", f"{latest['tokens_per_second']:.0f}"),
                 ("Memory", describe_bytes(latest["memory_bytes"])),
             ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -29,6 +30,8 @@ class TrainTab:
 
     def __init__(self) -> None:
         offered = goals()
+        self.refresh: Callable[..., list[Any]]
+        self.list_runs: Callable[..., list[Any]]
         self.run_id = gr.State("")
         self.seen = gr.State(None)
         gr.HTML(
@@ -65,7 +68,7 @@ class TrainTab:
                     self.settings = widgets.build_widgets(OWN_PLACE)
                 with gr.Accordion("The same as a recipe and on the command line", open=False):
                     gr.HTML(
-                        "<p>What the form shows is exactly what trains. Save the recipe as recipe.yaml to train it on a terminal.</p>"
+                        "<p>What the form shows is exactly what trains. Save it as recipe.yaml to train on a terminal.</p>"
                     )
                     self.recipe = gr.Code(
                         language="yaml", label="recipe.yaml", interactive=False, elem_id="train-recipe"
@@ -93,7 +96,7 @@ class TrainTab:
         return [self.run_id, self.seen, *self.monitor.outputs, self.start, self.stop, self.next_row]
 
 
-def build(forge: Forge) -> TrainTab:
+def build(forge: Forge) -> TrainTab:  # noqa: PLR0915 - handlers beside the widgets that they serve
     tab = TrainTab()
     views = Views(forge)
     names, inputs = list(tab.form), list(tab.form.values())
@@ -149,6 +152,8 @@ def build(forge: Forge) -> TrainTab:
         return [gr.update(value=wanted[name]) for name in tab.settings]
 
     def show_recipe(*values: Any) -> list[str]:
+        if not (values[names.index("dataset")] and values[names.index("base_model")]):
+            return ["", "", ""]  # the page is still opening
         try:
             recipe = read_form(*values)
         except ModelForgeError as error:
@@ -160,7 +165,7 @@ def build(forge: Forge) -> TrainTab:
         forge.runs.delete(run_id or "")
         return [*refresh("", None), *list_runs(), gr.Button(visible=True), gr.Button(visible=False)]
 
-    tab.refresh, tab.list_runs, tab.propose = refresh, list_runs, propose
+    tab.refresh, tab.list_runs = refresh, list_runs
     listen(tab.start.click, start, inputs, [*tab.shown, tab.earlier], show_progress="minimal")
     listen(tab.stop.click, stop, tab.run_id, tab.shown)
     listen(tab.timer.tick, refresh, [tab.run_id, tab.seen], tab.shown, trigger_mode="once")
@@ -177,19 +182,26 @@ def build(forge: Forge) -> TrainTab:
     return tab
 
 
-def offer_datasets(forge: Forge, chosen: str | None = None) -> Any:
-    """Own datasets first, then the samples that can be trained."""
+def offer_choices(forge: Forge, chosen: str | None = None) -> list[Any]:
+    """[dataset, base model]: what can be chosen, with a sound choice made."""
+    values, picked = list_datasets(forge, chosen)
+    return [gr.Dropdown(choices=values, value=picked), offer_base_models(forge, picked)]
+
+
+def list_datasets(forge: Forge, chosen: str | None) -> tuple[list[tuple[str, str]], str]:
+    """(choices, the one picked): own datasets first, then the samples, as far as they can be trained."""
     own = [(f"{each.name} ({each.rows} rows)", each.id) for each in forge.datasets.all() if _is_trainable(each.task)]
     bundled = [
         (f"Sample: {sample.name} ({sample.rows} rows)", sample.name)
         for sample in samples()
-        if TASKS[sample.task].methods
+        if _is_trainable(sample.task.value)
     ]
-    values = [value for _, value in own + bundled]
-    return gr.Dropdown(choices=own + bundled, value=chosen if chosen in values else bundled[0][1])
+    choices = own + bundled
+    known = {value for _, value in choices}
+    return choices, chosen if chosen in known else bundled[0][1]
 
 
-def offer_base_models(forge: Forge, dataset: str | None) -> Any:
+def offer_base_models(forge: Forge, dataset: str) -> Any:
     """Base models that fit this machine and the dataset's task, offline ones first."""
     from modelforge.recipe import parse_task
 

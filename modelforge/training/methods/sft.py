@@ -20,7 +20,7 @@ _LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "output_multiplier",
 
 
 def build_trainer(
-    model: Any, tokenizer: Any, examples: Examples, recipe: Recipe, compute: Compute, folder: Path
+    model: Any, tokenizer: Any, examples: Examples, *, recipe: Recipe, compute: Compute, folder: Path
 ) -> Any:
     """A trainer, ready to run. It writes nothing but what `folder` is given for."""
     fused = compute.device != "cuda" and _has_plain_head(model)  # on CUDA, TRL's Triton kernel does the same
