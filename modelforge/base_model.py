@@ -7,17 +7,15 @@ with a model is never run.
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelforge import hardware, starter
+from modelforge import hardware, paths, starter
 from modelforge.errors import BaseModelError, DiskFullError
 from modelforge.recipe import Task
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt"]
 
 
@@ -30,26 +28,31 @@ class BaseModel:
     source: str
 
 
-def resolve(name: str) -> BaseModel:
-    """Find a base model, fetching it if need be. Raises BaseModelError, DownloadError or DiskFullError."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return BaseModel(
-            str(folder.absolute()), _checked_folder(folder.absolute(), name), f"folder {folder.absolute()}"
-        )
-    if name in starter.STARTERS:
-        return BaseModel(name, starter.ensure(name), starter.STARTERS[name].source)
-    _check_hub_id(name)
-    cached = _from_hub_cache(name)
-    if cached:
-        return BaseModel(name, _checked_folder(cached, name), "the local Hub cache")
-    return BaseModel(name, _checked_folder(_download(name), name), "the Hugging Face Hub")
+def resolve(name: str, task: Task | None = None) -> BaseModel:
+    """Find a base model, fetching it if need be; one that cannot do `task` is refused before its weights are fetched.
+
+    Raises BaseModelError, DownloadError or DiskFullError.
+    """
+    folder = _typed_folder(name)
+    if folder:
+        base = BaseModel(str(folder), _checked_folder(folder, name), f"folder {folder}")
+    elif name in starter.STARTERS:
+        base = BaseModel(name, starter.ensure(name), starter.STARTERS[name].source)
+    else:
+        _check_hub_id(name)
+        if cached := _from_hub_cache(name):
+            base = BaseModel(name, _checked_folder(cached, name), "the local Hub cache")
+        else:
+            base = BaseModel(name, _checked_folder(_download(name, task), name), "the Hugging Face Hub")
+    if task:
+        check_architecture(base, task)
+    return base
 
 
 def check(name: str, task: Task) -> None:
     """Refuse at once what can be known to be wrong without fetching anything."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = _typed_folder(name)
+    if folder:
         check_architecture(BaseModel(name, _checked_folder(folder, name), ""), task)
     elif name in starter.STARTERS:
         if starter.is_fetched(name):
@@ -58,18 +61,31 @@ def check(name: str, task: Task) -> None:
         _check_hub_id(name)
 
 
+def canonical(name: str) -> str:
+    """The name as it is kept: a folder's absolute path, so that nothing depends on the current directory; or an id."""
+    folder = _typed_folder(name)
+    return str(folder) if folder else name
+
+
 def check_architecture(base: BaseModel, task: Task) -> None:
     """Refuse, before any weights are loaded, an architecture that cannot do the task."""
     config = _read_config(base.folder, base.id)
-    architectures = config.get("architectures") or []
-    fits = any("CausalLM" in name or "LMHead" in name for name in architectures)
-    if not fits:
-        found = ", ".join(architectures) or config.get("model_type", "unknown")
-        raise BaseModelError(
-            f"{base.id} is a {found}, which does not generate text from left to right.",
-            where="setting base_model",
-            fix=f"For {task.value}, choose a decoder (…ForCausalLM), for example {next(iter(starter.STARTERS))}.",
-        )
+    listed = config.get("architectures")
+    architectures = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    if config.get("is_encoder_decoder"):
+        reason = "which reads with an encoder before it writes"
+    elif any("CausalLM" in name or "LMHead" in name for name in architectures):
+        return
+    elif architectures and all(name.endswith("Model") for name in architectures):
+        reason = "which has no head to write text with"
+    else:
+        reason = "which does not generate text from left to right"
+    found = ", ".join(architectures) or config.get("model_type", "model of an unknown kind")
+    raise BaseModelError(
+        f"{base.id} is a {found}, {reason}.",
+        where="setting base_model",
+        fix=f"For {task.value}, choose a decoder (…ForCausalLM), for example {next(iter(starter.STARTERS))}.",
+    )
 
 
 def load_config(base: BaseModel) -> Any:
@@ -90,7 +106,7 @@ def load_tokenizer(folder: Path, name: str) -> Any:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # a broken tokenizer.json raises a bare Exception
         raise BaseModelError(
             f"The tokenizer of {name} cannot be loaded.", where=str(folder), fix=_first_line(error)
         ) from error
@@ -108,6 +124,7 @@ def load_tokenizer(folder: Path, name: str) -> Any:
 def load_model(base: BaseModel, *, dtype: str, device: str) -> Any:
     """The decoder's weights, on `device` in `dtype` (a torch dtype's name)."""
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     try:
@@ -121,20 +138,29 @@ def load_model(base: BaseModel, *, dtype: str, device: str) -> Any:
         )
     except torch.OutOfMemoryError:
         raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise BaseModelError(
             f"The weights of {base.id} cannot be loaded.", where=str(base.folder), fix=_first_line(error)
         ) from error
     return model.to(device)
 
 
+def _typed_folder(name: str) -> Path | None:
+    path = paths.existing(name)
+    return path if path and path.is_dir() else None
+
+
 def _check_hub_id(name: str) -> None:
-    if not _HUB_ID.fullmatch(name) or ".." in name:
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
         raise BaseModelError(
-            f"{name!r} is neither a folder on this machine nor a Hub id.",
+            f"{name[:100]!r} is neither a folder on this machine nor a Hub id.",
             where="setting base_model",
             fix="A Hub id looks like owner/name, for example HuggingFaceTB/SmolLM2-135M-Instruct.",
-        )
+        ) from error
 
 
 def _checked_folder(folder: Path, name: str) -> Path:
@@ -180,8 +206,8 @@ def _from_hub_cache(name: str) -> Path | None:
     return folder if any(folder.glob("*.safetensors")) else None
 
 
-def _download(name: str) -> Path:
-    """Fetch what is needed and nothing else, after asking whether it exists, is open, and fits the disk."""
+def _download(name: str, task: Task | None) -> Path:
+    """Fetch what is needed and nothing else, after asking whether it exists, is open, fits the task and the disk."""
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
@@ -198,6 +224,9 @@ def _download(name: str) -> Path:
             raise BaseModelError(
                 f"{name} has no weights in safetensors format.", where=where, fix="Choose a model that has them."
             )
+        if task:
+            config = Path(snapshot_download(name, allow_patterns=["config.json"]))
+            check_architecture(BaseModel(name, config, ""), task)
         needed = int(sum(file.size or 0 for file in weights) * 1.05)
         target = Path(constants.HF_HUB_CACHE)
         while not target.exists():

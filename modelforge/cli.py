@@ -7,6 +7,8 @@ With --json, stdout carries JSON only; everything else goes to stderr.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import sys
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelforge import __version__
-from modelforge.errors import ModelForgeError, RecipeError
+from modelforge.errors import ModelForgeError, RecipeError, RunStateError
 from modelforge.recipe import Recipe, parse_assignments, parse_task
 from modelforge.training.words import describe
 
@@ -30,6 +32,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = build_parser().parse_args(argv)
     quieten_libraries()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without a character shows a question mark for it
     try:
         code: int = arguments.command(arguments) or 0
         return code
@@ -185,32 +190,38 @@ def train_demo(arguments: argparse.Namespace) -> int:
 
 
 def follow(forge: Forge, recipe: Recipe, *, as_json: bool) -> int:
-    """Start a run and print its events until it ends. Ctrl-C saves and stops."""
+    """Start a run and print its events until it ends. Ctrl-C saves and stops; a second one leaves at once."""
     run = forge.runs.start(recipe)
-    interrupted = False
+    printed, stopping = 0, False
     while True:
         try:
-            return _print_events(run, as_json=as_json)
+            for event in run.events(printed):
+                printed += 1
+                print_event(event, as_json=as_json)
+            return conclude(run)
         except KeyboardInterrupt:
-            if interrupted:
+            if stopping:
                 raise
-            interrupted = True
+            stopping = True
             say("Saving and stopping; press Ctrl-C again to leave at once.")
-            run.stop()
+            with contextlib.suppress(RunStateError):  # it ended just now
+                run.stop()
 
 
-def _print_events(run: Run, *, as_json: bool) -> int:
-    ending: dict[str, Any] = {}
-    for event in run.events():
-        if as_json:
-            print(json.dumps(event, ensure_ascii=False), flush=True)
-        elif line := describe(event):
-            print(line, flush=True)
-        ending = event
-    if ending["type"] == "failed":
-        say(" ".join(part for part in (ending["where"], ending["what"], ending["fix"]) if part))
+def print_event(event: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(event)
+    elif event["type"] != "failed" and (line := describe(event)):  # a failure is said on stderr, at the end
+        print(line, flush=True)
+
+
+def conclude(run: Run) -> int:
+    """The exit code of a run that has ended, and the reason on stderr if it failed."""
+    last = run.feed.latest
+    if failed := last.get("failed"):
+        say(" ".join(failed[part] for part in ("where", "what", "fix") if failed[part]))
         return 1
-    return STOPPED if ending["type"] == "stopped" else 0
+    return STOPPED if "stopped" in last else 0
 
 
 def list_runs(arguments: argparse.Namespace) -> None:
@@ -305,7 +316,15 @@ def push_model(arguments: argparse.Namespace) -> None:
 
 def answer(arguments: argparse.Namespace, shape: Any, text: str) -> None:
     """Print a result: JSON if asked for, else words."""
-    print(json.dumps(shape, ensure_ascii=False, indent=2) if arguments.json else text)
+    if arguments.json:
+        print_json(shape, indent=2)
+    else:
+        print(text)
+
+
+def print_json(shape: Any, *, indent: int | None = None) -> None:
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(shape, ensure_ascii=not unicode, indent=indent), flush=True)
 
 
 def table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:

@@ -14,6 +14,7 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Literal
 
 import psutil
@@ -54,6 +55,10 @@ class Hardware:
     def device(self) -> Device:
         return self.devices[0]
 
+    def free_bytes(self, kind: DeviceKind) -> int:
+        """Free memory of the first device of that kind: torch may be without support for a card that is there."""
+        return next((device.free_bytes for device in self.devices if device.kind == kind), self.free_memory_bytes)
+
     @property
     def tier(self) -> Tier:
         """low: under 8 GiB of accelerator memory, or none; mid: up to 20 GiB; high: above."""
@@ -90,10 +95,8 @@ def detect() -> Hardware:
     limit = _container_limit_bytes()
     total = min(memory.total, limit) if limit else memory.total
     free = min(memory.available, total)
-    target = paths.home()
-    while not target.exists():
-        target = target.parent
-    disk = shutil.disk_usage(target)
+    home = paths.home()
+    disk = shutil.disk_usage(next((place for place in (home, *home.parents) if place.exists()), Path.cwd()))
     cpu = Device("cpu", _processor_name(), total, free)
     mps = [Device("mps", "Apple GPU", total, free)] if _is_apple_silicon() else []
     return Hardware(
@@ -129,7 +132,7 @@ def probe() -> Probe:
             known = json.loads(cache.read_text(encoding="utf-8"))
             if known.pop("machine") == machine and known["torch_version"] == torch_version:
                 return Probe(**{**known, "capability": tuple(known["capability"])})
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             cache.unlink(missing_ok=True)  # not ours or half-written: measure again
     measured = _measure(torch_version)
     cache.parent.mkdir(parents=True, exist_ok=True)
@@ -223,10 +226,14 @@ def _nvidia_devices() -> tuple[Device, ...]:
         found = []
         for index in range(pynvml.nvmlDeviceGetCount()):
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+            try:
+                memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+                total, free = int(memory.total), int(memory.free)
+            except pynvml.NVMLError:  # a card without memory of its own, as in a DGX Spark
+                total, free = psutil.virtual_memory().total, psutil.virtual_memory().available
             major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
             name = str(pynvml.nvmlDeviceGetName(handle))
-            found.append(Device("cuda", name, int(memory.total), int(memory.free), (major, minor), driver))
+            found.append(Device("cuda", name, total, free, (major, minor), driver))
         return tuple(sorted(found, key=lambda device: -device.memory_bytes))
     finally:
         pynvml.nvmlShutdown()

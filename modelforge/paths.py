@@ -45,6 +45,15 @@ def model_dir(model_id: str) -> Path:
     return home() / "models" / _checked(model_id, "model")
 
 
+def existing(text: str) -> Path | None:
+    """The absolute path of a file or folder that somebody typed; None for a text that is none."""
+    try:
+        path = Path(text).expanduser().absolute()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long for a name, the home of nobody, a null character
+        return None
+
+
 def asset(name: str) -> Path:
     """A file that ships with the app, such as ``asset("style.css")``."""
     return Path(__file__).parent.parent / "assets" / name

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
+from modelforge import paths
 from modelforge.errors import RecipeError
 
 STARTER = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -179,6 +180,11 @@ class Recipe(_Settings):
     def _accept_minus_one(cls, value: Any) -> Any:
         return 0 if value == -1 else value  # -1 is how transformers says "go by epochs"
 
+    @field_validator("gradient_checkpointing", mode="before")
+    @classmethod
+    def _accept_switch(cls, value: Any) -> Any:
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value  # YAML reads on and off so
+
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> Self:
         """A recipe from plain values. Raises RecipeError naming the setting, its value and the bounds enforced."""
@@ -191,7 +197,7 @@ class Recipe(_Settings):
     def from_yaml(cls, text: str, *, where: str = "recipe") -> Self:
         try:
             loaded = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError) as error:
+        except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: 2026-13-45 is no date
             mark = getattr(error, "problem_mark", None)
             line = f", line {mark.line + 1}" if mark else ""
             raise RecipeError(
@@ -214,11 +220,10 @@ class Recipe(_Settings):
             ) from error
         recipe = cls.from_yaml(text, where=str(path))
         beside = {
-            field: str(path.parent.absolute() / value)
-            for field in ("dataset", "base_model")
-            if (value := getattr(recipe, field)) and not Path(value).is_absolute() and (path.parent / value).exists()
+            field: paths.existing(str(path.parent / getattr(recipe, field))) for field in ("dataset", "base_model")
         }
-        return recipe.model_copy(update=beside)
+        given = {field: str(found) for field, found in beside.items() if found and getattr(recipe, field)}
+        return recipe.model_copy(update=given)
 
     def with_settings(self, settings: Mapping[str, Any]) -> Self:
         """A copy with some settings replaced and all checked again; a dot reaches inside, as in ``tuning.r``."""
@@ -246,7 +251,7 @@ def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
             raise RecipeError(f"{pair!r} is not of the form NAME=VALUE.", fix="For example: --set learning_rate=1e-4")
         try:
             settings[name.strip()] = yaml.safe_load(value) if value.strip() else ""
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise RecipeError(
                 f"{value!r} is not a value.", where=f"setting {name}", fix="Put text with signs in quotes."
             ) from error

@@ -219,8 +219,9 @@ class HubServer:
     def _info(self, asked: Request) -> Answer:
         if not (commit := self._find_commit(asked)):
             return _refuse(404, "Invalid rev id", "RevisionNotFound")
+        siblings = [{"rfilename": path, "size": len(content)} for path, content in commit["files"].items()]
         about = {"id": asked.repo, "sha": commit["oid"], "private": self.repos[asked.repo]["private"], "tags": []}
-        return 200, about | {"siblings": [{"rfilename": path} for path in commit["files"]]}, {}
+        return 200, about | {"siblings": siblings}, {}
 
     def _tree(self, asked: Request) -> Answer:
         if not (commit := self._find_commit(asked)):

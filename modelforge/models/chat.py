@@ -65,6 +65,7 @@ class Playground:
 def load_finished_model(record: ModelRecord) -> tuple[Any, Any]:
     """(model with its adapter, tokenizer), ready to answer. Raises NotFoundError or BaseModelError."""
     from peft import PeftModel
+    from safetensors import SafetensorError
 
     place = paths.model_dir(record.id)
     folder.read_manifest(record.id)  # whole, or NotFoundError
@@ -75,7 +76,7 @@ def load_finished_model(record: ModelRecord) -> tuple[Any, Any]:
     weights = base_model.load_model(base, dtype=dtype, device=found.kind)
     try:
         model = PeftModel.from_pretrained(weights, place)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise NotFoundError(
             f"The adapter of {record.name} cannot be loaded: {str(error).splitlines()[0]}",
             where=str(place),

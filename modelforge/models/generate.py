@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from modelforge.errors import RecipeError
 from modelforge.models.sampling import Message, Sampling
 
 
@@ -27,10 +28,13 @@ def write_answer(
     model: a decoder in eval mode. turn: entered for each step of the model and left before anything is yielded, so
     that several answers can take turns. The pieces end at whole characters, never inside one.
     """
-    ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)["input_ids"]
+    ids, longest = _encode(tokenizer, messages), sampling.max_new_tokens
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if window:
-        ids = ids[-max(window - sampling.max_new_tokens, 1) :]  # the end of the conversation is what is answered
+        # The end of the conversation is what is answered; a long answer may take half of the window from it.
+        ids = ids[-max(window - longest, window // 2) :]
+        longest = min(longest, window - len(ids))
+    sampling = sampling.model_copy(update={"max_new_tokens": longest})
     tokens: list[int] = []
     shown = ""
     for token in _draw_tokens(model, ids, _stop_tokens(model, tokenizer), sampling, turn):
@@ -42,6 +46,20 @@ def write_answer(
     rest = tokenizer.decode(tokens, skip_special_tokens=True)[len(shown) :]
     if rest:
         yield rest
+
+
+def _encode(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    from jinja2 import TemplateError
+
+    try:
+        ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)["input_ids"]
+    except TemplateError as error:
+        raise RecipeError(
+            f"The model's chat template refuses this conversation: {error}.",
+            where="messages",
+            fix="Leave the system prompt empty, and let user and assistant take turns.",
+        ) from error
+    return list(ids)
 
 
 def _draw_tokens(

@@ -66,8 +66,10 @@ class Models:
             raise RecipeError(
                 "A name has between 1 and 120 characters.", where="name", fix="Type a shorter or longer one."
             )
-        record = self._store.models.update(self.find(model_id).id, name=name)
-        folder.write_manifest(record.id, {**folder.read_manifest(record.id), "name": name})
+        record = self.find(model_id)
+        manifest = folder.read_manifest(record.id)  # before anything is changed: its files may be gone
+        record = self._store.models.update(record.id, name=name)
+        folder.write_manifest(record.id, {**manifest, "name": name})
         return record
 
     def delete(self, text: str) -> ModelRecord:

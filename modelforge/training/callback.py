@@ -60,12 +60,7 @@ class EventCallback(TrainerCallback):
             seconds=round(seconds, 1),
             memory_bytes=memory.used_bytes(self.device),
         )
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"The loss became {loss} at step {step}: the numbers ran away.",
-                where="setting learning_rate",
-                fix="Lower learning_rate, set dtype to float32, or look for very odd examples in the dataset.",
-            )
+        _refuse_infinite(loss, step)
 
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: dict[str, Any] | None = None, **kwargs: Any
@@ -74,6 +69,7 @@ class EventCallback(TrainerCallback):
         if "eval_loss" not in metrics:
             return
         self.measuring += float(metrics.get("eval_runtime", 0.0))
+        _refuse_infinite(float(metrics["eval_loss"]), state.global_step)
         measured = loss_metrics(float(metrics["eval_loss"]))
         self._measured[state.global_step] = measured
         self.emit(
@@ -89,6 +85,15 @@ class EventCallback(TrainerCallback):
         """base: before the first step; tuned: after `step`, and only if it was measured right there."""
         at = {"base": 0, "tuned": step}
         return {name: self._measured[step] for name, step in at.items() if step in self._measured}
+
+
+def _refuse_infinite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"The loss became {loss} at step {step}: the numbers ran away.",
+            where="setting learning_rate",
+            fix="Lower learning_rate, set dtype to float32, or look for very odd examples in the dataset.",
+        )
 
 
 def loss_metrics(loss: float) -> dict[str, float]:

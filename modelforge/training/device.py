@@ -25,7 +25,11 @@ class Compute:
 def decide(recipe: Recipe, probe: Probe, config: Any, free_bytes: int) -> Compute:
     """Choose from what was measured. `config` is the base model's transformers config, `free_bytes` of the device."""
     dtype, dtype_reason = choose_dtype(recipe, probe)
-    checkpointing, checkpointing_reason = _checkpointing(recipe, config, dtype, free_bytes)
+    text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    rows, length = recipe.per_device_train_batch_size, recipe.max_length
+    kept = activation_bytes(text_config, rows=rows, length=length, dtype=dtype)
+    room = int(0.6 * (free_bytes - weight_bytes(text_config, dtype=dtype)))
+    checkpointing, checkpointing_reason = _checkpointing(recipe, kept, room)
     return Compute(probe.kind, dtype, checkpointing, (dtype_reason, checkpointing_reason))
 
 
@@ -52,29 +56,48 @@ def choose_dtype(recipe: Recipe, probe: Probe) -> tuple[str, str]:
     return "float32", f"float32: {full:.0f} GFLOP/s here against {half:.0f} in bfloat16"
 
 
+def weight_bytes(config: Any, *, dtype: str) -> int:
+    """About what a decoder's frozen weights take: embeddings, and in each layer attention and a gated feed-forward."""
+    hidden, inner, layers = _widths(config)
+    heads = getattr(config, "num_attention_heads", None) or 1
+    key_heads = getattr(config, "num_key_value_heads", None) or heads
+    head = getattr(config, "head_dim", None) or hidden // heads
+    embeddings = (getattr(config, "vocab_size", 0) or 0) * hidden
+    if not getattr(config, "tie_word_embeddings", True):
+        embeddings *= 2
+    return (embeddings + layers * hidden * (2 * head * (heads + key_heads) + 3 * inner)) * _size(dtype)
+
+
 def activation_bytes(config: Any, *, rows: int, length: int, dtype: str) -> int:
     """About what the values kept for the backward pass take, without checkpointing.
 
     Per token and layer a LoRA layer keeps its input for each of seven matrices, the outputs of the norms, and the
     attention's in- and outputs: about 14 hidden widths and 5 intermediate widths.
     """
-    size = 4 if dtype == "float32" else 2
+    hidden, inner, layers = _widths(config)
+    return rows * length * layers * (14 * hidden + 5 * inner) * _size(dtype)
+
+
+def _widths(config: Any) -> tuple[int, int, int]:
     hidden = getattr(config, "hidden_size", 0) or 0
-    inner = getattr(config, "intermediate_size", None) or 4 * hidden
-    layers = getattr(config, "num_hidden_layers", 0) or 0
-    return int(rows * length * layers * (14 * hidden + 5 * inner) * size)
-
-
-def _checkpointing(recipe: Recipe, config: Any, dtype: str, free_bytes: int) -> tuple[bool, str]:
-    if recipe.gradient_checkpointing != "auto":
-        return (
-            recipe.gradient_checkpointing == "on",
-            f"gradient checkpointing {recipe.gradient_checkpointing}: as the recipe says",
-        )
-    text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    needed = activation_bytes(
-        text_config, rows=recipe.per_device_train_batch_size, length=recipe.max_length, dtype=dtype
+    return (
+        hidden,
+        getattr(config, "intermediate_size", None) or 4 * hidden,
+        getattr(config, "num_hidden_layers", 0) or 0,
     )
-    if needed > 0.6 * free_bytes:
-        return True, f"gradient checkpointing on: {needed / 1e9:.1f} GB of activations do not fit beside the weights"
-    return False, f"gradient checkpointing off: {needed / 1e9:.1f} GB of activations fit"
+
+
+def _size(dtype: str) -> int:
+    return 4 if dtype == "float32" else 2
+
+
+def _checkpointing(recipe: Recipe, kept_bytes: int, room_bytes: int) -> tuple[bool, str]:
+    chosen = recipe.gradient_checkpointing
+    if chosen != "auto":
+        return chosen == "on", f"gradient checkpointing {chosen}: as the recipe says"
+    if kept_bytes > room_bytes:
+        return (
+            True,
+            f"gradient checkpointing on: {kept_bytes / 1e9:.1f} GB of activations do not fit beside the weights",
+        )
+    return False, f"gradient checkpointing off: {kept_bytes / 1e9:.1f} GB of activations fit"

@@ -12,17 +12,17 @@ def explain_failure(error: BaseException) -> dict[str, str]:
     """{kind, what, where, fix} of whatever ended a run."""
     if isinstance(error, ModelForgeError):
         return {"kind": error.kind, "what": error.what, "where": error.where, "fix": error.fix}
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if _is_out_of_memory(error):
         full = MemoryFullError(
             "There was not enough memory.",
             fix="Lower per_device_train_batch_size or max_length, or switch gradient_checkpointing on.",
         )
         return explain_failure(full)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if _is_disk_full(error):
         return {
             "kind": "disk",
             "what": "The disk is full.",
-            "where": str(error.filename or paths.home()),
+            "where": str(getattr(error, "filename", None) or paths.home()),
             "fix": "Free some space and start again.",
         }
     return {
@@ -31,3 +31,15 @@ def explain_failure(error: BaseException) -> dict[str, str]:
         "where": "",
         "fix": "The run's log has the details; please report it.",
     }
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """On a processor torch says it in a plain RuntimeError."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    """safetensors says it in an error of its own."""
+    named = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    return named or (type(error).__name__ == "SafetensorError" and f"os error {errno.ENOSPC}" in str(error))

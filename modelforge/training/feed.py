@@ -36,7 +36,7 @@ class Feed:
         """Write events to the file, then show them. Called by the pump alone."""
         lines = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events)
         try:
-            with self.path.open("a", encoding="utf-8") as file:
+            with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:  # as JSON writes surrogates
                 file.write(lines)
         finally:  # a full disk hides nothing from who is watching
             with self._changed:
@@ -117,10 +117,14 @@ class Pump:
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """The events in a run's file; a last line cut off by a crash is left out."""
+    """The events in a run's file; a line cut off by a crash, a full disk or a write under way is left out."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:  # the cut may be inside a character
         for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if line.endswith(b"\n") and isinstance(event, dict) and "type" in event:
+                yield event

@@ -33,7 +33,7 @@ def kept_blocks() -> Iterator[None]:
         yield
         return
     libc.mallopt(_M_MMAP_MAX, 0)
-    libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    libc.mallopt(_M_TRIM_THRESHOLD, -1)  # never; a step frees more than the largest number this takes
     try:
         yield
     finally:

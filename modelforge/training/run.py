@@ -18,7 +18,7 @@ from modelforge.store import utc_now
 from modelforge.training import device, memory
 from modelforge.training.callback import EventCallback, RunStopped
 from modelforge.training.examples import encode_examples
-from modelforge.training.fused import fused_lora
+from modelforge.training.fused import fused_lora, fused_norms
 from modelforge.training.methods import METHODS
 from modelforge.training.samples import show_answers
 from modelforge.training.tune import add_adapter
@@ -52,11 +52,11 @@ def train(job: Job) -> Result:
     """Load, tune, build the trainer, train, evaluate, save. Raises ModelForgeError for what the user can mend."""
     recipe, emit, started = job.recipe, job.emit, time.monotonic()
 
-    base = base_model.resolve(recipe.base_model)
-    base_model.check_architecture(base, recipe.task)
+    base = base_model.resolve(recipe.base_model, recipe.task)
     tokenizer = base_model.load_tokenizer(base.folder, base.id)
     examples = encode_examples(job.rows, tokenizer, recipe)
-    compute = device.decide(recipe, hardware.probe(), base_model.load_config(base), hardware.detect().device.free_bytes)
+    probe = hardware.probe()
+    compute = device.decide(recipe, probe, base_model.load_config(base), hardware.detect().free_bytes(probe.kind))
     emit("started", source=base.source, **asdict(compute), **examples.counts)
     for sentence in examples.warnings:
         emit("warning", message=sentence)
@@ -68,7 +68,7 @@ def train(job: Job) -> Result:
     callback = EventCallback(emit, job.is_stopping, compute.device)
     trainer.add_callback(callback)
 
-    with memory.kept_blocks(), fused_lora(model):
+    with memory.kept_blocks(), fused_lora(model), fused_norms(model):
         try:
             show_answers(model, tokenizer, examples.shown, step=0, emit=emit)
             trainer.train()

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from modelforge import paths
+from modelforge import base_model, paths
 from modelforge.errors import RunStateError
 from modelforge.recipe import Recipe
 from modelforge.store import DatasetRecord, RunRecord, RunState, Store, utc_now
@@ -49,9 +49,8 @@ class Run:
         self._runs.wait(self.id, seconds)
         return self.state
 
-    def events(self) -> Iterator[dict[str, Any]]:
-        """Every event, from the first to the last, as they come."""
-        cursor = 0
+    def events(self, cursor: int = 0) -> Iterator[dict[str, Any]]:
+        """Every event, from number `cursor` to the last, as they come."""
         while True:
             ended = self._runs.wait(self.id, 0)
             events, cursor = self.feed.since(cursor)
@@ -76,7 +75,7 @@ class Runs:
         """Put a run into the queue. Raises ModelForgeError at once for what can be known to be wrong."""
         dataset = self._admit(recipe)
         named = {"dataset": dataset.id, "name": recipe.name or _default_name(dataset, recipe)}
-        recipe = recipe.model_copy(update=named)
+        recipe = recipe.model_copy(update={**named, "base_model": base_model.canonical(recipe.base_model)})
         record = RunRecord(
             id=paths.new_id("run"),
             state=RunState.queued,
@@ -89,8 +88,12 @@ class Runs:
         )
         folder = paths.run_dir(record.id)
         folder.mkdir(parents=True)
-        (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-        self._store.runs.add(record)
+        try:
+            (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+            self._store.runs.add(record)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         self._worker.submit(record.id)
         return Run(self, record.id)
 
@@ -146,11 +149,14 @@ class Runs:
 
     def find_interrupted(self) -> None:
         """Mark runs whose process is gone, by its pid and start time."""
-        for record in self._store.runs.all():
-            if record.state.active and not _is_alive(record):
-                step, total = latest_progress(record)
-                ending = {"state": RunState.interrupted, "finished": utc_now(), "step": step, "total_steps": total}
-                self._store.runs.update(record.id, **ending)
+        if not any(record.state.active and not _is_alive(record) for record in self._store.runs.all()):
+            return
+        with self._store.transaction():  # looked at again: its process may have written its end and left meanwhile
+            for record in self._store.runs.all():
+                if record.state.active and not _is_alive(record):
+                    step, total = latest_progress(record)
+                    ending = {"state": RunState.interrupted, "finished": utc_now(), "step": step, "total_steps": total}
+                    self._store.runs.update(record.id, **ending)
 
 
 def latest_progress(record: RunRecord) -> tuple[int, int]:
@@ -166,11 +172,12 @@ def _is_alive(record: RunRecord) -> bool:
     if record.pid is None:
         return False
     try:
-        return abs(psutil.Process(record.pid).create_time() - (record.process_started or 0.0)) < 1.0
-    except psutil.NoSuchProcess:
+        process = psutil.Process(record.pid)
+        started = abs(process.create_time() - (record.process_started or 0.0)) < 1.0
+        return started and process.status() != psutil.STATUS_ZOMBIE  # killed, and nobody has asked after it yet
+    except psutil.Error:  # gone, or somebody else's by now
         return False
 
 
 def _default_name(dataset: DatasetRecord, recipe: Recipe) -> str:
-    base = recipe.base_model.rstrip("/").rpartition("/")[2]
-    return f"{Path(dataset.name).stem} on {base}"[:120]
+    return f"{Path(dataset.name).stem} on {Path(base_model.canonical(recipe.base_model)).name}"[:120]

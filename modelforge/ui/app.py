@@ -35,7 +35,7 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
         top = header.build(forge)
         if said := _warnings(forge, access):
             gr.HTML(said)
-        with gr.Tabs(selected="train", elem_id="tabs") as tabs:
+        with gr.Tabs(selected="train", elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab("Hardware", id="hardware") as hardware_place:
                 machine = hardware_tab.build(forge)
             with gr.Tab("Dataset", id="dataset") as dataset_place:
@@ -190,7 +190,7 @@ def _theme() -> Any:
         radius_size="md",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
-    )
+    ).set(body_text_color_subdued="*neutral_500")  # the lighter default is hard to read on white
 
 
 def _warnings(forge: Forge, access: Access) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 
 from modelforge.errors import ModelForgeError
+from modelforge.ui import html
 
 log = logging.getLogger("modelforge")
 
@@ -55,11 +56,12 @@ def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
 def _as_shown(error: Exception) -> gr.Error:
     if isinstance(error, gr.Error):
         return error
-    if isinstance(error, ModelForgeError):
-        return gr.Error(str(error), title="That did not work", print_exception=False, duration=15)
+    if isinstance(error, ModelForgeError):  # Gradio shows a message as HTML, and what a user typed can be in it
+        return gr.Error(html.text(error), title="That did not work", print_exception=False, duration=15)
     log.exception("a handler of the app failed")
     return gr.Error(
-        f"{type(error).__name__}: {error}. The terminal that ModelForge runs in has the details; please report it.",
+        f"{type(error).__name__}: {html.text(error)}. "
+        "The terminal that ModelForge runs in has the details; please report it.",
         title="Something went wrong that should not have",
         print_exception=False,
         duration=15,

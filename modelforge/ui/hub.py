@@ -33,7 +33,7 @@ class HubTab:
                 )
                 self.token = gr.Textbox(
                     label="Token",
-                    info="With write permission, from huggingface.co/settings/tokens. Used for this push, then forgotten.",
+                    info="With write permission, from huggingface.co/settings/tokens. Forgotten after this push.",
                     type="password",
                     elem_id="hub-token",
                 )
@@ -45,7 +45,12 @@ class HubTab:
                 self.files = gr.HTML(elem_id="hub-files")
                 with gr.Accordion("The model card, as it will be sent", open=True):
                     self.card = gr.Code(
-                        language="markdown", show_label=False, interactive=False, max_lines=24, elem_id="hub-card"
+                        language="markdown",
+                        label="Model card",
+                        show_label=False,
+                        interactive=False,
+                        max_lines=24,
+                        elem_id="hub-card",
                     )
 
 

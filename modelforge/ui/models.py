@@ -22,7 +22,7 @@ class ModelsTab:
             )
         )
         self.table = gr.HTML(elem_id="models-table")
-        with gr.Row():
+        with gr.Row(visible=False) as self.panel:
             with gr.Column(scale=1, min_width=300):
                 self.chosen = gr.Dropdown(
                     [], label="Model", info="What the buttons below act on.", elem_id="models-chosen"
@@ -43,7 +43,7 @@ class ModelsTab:
 
     @property
     def shown(self) -> list[Any]:
-        return [self.table, self.chosen, self.name, self.details]
+        return [self.table, self.panel, self.chosen, self.name, self.details]
 
 
 def build(forge: Forge) -> ModelsTab:
@@ -82,7 +82,8 @@ def show_models(forge: Forge, chosen: str | None = None) -> list[Any]:
     )
     ids = [each.id for each in records]
     picked = chosen if chosen in ids else next(iter(ids), None)
-    return [table, gr.Dropdown(choices=offer_models(forge), value=picked), *describe_choice(forge, picked)]
+    chosen_now = gr.Dropdown(choices=offer_models(forge), value=picked)
+    return [table, gr.Row(visible=bool(ids)), chosen_now, *describe_choice(forge, picked)]
 
 
 def offer_models(forge: Forge) -> list[tuple[str, str]]:

@@ -39,7 +39,13 @@ class Monitor:
         self.answers = gr.HTML(elem_id="run-answers")
         with gr.Accordion("Log", open=False):
             self.log = gr.Textbox(
-                lines=12, max_lines=12, show_label=False, interactive=False, autoscroll=True, elem_id="run-log"
+                label="Log",
+                lines=12,
+                max_lines=12,
+                show_label=False,
+                interactive=False,
+                autoscroll=True,
+                elem_id="run-log",
             )
 
     @property

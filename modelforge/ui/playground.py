@@ -29,13 +29,16 @@ class PlaygroundTab:
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
                 self.chat = gr.Chatbot(
+                    label="Conversation",
                     show_label=False,
                     height=460,
                     placeholder="Ask something that your examples answer.",
                     buttons=["copy"],
+                    render_markdown=False,  # word for word; a picture in an answer would be fetched from elsewhere
                     elem_id="chat",
                 )
                 self.question = gr.Textbox(
+                    label="Question",
                     placeholder="Your question; Enter sends it",
                     show_label=False,
                     lines=1,
@@ -58,7 +61,8 @@ class PlaygroundTab:
                 self.max_new_tokens = gr.Slider(
                     1, 1024, defaults.max_new_tokens, step=1, label="max_new_tokens", info=HELP["max_new_tokens"]
                 )
-                self.seed = gr.Number(None, label="seed", info=f"{HELP['seed']} Empty draws anew.", precision=0)
+                # A number field would send 0 when it is empty.
+                self.seed = gr.Textbox(label="seed", info=f"{HELP['seed']} Empty draws anew.", max_length=10)
 
     @property
     def settings(self) -> list[Any]:
@@ -78,7 +82,9 @@ def build(forge: Forge) -> PlaygroundTab:
         """The conversation with the answer growing at its end."""
         record = forge.models.find(model_id or "")
         temperature, top_p, max_new_tokens, seed = drawn
-        sampling = Sampling.build(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed)
+        sampling = Sampling.build(
+            temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed.strip() or None
+        )
         said = [{"role": turn["role"], "content": plain_text(turn["content"])} for turn in chat]
         opening = [{"role": "system", "content": system}] if system.strip() else []
         answer = ""
@@ -104,7 +110,8 @@ def offer(forge: Forge, chosen: str | None = None) -> Any:
 
     choices = offer_models(forge)
     ids = [value for _, value in choices]
-    return gr.Dropdown(choices=choices, value=chosen if chosen in ids else next(iter(ids), None))
+    info = "" if ids else "No model yet. Train one first: the Train tab has everything chosen."
+    return gr.Dropdown(choices=choices, value=chosen if chosen in ids else next(iter(ids), None), info=info)
 
 
 def plain_text(content: Any) -> str:

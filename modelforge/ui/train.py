@@ -67,9 +67,7 @@ class TrainTab:
                 with gr.Accordion("Advanced: every setting", open=False):
                     self.settings = widgets.build_widgets(OWN_PLACE)
                 with gr.Accordion("The same as a recipe and on the command line", open=False):
-                    gr.HTML(
-                        "<p>What the form shows is exactly what trains. Save it as recipe.yaml to train on a terminal.</p>"
-                    )
+                    gr.HTML("<p>What the form shows is what trains. Saved as recipe.yaml, it trains on a terminal.</p>")
                     self.recipe = gr.Code(
                         language="yaml", label="recipe.yaml", interactive=False, elem_id="train-recipe"
                     )

@@ -11,6 +11,7 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from modelforge.recipe import Recipe
+from modelforge.training.batching import LengthGroupedSampler, RightPadding
 from modelforge.training.device import Compute
 from modelforge.training.examples import Examples
 from modelforge.training.fused import AnswerLoss
@@ -30,7 +31,9 @@ def build_trainer(
         args=arguments,
         data_collator=RightPadding(tokenizer.pad_token_id) if fused else None,
         train_dataset=Dataset.from_list(examples.train),
-        eval_dataset=Dataset.from_list(sorted(examples.evaluation, key=_length)) if examples.evaluation else None,
+        eval_dataset=Dataset.from_list(sorted(examples.evaluation, key=lambda row: len(row["input_ids"])))
+        if examples.evaluation
+        else None,
         processing_class=tokenizer,
     )
     trainer.fused = fused
@@ -55,10 +58,9 @@ def training_arguments(recipe: Recipe, compute: Compute, folder: Path, examples:
         max_length=recipe.max_length,
         seed=recipe.seed,
         eval_strategy="steps" if examples.evaluation else "no",
-        eval_steps=max(1, total_steps(recipe, len(examples.train)) // recipe.evaluations),
+        eval_steps=math.ceil(total_steps(recipe, len(examples.train)) / recipe.evaluations),
         eval_on_start=bool(examples.evaluation),
         prediction_loss_only=True,
-        train_sampling_strategy="group_by_length",
         activation_checkpointing=compute.gradient_checkpointing,
         bf16=compute.dtype == "bfloat16",
         fp16=compute.dtype == "float16",
@@ -66,6 +68,7 @@ def training_arguments(recipe: Recipe, compute: Compute, folder: Path, examples:
         dataloader_pin_memory=compute.device == "cuda",
         dataset_kwargs={"skip_prepare_dataset": True},
         logging_steps=1,
+        logging_nan_inf_filter=False,  # it would show a loss that is no number as 0
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
@@ -83,29 +86,6 @@ def total_steps(recipe: Recipe, rows: int) -> int:
     return math.ceil(recipe.num_train_epochs * steps_per_epoch)
 
 
-class RightPadding:
-    """Rows of a batch padded on the right to the longest, without a mask.
-
-    With causal attention no token sees what stands to its right, and padding carries no label: a mask would only make
-    attention slower. -> input_ids (B, T), labels (B, T), tokens (): how many of them are no padding
-    """
-
-    def __init__(self, pad_token_id: int) -> None:
-        self.pad_token_id = pad_token_id
-
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        longest = max(map(_length, rows))
-
-        def pad(values: list[int], filler: int) -> list[int]:
-            return values + [filler] * (longest - len(values))
-
-        return {
-            "input_ids": torch.tensor([pad(row["input_ids"], self.pad_token_id) for row in rows]),
-            "labels": torch.tensor([pad(row["labels"], -100) for row in rows]),
-            "tokens": torch.tensor(sum(map(_length, rows))),
-        }
-
-
 class AnswerTrainer(SFTTrainer):
     """SFTTrainer whose loss, when `fused`, comes from the hidden states at labelled positions alone.
 
@@ -114,6 +94,10 @@ class AnswerTrainer(SFTTrainer):
     """
 
     fused = False
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        lengths = [len(ids) for ids in (train_dataset or self.train_dataset)["input_ids"]]
+        return LengthGroupedSampler(lengths, self.args.train_batch_size, self.args.seed)
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -165,7 +149,3 @@ def _drop_printing_callbacks(trainer: Any) -> None:
 
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
-
-
-def _length(row: dict[str, Any]) -> int:
-    return len(row["input_ids"])

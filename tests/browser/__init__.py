@@ -1,0 +1,1 @@
+"""The real app in a real Chromium: `pytest -m browser`."""

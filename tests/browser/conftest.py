@@ -1,0 +1,111 @@
+"""Chromium, homes with the starter model and a finished model in them, and pages that are watched."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import platformdirs
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from modelforge import paths, starter
+from modelforge.recipe import STARTER
+from tests.browser.drive import CHROMIUM, CHROMIUM_OPTIONS, App, Witness, environment_of, open_app
+
+COLOURS = ("amber", "violet", "teal", "scarlet", "ivory", "indigo")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def starter_cache() -> Path:
+    """A folder with the starter model, fetched once for all sessions on this machine.
+
+    It is the cache of the app itself, so that who runs the tests has it for the app too, and the other way round;
+    $MODELFORGE_TEST_CACHE names another home to keep it in.
+    """
+    place = os.environ.get("MODELFORGE_TEST_CACHE") or platformdirs.user_data_dir("ModelForge", appauthor=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODELFORGE_HOME", place)
+        starter.ensure(STARTER)
+        return paths.cache_dir() / "starters"
+
+
+@pytest.fixture(scope="session")
+def make_home(starter_cache: Path) -> Callable[[Path], Path]:
+    """make_home(folder) -> a new home in it that has the starter model and nothing else."""
+
+    def make(folder: Path) -> Path:
+        home = folder / "home"
+        (home / "cache").mkdir(parents=True)
+        (home / "cache" / "starters").symlink_to(starter_cache, target_is_directory=True)
+        return home
+
+    return make
+
+
+@pytest.fixture
+def home_with_starter(home: Path, make_home: Callable[[Path], Path]) -> Path:
+    return make_home(home.parent)
+
+
+@pytest.fixture(scope="session")
+def trained_home(tmp_path_factory: pytest.TempPathFactory, make_home: Callable[[Path], Path]) -> Path:
+    """A home with one finished run of two steps and its model. Not to be changed: work on a copy."""
+    folder = tmp_path_factory.mktemp("trained")
+    home = make_home(folder)
+    rows = [{"prompt": f"Which colour is door {colour}?", "response": f"It is {colour}."} for colour in COLOURS]
+    (folder / "doors.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    recipe = "name: Door colours\ndataset: doors.jsonl\nmax_steps: 2\nevaluations: 1\neval_split: 0.2\nmax_length: 64\n"
+    (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    command = [sys.executable, "-m", "modelforge.cli", "train", str(folder / "recipe.yaml"), "--json"]
+    done = subprocess.run(command, env=environment_of(home), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return home
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory, trained_home: Path) -> Iterator[App]:
+    """The app, open for the tests of one module, on a copy of the trained home."""
+    home = tmp_path_factory.mktemp("app") / "home"
+    shutil.copytree(trained_home, home, symlinks=True)
+    with open_app(home) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def witness(chromium: Browser) -> Iterator[Witness]:
+    """Opens pages; at the end no request may have left the machine, and no page may have said an error."""
+    watching = Witness(chromium)
+    yield watching
+    watching.close()
+
+
+@pytest.fixture(scope="session")
+def screenshots() -> Path:
+    """Where pictures of the pages are kept: $MODELFORGE_ARTIFACTS, else artifacts/screenshots."""
+    place = os.environ.get("MODELFORGE_ARTIFACTS")
+    folder = Path(place) if place else Path(__file__).parents[2] / "artifacts" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,112 @@
+"""Makers of small real parts: a Llama of two layers with random weights, its tokenizer, rows, files, recipes.
+
+Nothing here stands in for what is tested: the models load with from_pretrained and train with TRL.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from modelforge.recipe import Recipe
+
+COLOURS = ("red", "blue", "green", "white", "black", "brown", "pink", "grey")
+THINGS = ("lamp", "boat", "door", "bird")
+PAIRS = tuple(
+    (f"What colour is the {thing} of house {number}?", f"The {thing} is {colour}.")
+    for number, colour in enumerate(COLOURS)
+    for thing in THINGS
+)
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>", "<|other|>"]
+
+
+def messages(prompt: str, answer: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+
+
+def rows(count: int = 16) -> list[dict[str, Any]]:
+    """Mapped rows, as a dataset holds them."""
+    return [{"messages": messages(*pair)} for pair in PAIRS[:count]]
+
+
+def write_rows(path: Path, pairs: Sequence[tuple[str, str]] = PAIRS[:16]) -> Path:
+    """A JSONL file as a user brings it."""
+    lines = (json.dumps({"prompt": prompt, "response": answer}) for prompt, answer in pairs)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@cache
+def _trained_bpe() -> str:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
+    bpe.train_from_iterator([" ".join(pair) for pair in PAIRS], trainer)
+    return str(bpe.to_str())
+
+
+def tokenizer(pad_token: str | None = "<|pad|>") -> Any:
+    """Byte-level BPE with a chat template; the end of a turn is the end of the text."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(_trained_bpe()), eos_token="<|im_end|>", pad_token=pad_token
+    )
+    made.chat_template = TEMPLATE
+    return made
+
+
+def config(**changes: Any) -> Any:
+    from transformers import LlamaConfig
+
+    sizes: dict[str, Any] = {
+        "vocab_size": len(tokenizer()),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": True,
+        "initializer_range": 0.2,  # random weights that say something, so that answers differ
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+        "bos_token_id": None,
+    }
+    return LlamaConfig(**(sizes | changes))
+
+
+def model(**changes: Any) -> Any:
+    """A decoder with random weights, the same ones at every call."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    torch.manual_seed(0)
+    return LlamaForCausalLM(config(**changes))
+
+
+def write_base(folder: Path, *, chosen_tokenizer: Any = None, **changes: Any) -> Path:
+    """A base model's folder, such as somebody has on disk."""
+    model(**changes).save_pretrained(folder)
+    (chosen_tokenizer or tokenizer()).save_pretrained(folder)
+    return folder
+
+
+def recipe(base: Path | str, dataset: Path | str, settings: Mapping[str, Any] | None = None, **more: Any) -> Recipe:
+    """One quick step on a processor in float32, unless told otherwise; ``{"tuning.r": 4}`` reaches inside."""
+    quick = {"base_model": str(base), "dataset": str(dataset), "max_steps": 1, "max_length": 128, "dtype": "float32"}
+    return Recipe().with_settings({**quick, "per_device_train_batch_size": 2, **(settings or {}), **more})
