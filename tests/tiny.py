@@ -110,3 +110,35 @@ def recipe(base: Path | str, dataset: Path | str, settings: Mapping[str, Any] | 
     """One quick step on a processor in float32, unless told otherwise; ``{"tuning.r": 4}`` reaches inside."""
     quick = {"base_model": str(base), "dataset": str(dataset), "max_steps": 1, "max_length": 128, "dtype": "float32"}
     return Recipe().with_settings({**quick, "per_device_train_batch_size": 2, **(settings or {}), **more})
+
+
+def finish_model(forge: Any, base: Path, *, name: str = "Colours") -> Any:
+    """A finished model in the forge's library whose adapter is random, so that it answers otherwise than its base."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from modelforge import base_model
+    from modelforge.models.folder import package_versions, save_model
+    from modelforge.store import utc_now
+    from modelforge.training.worker import model_record
+
+    torch.manual_seed(1)
+    weights = base_model.load_model(base_model.resolve(str(base)), dtype="float32", device="cpu")
+    settings = LoraConfig(r=4, lora_alpha=32, target_modules="all-linear", init_lora_weights=False)
+    manifest = {
+        "name": name,
+        "base_model": str(base),
+        "base_source": f"folder {base}",
+        "custom_base_model": True,
+        "task": "text-generation",
+        "method": "sft",
+        "tuning": "lora",
+        "created": utc_now(),
+        "run_id": None,
+        "dataset": {"id": "dataset-000000000000", "name": "colours", "rows": 16, "sha256": "0" * 64},
+        "recipe": Recipe().model_dump(mode="json"),
+        "metrics": {"base": {"loss": 6.0, "perplexity": 403.4}, "tuned": {"loss": 1.0, "perplexity": 2.7}},
+        "versions": package_versions(),
+    }
+    model_id = save_model(get_peft_model(weights, settings), tokenizer(), manifest)
+    return forge.store.models.add(model_record(model_id))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 WIDTH, HEIGHT = 720, 260
-LEFT, RIGHT, TOP, BOTTOM = 52, 16, 16, 34
+LEFT, RIGHT, TOP, BOTTOM = 60, 24, 16, 34
 
 Point = tuple[float, float]
 
@@ -16,7 +16,7 @@ def draw_loss(losses: Sequence[Point], held_out: Sequence[Point], total_steps: i
     known = [loss for _, loss in (*losses, *held_out) if math.isfinite(loss)]
     if not known:
         return '<div class="mf-note mf-quiet">The chart begins with the first step.</div>'
-    lowest, highest = 0.0, max(known) * 1.05 or 1.0
+    lowest, highest = 0.0, 4 * _round_up(max(known) / 4 or 0.25)
     last = max(total_steps, 1)
 
     def place(point: Point) -> str:
@@ -49,10 +49,17 @@ def _grid(highest: float, last: int) -> str:
     for index in range(5):
         y = TOP + (HEIGHT - TOP - BOTTOM) * index / 4
         parts.append(f'<line class="mf-grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{highest * (1 - index / 4):.2f}</text>')
-        x = LEFT + (WIDTH - LEFT - RIGHT) * index / 4
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 12}" text-anchor="middle">{round(last * index / 4)}</text>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{highest * (1 - index / 4):.3g}</text>')
+    for step in range(0, last + 1, max(round(last / 4), 1)):  # whole steps: a short run has fewer than five
+        x = LEFT + (WIDTH - LEFT - RIGHT) * step / last
+        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 12}" text-anchor="middle">{step}</text>')
     return "".join(parts)
+
+
+def _round_up(value: float) -> float:
+    """The next number that reads well on an axis: 0.979 -> 1, 0.23 -> 0.25."""
+    magnitude = 10.0 ** math.floor(math.log10(value))
+    return next(lead * magnitude for lead in (1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10, 15) if lead * magnitude >= value)
 
 
 def _smoothed(points: Sequence[Point]) -> list[Point]:

@@ -64,7 +64,7 @@ class DatasetTab:
                 )
                 with gr.Group(visible=False) as self.mapping:
                     gr.HTML('<div class="mf-group-title">Which column plays which role</div>')
-                    with gr.Row():
+                    with gr.Row(elem_classes="mf-settings"):
                         self.roles = {
                             name: gr.Dropdown(
                                 [NONE],
@@ -82,7 +82,7 @@ class DatasetTab:
         gr.HTML("<h3>Library</h3>")
         self.library = gr.HTML("", elem_id="dataset-library")
         with gr.Row(elem_classes="mf-actions"):
-            self.chosen = gr.Dropdown([], label="Dataset", scale=2, min_width=200, elem_id="dataset-chosen")
+            self.chosen = gr.Dropdown([], label="Dataset", scale=2, min_width=260, elem_id="dataset-chosen")
             self.delete = gr.Button("Delete…", variant="secondary", scale=0, min_width=120)
             self.confirm = gr.Button("Yes, delete it", variant="stop", visible=False, scale=0, min_width=140)
             self.keep = gr.Button("Keep it", visible=False, scale=0, min_width=120)
@@ -114,9 +114,9 @@ def build(forge: Forge) -> DatasetTab:
     def change_role(path: str, task: str, *columns: str) -> list[Any]:
         return _look(forge, path, task, _said(columns))
 
-    def save(path: str, task: str, name: str, *columns: str) -> str:
+    def save(path: str, task: str, name: str, *columns: str) -> list[Any]:
         report = forge.datasets.check(_opened(path), parse_task(task) if task else None, _said(columns))
-        return forge.datasets.add(report, name=name).id
+        return show_library(forge, forge.datasets.add(report, name=name).id)
 
     listen(
         tab.file.upload,
@@ -130,7 +130,11 @@ def build(forge: Forge) -> DatasetTab:
     listen(tab.task.input, change_task, [tab.opened, tab.task], tab.report_outputs)
     listen_all([role.input for role in roles], change_role, asked, tab.report_outputs)
     tab.saved = listen(
-        tab.save.click, save, [tab.opened, tab.task, tab.name, *roles], tab.chosen, show_progress="minimal"
+        tab.save.click,
+        save,
+        [tab.opened, tab.task, tab.name, *roles],
+        [tab.library, tab.chosen],
+        show_progress="minimal",
     )
 
     listen(tab.delete.click, lambda: _ask(True), None, [tab.delete, tab.confirm, tab.keep])
@@ -144,8 +148,8 @@ def build(forge: Forge) -> DatasetTab:
     return tab
 
 
-def show_library(forge: Forge) -> list[Any]:
-    """[table, choices] of the datasets that were added."""
+def show_library(forge: Forge, chosen: str | None = None) -> list[Any]:
+    """[table, choices] of the datasets that were added, with `chosen` or the newest one picked."""
     records = forge.datasets.all()
     shown = html.table(
         ("Name", "Task", "Rows", "File", "Added", "Content"),
@@ -153,7 +157,8 @@ def show_library(forge: Forge) -> list[Any]:
         empty="No dataset has been saved yet. The samples can be used for training as they are.",
     )
     choices = [(f"{each.name} ({each.rows} rows)", each.id) for each in records]
-    return [shown, gr.Dropdown(choices=choices, value=choices[0][1] if choices else None)]
+    ids = [value for _, value in choices]
+    return [shown, gr.Dropdown(choices=choices, value=chosen if chosen in ids else next(iter(ids), None))]
 
 
 def _look(forge: Forge, path: str, task: str, columns: dict[str, str]) -> list[Any]:

@@ -28,7 +28,7 @@ def build_widgets(leave_out: set[str]) -> dict[str, Any]:
         members = {name: info for name, info in listed.items() if _group(info) == group}
         if members:
             gr.HTML(f'<div class="mf-group-title">{title}</div>')
-            with gr.Row():
+            with gr.Row(elem_classes="mf-settings"):
                 made |= {name: _widget(name, info) for name, info in members.items()}
     return made
 
@@ -52,4 +52,4 @@ def _widget(name: str, info: FieldInfo) -> Any:
 
 def _sentence(info: FieldInfo) -> str:
     limits = describe_bounds(info) if bounds(info) else ""
-    return f"{info.description} ({limits}.)" if limits else str(info.description)
+    return f"{info.description} {limits[0].upper()}{limits[1:]}." if limits else str(info.description)

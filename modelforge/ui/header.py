@@ -18,7 +18,7 @@ class Header:
 
     def __init__(self) -> None:
         with gr.Row(elem_classes="mf-header", equal_height=True):
-            gr.HTML('<div class="mf-brand"><b>ModelForge</b></div>', min_width=120)
+            gr.HTML('<div class="mf-brand"><b>ModelForge</b></div>', min_width=150)
             self.machine = gr.HTML(elem_id="header-machine", min_width=200)
             self.run = gr.Button(IDLE, size="sm", elem_id="header-run", scale=0, min_width=200)
         self.timer = gr.Timer(2.0)

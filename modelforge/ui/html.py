@@ -25,9 +25,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) 
     if not listed:
         return note(empty)
     top = "".join(f"<th>{text(name)}</th>" for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in listed)
+    body = "".join(f"<tr>{_cells(head, row)}</tr>" for row in listed)
     whole = f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody>"
     return f'<div class="mf-scroll"><table class="mf-table">{whole}</table></div>'
+
+
+def pairs(rows: Iterable[tuple[str, object]]) -> str:
+    """A table of (name, value), one below the other."""
+    body = "".join(f"<tr><th>{text(name)}</th><td>{text(value)}</td></tr>" for name, value in rows)
+    return f'<div class="mf-scroll"><table class="mf-table mf-pairs"><tbody>{body}</tbody></table></div>'
+
+
+def _cells(head: Sequence[str], row: Sequence[object]) -> str:
+    """Each cell knows its column's name: a narrow window has no room for a head and shows it beside the value."""
+    return "".join(f'<td data-head="{text(name)}">{text(cell)}</td>' for name, cell in zip(head, row, strict=True))
 
 
 def note(sentence: str, kind: str = "quiet") -> str:

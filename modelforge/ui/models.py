@@ -113,8 +113,7 @@ def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
         ]
     )
     dataset = manifest["dataset"]
-    lineage = html.table(
-        ("", ""),
+    lineage = html.pairs(
         [
             ("Base model", record.base_model),
             ("Had from", manifest.get("base_source", "")),
@@ -124,8 +123,7 @@ def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
             ("Run", record.run_id or "-"),
             ("Id", record.id),
             ("Folder", forge.models.path(record)),
-        ],
-        empty="",
+        ]
     )
     return [record.name, numbers + lineage]
 

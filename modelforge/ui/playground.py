@@ -24,8 +24,10 @@ class PlaygroundTab:
         defaults = Sampling()
         gr.HTML(html.title("Playground", "Talk to a model. Switch to Base to hear what it said before it was trained."))
         with gr.Row():
-            self.model = gr.Dropdown([], label="Model", scale=3, elem_id="chat-model")
-            self.which = gr.Radio([TUNED, BASE], value=TUNED, label="Who answers", scale=2, elem_id="chat-which")
+            self.model = gr.Dropdown([], label="Model", scale=3, min_width=260, elem_id="chat-model")
+            self.which = gr.Radio(
+                [TUNED, BASE], value=TUNED, label="Who answers", scale=2, min_width=260, elem_id="chat-which"
+            )
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
                 self.chat = gr.Chatbot(

@@ -71,7 +71,9 @@ class TrainTab:
                     self.recipe = gr.Code(
                         language="yaml", label="recipe.yaml", interactive=False, elem_id="train-recipe"
                     )
-                    self.command = gr.Code(language="shell", label="Terminal", interactive=False)
+                    self.command = gr.Code(
+                        language="shell", label="Terminal", interactive=False, lines=1, wrap_lines=True
+                    )
             with gr.Column(scale=3, min_width=320):
                 self.monitor = Monitor()
                 with gr.Row(visible=False, elem_classes="mf-actions") as self.next_row:
@@ -79,9 +81,9 @@ class TrainTab:
                     self.look = gr.Button("See it in Models", variant="secondary")
         gr.HTML("<h3>Earlier runs</h3>")
         with gr.Row(elem_classes="mf-actions"):
-            self.earlier = gr.Dropdown([], label="Show the run", scale=3, elem_id="train-earlier")
-            self.forget = gr.Button("Delete this run…", variant="secondary", scale=0, min_width=160)
-            self.forget_really = gr.Button("Yes, delete its log", variant="stop", visible=False, scale=0, min_width=160)
+            self.earlier = gr.Dropdown([], label="Show the run", scale=3, min_width=260, elem_id="train-earlier")
+            self.forget = gr.Button("Delete this run…", variant="secondary", scale=0, min_width=190)
+            self.forget_really = gr.Button("Yes, delete its log", variant="stop", visible=False, scale=0, min_width=190)
         self.timer = gr.Timer(1.0)
 
     @property

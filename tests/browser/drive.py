@@ -34,6 +34,8 @@ TABS = ("Hardware", "Dataset", "Train", "Models", "Playground", "Hub")
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}
 OPENS_WITHIN = 90  # seconds, on a busy machine
 
+expect.set_options(timeout=20_000)  # milliseconds, on a busy machine
+
 # A traceback on the page, be it for a moment, becomes a console error, which fails the test.
 WATCH_FOR_TRACEBACKS = """
 new MutationObserver(changes => {
@@ -132,9 +134,9 @@ class Witness:
         """Close every page; raises if anything happened that must not."""
         for context in self.contexts:
             context.close()
-        assert self.elsewhere == [], "a page asked another machine"
-        assert self.errors == []
-        assert self.dialogs == []
+        assert not self.elsewhere, f"a page asked another machine: {self.elsewhere}"
+        assert not self.errors, f"a page said errors: {self.errors}"
+        assert not self.dialogs, f"a page opened dialogs: {self.dialogs}"
 
     def _note_request(self, url: str) -> None:
         parts = urlsplit(url)

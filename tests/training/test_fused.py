@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from modelforge.recipe import Recipe
-from modelforge.training.fused import CHUNK_ROWS, AnswerLoss, fused_lora
+from modelforge.training.fused import CHUNK_ROWS, AnswerLoss, fused_lora, fused_norms
 from modelforge.training.tune import add_adapter
 from tests import tiny
 
@@ -165,3 +165,37 @@ def test_answer_loss_in_bfloat16_is_near_the_float32_one() -> None:
     assert loss.item() == pytest.approx(expected.item(), rel=0.01)
     loss.backward()
     assert low.grad is not None and low.grad.dtype == torch.bfloat16
+
+
+def test_fused_norms_equal_the_plain_ones_in_values_and_gradients() -> None:
+    model = tiny.model()
+    for name, part in model.named_parameters():
+        if "norm" in name:
+            part.data.normal_(1.0, 0.3)
+    ids = torch.randint(5, 300, (2, 9))
+
+    def answer_and_gradients() -> list[torch.Tensor]:
+        model.zero_grad()
+        logits = model(input_ids=ids).logits
+        logits.square().mean().backward()
+        return [logits.detach(), *(part.grad.clone() for part in model.parameters())]
+
+    expected = answer_and_gradients()
+    with fused_norms(model) as count:
+        found = answer_and_gradients()
+    assert count == 2 * 2 + 1
+    assert all(torch.allclose(one, other, rtol=1e-4, atol=1e-6) for one, other in zip(found, expected, strict=True))
+    assert not any("forward" in part.__dict__ for part in model.modules())
+
+
+def test_norm_that_adds_one_to_its_weight_keeps_its_own_forward() -> None:
+    from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
+
+    norm = GemmaRMSNorm(16)
+    with fused_norms(nn.ModuleList([norm])) as count:
+        assert count == 0
+
+
+def test_norms_in_bfloat16_keep_their_own_forward() -> None:
+    with fused_norms(tiny.model().to(torch.bfloat16)) as count:
+        assert count == 0

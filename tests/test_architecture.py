@@ -1,0 +1,141 @@
+"""The layout is the architecture: who may import whom, what loads heavy libraries, and what must not occur at all."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "modelforge"
+APP = PACKAGE.parent / "app.py"
+FILES = sorted([*PACKAGE.rglob("*.py"), APP])
+
+# Arrows point one way: a part may import itself, parts of its own layer and those of the layers above it in this list.
+LAYERS = (
+    ("errors", "paths", "recipe"),
+    ("hardware", "catalog", "starter", "base_model", "store", "data", "tasks"),
+    ("planner", "goals", "training", "models"),
+    ("forge",),
+    ("ui", "cli"),
+)
+LAYER = {part: number for number, layer in enumerate(LAYERS) for part in layer}
+ONLY_IN = {"gradio": "ui", "gradio_client": "ui", "tinydb": "store"}
+
+
+def part_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"), str(file))
+
+
+def imports(file: Path) -> set[str]:
+    """Full names of all that a file imports, inside functions too: `from a import b` gives a and a.b."""
+    found: set[str] = set()
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: imports here are absolute"
+            assert node.module
+            found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+    return found
+
+
+def own_parts(file: Path) -> set[str]:
+    named = {name.split(".")[1] for name in imports(file) if name.startswith("modelforge.")}
+    return {name for name in named if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()}
+
+
+def shown(file: Path) -> str:
+    return str(file.relative_to(PACKAGE.parent))
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.parent != PACKAGE.parent], ids=shown)
+def test_arrows_point_one_way(file: Path) -> None:
+    if file == PACKAGE / "__init__.py":
+        assert own_parts(file) <= {"forge", "recipe"}  # the two names that the package offers
+        return
+    part = part_of(file)
+    if part == "__main__":
+        return
+    assert part in LAYER, f"say in LAYERS where {part} belongs"
+    wrong = {other for other in own_parts(file) if LAYER[other] > LAYER[part]}
+    assert not wrong, f"{part} must not import {wrong}"
+
+
+def test_nothing_but_the_command_line_and_app_py_imports_the_ui() -> None:
+    for file in FILES:
+        if any(name.startswith("modelforge.ui") for name in imports(file)):
+            assert file == APP or part_of(file) in ("ui", "cli"), file
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_only_one_part_imports_it(library: str) -> None:
+    users = {file for file in FILES if any(name.split(".")[0] == library for name in imports(file))}
+    inside = {part_of(file) for file in users if file != APP}
+    assert inside <= {ONLY_IN[library]}
+    if library != "gradio_client":
+        assert inside, "this test looks for the wrong name"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import modelforge",
+        "from modelforge import Forge, Recipe",
+        "from modelforge.cli import build_parser; build_parser().format_help()",
+        "import modelforge.training.runs, modelforge.models.library, modelforge.data.library, modelforge.goals",
+    ],
+)
+def test_heavy_libraries_are_loaded_only_when_needed(statement: str) -> None:
+    code = f"{statement}\nimport sys\nprint(sorted({{'torch', 'gradio', 'transformers', 'trl', 'peft'}} & {{*sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("file", FILES, ids=shown)
+def test_every_module_says_what_it_is(file: Path) -> None:
+    said = ast.get_docstring(tree(file))
+    assert said and len(said) > 20
+
+
+@pytest.mark.parametrize("file", FILES, ids=shown)
+def test_audit_08_nothing_runs_a_shell_or_foreign_code(file: Path) -> None:
+    """No shell, no os.system, no eval, no pickle, no code that comes with a model."""
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            place = f"{file}:{node.lineno}"
+            assert called not in ("os.system", "os.popen", "eval", "exec", "subprocess.getoutput"), place
+            assert not called.startswith(("os.exec", "os.spawn", "pty.")), place
+            assert given.get("shell", "False") == "False", place
+            assert given.get("trust_remote_code", "False") == "False", place
+            assert given.get("allow_pickle", "False") == "False", place
+            assert called not in ("torch.load", "joblib.load", "yaml.load", "yaml.unsafe_load"), place
+    assert not {name.split(".")[0] for name in imports(file)} & {"pickle", "dill", "cloudpickle", "joblib", "shelve"}
+
+
+def test_task_names_are_compared_only_in_tasks() -> None:
+    """What differs between tasks is declared in tasks/, not asked for elsewhere."""
+    names = r"(Task\.[A-Z_]+|['\"](text-generation|summarization|(extractive-)?question-answering)['\"])"
+    compared = re.compile(rf"\b(if|elif|while|case|match)\b.*(\btask\b.*(==|!=|\bis\b( not)?|\bin\b)\s*)[^#]*{names}")
+    for file in FILES:
+        if file == APP or part_of(file) == "tasks":
+            continue
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+            allowed = line.strip().startswith("sample = next(")  # goals.py: the demo's own sample
+            assert allowed or not compared.search(line), f"{shown(file)}:{number}: {line.strip()}"
+
+
+def test_files_stay_small_enough_for_the_head() -> None:
+    long = {shown(file): count for file in FILES if (count := len(file.read_text("utf-8").splitlines())) > 450}
+    assert not long

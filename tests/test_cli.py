@@ -1,0 +1,392 @@
+"""The command line: names, JSON and exit codes that other programs rely on.
+
+Most tests call `main` in this process; a few start the real program.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from modelforge import Forge, __version__, cli
+from modelforge import forge as forges
+from modelforge.cli import main
+from modelforge.recipe import Task
+from modelforge.store import RunState
+from tests import tiny
+from tests.machine import base, measured, probed
+
+__all__ = ["base", "measured", "probed"]
+
+PROGRAM = Path(sys.executable).parent / "modelforge"
+EVENTS = {"started", "progress", "evaluated", "sampled", "checkpoint", "warning", "finished", "failed", "stopped"}
+PROGRESS = {"step", "total_steps", "loss", "learning_rate", "tokens", "tokens_per_second", "eta_seconds"}
+RUN_KEYS = {"id", "state", "recipe", "step", "total_steps", "model_id", "created"}
+MODEL_KEYS = {"id", "name", "base_model", "task", "method", "tuning", "created", "path", "metrics", "custom_base_model"}
+
+
+@pytest.fixture(autouse=True)
+def fresh_forge(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test is a process of its own as far as the shared Forge goes."""
+    monkeypatch.setattr(forges, "_shared", None)
+
+
+@pytest.fixture
+def write_recipe(base: Path, tmp_path: Path) -> Callable[..., Path]:
+    """write_recipe(max_steps=2) -> a recipe file with its dataset beside it."""
+
+    def write(**settings: Any) -> Path:
+        tiny.write_rows(tmp_path / "rows.jsonl")
+        text = yaml.safe_dump(tiny.recipe(base, "rows.jsonl", settings).model_dump(mode="json"))
+        (tmp_path / "recipe.yaml").write_text(text)
+        return tmp_path / "recipe.yaml"
+
+    return write
+
+
+@pytest.fixture
+def call(capfd: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """call("runs", "list") -> the JSON that it prints; everything on stdout must be JSON, line by line or whole."""
+
+    def run(*arguments: str, code: int = 0) -> Any:
+        capfd.readouterr()
+        assert main([*map(str, arguments), "--json"]) == code
+        printed = capfd.readouterr().out
+        if arguments[0] in ("train", "demo"):
+            return [json.loads(line) for line in printed.splitlines()]
+        return json.loads(printed) if printed else None
+
+    return run
+
+
+def program(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [str(PROGRAM), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **options)
+
+
+# ---- the real program ------------------------------------------------------------------------------------------
+
+
+def test_help_loads_neither_torch_nor_gradio() -> None:
+    code = (
+        "import sys; from modelforge.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as end: print('exit', end.code)\n"
+        "print(sorted({'torch', 'gradio', 'transformers', 'peft', 'trl', 'datasets'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == ["exit 0", "[]"]
+    for command in ("ui", "hardware", "starter", "data", "train", "runs", "models", "generate", "push", "demo"):
+        assert re.search(rf"^    {command} ", done.stdout, re.MULTILINE), command
+
+
+def test_program_tells_its_version_and_refuses_wrong_usage() -> None:
+    assert program("--version").stdout.strip() == __version__
+    for wrong in ([], ["fly"], ["train"], ["runs"], ["generate", "x"], ["push", "x"], ["ui", "--port", "x"]):
+        done = program(*wrong)
+        assert done.returncode == 2, wrong
+        assert done.stdout == "" and "usage:" in done.stderr
+
+
+def test_problem_of_the_users_making_is_one_message_on_stderr_and_exit_1(tmp_path: Path) -> None:
+    done = program("train", tmp_path / "no such.yaml", "--json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no such.yaml" in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_reader_that_has_seen_enough_ends_the_program_quietly() -> None:
+    command = f"{PROGRAM} data check {Path(__file__).parents[1]}/assets/datasets/customer_questions.csv | head -c 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+
+
+def test_terminal_without_the_characters_shows_what_it_can(tmp_path: Path) -> None:
+    tiny.write_rows(tmp_path / "Größe ✓.jsonl")
+    plain = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    for arguments in (["data", "check", str(tmp_path / "Größe ✓.jsonl")], ["models", "show", "Größe ✓"]):
+        for extra in ([], ["--json"]):
+            done = program(*arguments, *extra, env=plain)
+            assert "Traceback" not in done.stderr
+            if extra and done.stdout:
+                assert json.loads(done.stdout)["file"].endswith("Größe ✓.jsonl")
+
+
+def test_ctrl_c_saves_stops_and_exits_130(probed: Path, write_recipe: Callable[..., Path]) -> None:
+    recipe = write_recipe(max_steps=100_000, evaluations=1)
+    command = [str(PROGRAM), "train", str(recipe), "--json"]
+    events: list[dict[str, Any]] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        for line in process.stdout:  # JSON and nothing else
+            events.append(json.loads(line))
+            if events[-1]["type"] == "progress" and events[-1]["step"] == 3:
+                process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+        assert process.wait(60) == 130
+    assert "Saving and stopping" in said and "Traceback" not in said
+    last = events[-1]
+    assert last["type"] == "stopped" and last["step"] >= 3
+    steps = [event["step"] for event in events if event["type"] == "progress"]
+    assert steps == list(range(1, last["step"] + 1))  # each event once, also after Ctrl-C
+    forge = Forge()
+    assert forge.runs.get(last["run_id"]).state is RunState.stopped
+    assert isinstance(forge.models[last["model_id"]].chat("hi"), str)
+
+
+# ---- train -----------------------------------------------------------------------------------------------------
+
+
+def test_train_prints_a_json_line_for_each_event(
+    probed: Path, write_recipe: Callable[..., Path], call: Callable[..., Any]
+) -> None:
+    events = call("train", write_recipe(max_steps=2))
+    for event in events:
+        assert {"type", "time", "run_id"} <= event.keys()
+        assert event["type"] in EVENTS
+        assert datetime.fromisoformat(event["time"]).utcoffset() == timedelta(0)
+    assert len({event["run_id"] for event in events}) == 1
+    kinds = [event["type"] for event in events]
+    assert kinds[0] == "started" and kinds[-1] == "finished"
+    assert {"progress", "evaluated", "sampled"} <= set(kinds)
+    for event in events:
+        if event["type"] == "progress":
+            assert PROGRESS <= event.keys()
+    assert events[-1]["model_id"].startswith("model-")
+    assert events[-1]["metrics"]["tuned"]["perplexity"] > 1
+
+
+def test_train_takes_settings_and_tells_them_in_words(
+    probed: Path, write_recipe: Callable[..., Path], capfd: pytest.CaptureFixture[str], call: Callable[..., Any]
+) -> None:
+    assert main(["train", str(write_recipe()), "--set", "tuning.r=3", "--set", "max_steps=2", "--set", "name=Mine"]) == 0
+    out = capfd.readouterr().out
+    assert "step 2/2" in out and "held-out loss" in out and "finished: model model-" in out
+    (run,) = call("runs", "list")
+    assert (run["recipe"]["tuning"]["r"], run["recipe"]["max_steps"], run["recipe"]["name"]) == (3, 2, "Mine")
+
+
+def test_train_that_fails_says_why_once_and_exits_1(
+    probed: Path, write_recipe: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe()
+    for as_json in ([], ["--json"]):
+        assert main(["train", str(recipe), "--set", "tuning.target_modules=nothing", *as_json]) == 1
+        printed = capfd.readouterr()
+        assert printed.err.count("names no layer of this model") == 1
+        assert "Traceback" not in printed.err
+        if as_json:
+            last = json.loads(printed.out.splitlines()[-1])
+            assert last["type"] == "failed" and last["where"] == "setting tuning.target_modules"
+        else:
+            assert "names no layer" not in printed.out
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ("seed=-1", "at least 0"),
+        ("tuning.lora_alpha=0", "more than 0"),
+        ("learning_rat=1", "Did you mean learning_rate?"),
+        ("task=chatting", "question-answering"),
+        ("dataset=nowhere.csv", "nowhere.csv"),
+        ("base_model='; touch x'", "neither a folder"),
+        ("seed", "NAME=VALUE"),
+    ],
+)
+def test_audit_12_wrong_settings_are_one_readable_line(
+    write_recipe: Callable[..., Path], capfd: pytest.CaptureFixture[str], change: str, word: str
+) -> None:
+    assert main(["train", str(write_recipe()), "--set", change]) == 1
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert word in printed.err and len(printed.err.strip().splitlines()) == 1
+
+
+def test_demo_trains_the_starter_on_the_bundled_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(cli, "follow", lambda forge, recipe, *, as_json: seen.append(recipe) or 0)
+    assert main(["demo"]) == 0
+    assert seen[0].base_model.startswith("HuggingFaceTB/") and seen[0].dataset == "Customer questions"
+
+
+# ---- runs, models, generate ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trained(probed: Path, write_recipe: Callable[..., Path], call: Callable[..., Any]) -> Iterator[dict[str, Any]]:
+    """The last event of a run of two steps."""
+    last: dict[str, Any] = call("train", write_recipe(max_steps=2, name="Colours"))[-1]
+    yield last
+
+
+def test_runs_are_listed_shown_and_deleted(trained: dict[str, Any], call: Callable[..., Any]) -> None:
+    (row,) = call("runs", "list")
+    assert row.keys() >= RUN_KEYS
+    assert (row["id"], row["state"], row["step"], row["total_steps"]) == (trained["run_id"], "finished", 2, 2)
+    assert row["model_id"] == trained["model_id"]
+    assert call("runs", "show", row["id"][:12]) == row
+    assert call("runs", "delete", row["id"]) == {"deleted": row["id"]}
+    assert call("runs", "list") == []
+    assert len(call("models", "list")) == 1
+
+
+def test_models_are_listed_shown_and_deleted(trained: dict[str, Any], call: Callable[..., Any], base: Path) -> None:
+    (row,) = call("models", "list")
+    assert row.keys() >= MODEL_KEYS
+    assert (row["id"], row["name"], row["base_model"]) == (trained["model_id"], "Colours", str(base))
+    assert (row["task"], row["method"], row["tuning"]) == ("text-generation", "sft", "lora")
+    assert row["custom_base_model"] is True
+    assert Path(row["path"]).is_dir() and Path(row["path"]).is_absolute()
+    assert row["metrics"] == trained["metrics"]
+    assert call("models", "show", "Colours") == call("models", "show", row["id"][:13]) == row
+    assert call("models", "delete", "Colours")["deleted"] == row["id"]
+    assert not Path(row["path"]).exists()
+    assert call("models", "list") == []
+
+
+def test_generate_answers_with_text_tokens_and_seconds(trained: dict[str, Any], call: Callable[..., Any]) -> None:
+    asked = ["generate", "Colours", "--prompt", "What colour?", "--max-new-tokens", "12"]
+    told = call(*asked)
+    assert told.keys() >= {"text", "tokens", "seconds"}
+    assert 0 < told["tokens"] <= 14 and told["seconds"] > 0
+    assert call(*asked)["text"] == told["text"]
+    assert isinstance(call(*asked, "--base")["text"], str)
+    drawn = [*asked, "--temperature", "1.5", "--seed"]
+    assert call(*drawn, "1")["text"] == call(*drawn, "1")["text"] != call(*drawn, "2")["text"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        (["--max-new-tokens", "0"], "max_new_tokens"),
+        (["--temperature", "-1"], "temperature"),
+        (["--temperature", "nan"], "temperature"),
+        (["--seed", "-1"], "seed"),
+    ],
+)
+def test_generate_refuses_settings_out_of_bounds(
+    forge_with_model: Any, capfd: pytest.CaptureFixture[str], wrong: list[str], word: str
+) -> None:
+    assert main(["generate", "Colours", "--prompt", "hi", *wrong]) == 1
+    assert word in capfd.readouterr().err
+
+
+@pytest.fixture
+def forge_with_model(probed: Path, base: Path) -> Any:
+    return tiny.finish_model(Forge(), base)
+
+
+@pytest.mark.parametrize("name", ["", "nobody", "; touch x", "../.."])
+@pytest.mark.parametrize(
+    "command",
+    [["generate", "{}", "--prompt", "hi"], ["models", "show", "{}"], ["models", "delete", "{}"], ["push", "{}", "a/b"]],
+    ids=" ".join,
+)
+def test_audit_13_unknown_model_is_one_clear_line(
+    forge_with_model: Any, capfd: pytest.CaptureFixture[str], command: list[str], name: str
+) -> None:
+    assert main([part.format(name) for part in command]) == 1
+    printed = capfd.readouterr()
+    assert printed.out == "" and len(printed.err.strip().splitlines()) == 1
+    assert len(Forge().models.all()) == 1
+
+
+@pytest.mark.parametrize("command", ["show", "delete"])
+def test_unknown_run_is_one_clear_line(capfd: pytest.CaptureFixture[str], command: str) -> None:
+    assert main(["runs", command, "run-000000000000"]) == 1
+    assert "There is no run" in capfd.readouterr().err
+
+
+def test_text_for_people_is_a_table(forge_with_model: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "list"]) == 0
+    header, row = capfd.readouterr().out.splitlines()
+    assert header.split()[:3] == ["id", "name", "base_model"]
+    assert row.split()[:2] == [forge_with_model.id, "Colours"]
+    assert main(["runs", "list"]) == 0
+    assert capfd.readouterr().out.split() == ["id", "state", "step", "total_steps", "model_id", "created"]
+
+
+# ---- hardware, starter, data -----------------------------------------------------------------------------------
+
+
+def test_hardware_has_the_documented_keys(call: Callable[..., Any]) -> None:
+    shape = call("hardware")
+    assert shape.keys() >= {"device", "devices", "memory_bytes", "tier", "recommended"}
+    assert shape["tier"] in ("low", "mid", "high")
+    assert shape["recommended"].keys() == {task.value for task in Task}
+    assert all(isinstance(models, list) and models for models in shape["recommended"].values())
+    assert shape["memory_bytes"] > 0 and shape["devices"]
+
+
+def test_starter_tells_ids_paths_and_sources(call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from modelforge import starter
+
+    for each in starter.STARTERS:
+        folder = starter.folder(each)
+        folder.mkdir(parents=True)
+        (folder / starter.NOTE).write_text("{}")
+    told = call("starter")["models"]
+    assert [model["id"] for model in told] == list(starter.STARTERS)
+    assert all(Path(model["path"]).is_dir() and model["source"] for model in told)
+
+
+def test_data_check_has_the_documented_keys(tmp_path: Path, call: Callable[..., Any]) -> None:
+    shape = call("data", "check", tiny.write_rows(tmp_path / "rows.jsonl"))
+    keys = {"file", "format", "encoding", "rows", "columns", "mapping", "ok", "problems", "counts"}
+    assert shape.keys() >= keys
+    assert shape["counts"].keys() >= {"errors", "warnings", "duplicates"}
+    assert (shape["ok"], shape["rows"], shape["format"]) == (True, 16, "jsonl")
+
+
+def test_data_check_exits_1_when_the_file_is_not_ready(tmp_path: Path, call: Callable[..., Any]) -> None:
+    (tmp_path / "rows.csv").write_text("prompt,response\nhi,there\n,nothing asked\n")
+    shape = call("data", "check", tmp_path / "rows.csv", code=1)
+    assert not shape["ok"]
+    problem = next(problem for problem in shape["problems"] if problem["severity"] == "error")
+    assert problem.keys() >= {"severity", "row", "line", "column", "problem", "fix"}
+    assert (problem["row"], problem["line"], problem["column"]) == (2, 3, "prompt")
+
+
+def test_data_check_takes_a_mapping_and_a_task(tmp_path: Path, call: Callable[..., Any]) -> None:
+    (tmp_path / "rows.csv").write_text("frage,antwort\nWas?,Das.\nWer?,Der.\n")
+    mapping = ["--map", "prompt=frage", "--map", "response=antwort", "--task", "text-generation"]
+    assert call("data", "check", tmp_path / "rows.csv", *mapping)["mapping"] == {"prompt": "frage", "response": "antwort"}
+
+
+@pytest.mark.parametrize("wrong", [["--map", "prompt"], ["--task", "chat"]])
+def test_data_check_refuses_wrong_options(tmp_path: Path, capfd: pytest.CaptureFixture[str], wrong: list[str]) -> None:
+    file = tiny.write_rows(tmp_path / "rows.jsonl")
+    assert main(["data", "check", str(file), *wrong]) == 1
+    assert capfd.readouterr().err
+
+
+def test_push_without_a_token_asks_to_sign_in(
+    forge_with_model: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from huggingface_hub import constants
+
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
+    assert main(["push", "Colours", "me/colours"]) == 1
+    assert "sign in" in capfd.readouterr().err.lower()
+
+
+@pytest.mark.parametrize("options", [["--share"], ["--host", "0.0.0.0"]])
+def test_audit_11_app_is_not_opened_to_others_without_a_password(
+    capfd: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    assert main(["ui", "--no-browser", *options]) == 1
+    assert "--auth" in capfd.readouterr().err

