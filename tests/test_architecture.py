@@ -96,7 +96,8 @@ def test_only_one_part_imports_it(library: str) -> None:
     ],
 )
 def test_heavy_libraries_are_loaded_only_when_needed(statement: str) -> None:
-    code = f"{statement}\nimport sys\nprint(sorted({{'torch', 'gradio', 'transformers', 'trl', 'peft'}} & {{*sys.modules}}))"
+    heavy = {"torch", "gradio", "transformers", "trl", "peft"}
+    code = f"{statement}\nimport sys\nprint(sorted({heavy} & {{*sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -1,4 +1,4 @@
-"""From a base model's name to its files; what cannot work is refused with the reason, before its weights are fetched."""
+"""From a base model's name to its files; what cannot work is refused with the reason before weights are fetched."""
 
 from __future__ import annotations
 
@@ -20,7 +20,20 @@ from tests import tiny
 from tests.hub_server import HubServer
 
 GENERATION = Task.TEXT_GENERATION
-HOSTILE = ["; touch x", "../..", "a/b/c", "$(touch x)", "a b", "", "/etc", "..", "~nobody-of-that-name/x", "x" * 5000, "a--b", "-x"]
+HOSTILE = [
+    "; touch x",
+    "../..",
+    "a/b/c",
+    "$(touch x)",
+    "a b",
+    "",
+    "/etc",
+    "..",
+    "~nobody-of-that-name/x",
+    "x" * 5000,
+    "a--b",
+    "-x",
+]
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +77,7 @@ def test_folder_is_found_by_absolute_and_relative_path(base: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_audit_08_name_that_is_none_starts_nothing(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_audit_08_name_that_is_none_starts_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     refused(name)

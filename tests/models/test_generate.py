@@ -89,9 +89,7 @@ def test_answer_can_be_left_after_any_token(model: Any, tokenizer: Any) -> None:
 
 @pytest.mark.parametrize("window", [16, 64])
 @pytest.mark.parametrize("wanted", [8, 64, 4096])
-def test_long_conversations_keep_their_end_and_stay_within_the_window(
-    tokenizer: Any, window: int, wanted: int
-) -> None:
+def test_long_conversations_keep_their_end_and_stay_within_the_window(tokenizer: Any, window: int, wanted: int) -> None:
     narrow = tiny.model(max_position_embeddings=window).eval()
     lengths: list[int] = []
     forward = narrow.forward
@@ -144,6 +142,8 @@ def test_setting_out_of_bounds_is_refused_by_name(settings: dict[str, Any], name
     assert caught.value.where == name and caught.value.fix
 
 
-@pytest.mark.parametrize("settings", [{"temperature": 0}, {"temperature": 2}, {"top_p": 1}, {"seed": 0}, {"seed": None}])
+@pytest.mark.parametrize(
+    "settings", [{"temperature": 0}, {"temperature": 2}, {"top_p": 1}, {"seed": 0}, {"seed": None}]
+)
 def test_setting_at_its_bound_is_accepted(settings: dict[str, Any]) -> None:
     assert Sampling.build(**settings)

@@ -199,3 +199,36 @@ def test_norm_that_adds_one_to_its_weight_keeps_its_own_forward() -> None:
 def test_norms_in_bfloat16_keep_their_own_forward() -> None:
     with fused_norms(tiny.model().to(torch.bfloat16)) as count:
         assert count == 0
+
+
+def test_rms_norms_give_the_same_values_and_gradients_and_are_given_back() -> None:
+    model = tiny.model()
+    ids = torch.randint(5, 200, (2, 16))
+
+    def measure() -> tuple[Any, Any]:
+        model.zero_grad()
+        logits = model(input_ids=ids).logits
+        logits.square().mean().backward()
+        return logits.detach(), model.model.embed_tokens.weight.grad.clone()
+
+    plain_logits, plain_grad = measure()
+    with fused_norms(model) as count:
+        logits, grad = measure()
+    assert count == 2 * 2 + 1  # two in each of two layers, one at the end
+    torch.testing.assert_close(logits, plain_logits)
+    torch.testing.assert_close(grad, plain_grad)
+    assert not any("forward" in layer.__dict__ for layer in model.modules())
+
+
+def test_norm_that_adds_one_to_its_weight_is_left_alone() -> None:
+    class OddRMSNorm(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(8))
+            self.variance_epsilon = 1e-6
+
+        def forward(self, x: Any) -> Any:
+            return torch.nn.functional.rms_norm(x, (8,), 1 + self.weight, self.variance_epsilon)
+
+    with fused_norms(torch.nn.Sequential(OddRMSNorm())) as count:
+        assert count == 0
