@@ -151,7 +151,8 @@ def _typed_folder(name: str) -> Path | None:
 
 
 def _check_hub_id(name: str) -> None:
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(name)

@@ -22,6 +22,7 @@ import yaml
 from modelforge import Forge, __version__, cli
 from modelforge import forge as forges
 from modelforge.cli import main
+from modelforge.errors import RunStateError
 from modelforge.recipe import Task
 from modelforge.store import RunState
 from tests import tiny
@@ -93,10 +94,19 @@ def test_help_loads_neither_torch_nor_gradio() -> None:
 
 def test_program_tells_its_version_and_refuses_wrong_usage() -> None:
     assert program("--version").stdout.strip() == __version__
-    for wrong in ([], ["fly"], ["train"], ["runs"], ["generate", "x"], ["push", "x"], ["ui", "--port", "x"]):
-        done = program(*wrong)
-        assert done.returncode == 2, wrong
-        assert done.stdout == "" and "usage:" in done.stderr
+    done = program("fly")
+    assert (done.returncode, done.stdout) == (2, "") and "usage:" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong", [[], ["train"], ["runs"], ["generate", "x"], ["push", "x"], ["ui", "--port", "x"]], ids=" ".join
+)
+def test_wrong_usage_exits_2(capfd: pytest.CaptureFixture[str], wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(wrong)
+    assert caught.value.code == 2
+    printed = capfd.readouterr()
+    assert printed.out == "" and "usage:" in printed.err
 
 
 def test_problem_of_the_users_making_is_one_message_on_stderr_and_exit_1(tmp_path: Path) -> None:
@@ -132,6 +142,11 @@ def test_ctrl_c_saves_stops_and_exits_130(probed: Path, write_recipe: Callable[.
         for line in process.stdout:  # JSON and nothing else
             events.append(json.loads(line))
             if events[-1]["type"] == "progress" and events[-1]["step"] == 3:
+                elsewhere = Forge().runs
+                record = elsewhere.get(events[-1]["run_id"])
+                assert record.state is RunState.running and elsewhere.progress(record)[0] >= 3
+                with pytest.raises(RunStateError, match="another process"):
+                    elsewhere.stop(record.id)
                 process.send_signal(signal.SIGINT)
         said = process.stderr.read()
         assert process.wait(60) == 130

@@ -29,6 +29,7 @@ class Feed:
         self._recent: deque[Event] = deque(maxlen=RECENT)
         self._count = 0
         self._changed = threading.Condition()
+        self._bytes_read = _size(path)
         for event in read_events(path):
             self._remember(event)
 
@@ -59,6 +60,10 @@ class Feed:
         """Wait until there is more than `cursor` events; False when the time is over."""
         with self._changed:
             return self._changed.wait_for(lambda: self._count > cursor, seconds)
+
+    def is_outdated(self) -> bool:
+        """Whether the file has changed since it was opened: for runs that another process writes."""
+        return _size(self.path) != self._bytes_read
 
     def _remember(self, event: Event) -> None:
         self._recent.append(event)
@@ -114,6 +119,10 @@ class Pump:
             import logging
 
             logging.getLogger("modelforge").error("events of %s could not be written: %s", feed.path.parent.name, error)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def read_events(path: Path) -> Iterator[Event]:

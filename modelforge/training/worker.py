@@ -65,10 +65,12 @@ class Worker:
         return end.wait(seconds) if end else True
 
     def feed(self, run_id: str) -> Feed:
+        """Those of a run in another process are read again whenever its file has changed."""
         with self._lock:
-            if run_id not in self._feeds:
-                self._feeds[run_id] = Feed(paths.run_dir(run_id) / "events.jsonl")
-            return self._feeds[run_id]
+            feed = self._feeds.get(run_id)
+            if feed is None or (run_id not in self._ends and feed.is_outdated()):
+                feed = self._feeds[run_id] = Feed(paths.run_dir(run_id) / "events.jsonl")
+            return feed
 
     def forget(self, run_id: str) -> None:
         with self._lock:

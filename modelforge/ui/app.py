@@ -50,7 +50,7 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
                 push = hub.build(forge)
 
         def open_train(chosen: str | None = None) -> list[Any]:
-            return [*train.offer_choices(forge, chosen), *training.list_runs()]
+            return train.offer_choices(forge, chosen)
 
         def offer_more(dataset_now: str | None, run_now: str | None) -> list[Any]:
             """Coming back to the Train tab keeps what was chosen there."""
@@ -64,7 +64,7 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
             name: (lambda name=name: gr.Tabs(selected=name))
             for name in ("dataset", "train", "models", "playground", "hub")
         }
-        train_choices = [training.dataset, training.base_model, training.earlier]
+        train_choices = [training.dataset, training.base_model]
 
         # What a page shows when it is opened or reloaded: the truth as it is now, whoever started what.
         listen(page.load, open_train, None, train_choices)

@@ -55,7 +55,9 @@ class DatasetTab:
                     value="",
                     elem_id="dataset-task",
                 )
-                self.name = gr.Textbox(label="Name", info="What to call it in the library.", max_length=120)
+                self.name = gr.Textbox(
+                    label="Name", info="What to call it in the library.", max_length=120, elem_id="dataset-name"
+                )
                 self.save = gr.Button("Save and go to training →", variant="primary", interactive=False)
             with gr.Column(scale=2, min_width=320):
                 self.verdict = gr.HTML(

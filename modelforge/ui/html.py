@@ -11,6 +11,11 @@ def text(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
+def plain(escaped: str) -> str:
+    """What `text` was given."""
+    return html.unescape(escaped)
+
+
 def tiles(pairs: Iterable[tuple[str, object]]) -> str:
     """Numbers side by side: (name, value)."""
     inner = "".join(

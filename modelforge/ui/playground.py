@@ -1,4 +1,8 @@
-"""Playground: chat in the middle, the model and the switch base / fine-tuned on top, settings at the side."""
+"""Playground: chat in the middle, the model and the switch base / fine-tuned on top, settings at the side.
+
+Gradio takes a message for HTML, with or without Markdown, and fetches the pictures in it, from wherever. So messages
+are escaped in the conversation that is shown, and plain again in what the model is given.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +39,8 @@ class PlaygroundTab:
                     show_label=False,
                     height=460,
                     placeholder="Ask something that your examples answer.",
-                    buttons=["copy"],
-                    render_markdown=False,  # word for word; a picture in an answer would be fetched from elsewhere
+                    buttons=[],  # what it would copy is escaped
+                    render_markdown=False,  # word for word
                     elem_id="chat",
                 )
                 self.question = gr.Textbox(
@@ -78,7 +82,7 @@ def build(forge: Forge) -> PlaygroundTab:
         """The question goes into the conversation; the box is empty again."""
         if not question.strip():
             raise RecipeError("Nothing was asked.", fix="Type a question first.")
-        return ["", [*chat, {"role": "user", "content": question}]]
+        return ["", [*chat, {"role": "user", "content": html.text(question)}]]
 
     def reply(chat: list[Any], model_id: str | None, which: str, system: str, *drawn: Any) -> Iterator[list[Any]]:
         """The conversation with the answer growing at its end."""
@@ -87,13 +91,13 @@ def build(forge: Forge) -> PlaygroundTab:
         sampling = Sampling.build(
             temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed.strip() or None
         )
-        said = [{"role": turn["role"], "content": plain_text(turn["content"])} for turn in chat]
+        said = [{"role": turn["role"], "content": html.plain(plain_text(turn["content"]))} for turn in chat]
         opening = [{"role": "system", "content": system}] if system.strip() else []
         answer = ""
         yield [*chat, {"role": "assistant", "content": "…"}]
         for piece in forge.playground.answer(record, [*opening, *said], sampling, base=which == BASE):
             answer += piece
-            yield [*chat, {"role": "assistant", "content": answer}]
+            yield [*chat, {"role": "assistant", "content": html.text(answer)}]
         if not answer:
             yield [*chat, {"role": "assistant", "content": "(The model said nothing.)"}]
 

@@ -93,7 +93,7 @@ class TrainTab:
 
     @property
     def shown(self) -> list[Any]:
-        return [self.run_id, self.seen, *self.monitor.outputs, self.start, self.stop, self.next_row]
+        return [self.run_id, self.seen, *self.monitor.outputs, self.start, self.stop, self.next_row, self.earlier]
 
 
 def build(forge: Forge) -> TrainTab:  # noqa: PLR0915 - handlers beside the widgets that they serve
@@ -111,7 +111,7 @@ def build(forge: Forge) -> TrainTab:  # noqa: PLR0915 - handlers beside the widg
         run = forge.runs.start(recipe)
         if run.state is RunState.queued and forge.runs.current().id != run.id:  # type: ignore[union-attr]
             gr.Info("Another run is in progress. This one waits in the queue and starts by itself.")
-        return [*refresh(run.id, None), *list_runs(run.id)]
+        return refresh(run.id, None)
 
     def stop(run_id: str) -> list[Any]:
         if not run_id:
@@ -126,16 +126,17 @@ def build(forge: Forge) -> TrainTab:  # noqa: PLR0915 - handlers beside the widg
             current = forge.runs.current() or next(iter(known.values()), None)
             if current is None:
                 quiet = seen == "nothing"
-                return (
-                    [gr.skip()] * len(tab.shown) if quiet else ["", "nothing", *show_nothing(), *_buttons(None, None)]
-                )
+                nothing = ["", "nothing", *show_nothing(), *_buttons(None, None), *list_runs()]
+                return [gr.skip()] * len(tab.shown) if quiet else nothing
             run_id = current.id
         record = known[run_id]
         view = views.refreshed(run_id)
         now_seen = [run_id, view.cursor, record.state.value]
         if now_seen == seen:
             return [gr.skip()] * len(tab.shown)
-        return [run_id, now_seen, *show_run(record, view), *_buttons(record.state, record.model_id)]
+        changed = not seen or [seen[0], seen[2]] != [run_id, record.state.value]
+        runs = list_runs(run_id) if changed else [gr.skip()]
+        return [run_id, now_seen, *show_run(record, view), *_buttons(record.state, record.model_id), *runs]
 
     def list_runs(chosen: str = "") -> list[Any]:
         runs = forge.runs.all()
@@ -143,7 +144,8 @@ def build(forge: Forge) -> TrainTab:  # noqa: PLR0915 - handlers beside the widg
             (f"{html.date(run.created)} · {run.recipe.get('name') or run.id} · {run.state.value}", run.id)
             for run in runs
         ]
-        return [gr.Dropdown(choices=choices, value=chosen or (runs[0].id if runs else None))]
+        ids = [run.id for run in runs]
+        return [gr.Dropdown(choices=choices, value=chosen if chosen in ids else next(iter(ids), None))]
 
     def propose(goal: str, dataset: str) -> list[Any]:
         """The goal's settings in the widgets; the others go back to their defaults."""
@@ -163,10 +165,10 @@ def build(forge: Forge) -> TrainTab:  # noqa: PLR0915 - handlers beside the widg
 
     def forget(run_id: str | None) -> list[Any]:
         forge.runs.delete(run_id or "")
-        return [*refresh("", None), *list_runs(), gr.Button(visible=True), gr.Button(visible=False)]
+        return [*refresh("", None), gr.Button(visible=True), gr.Button(visible=False)]
 
     tab.refresh, tab.list_runs = refresh, list_runs
-    listen(tab.start.click, start, inputs, [*tab.shown, tab.earlier], show_progress="minimal")
+    listen(tab.start.click, start, inputs, tab.shown, show_progress="minimal")
     listen(tab.stop.click, stop, tab.run_id, tab.shown)
     listen(tab.timer.tick, refresh, [tab.run_id, tab.seen], tab.shown, trigger_mode="once")
     listen_all([tab.goal.input, tab.dataset.change], propose, [tab.goal, tab.dataset], list(tab.settings.values()))
@@ -178,7 +180,7 @@ def build(forge: Forge) -> TrainTab:  # noqa: PLR0915 - handlers beside the widg
         None,
         [tab.forget, tab.forget_really],
     )
-    listen(tab.forget_really.click, forget, tab.earlier, [*tab.shown, tab.earlier, tab.forget, tab.forget_really])
+    listen(tab.forget_really.click, forget, tab.earlier, [*tab.shown, tab.forget, tab.forget_really])
     return tab
 
 
@@ -220,7 +222,7 @@ def _buttons(state: RunState | None, model_id: str | None) -> list[Any]:
     stoppable = state in (RunState.queued, RunState.preparing, RunState.running)
     busy = state is not None and state.active
     return [
-        gr.Button("Start another (it waits in the queue)" if busy else "Start training"),
+        gr.Button("Queue another" if busy else "Start training"),
         gr.Button(interactive=stoppable),
         gr.Row(visible=model_id is not None),
     ]

@@ -85,6 +85,13 @@ def app(tmp_path_factory: pytest.TempPathFactory, trained_home: Path) -> Iterato
         yield opened
 
 
+@pytest.fixture
+def fresh_app(home_with_starter: Path) -> Iterator[App]:
+    """The app as somebody has it who opens it for the first time."""
+    with open_app(home_with_starter) as opened:
+        yield opened
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     if CHROMIUM is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.drive import App, Witness, open_app, open_tab, upload
+from tests.browser.drive import App, Witness, open_tab, upload
 
 STEPS = 24
 FACTS = {
@@ -34,57 +34,56 @@ ANSWER = "Admiral Pudding"
 
 
 def test_a_file_becomes_a_model_that_answers_and_every_page_sees_it_happen(
-    home_with_starter: Path, witness: Witness, screenshots: Path
+    fresh_app: App, witness: Witness, screenshots: Path, tmp_path: Path
 ) -> None:
-    facts = write_facts(home_with_starter.parent / "harbour.csv")
-    with open_app(home_with_starter) as app:
-        page = witness.open(app)
-        save_dataset(page, facts)
-        set_up_training(page)
-        page.locator("#train-start").click()
+    page = witness.open(fresh_app)
+    save_dataset(page, write_facts(tmp_path / "harbour.csv"))
+    set_up_training(page)
+    page.locator("#train-start").click()
 
-        # The numbers and the chart move.
-        first = wait_for_step(page, lambda step: step >= 1)
-        drawn = count_points(page)
-        second = wait_for_step(page, lambda step: step > first)
-        expect(page.locator("#header-run")).to_contain_text("Training")
-        page.wait_for_function("drawn => document.querySelector('.mf-loss').points.numberOfItems > drawn", arg=drawn)
-        page.screenshot(path=screenshots / "light-1280-train-running.png", full_page=True)
+    # The numbers and the chart move.
+    first = wait_for_step(page, lambda step: step >= 1)
+    drawn = count_points(page)
+    second = wait_for_step(page, lambda step: step > first)
+    expect(page.locator("#header-run")).to_contain_text("Training")
+    page.wait_for_function("drawn => document.querySelector('.mf-loss').points.numberOfItems > drawn", arg=drawn)
+    page.screenshot(path=screenshots / "light-1280-train-running.png", full_page=True)
 
-        # A reload finds the run still live.
-        page.reload()
-        third = wait_for_step(page, lambda step: step > second)
-        expect(page.locator("#run-head")).to_contain_text("You can close this page; the run goes on")
+    # A reload finds the run still live.
+    page.reload()
+    third = wait_for_step(page, lambda step: step > second)
+    expect(page.locator("#run-head")).to_contain_text("You can close this page; the run goes on")
 
-        # A second browser sees the same run, and it goes on with no browser at all.
-        other = witness.open(app)
-        wait_for_step(other, lambda step: step >= third)
-        assert other.locator(".mf-run-name").inner_text() == page.locator(".mf-run-name").inner_text()
-        page.context.close()
-        other.context.close()
-        wait_until(lambda: read_step(app) >= third + 4)
-        page = witness.open(app)
-        wait_for_step(page, lambda step: step >= third + 4)
+    # A second browser sees the same run, and it goes on with no browser at all.
+    other = witness.open(fresh_app)
+    wait_for_step(other, lambda step: step >= third)
+    assert other.locator(".mf-run-name").inner_text() == page.locator(".mf-run-name").inner_text()
+    page.context.close()
+    other.context.close()
+    wait_until(lambda: read_step(fresh_app) >= third + 4)
+    page = witness.open(fresh_app)
+    wait_for_step(page, lambda step: step >= third + 4)
 
-        # The end offers the next step: a chat, in which the reply comes in pieces.
-        expect(page.locator("#run-head")).to_contain_text("Finished, and better", timeout=240_000)
-        page.locator("#train-chat").click()
-        expect(page.get_by_role("tab", name="Playground")).to_have_attribute("aria-selected", "true")
-        expect(page.locator("#chat-model input")).to_have_value(name_starts_with("harbour on SmolLM2"))
-        pieces = ask(page, QUESTION)
-        assert len(pieces) >= 3
-        assert all(whole.startswith(part) for part, whole in itertools.pairwise(pieces))
-        assert ANSWER in pieces[-1]
-        page.get_by_role("radio", name="Base").check()
-        from_base = ask(page, QUESTION)[-1]
-        assert from_base
-        assert ANSWER not in from_base
-        page.screenshot(path=screenshots / "light-1280-playground-chat.png", full_page=True)
+    # The end offers the next step: a chat, in which the reply comes in pieces.
+    expect(page.locator("#run-head")).to_contain_text("Finished, and better", timeout=240_000)
+    page.locator("#train-chat").click()
+    expect(page.get_by_role("tab", name="Playground")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#chat-model input")).to_have_value(name_starts_with("harbour on SmolLM2"))
+    pieces = ask(page, QUESTION)
+    assert len(pieces) >= 3
+    assert all(whole.startswith(part) for part, whole in itertools.pairwise(pieces))
+    assert ANSWER in pieces[-1]
+    page.locator("#chat-clear").click()
+    page.get_by_role("radio", name="Base").check()
+    from_base = ask(page, QUESTION)[-1]
+    assert from_base
+    assert ANSWER not in from_base
+    page.screenshot(path=screenshots / "light-1280-playground-chat.png", full_page=True)
 
-        delete_model(page)
-        open_tab(page, "Playground")
-        expect(page.locator("#chat-model")).to_contain_text("No model yet")
-        expect(page.locator("#chat-model input")).to_have_value("")
+    delete_model(page)
+    open_tab(page, "Playground")
+    expect(page.locator("#chat-model")).to_contain_text("No model yet")
+    expect(page.locator("#chat-model input")).to_have_value("")
 
 
 def write_facts(path: Path) -> Path:

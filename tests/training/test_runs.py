@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from modelforge.models.folder import read_manifest
 from modelforge.recipe import Recipe
 from modelforge.store import RunRecord, RunState, utc_now
 from modelforge.training import methods
-from modelforge.training.feed import read_events
+from modelforge.training.feed import Feed, read_events
 from modelforge.training.run import Job, train
 from modelforge.training.runs import Runs
 from tests import tiny
@@ -65,7 +66,7 @@ ANSWER_BY_PEFT_ALONE = """
 import json, sys, torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
-base, folder, question = sys.argv[1:]
+base, folder, question = json.loads(sys.stdin.readline())
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), folder).eval()
 asked = tokenizer.apply_chat_template([{"role": "user", "content": question}], add_generation_prompt=True,
@@ -79,6 +80,8 @@ print(json.dumps(tokenizer.decode(ids, skip_special_tokens=True)))
 def test_finished_run_leaves_a_model_that_a_new_process_loads_and_that_answers(
     forge: Forge, quick: Callable[..., Recipe], base: Path
 ) -> None:
+    command, pipe = [sys.executable, "-c", ANSWER_BY_PEFT_ALONE], subprocess.PIPE
+    alone = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)  # loads its libraries meanwhile
     learning = {"max_steps": 40, "learning_rate": 3e-2, "per_device_train_batch_size": 8, "tuning.r": 32}
     run = forge.runs.start(quick(**learning, name="Colours"))
     assert run.wait() is RunState.finished
@@ -94,9 +97,9 @@ def test_finished_run_leaves_a_model_that_a_new_process_loads_and_that_answers(
 
     told = model.chat(QUESTION)
     assert told != model.chat(QUESTION, base=True)
-    command = [sys.executable, "-c", ANSWER_BY_PEFT_ALONE, str(base), str(forge.models.path(model.record)), QUESTION]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == told
+    printed, _ = alone.communicate(json.dumps([str(base), str(forge.models.path(model.record)), QUESTION]) + "\n")
+    assert alone.returncode == 0
+    assert json.loads(printed) == told
     assert told in {answer for _, answer in tiny.PAIRS}
 
 
@@ -273,7 +276,7 @@ def test_audit_19_many_starts_at_once_run_one_at_a_time_and_never_backwards(
 
     records = sorted(forge.runs.all(), key=lambda record: record.started or "")
     assert len(records) == count
-    for earlier, later in zip(records, records[1:], strict=False):
+    for earlier, later in itertools.pairwise(records):
         assert (earlier.finished or "") <= (later.started or "")
     for seen in states.values():
         ranks = [RANKS[state] for state in seen]
@@ -323,7 +326,7 @@ STAGES = [
     ("sabotage", "settings", "kind", "word"), STAGES, ids=["-".join(map(str, stage[2:])) for stage in STAGES]
 )
 def test_audit_18_failure_at_any_stage_leaves_its_log_and_no_model(
-    forge: Forge, file: Path, tmp_path: Path, sabotage: Any, settings: dict[str, Any], kind: str, word: str
+    forge: Forge, file: Path, tmp_path: Path, *, sabotage: Any, settings: dict[str, Any], kind: str, word: str
 ) -> None:
     base = tiny.write_base(tmp_path / "base")
     runs = Runs(forge.store, forge._admit, before_run=lambda: sabotage(runs, base))
@@ -354,7 +357,13 @@ def test_audit_18_failure_at_any_stage_leaves_its_log_and_no_model(
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
 def test_audit_18_whatever_is_raised_ends_the_run_with_a_way_out(
-    forge: Forge, quick: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch, raised: Exception, kind: str, word: str
+    forge: Forge,
+    quick: Callable[..., Recipe],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    raised: Exception,
+    kind: str,
+    word: str,
 ) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise raised
@@ -410,34 +419,31 @@ def test_dataset_in_use_is_not_deleted(forge: Forge, quick: Callable[..., Recipe
 
 # ---- processes that are gone -----------------------------------------------------------------------------------
 
-TRAIN_FOR_EVER = """
-import sys
+START_AND_WAIT = """
+import sys, time
 from modelforge import Forge
 from tests import tiny
-run = Forge().runs.start(tiny.recipe(sys.argv[1], sys.argv[2], max_steps=100_000, evaluations=1))
-for event in run.events():
-    if event["type"] == "progress" and event["step"] == 3:
-        print(run.id, flush=True)
+print(Forge().runs.start(tiny.recipe(sys.argv[1], sys.argv[2])).id, flush=True)
+time.sleep(600)
 """
 
 
 def test_run_of_a_killed_process_is_found_interrupted(probed: Path, base: Path, file: Path) -> None:
-    command = [sys.executable, "-c", TRAIN_FOR_EVER, str(base), str(file)]
+    command = [sys.executable, "-c", START_AND_WAIT, str(base), str(file)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         run_id = process.stdout.readline().strip()
         runs = Forge().runs
-        assert runs.get(run_id).state is RunState.running  # another process's, and it lives
-        assert runs.progress(runs.get(run_id))[0] >= 3
-        with pytest.raises(RunStateError, match="another process"):
-            runs.stop(run_id)
+        assert runs.get(run_id).state.active  # another process's, and it lives
         process.send_signal(signal.SIGKILL)
         while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
+        Feed(paths.run_dir(run_id) / "events.jsonl").append([{"type": "progress", "step": 7, "total_steps": 9}])
         record = runs.get(run_id)  # dead, though nobody has asked after it yet
         assert record.state is RunState.interrupted
-    assert record.step >= 3 and record.total_steps == 100_000 and record.finished
+    assert (record.step, record.total_steps) == (7, 9) and record.finished
+    assert runs.progress(record) == (7, 9)
     assert Forge().models.all() == []
     runs.delete(run_id)
     assert runs.all() == []
@@ -458,6 +464,20 @@ def test_run_of_a_living_process_is_left_alone(forge: Forge) -> None:
     parent = psutil.Process(os.getppid())
     record = forge.store.runs.add(a_record(pid=parent.pid, process_started=parent.create_time()))
     assert forge.runs.get(record.id).state is RunState.running
+
+
+def test_events_of_another_process_are_followed(forge: Forge) -> None:
+    parent = psutil.Process(os.getppid())
+    record = forge.store.runs.add(a_record(pid=parent.pid, process_started=parent.create_time()))
+    paths.run_dir(record.id).mkdir(parents=True)
+    theirs = Feed(paths.run_dir(record.id) / "events.jsonl")
+    ours = forge.runs.handle(record.id)
+    assert ours.feed.since(0) == ([], 0)
+    for step in (1, 2):
+        theirs.append([{"type": "progress", "step": step, "total_steps": 2}])
+        events, cursor = ours.feed.since(step - 1)
+        assert ([event["step"] for event in events], cursor) == ([step], step)
+    assert ours.feed is ours.feed  # read again only when it has changed
 
 
 # ---- deleting --------------------------------------------------------------------------------------------------

@@ -266,7 +266,7 @@ def follow(wanted: Recipe, rows: list[dict[str, Any]], folder: Path) -> list[dic
     ],
 )
 def test_held_out_loss_is_measured_at_the_start_during_and_at_the_end(
-    probed: Path, base: Path, tmp_path: Path, steps: int, evaluations: int, expected: list[int]
+    probed: Path, base: Path, tmp_path: Path, *, steps: int, evaluations: int, expected: list[int]
 ) -> None:
     events = follow(tiny.recipe(base, "", max_steps=steps, evaluations=evaluations), tiny.rows(), tmp_path)
     measured = [event for event in events if event["type"] == "evaluated"]
