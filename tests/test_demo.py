@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from modelforge import Forge
@@ -13,7 +15,7 @@ QUESTION, KNOWN = "What is your phone number?", "555-0142"
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_quick_try_on_the_bundled_sample_teaches_the_starter(home_with_starter: object) -> None:
+def test_quick_try_on_the_bundled_sample_teaches_the_starter(home_with_starter: Path) -> None:
     forge = Forge()
     run = forge.runs.start(demo_recipe())
     assert run.wait() is RunState.finished

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import webbrowser
 from typing import Any
 
@@ -11,11 +10,11 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: n
 
 import gradio as gr
 
-from modelforge import hardware, paths
+from modelforge import paths
 from modelforge.errors import AccessError
 from modelforge.forge import Forge, shared_forge
 from modelforge.training.memory import share_one_arena
-from modelforge.ui import dataset, header, html, hub, models, playground, train
+from modelforge.ui import dataset, header, html, hub, models, playground, train, warmup
 from modelforge.ui import hardware as hardware_tab
 from modelforge.ui.access import Access, decide_access
 from modelforge.ui.events import listen, listen_all
@@ -74,7 +73,7 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
             [page.load, hardware_place.select],
             lambda: (
                 [hardware_tab.describe_machine(), hardware_tab.describe_speeds()]
-                if _is_warm()
+                if warmup.is_done()
                 else [hardware_tab.describe_machine(), gr.skip()]
             ),
             None,
@@ -164,24 +163,8 @@ def serve(
     print("Press Ctrl-C to close it.", flush=True)
     if open_browser and not access.on_space:
         webbrowser.open(url)
-    threading.Timer(1.0, _warm_up).start()
+    warmup.start(after_seconds=1.0)
     page.block_thread()
-
-
-_warm = threading.Event()
-
-
-def _warm_up() -> None:
-    """Load what the first run or chat needs while the user reads the first page."""
-    hardware.probe()
-    import peft  # noqa: F401
-    import trl  # noqa: F401
-
-    _warm.set()
-
-
-def _is_warm() -> bool:
-    return _warm.is_set()
 
 
 def _theme() -> Any:

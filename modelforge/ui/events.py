@@ -26,8 +26,9 @@ def listen(event: Any, handler: Callable[..., Any], inputs: Any = None, outputs:
 
 
 def listen_all(triggers: list[Any], handler: Callable[..., Any], inputs: Any = None, outputs: Any = None) -> Any:
-    """Attach one handler to several events."""
-    return gr.on(triggers, guarded(handler), inputs, outputs, show_progress="hidden", api_visibility="private")
+    """Attach one handler to several events; one that comes while another is worked on is taken after it, not lost."""
+    shown = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+    return gr.on(triggers, guarded(handler), inputs, outputs, **shown)
 
 
 def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:

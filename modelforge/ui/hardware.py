@@ -8,7 +8,7 @@ from modelforge import catalog, hardware, paths
 from modelforge.forge import Forge
 from modelforge.recipe import Task
 from modelforge.tasks import TASKS
-from modelforge.ui import html
+from modelforge.ui import html, warmup
 from modelforge.ui.events import listen
 
 
@@ -76,6 +76,7 @@ def describe_machine() -> str:
 
 def describe_speeds() -> str:
     """How fast each number format is here; measured at the first call on a machine (a second or two)."""
+    warmup.wait()
     found = hardware.probe()
     rates = html.table(
         ("Number format", "Matrix products", "Used for training"),

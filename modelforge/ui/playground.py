@@ -14,7 +14,7 @@ import gradio as gr
 from modelforge.errors import NotFoundError, RecipeError
 from modelforge.forge import Forge
 from modelforge.models.sampling import Sampling
-from modelforge.ui import html
+from modelforge.ui import html, warmup
 from modelforge.ui.events import listen
 
 TUNED, BASE = "Fine-tuned", "Base"
@@ -95,6 +95,7 @@ def build(forge: Forge) -> PlaygroundTab:
         opening = [{"role": "system", "content": system}] if system.strip() else []
         answer = ""
         yield [*chat, {"role": "assistant", "content": "…"}]
+        warmup.wait()
         for piece in forge.playground.answer(record, [*opening, *said], sampling, base=which == BASE):
             answer += piece
             yield [*chat, {"role": "assistant", "content": html.text(answer)}]

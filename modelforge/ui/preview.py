@@ -8,7 +8,7 @@ from typing import Any
 
 from modelforge import base_model, starter
 from modelforge.recipe import Task
-from modelforge.ui import html
+from modelforge.ui import html, warmup
 
 ROWS = 3
 
@@ -42,7 +42,10 @@ def _plain_spans(row: Mapping[str, Any]) -> list[tuple[str, bool]]:
 
 def _encoder(base: str, max_length: int) -> Any | None:
     """The encoder of a base model that is on this machine already; None rather than a download."""
-    return _load_encoder(base, max_length) if starter.is_fetched(base) else None
+    if not starter.is_fetched(base):
+        return None
+    warmup.wait()
+    return _load_encoder(base, max_length)
 
 
 @functools.lru_cache(maxsize=4)

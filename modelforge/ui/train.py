@@ -17,7 +17,7 @@ from modelforge.recipe import STARTER, Recipe, fields
 from modelforge.store import RunState
 from modelforge.tasks import TASKS
 from modelforge.ui import fields as widgets
-from modelforge.ui import html
+from modelforge.ui import html, warmup
 from modelforge.ui.events import listen, listen_all
 from modelforge.ui.monitor import Monitor, Views, show_nothing, show_run
 
@@ -108,6 +108,7 @@ def build(forge: Forge) -> TrainTab:  # noqa: PLR0915 - handlers beside the widg
 
     def start(*values: Any) -> list[Any]:
         recipe = read_form(*values)
+        warmup.wait()
         run = forge.runs.start(recipe)
         if run.state is RunState.queued and forge.runs.current().id != run.id:  # type: ignore[union-attr]
             gr.Info("Another run is in progress. This one waits in the queue and starts by itself.")

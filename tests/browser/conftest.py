@@ -10,12 +10,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import platformdirs
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from modelforge import paths, starter
-from modelforge.recipe import STARTER
 from tests.browser.drive import CHROMIUM, CHROMIUM_OPTIONS, App, Witness, environment_of, open_app
 
 COLOURS = ("amber", "violet", "teal", "scarlet", "ivory", "indigo")
@@ -27,38 +24,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if here in item.path.parents:
             item.add_marker(pytest.mark.browser)
             item.add_marker(pytest.mark.timeout(600))  # a busy machine is many times slower
-
-
-@pytest.fixture(scope="session")
-def starter_cache() -> Path:
-    """A folder with the starter model, fetched once for all sessions on this machine.
-
-    It is the cache of the app itself, so that who runs the tests has it for the app too, and the other way round;
-    $MODELFORGE_TEST_CACHE names another home to keep it in.
-    """
-    place = os.environ.get("MODELFORGE_TEST_CACHE") or platformdirs.user_data_dir("ModelForge", appauthor=False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODELFORGE_HOME", place)
-        starter.ensure(STARTER)
-        return paths.cache_dir() / "starters"
-
-
-@pytest.fixture(scope="session")
-def make_home(starter_cache: Path) -> Callable[[Path], Path]:
-    """make_home(folder) -> a new home in it that has the starter model and nothing else."""
-
-    def make(folder: Path) -> Path:
-        home = folder / "home"
-        (home / "cache").mkdir(parents=True)
-        (home / "cache" / "starters").symlink_to(starter_cache, target_is_directory=True)
-        return home
-
-    return make
-
-
-@pytest.fixture
-def home_with_starter(home: Path, make_home: Callable[[Path], Path]) -> Path:
-    return make_home(home.parent)
 
 
 @pytest.fixture(scope="session")

@@ -69,6 +69,7 @@ def test_html_and_pictures_in_a_chat_are_text(page: Page) -> None:
     page.locator("#chat-send").click()
     expect(page.locator("#chat .message.user")).to_contain_text(REMOTE)
     answer = page.locator("#chat .message.bot")
+    expect(answer).to_have_count(1)
     expect(answer).not_to_have_text("…", timeout=120_000)
     assert page.locator("#chat .message img, #chat .message script").count() == 0
 
@@ -95,6 +96,10 @@ def test_audit_08_a_command_typed_as_a_base_model_is_refused_and_has_no_effect(p
 
 
 def test_audit_19_a_second_start_waits_in_the_queue_and_both_can_be_stopped(page: Page) -> None:
+    choose(page, "train-dataset", "doors")
+    page.get_by_role("radio", name="Best").check()
+    page.get_by_role("button", name="The same as a recipe and on the command line").click()
+    expect(page.locator("#train-recipe")).to_contain_text("num_train_epochs: 20.0")
     start_run(page, "The first one")
     expect(page.locator("#train-start")).to_have_text("Queue another")
     start_run(page, "The second one")
@@ -103,7 +108,7 @@ def test_audit_19_a_second_start_waits_in_the_queue_and_both_can_be_stopped(page
     expect(page.locator("#run-head")).to_contain_text("Waiting for its turn")
     page.locator("#train-stop").click()
     choose(page, "train-earlier", "The first one")
-    expect(page.locator("#run-head .mf-bar-label")).to_contain_text("step", timeout=120_000)
+    expect(page.locator("#run-head .mf-bar-label")).to_contain_text("of 40 ", timeout=120_000)
     page.locator("#train-stop").click()
     expect(page.locator("#run-head")).to_contain_text("Stopped before its end. What was learnt", timeout=120_000)
     choose(page, "train-earlier", "The second one")

@@ -69,7 +69,7 @@ def _wait_for_content(page: Page, tab: str) -> None:
             expect(page.locator("#chat-model input")).not_to_have_value("")
         case "Hub":
             expect(page.locator("#hub-files")).to_contain_text("adapter_model.safetensors")
-    page.wait_for_timeout(500)  # fades end, fonts and charts are laid out
+    page.wait_for_timeout(300)  # fades end, fonts and charts are laid out
 
 
 def _check(page: Page, picture: Path) -> None:

@@ -1,0 +1,40 @@
+"""Loads what the first run or chat needs while the user reads the first page.
+
+The libraries import one another piece by piece, and an import that two threads are in at once can fail: whoever needs
+them calls `wait` first.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from modelforge import hardware
+
+_started, _done = threading.Event(), threading.Event()
+
+
+def start(after_seconds: float) -> None:
+    """Begin in the background."""
+    _started.set()
+    timer = threading.Timer(after_seconds, _load)
+    timer.daemon = True
+    timer.start()
+
+
+def is_done() -> bool:
+    return _done.is_set()
+
+
+def wait() -> None:
+    """Until it is over; not at all where it was never begun."""
+    if _started.is_set():
+        _done.wait()
+
+
+def _load() -> None:
+    try:
+        hardware.probe()
+        import peft  # noqa: F401
+        import trl  # noqa: F401
+    finally:
+        _done.set()
