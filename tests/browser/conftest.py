@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def trained_home(tmp_path_factory: pytest.TempPathFactory, make_home: Callable[[Path], Path]) -> Path:
-    """A home with one finished run of two steps and its model. Not to be changed: work on a copy."""
+    """A home with one finished run of two steps and its model. Not to be changed."""
     folder = tmp_path_factory.mktemp("trained")
     home = make_home(folder)
     rows = [{"prompt": f"Which colour is door {colour}?", "response": f"It is {colour}."} for colour in COLOURS]
@@ -41,12 +40,10 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory, make_home: Callable[[
     return home
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory, trained_home: Path) -> Iterator[App]:
-    """The app, open for the tests of one module, on a copy of the trained home."""
-    home = tmp_path_factory.mktemp("app") / "home"
-    shutil.copytree(trained_home, home, symlinks=True)
-    with open_app(home) as opened:
+@pytest.fixture(scope="session")
+def app(trained_home: Path) -> Iterator[App]:
+    """The app with a finished model, to be looked at and not to be changed."""
+    with open_app(trained_home) as opened:
         yield opened
 
 

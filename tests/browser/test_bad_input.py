@@ -6,16 +6,27 @@ That no traceback, no dialog and no request to elsewhere ever appears is watched
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.drive import App, Witness, choose, open_tab, read_toast, upload
+from tests.browser.drive import App, Witness, choose, open_app, open_tab, read_toast, upload
 
 SCRIPT = "<script>alert('from a dataset')</script>"
 PICTURE = "<img src=x onerror=alert('from-a-picture')>"
 REMOTE = "![spy](http://192.0.2.1/spy.png) <img src='http://192.0.2.1/spy.png'>"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory, trained_home: Path) -> Iterator[App]:
+    """The app on a copy of the trained home, for these tests alone."""
+    home = tmp_path_factory.mktemp("bad-input") / "home"
+    shutil.copytree(trained_home, home, symlinks=True)
+    with open_app(home) as opened:
+        yield opened
 
 
 @pytest.fixture
