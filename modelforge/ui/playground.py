@@ -78,10 +78,11 @@ class PlaygroundTab:
 def build(forge: Forge) -> PlaygroundTab:
     tab = PlaygroundTab()
 
-    def ask(question: str, chat: list[Any]) -> list[Any]:
-        """The question goes into the conversation; the box is empty again."""
+    def ask(question: str, chat: list[Any], model_id: str | None) -> list[Any]:
+        """The question goes into the conversation; the box is empty again, unless nobody is there to answer."""
         if not question.strip():
             raise RecipeError("Nothing was asked.", fix="Type a question first.")
+        forge.models.find(model_id or "")
         return ["", [*chat, {"role": "user", "content": html.text(question)}]]
 
     def reply(chat: list[Any], model_id: str | None, which: str, system: str, *drawn: Any) -> Iterator[list[Any]]:
@@ -104,7 +105,7 @@ def build(forge: Forge) -> PlaygroundTab:
 
     started = []
     for trigger in (tab.send.click, tab.question.submit):
-        asked = listen(trigger, ask, [tab.question, tab.chat], [tab.question, tab.chat])
+        asked = listen(trigger, ask, [tab.question, tab.chat, tab.model], [tab.question, tab.chat])
         started.append(listen(asked.success, reply, [tab.chat, *tab.settings], tab.chat, concurrency_limit=8))
     tab.stop.click(None, None, None, cancels=started, api_visibility="private")
     listen(tab.clear.click, lambda: [], None, tab.chat, cancels=started)

@@ -76,9 +76,10 @@ def test_html_in_a_dataset_is_text_wherever_it_is_shown(page: Page, tmp_path: Pa
 def test_html_and_pictures_in_a_chat_are_text(page: Page) -> None:
     open_tab(page, "Playground")
     page.get_by_label("number input for max_new_tokens").fill("8")
-    page.locator("#chat-question textarea").fill(f"{SCRIPT} {REMOTE}")
+    page.locator("#chat-question textarea").fill(asked := f"{SCRIPT}\n{REMOTE}\n&amp;")
     page.locator("#chat-send").click()
     expect(page.locator("#chat .message.user")).to_contain_text(REMOTE)
+    assert page.locator("#chat .message.user").inner_text().strip() == asked
     answer = page.locator("#chat .message.bot")
     expect(answer).to_have_count(1)
     expect(answer).not_to_have_text("…", timeout=120_000)
@@ -141,6 +142,8 @@ def test_audit_13_a_model_deleted_elsewhere_is_said_to_be_gone(app: App, witness
     said = read_toast(page)
     assert "There is no model" in said
     assert "Something went wrong" not in said
+    expect(page.locator("#chat-question textarea")).to_have_value("Are you there?")
+    expect(page.locator("#chat").get_by_text("Error")).to_be_hidden()
 
 
 def type_base_model(page: Page, text: str) -> None:
