@@ -14,11 +14,12 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelforge import __version__
+from modelforge.data.repairs import REPAIRS
 from modelforge.errors import ModelForgeError, RecipeError, RunStateError
 from modelforge.recipe import Recipe, parse_assignments, parse_task
 from modelforge.training.words import describe
@@ -77,11 +78,18 @@ def build_parser() -> argparse.ArgumentParser:
 
     data = commands.add_parser("data", help="look at a dataset").add_subparsers(metavar="COMMAND", required=True)
     check = add(data, "check", "read a file and report what is in it and what is wrong with it", check_data)
-    check.add_argument("file", metavar="FILE")
+    check.add_argument("file", metavar="FILE", help="a file, or owner/name of a dataset of the Hub")
     check.add_argument("--task", help="what it is for (default: found out)")
     check.add_argument(
         "--map", action="append", default=[], metavar="ROLE=COLUMN", help="which column plays which role"
     )
+    check.add_argument(
+        "--repair", action="append", default=[], metavar="NAME", help=f"what may be mended: {', '.join(REPAIRS)}"
+    )
+    check.add_argument("--config", metavar="NAME", help="config of a dataset of the Hub")
+    check.add_argument("--split", metavar="NAME", help="split of a dataset of the Hub (default: train)")
+    check.add_argument("--evaluation", metavar="FILE", help="a file to measure with: search it for rows seen in FILE")
+    check.add_argument("--problems", metavar="CSV", help="write all problems into this table")
 
     train = add(commands, "train", "train a recipe", train_recipe)
     train.add_argument("recipe", metavar="RECIPE", help="a YAML file")
@@ -156,28 +164,65 @@ def fetch_starters(arguments: argparse.Namespace) -> None:
 
 
 def check_data(arguments: argparse.Namespace) -> int:
+    from modelforge.data import hub_dataset
     from modelforge.data.checks import check
+    from modelforge.data.leaks import find_leaks
 
-    report = check(
-        Path(arguments.file),
-        task=parse_task(arguments.task) if arguments.task else None,
-        columns=_parse_mapping(arguments.map) or None,
-    )
+    path = Path(arguments.file)
+    if not path.exists() and "/" in arguments.file and hub_dataset.looks_like_id(arguments.file):
+        path = hub_dataset.fetch(arguments.file, arguments.config, arguments.split)
+    task = parse_task(arguments.task) if arguments.task else None
+    columns = _parse_mapping(arguments.map) or None
+    report = check(path, task, columns, repairs=arguments.repair, watch=_tell_progress())
     shape = report.to_json()
-    counts = shape["counts"]
-    lines = [
-        f"{shape['file']}: {shape['format']}, {shape['encoding']}, {shape['rows']} rows",
-        "mapping: " + ", ".join(f"{role} = {column}" for role, column in shape["mapping"].items()),
-        *(
-            f"{problem['severity']}: row {problem['row']}, line {problem['line']}, {problem['column']}: "
-            f"{problem['problem']} {problem['fix']}"
-            for problem in shape["problems"]
-        ),
-        f"{counts['errors']} errors, {counts['warnings']} warnings, {counts['duplicates']} duplicates: "
-        + ("ready to train" if shape["ok"] else "not ready"),
-    ]
+    lines = list(describe_report(shape, report.unused_columns))
+    if arguments.problems:
+        report.all_problems.write_csv(Path(arguments.problems))
+    if arguments.evaluation:
+        other = check(Path(arguments.evaluation), report.task, columns, shape=report.shape.name)
+        leaks = find_leaks(report.mapped_rows, other.mapped_rows)
+        shape["leaks"] = [
+            {
+                "evaluation_row": other.mapped_rows.number(leak.evaluation_row - 1),
+                "training_row": report.mapped_rows.number(leak.training_row - 1),
+                "kind": leak.kind,
+            }
+            for leak in leaks
+        ]
+        lines += [
+            f"leak: row {leak['evaluation_row']} there is row {leak['training_row']} here: {leak['kind']}"
+            for leak in shape["leaks"]
+        ]
     answer(arguments, shape, "\n".join(lines))
     return 0 if shape["ok"] else 1
+
+
+def describe_report(shape: dict[str, Any], unused: tuple[str, ...]) -> Iterator[str]:
+    """A report in words, line by line."""
+    counts = shape["counts"]
+    yield f"{shape['file']}: {', '.join(filter(None, (shape['format'], shape['encoding'])))}, {shape['rows']} rows"
+    yield f"{shape['task']}, {shape['shape']}: " + ", ".join(
+        f"{role} = {col}" for role, col in shape["mapping"].items()
+    )
+    if unused:
+        yield f"not used: {', '.join(unused)}"
+    for problem in shape["problems"]:
+        places = [f"{name} {problem[name]}" for name in ("row", "line", "column") if problem[name] is not None]
+        yield f"{problem['severity']}: {', '.join(places) or 'file'}: {problem['problem']} {problem['fix']}"
+    for name, count in shape["repairs"].items():
+        state = f"{count['done']} done" if count["done"] else f"would mend {count['possible']} (--repair {name})"
+        yield f"{REPAIRS[name].title.lower()}: {state}"
+    yield (
+        f"{counts['errors']} errors, {counts['warnings']} warnings, {counts['duplicates']} duplicates, "
+        f"{shape['usable']} usable rows: " + ("ready to train" if shape["ok"] else "not ready")
+    )
+
+
+def _tell_progress() -> Callable[[float], None] | None:
+    """Says on a terminal how far the reading is; a program that reads us is not told."""
+    if not sys.stderr.isatty():
+        return None
+    return lambda share: print(f"\rreading: {share:4.0%}", end="\n" if share >= 1 else "", file=sys.stderr, flush=True)
 
 
 def train_recipe(arguments: argparse.Namespace) -> int:

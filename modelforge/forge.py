@@ -30,12 +30,17 @@ class Forge:
         self.models = Models(self.store, self.playground)
         self.runs = Runs(self.store, self._admit, self.playground.unload)
 
-    def _admit(self, recipe: Recipe) -> DatasetRecord:
-        """Refuse at once what cannot work; else the recipe's dataset, prepared."""
+    def _admit(self, recipe: Recipe) -> tuple[DatasetRecord, DatasetRecord | None]:
+        """Refuse at once what cannot work; else the recipe's dataset, prepared, and that to measure with if it names
+        one."""
         check_trainable(recipe.task, recipe.method)
         base_model.check(recipe.base_model, recipe.task)
         planner.check_disk(recipe)
-        return self.datasets.resolve(recipe.dataset, recipe.task, recipe.columns)
+        dataset = self.datasets.resolve(recipe.dataset, recipe)
+        evaluation = self.datasets.resolve(recipe.eval_dataset, recipe) if recipe.eval_dataset else None
+        for record in filter(None, (dataset, evaluation)):
+            check_trainable(recipe.task, recipe.method, record.shape or None)
+        return dataset, evaluation
 
 
 _shared: Forge | None = None

@@ -46,6 +46,11 @@ def parse_task(name: str) -> Task:
         raise RecipeError(f"{name!r} is not a task.", where="setting task", fix=f"Accepted are: {accepted}.") from None
 
 
+Repair = Literal[
+    "skip_bad_rows", "strip", "numbers_to_text", "relocate_answers", "drop_duplicates", "drop_near_duplicates"
+]
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_strip_whitespace=True)
 
@@ -102,10 +107,26 @@ class Recipe(_Settings):
         "sft", "The training objective: sft learns to give the answers of your examples.", group="model"
     )
     dataset: str = setting(
-        "", "The examples: a file or the id of a dataset that is already in the library.", group="data"
+        "",
+        "The examples: a file, a Hub dataset id, or the id of a dataset that is already in the library.",
+        group="data",
+    )
+    dataset_config: str = setting(
+        "", "Which part of a Hub dataset to take, where it has several; left empty, its default.", group="data"
+    )
+    dataset_split: str = setting(
+        "", "Which split of a Hub dataset to take; left empty, the one called train.", group="data"
+    )
+    eval_dataset: str = setting(
+        "",
+        "Other examples to measure with, a file or a dataset; left empty, a share of the dataset is held out.",
+        group="data",
     )
     columns: dict[str, str] = setting(
         {}, "Which column plays which role, as role: column; left empty, it is found out.", group="data"
+    )
+    repairs: tuple[Repair, ...] = setting(
+        (), "What may be mended in the dataset's file: nothing is dropped or changed without it.", group="data"
     )
     tuning: Tuning = Field(default_factory=Tuning)
     num_train_epochs: float = setting(
@@ -175,6 +196,13 @@ class Recipe(_Settings):
     def _accept_alias(cls, value: Any) -> Any:
         return parse_task(value) if isinstance(value, str) else value
 
+    @field_validator("repairs", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        names = [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+        each_once = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+        return tuple(name for name in dict.fromkeys(names) if name) if each_once else names
+
     @field_validator("max_steps", mode="before")
     @classmethod
     def _accept_minus_one(cls, value: Any) -> Any:
@@ -211,7 +239,7 @@ class Recipe(_Settings):
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        """Read a recipe; a relative dataset or base model path in it is taken from the recipe's own folder."""
+        """Read a recipe; relative paths of datasets and the base model in it are taken from the recipe's own folder."""
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -220,7 +248,8 @@ class Recipe(_Settings):
             ) from error
         recipe = cls.from_yaml(text, where=str(path))
         beside = {
-            field: paths.existing(str(path.parent / getattr(recipe, field))) for field in ("dataset", "base_model")
+            field: paths.existing(str(path.parent / getattr(recipe, field)))
+            for field in ("dataset", "eval_dataset", "base_model")
         }
         given = {field: str(found) for field, found in beside.items() if found and getattr(recipe, field)}
         return recipe.model_copy(update=given)
@@ -292,7 +321,8 @@ def _explain(error: ValidationError) -> RecipeError:
     """The first problem as one sentence; the others are counted."""
     problems = error.errors(include_url=False)
     first = problems[0]
-    name = ".".join(str(part) for part in first["loc"])
+    # A place inside a list is no name; that of a setting inside another is.
+    name = ".".join(part for part in first["loc"] if isinstance(part, str))
     known = fields()
     more = f" ({len(problems) - 1} more settings are wrong.)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":

@@ -1,15 +1,18 @@
-"""What the model sees: a chat as token ids, with a label wherever the model is to learn.
+"""What the model sees: a row as token ids, with a label wherever the model is to learn.
 
-It owns the rendering through the model's chat template. It does not pad or batch, and it knows nothing of files.
+It owns the ids and labels. The text of a chat comes from the model's chat template (`template`); how ids look as text
+is the concern of `pieces`. It does not pad or batch, and it knows nothing of files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from modelforge.errors import BaseModelError, DatasetError
+from modelforge.data.pieces import Token, split_tokens
+from modelforge.data.template import ChatTemplate, Piece, begins_with_bos
+from modelforge.errors import BaseModelError
 from modelforge.tasks.base import Message
 
 if TYPE_CHECKING:
@@ -18,18 +21,7 @@ if TYPE_CHECKING:
 IGNORED = -100
 """The label of a token that carries no loss; the value that torch's cross_entropy and transformers ignore."""
 
-PLAIN_TEMPLATE = """\
-{%- for message in messages -%}
-{%- if message['role'] == 'system' -%}{{ message['content'] + '\\n\\n' }}
-{%- elif message['role'] == 'user' -%}{{ '### User:\\n' + message['content'] + '\\n\\n' }}
-{%- else -%}{{ '### Assistant:\\n' + message['content'] + eos_token + '\\n\\n' }}
-{%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{ '### Assistant:\\n' }}{%- endif -%}"""
-"""For a base model that was never taught a chat format."""
-
-_HALF_CHARACTER = "\ufffd"
-_STAND_IN = "modelforge-answer-2b9e"
+_CHARACTERS_AT_ONCE = 1_000_000  # a fast tokenizer keeps about 100 bytes a token while it works on a batch
 
 
 @dataclass(frozen=True)
@@ -42,9 +34,9 @@ class Encoded:
 
 
 class ChatEncoder:
-    """Encodes chats for one tokenizer, cut to max_length tokens.
+    """Encodes mapped rows for one tokenizer, cut to max_length tokens.
 
-    A tokenizer without a chat template is given PLAIN_TEMPLATE, so that it is saved with the model. Raises
+    A tokenizer without a chat template is given a plain one, so that it is saved with the model. Raises
     BaseModelError for a tokenizer without an end-of-text token: a model could not learn with it where to stop.
     """
 
@@ -52,85 +44,79 @@ class ChatEncoder:
         if tokenizer.eos_token is None:
             fix = "Choose another base model, or set eos_token in its tokenizer_config.json."
             raise BaseModelError("The tokenizer of this base model has no end-of-text token.", fix=fix)
-        if not tokenizer.chat_template:
-            tokenizer.chat_template = _make_plain_template(tokenizer)
+        self.template = ChatTemplate(tokenizer)
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self.text_begin = [tokenizer.bos_token_id] if begins_with_bos(tokenizer) else []
 
-    def encode(self, messages: Sequence[Message]) -> Encoded:
-        """Token ids of a chat, up to its last answer; loss on each answer and the end-of-text token after it.
+    def encode_row(self, row: Mapping[str, Any]) -> Encoded:
+        """Token ids of a mapped row.
 
-        Up to the first answer the ids are those of ``apply_chat_template(..., add_generation_prompt=True)``; an uncut
-        row ends in a labelled end-of-text token. Raises DatasetError where the template refuses the chat.
+        ``{"messages", "tools"}``: the chat up to its last answer, with loss on each answer and the end-of-text token
+        after it. Up to the first answer the ids are those of ``apply_chat_template(..., add_generation_prompt=True)``;
+        an uncut row ends in a labelled end-of-text token. ``{"text"}``: the text and an end-of-text token, all of it
+        labelled but for the begin-of-text token of those tokenizers that have one. ``{"prompt", "chosen"}``: the chat
+        of both, with loss on what is chosen. ``{"prompt"}``: what inference sends, without any loss. Raises
+        DatasetError where the template refuses the chat.
         """
-        input_ids: list[int] = []
-        labels: list[int] = []
-        before = ""
-        for text, trained in self._render_pieces(messages):
-            ids = self._tokenize(text, before)
-            before = text[-1:]
-            if trained:
-                ids.append(self.tokenizer.eos_token_id)
-                before = str(self.tokenizer.eos_token)
-            input_ids += ids
-            labels += ids if trained else [IGNORED] * len(ids)
+        input_ids, labels = self._label(row)
         cut = max(0, len(input_ids) - self.max_length)
         return Encoded(input_ids[: self.max_length], labels[: self.max_length], cut)
 
-    def preview(self, messages: Sequence[Message]) -> list[tuple[str, bool]]:
-        """The same as text, decoded from the ids, in spans of (text, whether the model learns it)."""
-        encoded = self.encode(messages)
-        spans: list[tuple[list[int], bool]] = []
-        for token, label in zip(encoded.input_ids, encoded.labels, strict=True):
-            trained = label != IGNORED
-            if not spans or spans[-1][1] != trained:
-                spans.append(([], trained))
-            spans[-1][0].append(token)
-        # Whole spans are decoded, not tokens: an emoji takes several tokens, and each alone is no text.
-        texts = [(self._decode(ids), trained) for ids, trained in spans]
-        if encoded.cut and texts:
-            texts[-1] = (texts[-1][0].rstrip(_HALF_CHARACTER), texts[-1][1])
-        return texts
+    def encode(self, messages: Sequence[Message]) -> Encoded:
+        """A row that is a chat without tools; see `encode_row`."""
+        return self.encode_row({"messages": messages})
 
-    def _render_pieces(self, messages: Sequence[Message]) -> Iterator[tuple[str, bool]]:
-        """Pieces of the rendered chat, in order: (text, trained). A trained piece comes without its end-of-text token.
+    def preview_tokens(self, row: Mapping[str, Any]) -> list[Token]:
+        """The same row uncut, as text decoded from its ids, token by token; joined, the texts are the decoded whole."""
+        input_ids, labels = self._label(row)
+        trained = [label != IGNORED for label in labels]
+        return split_tokens(input_ids, trained, self.max_length, self._decode)
 
-        An answer begins where the rendered chat leaves the prompt that inference would send for it. Some templates
-        render an answer otherwise than they ask for it (thoughts are dropped from earlier turns, a header differs);
-        there, what the two have in common is the prompt.
-        """
-        eos = str(self.tokenizer.eos_token)
-        last = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
-        whole = self._render(messages[: last + 1]) if last >= 0 else ""
-        position = 0
-        for turn, message in enumerate(messages[: last + 1]):
-            if message["role"] != "assistant":
-                continue
-            prompt = self._render(messages[:turn], asking=True)
-            # A stand-in for the answer shows what the template puts around it, whatever the answer says.
-            stand_in = {"role": "assistant", "content": _STAND_IN}
-            head, _, tail = self._render([*messages[:turn], stand_in]).rpartition(_STAND_IN)
-            start = max(position, _count_common(whole, prompt))
-            content_end = _find_end(whole, message["content"], len(head) if whole.startswith(head) else start)
-            turn_end = content_end + _count_common(whole[content_end:], tail)
-            answer_end = whole.find(eos, content_end, turn_end)
-            if answer_end >= 0:
-                after = answer_end + len(eos)
-            else:  # the template closes a turn with a sign of its own, or not at all
-                answer_end = after = content_end + len(whole[content_end:turn_end].rstrip())
-            yield whole[position:start], False
-            yield whole[start:answer_end], True
-            position = after
+    def losses(self, row: Mapping[str, Any]) -> list[str]:
+        """One sentence on each thing in the row that the model's chat template leaves out."""
+        if "messages" in row:
+            return self.template.find_losses(row["messages"], row.get("tools") or ())
+        return []
 
-    def _render(self, messages: Sequence[Message], *, asking: bool = False) -> str:
-        from jinja2 import TemplateError
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text is by itself; much faster than one by one."""
+        counts: list[int] = []
+        batch: list[str] = []
+        waiting = 0
+        for text in texts:
+            batch.append(text)
+            waiting += len(text)
+            if waiting > _CHARACTERS_AT_ONCE:
+                counts += self._count_batch(batch)
+                batch, waiting = [], 0
+        return counts + self._count_batch(batch)
 
-        try:
-            text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=asking)
-        except TemplateError as error:
-            fix = "Leave out the system turn, or choose another base model."
-            raise DatasetError(f"The model's chat template refuses a chat: {error}.", fix=fix) from error
-        return str(text)
+    def _label(self, row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
+        """(token ids, labels) of the row, uncut."""
+        if "text" in row:
+            ids = [*self._ids(row["text"]), self._end]
+            return self.text_begin + ids, [IGNORED] * len(self.text_begin) + ids
+        input_ids: list[int] = []
+        labels: list[int] = []
+        before = ""
+        for text, trained in self._pieces(row):
+            ids = self._tokenize(text, before)
+            before = text[-1:]
+            if trained:
+                ids.append(self._end)
+                before = str(self.tokenizer.eos_token)
+            input_ids += ids
+            labels += ids if trained else [IGNORED] * len(ids)
+        return input_ids, labels
+
+    def _pieces(self, row: Mapping[str, Any]) -> list[Piece]:
+        if "messages" in row:
+            return list(self.template.render_pieces(row["messages"], row.get("tools") or ()))
+        prompt = row["prompt"]
+        if "chosen" in row:
+            return list(self.template.render_pieces([*prompt, *row["chosen"]], learn_from=len(prompt)))
+        return [(self.template.render(prompt, asking=True), False)]
 
     def _tokenize(self, text: str, before: str = "") -> list[int]:
         """Token ids of a piece by itself, but without the blank that SentencePiece puts before the first word of it.
@@ -148,29 +134,22 @@ class ChatEncoder:
         # The template carries the special tokens; the tokenizer must not add its own.
         return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
-    def _decode(self, ids: list[int]) -> str:
-        text = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    def _count_batch(self, texts: list[str]) -> list[int]:
+        if not texts:
+            return []
+        encoded = self.tokenizer(
+            texts,
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        return [len(ids) for ids in encoded["input_ids"]]
+
+    @property
+    def _end(self) -> int:
+        return int(self.tokenizer.eos_token_id)
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return str(text)
-
-
-def _find_end(whole: str, content: str, start: int) -> int:
-    """Where an answer's own text ends in the rendered chat, if it begins at `start`; some templates strip it."""
-    for text in (content, content.strip()):
-        if whole.startswith(text, start):
-            return start + len(text)
-    found = whole.find(content.strip(), start)
-    return found + len(content.strip()) if found >= 0 else start
-
-
-def _count_common(text: str, other: str) -> int:
-    """How many characters the two have in common at their beginning."""
-    if text.startswith(other):
-        return len(other)
-    pairs = enumerate(zip(text, other, strict=False))
-    return next((index for index, (one, two) in pairs if one != two), len(text))
-
-
-def _make_plain_template(tokenizer: PreTrainedTokenizerBase) -> str:
-    """PLAIN_TEMPLATE, opened by the begin-of-text token where this tokenizer puts one before each text."""
-    begins = tokenizer.bos_token is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
-    return "{{- bos_token -}}\n" + PLAIN_TEMPLATE if begins else PLAIN_TEMPLATE

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from modelforge import paths
-from modelforge.data import prepare
-from modelforge.data.checks import Report, check
+from modelforge.data import hub_dataset, prepare
+from modelforge.data.checks import check
+from modelforge.data.report import Report
 from modelforge.data.samples import samples
 from modelforge.errors import DatasetError, NotFoundError, RecipeError, RunStateError
-from modelforge.recipe import Task
+from modelforge.recipe import Recipe, Task
 from modelforge.store import DatasetRecord, Store
 
 LONGEST_NAME = 120
@@ -36,8 +38,16 @@ class Datasets:
         """All mapped rows, in order."""
         return prepare.read_rows(dataset_id)
 
-    def check(self, path: Path, task: Task | None = None, columns: Mapping[str, str] | None = None) -> Report:
-        return check(path, task=task, columns=columns or None)
+    def check(
+        self,
+        path: Path,
+        task: Task | None = None,
+        columns: Mapping[str, str] | None = None,
+        *,
+        shape: str | None = None,
+        repairs: Iterable[str] = (),
+    ) -> Report:
+        return check(path, task, columns or None, shape=shape, repairs=repairs)
 
     def add(self, report: Report, *, name: str = "") -> DatasetRecord:
         """Keep a checked file's rows. The same rows for the same task are the dataset that is already there."""
@@ -51,32 +61,46 @@ class Datasets:
                     id=dataset.id,
                     name=dataset.name,
                     task=dataset.task.value,
+                    shape=dataset.shape,
                     source=dataset.file,
                     format=dataset.format,
                     rows=dataset.rows,
+                    file_rows=dataset.file_rows,
                     columns=dict(dataset.mapping),
                     sha256=dataset.sha256,
                     bytes=(paths.dataset_dir(dataset.id) / prepare.ROWS_FILE).stat().st_size,
                     created=dataset.created,
                     problems={"duplicates": dataset.duplicates},
+                    repairs=dict(dataset.repairs),
                 )
             )
 
-    def resolve(self, wanted: str, task: Task, columns: Mapping[str, str]) -> DatasetRecord:
-        """The dataset that a recipe names: an id or name in the library, a bundled sample, or a file to add."""
+    def resolve(self, wanted: str, recipe: Recipe) -> DatasetRecord:
+        """What a recipe's dataset or eval_dataset names, made ready: a file, a bundled sample, an id or name in the
+        library, or a dataset of the Hub. The recipe says what it is for and what may be mended."""
         if not wanted:
             raise RecipeError("No dataset is given.", where="setting dataset", fix="Name a file, or choose a sample.")
-        path = Path(wanted).expanduser()
         bundled = {sample.name: sample.path for sample in samples()}
-        if path.is_file() or wanted in bundled:
-            return self.add(self.check(bundled.get(wanted, path), task, columns))
+        path = bundled.get(wanted) or paths.existing(wanted)
+        if path is None or path.is_dir():
+            known = self._find_known(wanted, recipe.task)
+            if known is not None:
+                return known
+            path = hub_dataset.fetch(wanted, recipe.dataset_config or None, recipe.dataset_split or None)
+        report = self.check(path, recipe.task, recipe.columns, repairs=recipe.repairs)
+        return self.add(report, name="" if path.name == Path(wanted).name else wanted)
+
+    def _find_known(self, wanted: str, task: Task) -> DatasetRecord | None:
+        """The dataset of that id or name in the library; None for what may be one of the Hub."""
         try:
             record = self.find(wanted)
         except NotFoundError:
+            if "/" in wanted and hub_dataset.looks_like_id(wanted):
+                return None
             raise DatasetError(
                 f"There is no file and no dataset {wanted!r}.",
                 where="setting dataset",
-                fix="Check the path or the name.",
+                fix="Check the path or the name; a dataset of the Hub is named owner/name.",
             ) from None
         if record.task != task.value:
             raise RecipeError(
@@ -85,6 +109,19 @@ class Datasets:
                 fix=f"Set task to {record.task}, or add the file again for {task.value}.",
             )
         return record
+
+    def suggest(self, dataset_id: str, *, max_length: int, eval_dataset: str = "") -> DatasetRecord:
+        """Remember what a dataset is best trained with, so that the form offers it."""
+        return self._store.datasets.update(dataset_id, max_length=max_length, eval_dataset=eval_dataset)
+
+    def versions(self) -> dict[str, int]:
+        """id -> version, from 1: datasets of one name are versions of it, told apart by their content."""
+        seen: Counter[str] = Counter()
+        numbers = {}
+        for record in reversed(self.all()):
+            seen[record.name] += 1
+            numbers[record.id] = seen[record.name]
+        return numbers
 
     def rename(self, dataset_id: str, name: str) -> DatasetRecord:
         name = " ".join(name.split())
@@ -96,7 +133,7 @@ class Datasets:
         """Remove a dataset and its rows; the file that it came from stays. Refused while a run needs it."""
         record = self.find(text)
         with self._store.transaction():
-            users = [run.id for run in self._store.runs.all() if run.dataset_id == record.id and run.state.active]
+            users = [run.id for run in self._store.runs.all() if run.state.active and record.id in run.dataset_ids]
             if users:
                 raise RunStateError(
                     "This dataset is in use.", where=record.name, fix=f"Wait for {users[0]}, or stop it."

@@ -8,12 +8,14 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from modelforge.data.checks import Report, dump_row
+import orjson
+
+from modelforge.data.report import Report
 from modelforge.errors import DatasetError, DiskFullError, NotFoundError
 from modelforge.paths import dataset_dir, home
 from modelforge.recipe import Task
@@ -26,8 +28,9 @@ _SPARE_BYTES = 10_000_000  # kept free for everything else that writes meanwhile
 
 @dataclass(frozen=True)
 class Dataset:
-    """The manifest of a dataset. file: the name of the file that it was made from, without its folder. mapping: role ->
-    column. sha256: over task and rows. created: UTC, ISO 8601."""
+    """The manifest of a dataset. shape: the name of the form of its rows. file: the name of the file that it was made
+    from, without its folder. mapping: role -> column. repairs: what was mended, and how often. sha256: over task and
+    rows. created: UTC, ISO 8601."""
 
     id: str
     name: str
@@ -40,7 +43,10 @@ class Dataset:
     mapping: dict[str, str]
     sha256: str
     created: str
-    schema: int = 1
+    shape: str = ""
+    file_rows: int = 0
+    repairs: dict[str, int] = field(default_factory=dict)
+    schema: int = 2
 
 
 def prepare(report: Report, *, name: str = "") -> Dataset:
@@ -49,37 +55,27 @@ def prepare(report: Report, *, name: str = "") -> Dataset:
     Raises DatasetError where the report has errors, DiskFullError before anything is written.
     """
     if not report.ok:
-        first = next(problem for problem in report.problems if problem.severity == "error")
-        place = f", row {first.row} (line {first.line})" if first.row else ""
+        first = report.all_problems.first_error or report.problems[0]
+        place = f", row {first.row}" if first.row else ""
+        place += f" (line {first.line})" if first.line else ""
         more = f" ({report.counts.errors - 1} more errors.)" if report.counts.errors > 1 else ""
         raise DatasetError(f"{first.problem}{more}", where=f"{Path(report.file).name}{place}", fix=first.fix)
-    size, sha256 = _measure(report.task, report.mapped_rows)
-    dataset_id = f"dataset-{sha256[:12]}"
-    folder = dataset_dir(dataset_id)
-    if folder.exists():
-        try:
-            read_rows(dataset_id)
-        except (DatasetError, NotFoundError):
-            shutil.rmtree(folder)  # damaged, and we hold the very rows that belong there
-        else:
-            return read_manifest(dataset_id)
-    dataset = Dataset(
-        id=dataset_id,
-        name=name.strip() or Path(report.file).stem,
-        task=report.task,
-        rows=len(report.mapped_rows),
-        duplicates=report.counts.duplicates,
-        file=Path(report.file).name,
-        format=report.format,
-        encoding=report.encoding,
-        mapping=dict(report.mapping.columns),
-        sha256=sha256,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _check_space(folder.parent, size + _SPARE_BYTES)
-    _write(folder, dataset, report.mapped_rows, size)
-    return dataset
+    folder = home() / "datasets"
+    folder.mkdir(parents=True, exist_ok=True)
+    needed = report.mapped_rows.size + _SPARE_BYTES
+    _check_space(folder, needed)
+    unfinished = folder / f".unfinished-{secrets.token_hex(6)}"
+    try:
+        unfinished.mkdir()
+        sha256 = _write_rows(unfinished / ROWS_FILE, report)
+        dataset = _describe(report, sha256, name)
+        return _put_in_place(unfinished, dataset)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFullError(needed=needed, free=shutil.disk_usage(folder).free, where=str(home())) from error
+        raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def read_manifest(dataset_id: str) -> Dataset:
@@ -96,39 +92,32 @@ def read_manifest(dataset_id: str) -> Dataset:
 
 def read_rows(dataset_id: str) -> list[MappedRow]:
     """All mapped rows, in order; their hash is compared with the manifest's, so that they are the ones checked."""
+    try:
+        return [orjson.loads(line) for line in _read_lines(dataset_id)]
+    except ValueError as error:
+        path = dataset_dir(dataset_id) / ROWS_FILE
+        raise DatasetError("This dataset is damaged.", where=str(path), fix="Add its file again.") from error
+
+
+def _read_lines(dataset_id: str) -> Iterator[bytes]:
+    """The lines of a dataset. Raises DatasetError, at the end at the latest, where they are not the ones that were
+    written."""
     dataset = read_manifest(dataset_id)
     path = dataset_dir(dataset_id) / ROWS_FILE
     digest = _start_digest(dataset.task)
-    rows = []
     try:
         with path.open("rb") as file:  # bytes are split at \n only; text may hold other separators
             for line in file:
                 digest.update(line)
-                rows.append(json.loads(line))
-    except (OSError, ValueError) as error:
+                yield line
+    except OSError as error:
         raise DatasetError("This dataset is damaged.", where=str(path), fix="Add its file again.") from error
     if digest.hexdigest() != dataset.sha256:
         raise DatasetError("The rows of this dataset were changed.", where=str(path), fix="Add its file again.")
-    return rows
-
-
-def _measure(task: Task, rows: Iterable[MappedRow]) -> tuple[int, str]:
-    """Bytes and sha256 of the rows as they will be written."""
-    digest = _start_digest(task)
-    size = 0
-    for row in rows:
-        line = _encode(row)
-        digest.update(line)
-        size += len(line)
-    return size, digest.hexdigest()
 
 
 def _start_digest(task: Task) -> hashlib._Hash:
     return hashlib.sha256(f"{task.value}\n".encode())
-
-
-def _encode(row: MappedRow) -> bytes:
-    return f"{dump_row(row)}\n".encode()
 
 
 def _check_space(folder: Path, needed: int) -> None:
@@ -137,22 +126,55 @@ def _check_space(folder: Path, needed: int) -> None:
         raise DiskFullError(needed=needed, free=free, where=str(home()))
 
 
-def _write(folder: Path, dataset: Dataset, rows: Iterable[MappedRow], size: int) -> None:
-    """Write into a folder beside and rename it, so that a kill leaves at most a folder that nobody looks at."""
-    unfinished = folder.parent / f".unfinished-{secrets.token_hex(6)}"
-    manifest = json.dumps(asdict(dataset), indent=2).encode()
+def _write_rows(path: Path, report: Report) -> str:
+    """Write all rows; returns the sha256 over task and rows."""
+    digest = _start_digest(report.task)
+    with path.open("wb") as file:
+        for chunk in report.mapped_rows.chunks():
+            digest.update(chunk)
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _describe(report: Report, sha256: str, name: str) -> Dataset:
+    return Dataset(
+        id=f"dataset-{sha256[:12]}",
+        name=name.strip() or Path(report.file).stem,
+        task=report.task,
+        shape=report.shape.name,
+        rows=len(report.mapped_rows),
+        file_rows=report.rows,
+        duplicates=report.counts.duplicates,
+        file=Path(report.file).name,
+        format=report.format,
+        encoding=report.encoding,
+        mapping=dict(report.mapping.columns),
+        repairs={name: count.done for name, count in report.repairs.items() if count.done},
+        sha256=sha256,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _put_in_place(unfinished: Path, dataset: Dataset) -> Dataset:
+    """Rename the finished folder to where it belongs, so that a kill leaves at most a folder that nobody looks at. An
+    equal dataset that is there already stays, unless it is damaged: we hold the very rows that belong there."""
+    folder = dataset_dir(dataset.id)
+    if folder.exists():
+        try:
+            for _ in _read_lines(dataset.id):
+                pass
+            return read_manifest(dataset.id)
+        except (DatasetError, NotFoundError):
+            shutil.rmtree(folder)
+    with (unfinished / MANIFEST_FILE).open("wb") as file:
+        file.write(json.dumps(asdict(dataset), indent=2).encode())
+        file.flush()
+        os.fsync(file.fileno())
     try:
-        unfinished.mkdir()
-        for name, chunks in ((ROWS_FILE, map(_encode, rows)), (MANIFEST_FILE, iter([manifest]))):
-            with (unfinished / name).open("wb") as file:
-                file.writelines(chunks)
-                file.flush()
-                os.fsync(file.fileno())
         unfinished.rename(folder)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise DiskFullError(needed=size, free=shutil.disk_usage(folder.parent).free, where=str(home())) from error
+    except OSError:
         if not (folder / MANIFEST_FILE).exists():  # else another process wrote the same dataset meanwhile
             raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    return read_manifest(dataset.id)

@@ -50,7 +50,10 @@ class Record(BaseModel):
 
 
 class DatasetRecord(Record):
-    """A dataset. source: the file's name as the user gave it. columns: role -> column. sha256, bytes: its content's."""
+    """A dataset. shape: the form of its rows. source: the file's name as the user gave it; file_rows: how many rows
+    that had. columns: role -> column. sha256, bytes: its content's. repairs: what was mended, and how often.
+    eval_dataset: the id of the one that it is measured with, if that was given beside it. max_length: tokens, what its
+    rows ask for; 0 where that is not known."""
 
     name: str
     task: str
@@ -60,7 +63,12 @@ class DatasetRecord(Record):
     columns: dict[str, str]
     sha256: str
     bytes: int
+    shape: str = ""
+    file_rows: int = 0
     problems: dict[str, int] = {}
+    repairs: dict[str, int] = {}
+    eval_dataset: str = ""
+    max_length: int = 0
 
     @property
     def label(self) -> str:
@@ -90,6 +98,11 @@ class RunRecord(Record):
     @property
     def label(self) -> str:
         return str(self.recipe.get("name") or "")
+
+    @property
+    def dataset_ids(self) -> tuple[str, ...]:
+        """The datasets that it trains on and is measured with."""
+        return tuple(filter(None, (self.dataset_id, self.recipe.get("eval_dataset"))))
 
 
 class ModelRecord(Record):

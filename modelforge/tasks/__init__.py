@@ -5,7 +5,8 @@ from __future__ import annotations
 from modelforge.errors import RecipeError
 from modelforge.recipe import Task
 from modelforge.tasks import extractive_question_answering, summarization, text_generation
-from modelforge.tasks.base import TaskSpec
+from modelforge.tasks.base import MappedRow, Shape, TaskSpec, Texts
+from modelforge.tasks.shapes import chat, plain_text, preference, prompts
 
 TASKS: dict[Task, TaskSpec] = {
     Task.TEXT_GENERATION: text_generation.SPEC,
@@ -13,14 +14,36 @@ TASKS: dict[Task, TaskSpec] = {
     Task.EXTRACTIVE_QUESTION_ANSWERING: extractive_question_answering.SPEC,
 }
 
+SHAPES: dict[str, Shape] = {shape.name: shape for spec in TASKS.values() for shape in spec.shapes}
+"""Every form that examples come in, by its name, in the order of the tasks."""
 
-def check_trainable(task: Task, method: str) -> None:
-    """Refuse a method that cannot train the task, naming what can."""
-    spec = TASKS[task]
-    if method not in spec.methods:
-        able = [f"{method} for {other.task.value}" for other in TASKS.values() for method in other.methods]
-        raise RecipeError(
-            f"{method} cannot train {spec.task.value} in this version.",
-            where="setting method",
-            fix=f"Possible are: {', '.join(able)}.",
-        )
+
+_READERS = {
+    "messages": chat.read_texts,
+    "text": plain_text.read_texts,
+    "chosen": preference.read_texts,
+    "context": extractive_question_answering.read_texts,
+    "prompt": prompts.read_texts,  # preference pairs have a prompt too, so these come last
+}
+
+
+def read_texts(row: MappedRow) -> Texts:
+    """What a mapped row says, whatever its form."""
+    for key, read in _READERS.items():
+        if key in row:
+            return read(row)
+    raise KeyError(f"a mapped row has one of {', '.join(_READERS)}; this one has {', '.join(row)}")
+
+
+def check_trainable(task: Task, method: str, shape: str | None = None) -> None:
+    """Refuse a method that cannot train the task, or the dataset's shape where it is known, naming what can."""
+    able = SHAPES[shape].methods if shape else TASKS[task].methods
+    if method in able:
+        return
+    possible = [f"{known} for {other.title.lower()}" for other in SHAPES.values() for known in other.methods]
+    what = SHAPES[shape].title.lower() if shape else task.value
+    raise RecipeError(
+        f"{method} cannot train {what} in this version.",
+        where="setting method",
+        fix=f"Possible are: {', '.join(possible)}.",
+    )

@@ -1,67 +1,91 @@
-"""What a task is: the roles that columns play, how a row is mapped, and which methods can train it.
+"""What a task is: the shapes that its rows come in, and for each shape the roles of columns and how a row is mapped.
 
-It owns the shape of a task's declaration. It does not read files and does not know which tasks there are (`__init__`).
+It owns the form of these declarations. It does not read files and does not know which tasks there are (`__init__`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from modelforge.recipe import Task
 
-Severity = Literal["error", "warning"]
-Message = dict[str, str]
-"""One turn of a chat: ``{"role": "system" | "user" | "assistant", "content": text}``."""
+Severity = Literal["error", "warning", "hint"]
+"""An error keeps a row from being used; a warning does not; a hint is counted and not listed."""
+Repairs = frozenset[str]
+"""Names of `data.repairs.REPAIRS` that the user has switched on."""
+Message = dict[str, Any]
+"""One turn of a chat, as OpenAI writes it: ``{"role": "system" | "user" | "assistant" | "tool", "content": text}``; a
+turn of the assistant can have ``tool_calls``."""
 MappedRow = dict[str, Any]
-"""``{"messages": [Message]}``, or ``{"context", "question", "answers": {"text": [text], "answer_start": [int]}}``."""
+"""A row as trainers take it, in TRL's own forms: ``{"messages": [Message]}`` (with ``tools`` where there are any),
+``{"text": text}``, ``{"prompt": [Message], "chosen": [Message], "rejected": [Message]}``, ``{"prompt": [Message]}``
+(with a ``reference``), or SQuAD's ``{"context", "question", "answers": {"text": [text], "answer_start": [int]}}``."""
 
 
 @dataclass(frozen=True)
 class Role:
-    """What one column means to a task.
+    """What one column means to a shape.
 
-    required: every row must have it. accepts: usual names of such columns, best guess first. holds: what a value is.
-    replaces: roles that are not needed where this one is mapped (a whole chat stands for prompt and response).
+    required: every row must have it. accepts: usual names of such columns, best guess first. holds: what a value is;
+    "chat" is text or turns. replaces: roles that are not needed where this one is mapped (a whole chat stands for
+    prompt and response).
     """
 
     name: str
     help: str
     accepts: tuple[str, ...]
     required: bool = True
-    holds: Literal["text", "turns", "answers", "number"] = "text"
+    holds: Literal["text", "turns", "chat", "answers", "number", "tools"] = "text"
     replaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with one row; `role` tells the column."""
+    """One thing wrong with one row; `role` tells the column. repair: the one that mends it; mended: it has done so."""
 
     severity: Severity
     role: str
     problem: str
     fix: str
+    repair: str = ""
+    mended: bool = False
+
+
+class Texts(NamedTuple):
+    """What a row says, for comparing it with others.
+
+    setting: what must be equal for two questions to be the same one (a system prompt, a context). asked and answered:
+    the question and all that follows it. together: rows that share it are never held out from each other; "" for none.
+    """
+
+    setting: str
+    asked: str
+    answered: str
+    together: str = ""
 
 
 @dataclass(frozen=True)
-class TaskSpec:
-    """One task, declared. Menus, checks and documentation derive from it.
+class Shape:
+    """One form that examples come in. Mapping, checks and menus derive from it.
 
-    map_row: role -> value of one row (each required role among them), gives the mapped row, None when it cannot be
-    used, and the faults found.
-    to_messages: role -> value, gives the chat that the model sees; without the answer's role, the chat that asks for
-    it, which is what inference sends. None where the task is no chat.
-    methods: training methods that can train it, the default first.
+    map_row: role -> value of one row (each required role among them) and the repairs switched on, gives the mapped row,
+    None when it cannot be used, and the faults found. methods: those that can train it, the default first. build: role
+    -> good text, gives the mapped row; where all roles hold text. one_answer: whether two answers to one question
+    contradict each other. alone: guessed only where no other column holds text.
     """
 
-    task: Task
+    name: str
     title: str
     sentence: str
+    task: Task
     roles: tuple[Role, ...]
     methods: tuple[str, ...]
-    map_row: Callable[[Mapping[str, Any]], tuple[MappedRow | None, list[Fault]]]
-    to_messages: Callable[[Mapping[str, Any]], list[Message]] | None = None
+    map_row: Callable[[Mapping[str, Any], Repairs], tuple[MappedRow | None, list[Fault]]]
+    build: Callable[[Mapping[str, str]], MappedRow] | None = None
+    one_answer: bool = True
+    alone: bool = False
 
     def missing_roles(self, mapped: Collection[str]) -> tuple[Role, ...]:
         """The required roles that have no column, given the names of those that have one."""
@@ -69,41 +93,30 @@ class TaskSpec:
         return tuple(role for role in self.roles if role.required and not role.replaces and role.name not in covered)
 
 
-def find_text_faults(roles: tuple[Role, ...], values: Mapping[str, Any]) -> list[Fault]:
-    """What keeps the values of the text roles from being used: null, blank, of another type, broken."""
-    faults = []
-    for role in roles:
-        if role.holds != "text" or role.name not in values or (not role.required and is_absent(values[role.name])):
-            continue
-        if described := describe_text_fault(values[role.name]):
-            faults.append(Fault("error", role.name, *described))
-    return faults
+@dataclass(frozen=True)
+class TaskSpec:
+    """One task, declared. Menus, checks and documentation derive from it.
 
+    shapes: the forms that its examples come in, the usual one first. to_messages: role -> value, gives the chat that
+    the model sees; without the answer's role, the chat that asks for it, which is what inference sends. None where the
+    task is no chat.
+    """
 
-def is_absent(value: Any) -> bool:
-    """Whether an optional value says nothing: null or blank."""
-    return value is None or (isinstance(value, str) and not value.strip())
+    task: Task
+    title: str
+    sentence: str
+    shapes: tuple[Shape, ...]
+    to_messages: Callable[[Mapping[str, Any]], list[Message]] | None = None
 
-
-def describe_text_fault(value: Any) -> tuple[str, str] | None:
-    """The problem and the fix of a value that should be text; None when it is good text."""
-    if value is None:
-        return "There is no value (null).", "Fill it in, or remove the row."
-    if not isinstance(value, str):
-        return f"This is {name_type(value)} where text belongs.", "Put it in quotes, or choose another column."
-    if not value.strip():
-        return "The text is blank.", "Fill it in, or remove the row."
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        problem = f"Character {error.start + 1} is half a character (a lone surrogate)."
-        return problem, "Write the character in full, or remove it."
-    return None
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The training methods that can train it, the default first."""
+        return tuple(dict.fromkeys(method for shape in self.shapes for method in shape.methods))
 
 
 def name_type(value: Any) -> str:
     """What JSON calls the type of a value, with its article."""
     if isinstance(value, bool):
         return "true or false"
-    names = {str: "text", int: "a number", float: "a number", list: "a list", dict: "an object", type(None): "null"}
-    return names.get(type(value), type(value).__name__)
+    names = {str: "text", int: "a number", list: "a list", dict: "an object", type(None): "null", bytes: "binary data"}
+    return "a number" if isinstance(value, float) else names.get(type(value), f"a {type(value).__name__}")

@@ -7,19 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelforge.recipe import Task
-from modelforge.tasks.base import (
-    Fault,
-    MappedRow,
-    Role,
-    TaskSpec,
-    describe_text_fault,
-    find_text_faults,
-    is_absent,
-    name_type,
-)
+from modelforge.tasks.base import Fault, MappedRow, Repairs, Role, Shape, TaskSpec, Texts, name_type
+from modelforge.tasks.texts import is_absent, is_usable, read_text
 
-NOT_FOUND = -1
-"""The answer_start of an answer that does not stand in its context."""
+RELOCATE_ANSWERS = "relocate_answers"
 
 ROLES = (
     Role(
@@ -30,7 +21,8 @@ ROLES = (
     Role("question", "What is asked about it.", ("question", "query")),
     Role(
         "answers",
-        "The passage that answers it, word for word: text, a list, or SQuAD's object of text and answer_start.",
+        "The passage that answers it, word for word: text, a list (empty where there is no answer), or SQuAD's object "
+        "of text and answer_start.",
         ("answers", "answer", "answer_text"),
         holds="answers",
     ),
@@ -44,25 +36,18 @@ ROLES = (
 )
 
 
-def map_row(values: Mapping[str, Any]) -> tuple[MappedRow | None, list[Fault]]:
-    faults = find_text_faults(ROLES, values)
-    texts, starts = _read_answers(values.get("answers"), values.get("answer_start"))
-    if not texts:
-        faults.append(_error("There is no answer.", "Fill it in, or remove the row."))
-    for text in texts:
-        if described := describe_text_fault(text):
-            faults.append(_error(*described))
-    if faults:
-        return None, faults
-    places = []
-    for text, start in zip(texts, starts, strict=True):
-        place, fault = _place(values["context"], text, start)
-        places.append(place)
-        faults += [fault] if fault else []
-    if any(fault.severity == "error" for fault in faults):
-        return None, faults
-    answers = {"text": texts, "answer_start": places}
-    return {"context": values["context"], "question": values["question"], "answers": answers}, faults
+def map_row(values: Mapping[str, Any], repairs: Repairs = frozenset()) -> tuple[MappedRow | None, list[Fault]]:
+    faults: list[Fault] = []
+    context = read_text("context", values["context"], repairs, faults)
+    question = read_text("question", values["question"], repairs, faults)
+    given, starts = _read_answers(values.get("answers"), values.get("answer_start"))
+    texts = [read_text("answers", text, repairs, faults) for text in given]
+    found = []
+    if is_usable(faults):
+        found = [_place(context, *pair, repairs, faults) for pair in zip(texts, starts, strict=True)]
+    answers = {"text": [text for text, _ in found], "answer_start": [start for _, start in found]}
+    row = {"context": context, "question": question, "answers": answers}
+    return (row if is_usable(faults) else None), faults
 
 
 def _read_answers(answers: Any, start: Any) -> tuple[list[Any], list[Any]]:
@@ -77,42 +62,67 @@ def _read_answers(answers: Any, start: Any) -> tuple[list[Any], list[Any]]:
     return texts, [*starts, *[None] * len(texts)][: len(texts)]
 
 
-def _place(context: str, text: str, start: Any) -> tuple[int, Fault | None]:
-    """Where the answer begins, as given or else as found, and what is wrong with that."""
+def _place(context: str, text: str, start: Any, repairs: Repairs, faults: list[Fault]) -> tuple[str, int]:
+    """The answer as it stands in the context and where it begins: as given, or as found; what is wrong with that is added
+    to `faults`."""
     given = _read_number(start)
     if given is None and not is_absent(start):
         problem = f"The start is {name_type(start)}, not a whole number."
-        return NOT_FOUND, Fault("error", "answer_start", problem, "Count characters from 0, or leave it out.")
+        faults.append(Fault("error", "answer_start", problem, "Count characters from 0, or leave it out."))
+        return text, 0
     if given is not None and given >= 0 and context.startswith(text, given):
-        return given, None
-    found = context.find(text)
-    if found == NOT_FOUND:
-        similar = re.search(re.escape(text), context, re.IGNORECASE)
-        hint = f" With other capitals it stands at character {similar.start()}." if similar else ""
-        problem = f"The answer {text[:60]!r} does not stand in the context.{hint}"
-        return NOT_FOUND, Fault("warning", "answers", problem, "Copy the answer from the context, letter by letter.")
-    if given is None:
-        return found, None
-    problem = f"The answer does not begin at character {given} of the context, but at {found}."
-    return given, Fault("warning", "answers", problem, f"Set answer_start to {found}.")
+        return text, given
+    found = _find_nearest(context, text, given or 0)
+    if found is None:
+        problem = f"The answer {text[:60]!r} does not stand in the context."
+        faults.append(Fault("error", "answers", problem, "Copy the answer from the context, letter by letter."))
+        return text, 0
+    stands = context[found : found + len(text)]
+    if stands != text:
+        problem = f"The answer {text[:60]!r} stands in the context with other capitals, at character {found}."
+        fix = "Copy the answer from the context, letter by letter, or let answers be relocated."
+    elif given is not None:
+        problem = f"The answer {text[:60]!r} does not begin at character {given} of the context, but at {found}."
+        fix = f"Set answer_start to {found}, or let answers be relocated."
+    else:
+        return text, found
+    faults.append(Fault("error", "answers", problem, fix, RELOCATE_ANSWERS, RELOCATE_ANSWERS in repairs))
+    return stands, found
+
+
+def _find_nearest(context: str, text: str, given: int) -> int | None:
+    """Of all places where the answer stands, the one nearest to where it was said to; if need be with other capitals."""
+    pattern = f"(?={re.escape(text)})"
+    places = re.finditer(pattern, context) if text in context else re.finditer(pattern, context, re.IGNORECASE)
+    return min((place.start() for place in places), key=lambda place: abs(place - given), default=None)
 
 
 def _read_number(value: Any) -> int | None:
     """A whole number, also one written as text (as in CSV); None for anything else."""
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,12}", value.strip()):
         return int(value)
+    if isinstance(value, float) and value.is_integer():  # spreadsheets have no other numbers
+        return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _error(problem: str, fix: str) -> Fault:
-    return Fault("error", "answers", problem, fix)
+def read_texts(row: MappedRow) -> Texts:
+    return Texts(row["context"], row["question"], "\n".join(row["answers"]["text"]), together=row["context"])
 
 
 SPEC = TaskSpec(
     task=Task.EXTRACTIVE_QUESTION_ANSWERING,
     title="Extractive question answering",
     sentence="Finds the answer to a question in a text that you give it.",
-    roles=ROLES,
-    methods=(),  # no method trains a span head yet
-    map_row=map_row,
+    shapes=(
+        Shape(
+            name="span",
+            title="Questions on a text",
+            sentence="Each row is a text, a question, and the passage of the text that answers it.",
+            task=Task.EXTRACTIVE_QUESTION_ANSWERING,
+            roles=ROLES,
+            methods=(),  # no method trains a span head yet
+            map_row=map_row,
+        ),
+    ),
 )

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelforge.recipe import Task
-from modelforge.tasks.base import Fault, MappedRow, Message, Role, TaskSpec, find_text_faults
+from modelforge.tasks.base import Fault, MappedRow, Message, Repairs, Role, Shape, TaskSpec
+from modelforge.tasks.texts import is_usable, read_text
 
 INSTRUCTION = "Summarize the following text:"
 
@@ -26,17 +27,27 @@ def to_messages(values: Mapping[str, Any]) -> list[Message]:
     return [*chat, {"role": "assistant", "content": values["summary"]}] if "summary" in values else chat
 
 
-def map_row(values: Mapping[str, Any]) -> tuple[MappedRow | None, list[Fault]]:
-    faults = find_text_faults(ROLES, values)
-    return (None if faults else {"messages": to_messages(values)}), faults
+def map_row(values: Mapping[str, Any], repairs: Repairs = frozenset()) -> tuple[MappedRow | None, list[Fault]]:
+    faults: list[Fault] = []
+    texts = {role: read_text(role, values[role], repairs, faults) for role in ("document", "summary")}
+    return ({"messages": to_messages(texts)} if is_usable(faults) else None), faults
 
 
 SPEC = TaskSpec(
     task=Task.SUMMARIZATION,
     title="Summarization",
     sentence="Makes a long text short.",
-    roles=ROLES,
-    methods=("sft",),
-    map_row=map_row,
+    shapes=(
+        Shape(
+            name="summary",
+            title="Documents and summaries",
+            sentence="Each row is a text with the summary to learn.",
+            task=Task.SUMMARIZATION,
+            roles=ROLES,
+            methods=("sft",),
+            map_row=map_row,
+            build=lambda texts: {"messages": to_messages(texts)},
+        ),
+    ),
     to_messages=to_messages,
 )

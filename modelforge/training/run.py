@@ -26,7 +26,8 @@ from modelforge.training.tune import add_adapter
 
 @dataclass(frozen=True)
 class Job:
-    """One run as the worker hands it over. `dataset` says for the manifest where the mapped `rows` come from."""
+    """One run as the worker hands it over. `dataset` says for the manifest where the mapped `rows` come from.
+    eval_rows: rows of another file to measure with; None holds out a share of `rows`."""
 
     run_id: str
     recipe: Recipe
@@ -35,6 +36,7 @@ class Job:
     folder: Path
     emit: Callable[..., None]
     is_stopping: Callable[[], bool]
+    eval_rows: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def train(job: Job) -> Result:
 
     base = base_model.resolve(recipe.base_model, recipe.task)
     tokenizer = base_model.load_tokenizer(base.folder, base.id)
-    examples = encode_examples(job.rows, tokenizer, recipe)
+    examples = encode_examples(job.rows, tokenizer, recipe, job.eval_rows)
     probe = hardware.probe()
     compute = device.decide(recipe, probe, base_model.load_config(base), hardware.detect().free_bytes(probe.kind))
     emit("started", source=base.source, **asdict(compute), **examples.counts)

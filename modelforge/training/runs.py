@@ -62,10 +62,14 @@ class Run:
 
 
 class Runs:
-    """Every run of this home. `admit` refuses a recipe that cannot work, or gives the dataset it trains on."""
+    """Every run of this home. `admit` refuses a recipe that cannot work, or gives the dataset that it trains on and the
+    one that it is measured with, if that is another."""
 
     def __init__(
-        self, store: Store, admit: Callable[[Recipe], DatasetRecord], before_run: Callable[[], None] = lambda: None
+        self,
+        store: Store,
+        admit: Callable[[Recipe], tuple[DatasetRecord, DatasetRecord | None]],
+        before_run: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._admit = admit
@@ -73,8 +77,9 @@ class Runs:
 
     def start(self, recipe: Recipe) -> Run:
         """Put a run into the queue. Raises ModelForgeError at once for what can be known to be wrong."""
-        dataset = self._admit(recipe)
+        dataset, evaluation = self._admit(recipe)
         named = {"dataset": dataset.id, "name": recipe.name or _default_name(dataset, recipe)}
+        named["eval_dataset"] = evaluation.id if evaluation else ""
         recipe = recipe.model_copy(update={**named, "base_model": base_model.canonical(recipe.base_model)})
         record = RunRecord(
             id=paths.new_id("run"),

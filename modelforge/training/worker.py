@@ -132,11 +132,13 @@ class Worker:
         from modelforge.training.run import Job, train  # loads torch: not before the first run
 
         dataset = self._store.datasets.get(record.dataset_id)
+        recipe = Recipe.build(record.recipe)
         result = train(
             Job(
                 run_id=record.id,
-                recipe=Recipe.build(record.recipe),
-                rows=list(read_rows(dataset.id)),
+                recipe=recipe,
+                rows=read_rows(dataset.id),
+                eval_rows=read_rows(recipe.eval_dataset) if recipe.eval_dataset else None,
                 dataset={"id": dataset.id, "name": dataset.name, "rows": dataset.rows, "sha256": dataset.sha256},
                 folder=paths.run_dir(record.id),
                 emit=emit,

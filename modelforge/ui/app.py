@@ -17,6 +17,7 @@ from modelforge.training.memory import share_one_arena
 from modelforge.ui import dataset, header, html, hub, models, playground, train, warmup
 from modelforge.ui import hardware as hardware_tab
 from modelforge.ui.access import Access, decide_access
+from modelforge.ui.dataset_library import show_library
 from modelforge.ui.events import listen, listen_all
 
 LARGEST_UPLOAD = "1gb"
@@ -79,9 +80,7 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
             None,
             [machine.facts, machine.speeds],
         )
-        listen_all(
-            [page.load, dataset_place.select], lambda: dataset.show_library(forge), None, [data.library, data.chosen]
-        )
+        listen_all([page.load, dataset_place.select], lambda: show_library(forge), None, data.library.outputs)
         listen(
             train_place.select, offer_more, [training.dataset, training.earlier], [training.dataset, training.earlier]
         )
@@ -99,7 +98,7 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
         # Each step's end offers the next with its choice made.
         listen(top.run.click, go["train"], None, tabs)
         listen(machine.next.click, go["dataset"], None, tabs)
-        saved = listen(data.saved.success, open_train, data.chosen, train_choices)
+        saved = listen(data.saved.success, open_train, data.library.chosen, train_choices)
         listen(saved.success, go["train"], None, tabs)
         for button, place, target in (
             (training.chat, "playground", chat.model),

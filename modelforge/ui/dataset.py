@@ -1,249 +1,401 @@
-"""Dataset tab: a file or a sample in; verdict, mapping, problems and a preview out; then into the library."""
+"""Dataset tab: a file, pasted rows, a sample or a dataset of the Hub in; verdict, mapping, problems, repairs and what
+the model will see out; then into the library (`dataset_library`)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from modelforge.data.checks import Report
+from modelforge import paths
+from modelforge.data import hub_dataset
+from modelforge.data.leaks import find_leaks
+from modelforge.data.report import Report
 from modelforge.data.samples import samples
+from modelforge.data.spool import MappedRows
 from modelforge.errors import DatasetError, ModelForgeError
 from modelforge.forge import Forge
-from modelforge.recipe import STARTER, Recipe, parse_task
-from modelforge.tasks import TASKS
-from modelforge.ui import html
+from modelforge.recipe import STARTER, Recipe
+from modelforge.ui import dataset_view as view
+from modelforge.ui import html, preview
+from modelforge.ui.dataset_library import DatasetLibrary, attach_library, show_library
 from modelforge.ui.events import listen, listen_all
-from modelforge.ui.preview import preview_rows
+from modelforge.ui.looks import NONE, ROLES, Looks, Question
 
-GUESS = "found out"
-NONE = "-"
-SHOWN_PROBLEMS = 12
-ROLES = {role.name: role for spec in TASKS.values() for role in spec.roles}
+QUICK_SECONDS = 0.4  # a progress bar that is gone before it can be read only flickers
+PASTED_FOR_SECONDS = 24 * 3600
+LONGEST_SUGGESTED = 2048  # tokens
+LONGEST_PASTE = 2_000_000  # characters
 
 
 class DatasetTab:
-    """Its components; `opened` holds the path of the file looked at (of this session alone)."""
+    """Its components; `opened` and `evaluation` hold the paths of the files looked at (of this session alone)."""
 
     def __init__(self) -> None:
         gr.HTML(
             html.title("Dataset", "Drop a file of examples, or look at a sample: every problem is shown with its row.")
         )
         self.opened = gr.State("")
+        self.evaluation = gr.State("")
         self.saved: Any = None  # the event after which the library has one more
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
-                self.file = gr.File(
-                    label="Your file: JSONL, JSON or CSV",
-                    file_types=[".jsonl", ".json", ".csv", ".tsv", ".txt"],
-                    elem_id="dataset-file",
-                    height=150,
-                )
-                self.sample = gr.Dropdown(
-                    [(f"{sample.name} ({sample.rows} rows)", sample.name) for sample in samples()],
-                    label="… or a sample",
-                    info="Small datasets that come with ModelForge.",
-                    value=None,
-                    elem_id="dataset-sample",
-                )
-                self.task = gr.Dropdown(
-                    [(GUESS, ""), *((spec.title, task.value) for task, spec in TASKS.items())],
-                    label="Task",
-                    info="What the model shall do with your examples.",
-                    value="",
-                    elem_id="dataset-task",
-                )
-                self.name = gr.Textbox(
-                    label="Name", info="What to call it in the library.", max_length=120, elem_id="dataset-name"
-                )
-                self.save = gr.Button("Save and go to training →", variant="primary", interactive=False)
+                self._build_sources()
+                self._build_choices()
             with gr.Column(scale=2, min_width=320):
-                self.verdict = gr.HTML(
-                    html.note("Nothing opened yet. Drop a file on the left, or pick a sample."),
-                    elem_id="dataset-verdict",
+                self._build_report()
+        self.library = DatasetLibrary()
+
+    def _build_sources(self) -> None:
+        self.file = gr.File(
+            label="Your file: JSONL, JSON, CSV, Excel, Parquet, text, also zipped",
+            elem_id="dataset-file",
+            height=150,
+        )
+        self.sample = gr.Dropdown(
+            [(f"{sample.name} ({sample.rows} rows)", sample.name) for sample in samples()],
+            label="… or a sample",
+            info="Small datasets that come with ModelForge.",
+            value=None,
+            elem_id="dataset-sample",
+        )
+        with gr.Accordion("… or paste rows", open=False):
+            self.pasted = gr.Textbox(
+                label="Rows",
+                info="A table copied from a spreadsheet, JSON lines, or plain text.",
+                lines=5,
+                max_lines=12,
+                max_length=LONGEST_PASTE,
+                elem_id="dataset-pasted",
+            )
+            self.look_pasted = gr.Button("Look at them", variant="secondary", elem_id="dataset-look-pasted")
+        with gr.Accordion("… or from the Hugging Face Hub", open=False):
+            self.hub_id = gr.Textbox(label="Dataset", info="As owner/name.", max_length=120, elem_id="dataset-hub-id")
+            with gr.Row():
+                self.hub_config = gr.Textbox(label="Config", info="If it has several.", max_length=120, min_width=100)
+                self.hub_split = gr.Textbox(label="Split", info="Empty: train.", max_length=120, min_width=100)
+            self.fetch = gr.Button("Fetch it", variant="secondary", elem_id="dataset-fetch")
+
+    def _build_choices(self) -> None:
+        self.shape = gr.Dropdown(
+            list(view.shape_choices()),
+            label="What its rows are",
+            info="Found out from the columns; change it if the guess is wrong.",
+            value=None,
+            visible=False,
+            elem_id="dataset-shape",
+        )
+        self.repairs = gr.CheckboxGroup(
+            [],
+            label="What may be mended",
+            info="Nothing is changed or left out unless you tick it; your file stays as it is.",
+            visible=False,
+            elem_id="dataset-repairs",
+        )
+        self.name = gr.Textbox(
+            label="Name", info="What to call it in the library.", max_length=120, elem_id="dataset-name"
+        )
+        self.save = gr.Button("Save and go to training →", variant="primary", interactive=False)
+
+    def _build_report(self) -> None:
+        self.verdict = gr.HTML(html.note(view.NOTHING_OPEN), elem_id="dataset-verdict")
+        self.cancel = gr.Button("Cancel", variant="stop", visible=False, elem_id="dataset-cancel")
+        with gr.Group(visible=False) as self.mapping:
+            gr.HTML('<div class="mf-group-title">Which column plays which role</div>')
+            with gr.Row(elem_classes="mf-settings"):
+                self.roles = {
+                    name: gr.Dropdown(
+                        [NONE],
+                        value=NONE,
+                        label=name,
+                        info=role.help,
+                        visible=False,
+                        min_width=180,
+                        elem_id=f"role-{name}",
+                    )
+                    for name, role in ROLES.items()
+                }
+        self.unused = gr.HTML("")
+        self.problems = gr.HTML("", elem_id="dataset-problems")
+        self.all_problems = gr.DownloadButton(
+            "All problems as a table (CSV)", variant="secondary", visible=False, elem_id="dataset-all-problems"
+        )
+        with gr.Column(visible=False) as self.seen:
+            gr.HTML("<h3>What the model will see</h3>")
+            with gr.Row(elem_classes="mf-actions"):
+                self.row = gr.Number(1, label="Row", precision=0, minimum=1, min_width=110, elem_id="dataset-row")
+                self.max_length = gr.Number(
+                    Recipe().max_length,
+                    label="max_length (tokens)",
+                    precision=0,
+                    minimum=8,
+                    min_width=110,
+                    elem_id="dataset-max-length",
                 )
-                with gr.Group(visible=False) as self.mapping:
-                    gr.HTML('<div class="mf-group-title">Which column plays which role</div>')
-                    with gr.Row(elem_classes="mf-settings"):
-                        self.roles = {
-                            name: gr.Dropdown(
-                                [NONE],
-                                value=NONE,
-                                label=name,
-                                info=role.help,
-                                visible=False,
-                                min_width=180,
-                                elem_id=f"role-{name}",
-                            )
-                            for name, role in ROLES.items()
-                        }
-                self.preview = gr.HTML("", elem_id="dataset-preview")
-                self.problems = gr.HTML("", elem_id="dataset-problems")
-        gr.HTML("<h3>Library</h3>")
-        self.library = gr.HTML("", elem_id="dataset-library")
-        with gr.Row(elem_classes="mf-actions"):
-            self.chosen = gr.Dropdown([], label="Dataset", scale=2, min_width=260, elem_id="dataset-chosen")
-            self.delete = gr.Button("Delete…", variant="secondary", scale=0, min_width=120)
-            self.confirm = gr.Button("Yes, delete it", variant="stop", visible=False, scale=0, min_width=140)
-            self.keep = gr.Button("Keep it", visible=False, scale=0, min_width=120)
+            self.preview = gr.HTML("", elem_id="dataset-preview")
+            self.lengths = gr.HTML("", elem_id="dataset-lengths")
+            with gr.Accordion("Measure with a file of its own", open=False):
+                gr.HTML(
+                    "<p>By default a share of the rows is held out. With a file of its own, all rows are trained on; "
+                    "it is searched for rows that training has seen.</p>"
+                )
+                self.evaluation_file = gr.File(label="Evaluation file", height=110, elem_id="dataset-evaluation-file")
+                self.leaks = gr.HTML("", elem_id="dataset-leaks")
+
+    @property
+    def asked(self) -> list[Any]:
+        """What decides how a file is looked at."""
+        return [self.opened, self.shape, self.repairs, *self.roles.values()]
 
     @property
     def report_outputs(self) -> list[Any]:
-        return [self.verdict, self.mapping, *self.roles.values(), self.preview, self.problems, self.save]
+        return [
+            self.verdict,
+            self.cancel,
+            self.shape,
+            self.repairs,
+            self.mapping,
+            *self.roles.values(),
+            self.unused,
+            self.problems,
+            self.all_problems,
+            self.save,
+            self.seen,
+            self.row,
+            self.max_length,
+            self.preview,
+            self.lengths,
+        ]
+
+    @property
+    def opening_outputs(self) -> list[Any]:
+        """What another file changes, before it is looked at."""
+        return [self.opened, self.name, self.evaluation, self.evaluation_file, self.leaks]
 
 
-def build(forge: Forge) -> DatasetTab:
+def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the widgets that they serve
     tab = DatasetTab()
-    roles = list(tab.roles.values())
-    asked = [tab.opened, tab.task, *roles]
+    looks = Looks()
+    count = len(tab.report_outputs)
 
-    def open_file(path: str | None, task: str) -> list[Any]:
+    def look(question: Question | None) -> Iterator[list[Any]]:
+        """Everything that shows a file: how far the reading is, then the verdict, then what the model will see."""
+        if question is None:
+            yield _show_nothing(html.note(view.NOTHING_OPEN))
+            return
+        try:
+            report = yield from _watch(looks, question, count)
+        except ModelForgeError as error:
+            yield _show_nothing(html.note(str(error), "bad"))
+            return
+        yield [*_show_report(report, question), *[gr.skip()] * 4]
+        yield [*[gr.skip()] * (count - 4), *_show_first_row(report)]
+
+    def open_path(path: str, name: str) -> Iterator[list[Any]]:
         """A new file: guess everything."""
-        name = Path(path).stem if path else ""
-        return [path or "", name, None, *_look(forge, path or "", task, {})]
+        opening = [path, name, "", None, ""]
+        for shown in look(Question(path) if path else None):
+            yield [*opening, *shown]
+            opening = [gr.skip()] * len(tab.opening_outputs)
 
-    def open_sample(wanted: str | None, task: str) -> list[Any]:
+    def open_file(path: str | None) -> Iterator[list[Any]]:
+        for shown in open_path(path or "", Path(path).stem if path else ""):
+            yield [None, *shown]
+
+    def open_sample(wanted: str | None) -> Iterator[list[Any]]:
         sample = next((sample for sample in samples() if sample.name == wanted), None)
-        if sample is None:
-            return [gr.skip()] * (3 + len(tab.report_outputs))
-        return [str(sample.path), sample.name, None, *_look(forge, str(sample.path), task, {})]
+        for shown in open_path(str(sample.path), sample.name) if sample else ():
+            yield [None, *shown]
 
-    def change_task(path: str, task: str) -> list[Any]:
-        return _look(forge, path, task, {})
+    def open_pasted(text: str) -> Iterator[list[Any]]:
+        yield from open_path(str(_keep_pasted(text)), "Pasted rows")
 
-    def change_role(path: str, task: str, *columns: str) -> list[Any]:
-        return _look(forge, path, task, _said(columns))
+    def open_hub(dataset_id: str, config: str, split: str) -> Iterator[list[Any]]:
+        waiting = html.note(f"Fetching {dataset_id.strip()} from the Hub …")
+        yield [*[gr.skip()] * len(tab.opening_outputs), waiting, *[gr.skip()] * (count - 1)]
+        try:
+            path = hub_dataset.fetch(dataset_id.strip(), config.strip() or None, split.strip() or None)
+        except ModelForgeError as error:
+            yield [*[gr.skip()] * len(tab.opening_outputs), *_show_nothing(html.note(str(error), "bad"))]
+            return
+        yield from open_path(str(path), dataset_id.strip())
 
-    def save(path: str, task: str, name: str, *columns: str) -> list[Any]:
-        report = forge.datasets.check(_opened(path), parse_task(task) if task else None, _said(columns))
-        return show_library(forge, forge.datasets.add(report, name=name).id)
+    def change_shape(path: str, shape: str, repairs: list[str], *_: str) -> Iterator[list[Any]]:
+        yield from look(Question(path, shape, tuple(repairs or ())) if path else None)
 
+    def change_mapping(path: str, shape: str, repairs: list[str], *columns: str) -> Iterator[list[Any]]:
+        yield from look(Question.read(path, shape, repairs, columns) if path else None)
+
+    def show_row(row: float, max_length: float, *asked: Any) -> list[Any]:
+        if not asked[0]:
+            return [gr.skip(), gr.skip()]
+        report = looks.look(Question.read(asked[0], asked[1], asked[2], asked[3:]))
+        return _show_row(report, int(row or 1), int(max_length or Recipe().max_length))
+
+    def compare(path: str | None, *asked: Any) -> list[Any]:
+        if not path:
+            return ["", ""]
+        question = Question.read(asked[0], asked[1], asked[2], asked[3:])
+        training = looks.look(question)
+        evaluation = looks.look(Question(path, question.shape, question.repairs, question.columns))
+        if not evaluation.ok:
+            return ["", view.show_verdict(evaluation) + view.show_problems(evaluation)]
+        leaks = find_leaks(training.mapped_rows, evaluation.mapped_rows)
+        return [path, view.show_leaks(leaks, training.mapped_rows, evaluation.mapped_rows)]
+
+    def save(name: str, evaluation: str, *asked: Any) -> list[Any]:
+        question = Question.read(asked[0], asked[1], asked[2], asked[3:])
+        report = looks.look(question)
+        record = forge.datasets.add(report, name=name)
+        measured_with = ""
+        if evaluation:
+            other = looks.look(Question(evaluation, question.shape, question.repairs, question.columns))
+            measured_with = forge.datasets.add(other, name=f"{record.name} (evaluation)").id
+        forge.datasets.suggest(
+            record.id, max_length=_suggest_max_length(report.mapped_rows), eval_dataset=measured_with
+        )
+        return show_library(forge, record.id)
+
+    opened = [*tab.opening_outputs, *tab.report_outputs]
+    quietly = {"show_progress": "hidden"}
+    reading = [
+        listen(tab.file.upload, open_file, tab.file, [tab.sample, *opened], **quietly),
+        listen(tab.file.clear, lambda: next(open_file(None)), None, [tab.sample, *opened]),
+        listen(tab.sample.input, open_sample, tab.sample, [tab.file, *opened], **quietly),
+        listen(tab.look_pasted.click, open_pasted, tab.pasted, opened, **quietly),
+        listen(tab.fetch.click, open_hub, [tab.hub_id, tab.hub_config, tab.hub_split], opened, **quietly),
+        listen(tab.shape.input, change_shape, tab.asked, tab.report_outputs),
+        listen_all(
+            [tab.repairs.input, *(role.input for role in tab.roles.values())],
+            change_mapping,
+            tab.asked,
+            tab.report_outputs,
+        ),
+    ]
     listen(
-        tab.file.upload,
-        open_file,
-        [tab.file, tab.task],
-        [tab.opened, tab.name, tab.sample, *tab.report_outputs],
-        show_progress="minimal",
+        tab.cancel.click,
+        lambda: ["", *_show_nothing(html.note("Reading was cancelled. Nothing was kept."))],
+        None,
+        [tab.opened, *tab.report_outputs],
+        cancels=reading,
     )
-    listen(tab.file.clear, lambda: open_file(None, ""), None, [tab.opened, tab.name, tab.sample, *tab.report_outputs])
-    listen(tab.sample.input, open_sample, [tab.sample, tab.task], [tab.opened, tab.name, tab.file, *tab.report_outputs])
-    listen(tab.task.input, change_task, [tab.opened, tab.task], tab.report_outputs)
-    listen_all([role.input for role in roles], change_role, asked, tab.report_outputs)
+    listen_all(
+        [tab.row.change, tab.max_length.change],
+        show_row,
+        [tab.row, tab.max_length, *tab.asked],
+        [tab.preview, tab.lengths],
+    )
+    listen_all(
+        [tab.evaluation_file.upload, tab.evaluation_file.clear],
+        compare,
+        [tab.evaluation_file, *tab.asked],
+        [tab.evaluation, tab.leaks],
+    )
     tab.saved = listen(
         tab.save.click,
         save,
-        [tab.opened, tab.task, tab.name, *roles],
-        [tab.library, tab.chosen],
+        [tab.name, tab.evaluation, *tab.asked],
+        tab.library.outputs,
         show_progress="minimal",
     )
-
-    listen(tab.delete.click, lambda: _ask(True), None, [tab.delete, tab.confirm, tab.keep])
-    listen(tab.keep.click, lambda: _ask(False), None, [tab.delete, tab.confirm, tab.keep])
-
-    def delete(dataset_id: str | None) -> list[Any]:
-        forge.datasets.delete(dataset_id or "")
-        return [*_ask(False), *show_library(forge)]
-
-    listen(tab.confirm.click, delete, tab.chosen, [tab.delete, tab.confirm, tab.keep, tab.library, tab.chosen])
+    attach_library(forge, tab.library)
     return tab
 
 
-def show_library(forge: Forge, chosen: str | None = None) -> list[Any]:
-    """[table, choices] of the datasets that were added, with `chosen` or the newest one picked."""
-    records = forge.datasets.all()
-    shown = html.table(
-        ("Name", "Task", "Rows", "File", "Added", "Content"),
-        ((each.name, each.task, each.rows, each.source, html.date(each.created), each.sha256[:12]) for each in records),
-        empty="No dataset has been saved yet. The samples can be used for training as they are.",
-    )
-    choices = [(f"{each.name} ({each.rows} rows)", each.id) for each in records]
-    ids = [value for _, value in choices]
-    return [shown, gr.Dropdown(choices=choices, value=chosen if chosen in ids else next(iter(ids), None))]
+def _watch(looks: Looks, question: Question, count: int) -> Generator[list[Any], None, Report]:
+    """Look at a file; says how far it is where that takes a while. Returns the report."""
+    started = time.monotonic()
+    steps = looks.look_in_steps(question)
+    while True:
+        try:
+            share = next(steps)
+        except StopIteration as done:
+            report: Report = done.value
+            return report
+        if time.monotonic() - started > QUICK_SECONDS:
+            started = time.monotonic()
+            yield [view.show_progress(share), gr.Button(visible=True), *[gr.skip()] * (count - 2)]
 
 
-def _look(forge: Forge, path: str, task: str, columns: dict[str, str]) -> list[Any]:
-    """Check the opened file and show what was found."""
-    nothing = [
-        gr.Group(visible=False),
-        *(gr.Dropdown(visible=False) for _ in ROLES),
-        "",
-        "",
-        gr.Button(interactive=False),
-    ]
-    if not path:
-        return [html.note("Nothing opened yet. Drop a file on the left, or pick a sample."), *nothing]
-    try:
-        report = forge.datasets.check(_opened(path), parse_task(task) if task else None, columns)
-    except ModelForgeError as error:
-        return [html.note(str(error), "bad"), *nothing]
-    shown = {role.name for role in TASKS[report.task].roles}
-    widgets = [
-        gr.Dropdown(
-            choices=[NONE, *report.columns],
-            value=report.mapping.columns.get(name, NONE),
-            visible=name in shown and bool(report.columns),
-        )
-        for name in ROLES
-    ]
+def _show_report(report: Report, question: Question) -> list[Any]:
+    """All of report_outputs but what the model will see."""
+    has_problems = bool(report.problems)
     return [
-        _verdict(report),
-        gr.Group(visible=bool(report.columns)),
-        *widgets,
-        preview_rows(report.mapped_rows, report.task, STARTER, Recipe().max_length),
-        _problems(report),
+        view.show_verdict(report),
+        gr.Button(visible=False),
+        gr.Dropdown(value=report.shape.name, visible=bool(report.columns)),
+        view.show_repairs(report, question.repairs),
+        *view.show_roles(report),
+        view.show_unused(report),
+        view.show_problems(report),
+        gr.DownloadButton(value=view.write_problems(report) if has_problems else None, visible=has_problems),
         gr.Button(interactive=report.ok),
+        gr.Column(visible=len(report.mapped_rows) > 0),
     ]
 
 
-def _verdict(report: Report) -> str:
-    counts = report.counts
-    usable = len(report.mapped_rows)
-    numbers = html.tiles(
-        [
-            ("Rows", report.rows),
-            ("Usable", usable),
-            ("Errors", counts.errors),
-            ("Warnings", counts.warnings),
-            ("Duplicates", counts.duplicates),
-            ("Format", f"{report.format}, {report.encoding}" if report.format else "unknown"),
-        ]
-    )
-    task = TASKS[report.task].title
-    if report.ok and counts.warnings:
-        return html.note(f"Ready to train, with {counts.warnings} warnings. Task: {task}.", "warning") + numbers
-    if report.ok:
-        return html.note(f"Ready to train. Task: {task}.", "good") + numbers
-    first = next(problem for problem in report.problems if problem.severity == "error")
-    place = f"Row {first.row}: " if first.row else ""
-    return html.note(f"Not ready yet. {place}{first.problem} {first.fix}", "bad") + numbers
+def _show_first_row(report: Report) -> list[Any]:
+    """[row, max_length, preview, lengths], with a max_length that leaves nearly all rows whole."""
+    if not len(report.mapped_rows):
+        return [1, Recipe().max_length, "", ""]
+    proposed = _suggest_max_length(report.mapped_rows)
+    return [1, proposed, *_show_row(report, 1, proposed)]
 
 
-def _problems(report: Report) -> str:
-    if not report.problems:
-        return ""
-    rows = (
-        (each.severity, each.row or NONE, each.line or NONE, each.column or NONE, each.problem, each.fix)
-        for each in report.problems[:SHOWN_PROBLEMS]
-    )
-    total = report.counts.errors + report.counts.warnings
-    more = f"The first {SHOWN_PROBLEMS} of {total}." if total > SHOWN_PROBLEMS else ""
-    shown = html.table(("Severity", "Row", "Line", "Column", "Problem", "What to do"), rows, empty="")
-    return f"<h3>Problems</h3>{shown}{html.note(more) if more else ''}"
+def _suggest_max_length(rows: MappedRows) -> int:
+    """No less than the default; a longer one takes memory, so what is far out is left to the user."""
+    default = Recipe().max_length
+    return min(max(default, preview.propose_max_length(rows, STARTER)), LONGEST_SUGGESTED)
 
 
-def _opened(path: str) -> Path:
-    if not path:
-        raise DatasetError("No file is open.", fix="Drop a file, or pick a sample.")
-    return Path(path)
+def _show_row(report: Report, row: int, max_length: int) -> list[Any]:
+    """[preview, lengths] for one usable row, counted from 1."""
+    rows = report.mapped_rows
+    if not len(rows):
+        return ["", ""]
+    index = min(max(row, 1), len(rows)) - 1
+    place = f"Row {index + 1:,} of {len(rows):,}"
+    place += f" (row {rows.number(index):,} of the file)" if rows.number(index) != index + 1 else ""
+    return [
+        preview.preview_row(rows[index], place, STARTER, max_length),
+        preview.show_lengths(rows, STARTER, max_length),
+    ]
 
 
-def _said(columns: Sequence[str]) -> dict[str, str]:
-    """The mapping that the widgets show, role -> column."""
-    return {name: column for name, column in zip(ROLES, columns, strict=True) if column and column != NONE}
+def _show_nothing(said: str) -> list[Any]:
+    """All of report_outputs while no file can be shown."""
+    return [
+        said,
+        gr.Button(visible=False),
+        gr.Dropdown(value=None, visible=False),
+        gr.CheckboxGroup(choices=[], value=[], visible=False),
+        *view.show_roles(None),
+        "",
+        "",
+        gr.DownloadButton(visible=False),
+        gr.Button(interactive=False),
+        gr.Column(visible=False),
+        1,
+        Recipe().max_length,
+        "",
+        "",
+    ]
 
 
-def _ask(asking: bool) -> list[Any]:
-    """[delete, confirm, keep]: ask before anything is deleted."""
-    return [gr.Button(visible=not asking), gr.Button(visible=asking), gr.Button(visible=asking)]
+def _keep_pasted(text: str) -> Path:
+    """A file with the pasted text, in a folder that is swept of old ones here."""
+    if not text.strip():
+        raise DatasetError("Nothing was pasted.", fix="Paste some rows first.")
+    folder = paths.cache_dir() / "pasted"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        if time.time() - old.stat().st_mtime > PASTED_FOR_SECONDS:
+            old.unlink(missing_ok=True)
+    written = text.encode("utf-8", "replace")
+    path = folder / f"{hashlib.sha256(written).hexdigest()[:16]}.txt"
+    path.write_bytes(written)
+    return path

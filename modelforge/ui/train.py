@@ -13,15 +13,16 @@ from modelforge.data.samples import samples
 from modelforge.errors import ModelForgeError, RunStateError
 from modelforge.forge import Forge
 from modelforge.goals import goals
-from modelforge.recipe import STARTER, Recipe, fields
+from modelforge.recipe import STARTER, Recipe, Task, fields
 from modelforge.store import RunState
-from modelforge.tasks import TASKS
+from modelforge.tasks import SHAPES, TASKS
 from modelforge.ui import fields as widgets
 from modelforge.ui import html, warmup
 from modelforge.ui.events import listen, listen_all
 from modelforge.ui.monitor import Monitor, Views, show_nothing, show_run
 
-OWN_PLACE = {"dataset", "base_model", "task", "name", "method", "columns", "tuning.type"}
+_OF_THE_FILE = {"columns", "repairs", "dataset_config", "dataset_split"}  # settled once the dataset is in the library
+OWN_PLACE = {"dataset", "base_model", "task", "name", "method", "tuning.type", *_OF_THE_FILE}
 FIRST_GOAL = "quick"
 
 
@@ -149,9 +150,10 @@ def build(forge: Forge) -> TrainTab:  # noqa: PLR0915 - handlers beside the widg
         return [gr.Dropdown(choices=choices, value=chosen if chosen in ids else next(iter(ids), None))]
 
     def propose(goal: str, dataset: str) -> list[Any]:
-        """The goal's settings in the widgets; the others go back to their defaults."""
+        """The goal's settings in the widgets, and those that the dataset asks for; the others go back to their
+        defaults."""
         defaults = {name: fields()[name].default for name in tab.settings}
-        wanted = {**defaults, **goals()[goal].propose(_rows_of(forge, dataset))}
+        wanted = {**defaults, **goals()[goal].propose(_rows_of(forge, dataset)), **_settings_of(forge, dataset)}
         return [gr.update(value=wanted[name]) for name in tab.settings]
 
     def show_recipe(*values: Any) -> list[str]:
@@ -193,11 +195,15 @@ def offer_choices(forge: Forge, chosen: str | None = None) -> list[Any]:
 
 def list_datasets(forge: Forge, chosen: str | None) -> tuple[list[tuple[str, str]], str]:
     """(choices, the one picked): own datasets first, then the samples, as far as they can be trained."""
-    own = [(f"{each.name} ({each.rows} rows)", each.id) for each in forge.datasets.all() if _is_trainable(each.task)]
+    own = [
+        (f"{each.name} ({each.rows} rows)", each.id)
+        for each in forge.datasets.all()
+        if _is_trainable(Task(each.task), each.shape)
+    ]
     bundled = [
         (f"Sample: {sample.name} ({sample.rows} rows)", sample.name)
         for sample in samples()
-        if _is_trainable(sample.task.value)
+        if _is_trainable(sample.task)
     ]
     choices = own + bundled
     known = {value for _, value in choices}
@@ -243,5 +249,18 @@ def _rows_of(forge: Forge, dataset: str | None) -> int:
     return forge.datasets.find(dataset or "").rows
 
 
-def _is_trainable(task: str) -> bool:
-    return any(spec.methods for name, spec in TASKS.items() if name.value == task)
+def _settings_of(forge: Forge, dataset: str) -> dict[str, Any]:
+    """What follows from a dataset of the library: the one to measure with, and a max_length that leaves its rows
+    whole."""
+    known = {record.id: record for record in forge.datasets.all()}
+    if dataset not in known:
+        return {}
+    record = known[dataset]
+    return {
+        "eval_dataset": record.eval_dataset if record.eval_dataset in known else "",
+        "max_length": record.max_length or Recipe().max_length,
+    }
+
+
+def _is_trainable(task: Task, shape: str = "") -> bool:
+    return bool(SHAPES[shape].methods if shape in SHAPES else TASKS[task].methods)

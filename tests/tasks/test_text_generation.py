@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from modelforge.tasks.text_generation import map_row, to_messages
+from modelforge.tasks.shapes.chat import map_row, to_messages
 
 
 def test_prompt_and_response_become_a_chat():

@@ -1,0 +1,166 @@
+"""Fetches a dataset of the Hugging Face Hub and keeps it as one Parquet file in the cache, which the readers then read.
+
+It does not know what is in it. What was fetched once is found again offline.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelforge import paths
+from modelforge.errors import DatasetError, DiskFullError, DownloadError, ModelForgeError
+
+if TYPE_CHECKING:
+    from datasets import DatasetBuilder
+
+LONGEST_ID = 96
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
+_USUAL_SPLIT = "train"
+_LISTED = 30
+
+
+def looks_like_id(text: str) -> bool:
+    """Whether a text could be the id of a dataset on the Hub: owner/name, or a single name."""
+    return len(text) <= LONGEST_ID and bool(_ID.fullmatch(text))
+
+
+def fetch(dataset_id: str, config: str | None = None, split: str | None = None) -> Path:
+    """The Parquet file of one split, fetched unless its newest revision is there already.
+
+    config and split: needed where there are several; a split called train is taken unasked. Raises DatasetError for one
+    that does not exist, may not be had or needs a choice, DownloadError when the Hub cannot be reached and it was not
+    fetched before, DiskFullError.
+    """
+    if not looks_like_id(dataset_id):
+        fix = "Give it as the Hub shows it: owner/name."
+        raise DatasetError("This is no id of a dataset on the Hub.", where=dataset_id, fix=fix)
+    folder = paths.cache_dir() / "hub-datasets"
+    folder.mkdir(parents=True, exist_ok=True)
+    key = hashlib.sha256(repr((dataset_id, config, split)).encode()).hexdigest()[:16]
+    try:
+        with _explain_errors(dataset_id):
+            revision = _find_revision(dataset_id)
+    except DownloadError:
+        kept = sorted(folder.glob(f"{key}-*.parquet"), key=lambda path: path.stat().st_mtime)
+        if kept:
+            return kept[-1]
+        raise
+    target = folder / f"{key}-{revision[:16]}.parquet"
+    if not target.exists():
+        work = Path(tempfile.mkdtemp(prefix=".fetching-", dir=folder))
+        try:
+            with _explain_errors(dataset_id):
+                _download(dataset_id, revision, config, split, work).replace(target)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def _find_revision(dataset_id: str) -> str:
+    from huggingface_hub import HfApi
+
+    return str(HfApi().dataset_info(dataset_id, timeout=30).sha)
+
+
+def _download(dataset_id: str, revision: str, config: str | None, split: str | None, work: Path) -> Path:
+    """Writes the split as a Parquet file into the folder `work`, where all else that this needs is kept too."""
+    builder = _open_builder(dataset_id, revision, config, work)
+    chosen = _choose_split(
+        dataset_id, [str(name) for name in builder.config.data_files or builder.info.splits or ()], split
+    )
+    files = builder.config.data_files
+    if files and chosen in files:  # else all splits would be downloaded
+        builder.config.data_files = type(files)({chosen: files[chosen]})
+    builder.download_and_prepare(verification_mode="no_checks")
+    target = work / "rows.parquet"
+    builder.as_dataset(split=chosen).to_parquet(target)
+    return target
+
+
+def _open_builder(dataset_id: str, revision: str, config: str | None, work: Path) -> DatasetBuilder:
+    import datasets
+
+    # With the scheme, as a folder of that name would else be read in place of the Hub's dataset.
+    address = f"hf://datasets/{dataset_id}"
+    try:
+        return datasets.load_dataset_builder(address, config, revision=revision, cache_dir=str(work))
+    except ValueError as error:  # which says nothing that could be relied on
+        names = datasets.get_dataset_config_names(address, revision=revision)
+        if config in names or (config is None and len(names) < 2):
+            raise
+        said = f"no configuration {config!r}" if config else "several configurations"
+        raise DatasetError(
+            f"This dataset has {said}. It has: {', '.join(names[:_LISTED])}{', ...' if len(names) > _LISTED else ''}.",
+            where=dataset_id,
+            fix="Set dataset_config to one of them.",
+        ) from error
+
+
+def _choose_split(dataset_id: str, names: list[str], wanted: str | None) -> str:
+    if wanted is None and (len(names) == 1 or _USUAL_SPLIT in names):
+        return _USUAL_SPLIT if _USUAL_SPLIT in names else names[0]
+    if wanted is None or not set(re.findall(r"(?:^|\+)\s*([\w.-]+)", wanted)) <= set(names):
+        said = f"no split {wanted!r}" if wanted else f"no split {_USUAL_SPLIT!r} and several others"
+        fix = "Set dataset_split to one of them."
+        raise DatasetError(f"This dataset has {said}. It has: {', '.join(names)}.", where=dataset_id, fix=fix)
+    return wanted  # a name, or a part as `datasets` writes it: train[:1000]
+
+
+@contextmanager
+def _explain_errors(dataset_id: str) -> Iterator[None]:
+    """Says in one sentence what `datasets` and `huggingface_hub` raise, and what to do."""
+    import httpx2
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        yield
+    except ModelForgeError:
+        raise
+    except (RepositoryNotFoundError, DatasetNotFoundError) as error:
+        if isinstance(error, GatedRepoError) or "is a gated dataset" in str(error):
+            fix = f"Ask for access at https://huggingface.co/datasets/{dataset_id}, and sign in."
+            raise DatasetError(
+                "This dataset is only for those who were given access.", where=dataset_id, fix=fix
+            ) from error
+        fix = "Check the name; if it is private, sign in first."
+        raise DatasetError("There is no such dataset on the Hub.", where=dataset_id, fix=fix) from error
+    except OfflineModeIsEnabled as error:
+        fix = "Unset HF_HUB_OFFLINE, or give a file."
+        raise DownloadError("The Hub is switched off by HF_HUB_OFFLINE.", where=dataset_id, fix=fix) from error
+    except (httpx2.TransportError, httpx2.InvalidURL, ConnectionError, LocalEntryNotFoundError) as error:
+        fix = "Check the network, or give a file."
+        raise DownloadError("The Hugging Face Hub cannot be reached.", where=dataset_id, fix=fix) from error
+    except HfHubHTTPError as error:
+        what = f"The Hugging Face Hub refused (status {error.response.status_code})."
+        raise DownloadError(what, where=dataset_id, fix="Try again later, or sign in again.") from error
+    except (DatasetsError, ValueError, RuntimeError, OSError) as error:
+        _raise_disk_full(error)
+        reason = str(error.__cause__ or error).strip().split("\n", 1)[0]
+        fix = "Download one of its files, and give that."
+        raise DatasetError(f"This dataset cannot be read: {reason}", where=dataset_id, fix=fix) from error
+
+
+def _raise_disk_full(error: Exception) -> None:
+    """Raises DiskFullError if that is what is behind an error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and (cause.errno == errno.ENOSPC or "Not enough disk space" in str(cause)):
+            place = paths.cache_dir()
+            free = shutil.disk_usage(place).free
+            raise DiskFullError(needed=free + 1, free=free, where=str(place)) from error
+        cause = cause.__cause__

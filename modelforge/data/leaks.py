@@ -1,0 +1,76 @@
+"""Which rows of an evaluation file were seen in training: a score on them says nothing about anything new."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from modelforge.data.fingerprints import Hashes, Printer, Prints
+from modelforge.data.similar import find_leaks as find_alike
+from modelforge.data.spool import dump_row
+from modelforge.tasks import read_texts
+from modelforge.tasks.base import Texts
+
+SAME = "the same row"
+SAME_WORDS = "the same but for case and white space"
+SAME_QUESTION = "the same question"
+SAME_CONTEXT = "the same context"
+ALIKE = "nearly the same"
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A row of the evaluation file and the training row that gives it away; both count usable rows from 1."""
+
+    evaluation_row: int
+    training_row: int
+    kind: str
+
+
+def find_leaks(training: Sequence[Mapping[str, Any]], evaluation: Sequence[Mapping[str, Any]]) -> list[Leak]:
+    """For each leaked evaluation row its strongest leak, in the order of the evaluation rows."""
+    rows = _Rows(training, evaluation)
+    prints = rows.prints
+    count = len(training)
+    found: dict[int, tuple[int, str]] = {}
+    same = {hash(dump_row(dict(row))): index for index, row in reversed(list(enumerate(training)))}
+    for index, row in enumerate(evaluation):
+        if (known := same.get(hash(dump_row(dict(row))))) is not None:
+            found[index] = (known, SAME)
+    asked = np.where(prints.together == 0, prints.asked, 0)
+    for hashes, kind in ((prints.whole, SAME_WORDS), (asked, SAME_QUESTION), (prints.together, SAME_CONTEXT)):
+        for index, known in _find_equal(hashes[:count], hashes[count:]):
+            found.setdefault(index, (known, kind))
+    held_out = np.arange(len(prints)) >= count
+    for late, known in find_alike(prints, rows.read, held_out):
+        found.setdefault(late - count, (known, ALIKE))
+    return [Leak(index + 1, known + 1, kind) for index, (known, kind) in sorted(found.items())]
+
+
+def _find_equal(training: Hashes, evaluation: Hashes) -> list[tuple[int, int]]:
+    """(evaluation index, first training index) of equal hashes; 0 equals nothing."""
+    known, first = np.unique(training, return_index=True)
+    if not len(known):
+        return []
+    places = np.minimum(np.searchsorted(known, evaluation), len(known) - 1)
+    hits = np.flatnonzero((known[places] == evaluation) & (evaluation != 0))
+    return [(int(index), int(first[places[index]])) for index in hits]
+
+
+class _Rows:
+    """The rows of both files one after the other, printed, and read again when asked."""
+
+    def __init__(self, *files: Sequence[Mapping[str, Any]]) -> None:
+        self._files = files
+        printer = Printer()
+        for file in files:
+            printer.add(read_texts(dict(row)) for row in file)
+        self.prints: Prints = printer.finish()
+
+    def read(self, index: int) -> Texts:
+        first, second = self._files
+        row = first[index] if index < len(first) else second[index - len(first)]
+        return read_texts(dict(row))

@@ -1,0 +1,51 @@
+"""Finds what looks like personal data: e-mail addresses, card numbers, keys. A model can repeat what it was trained
+on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+KINDS: dict[str, str] = {
+    "an e-mail address": r"[\w.+-]+@[\w-]+\.[A-Za-z]{2,}",
+    "a card number": r"\b\d(?:[ -]?\d){12,18}\b",
+    "a secret key": r"\bsk-[\w-]{20,}|\bhf_[A-Za-z0-9]{30,}|\bgh[pousr]_[A-Za-z0-9]{30,}|\bAKIA[A-Z0-9]{16}\b"
+    r"|\bxox[abprs]-[\w-]{10,}|-----BEGIN [A-Z ]*PRIVATE KEY",
+}
+"""What it looks like -> its pattern, in the syntax that Python and RE2 share."""
+
+_PATTERNS = {kind: re.compile(pattern) for kind, pattern in KINDS.items()}
+_ANY = "|".join(KINDS.values())
+
+
+def find_personal(lines: Sequence[bytes]) -> Iterator[tuple[int, str]]:
+    """(index of a written row, what it looks like it holds), each kind once a row."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # Arrow's RE2 looks for all of it at once, and three times as fast as `re` for one.
+    suspects = pc.match_substring_regex(pa.array(lines, pa.binary()), _ANY)
+    for index in pc.indices_nonzero(suspects).to_pylist():
+        text = lines[index].decode("utf-8")
+        yield from ((index, kind) for kind in KINDS if _is_in(kind, text))
+
+
+def holds(kind: str, value: Any) -> bool:
+    """Whether a value of a row holds something of that kind."""
+    return _is_in(kind, str(value))
+
+
+def _is_in(kind: str, text: str) -> bool:
+    matches = _PATTERNS[kind].finditer(text)
+    return any(_is_card(match.group()) for match in matches) if kind == "a card number" else any(matches)
+
+
+def _is_card(written: str) -> bool:
+    """Luhn's check, which one of ten other numbers passes by chance (ISO/IEC 7812-1, annex B); cards begin with 2 to
+    6."""
+    digits = [int(digit) for digit in written if digit.isascii() and digit.isdigit()]
+    if not 13 <= len(digits) <= 19 or not 2 <= digits[0] <= 6 or len(set(digits)) < 3:
+        return False
+    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0

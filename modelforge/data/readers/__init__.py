@@ -1,0 +1,119 @@
+"""Opens a file, whatever its format, as a source of rows. A new format is a new file and a line in FORMATS.
+
+The format is chosen by what the file holds, not by its name. What the columns mean is not looked at here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from modelforge.data.readers import arrow, excel, json_list, jsonl, parquet, table, text
+from modelforge.data.readers.archives import Packing, Unpacked, find_packing, unpack
+from modelforge.data.readers.encodings import detect_encoding
+from modelforge.data.readers.reader import Beginning, Reader
+from modelforge.data.readers.signatures import read_head, refuse_foreign
+from modelforge.data.rows import Position, Problem, Row
+from modelforge.errors import DatasetError
+
+# The first that recognises a file reads it, so the order decides: plain text, which any text is, comes last.
+FORMATS: dict[str, Reader] = {
+    "parquet": parquet.READER,
+    "arrow": arrow.READER,
+    "excel": excel.READER,
+    "jsonl": jsonl.READER,
+    "json": json_list.READER,
+    "csv": table.CSV,
+    "tsv": table.TSV,
+    "text": text.READER,
+}
+
+_SAMPLED_ROWS = 200
+_SNIFFED_CHARACTERS = 1 << 20
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """A file that is known to be readable. Each iteration reads it anew, from the first row.
+
+    format: a key of FORMATS; of what is inside, where the file is packed. encoding: "" for binary formats. columns: of
+    the header or the schema, or of the first 200 rows, as they come. sample: the good ones among these rows. warnings:
+    about the file as a whole. position: moved on while it is iterated.
+    """
+
+    path: Path
+    format: str
+    encoding: str
+    columns: tuple[str, ...]
+    sample: tuple[Row, ...]
+    warnings: tuple[Problem, ...] = ()
+    packed: Packing = ""
+    exact_numbers: bool = False
+    position: Position = field(default_factory=Position, compare=False)
+    _unpacked: Unpacked | None = field(default=None, repr=False, compare=False)  # lives as long as this does
+
+    def __iter__(self) -> Iterator[Row | Problem]:
+        # A generator of this object's own: an iteration keeps it, and so the unpacked file, alive.
+        self.position.share = 0.0
+        path = self._unpacked.path if self._unpacked else self.path
+        yield from FORMATS[self.format].read(path, self.encoding, self.position, self.exact_numbers)
+        self.position.share = 1.0
+
+
+def open_rows(path: Path, *, exact_numbers: bool = False) -> RowSource:
+    """Find out packing, format, encoding and columns.
+
+    exact_numbers: numbers of JSON come as `rows.WrittenNumber`. Raises DatasetError, naming the file, for one that
+    cannot be read, and DiskFullError where there is no room to unpack it.
+    """
+    head = read_head(path)
+    packed = find_packing(path, head)
+    unpacked = unpack(path, packed) if packed else None
+    place = unpacked.path if unpacked else path
+    if unpacked:
+        head = read_head(place)
+        if find_packing(place, head):
+            fix = "Unpack it and use the file inside."
+            raise DatasetError("This is an archive inside of an archive.", where=path.name, fix=fix)
+    refuse_foreign(head, path.name)
+    begin = Beginning(place, head)
+    warnings: list[Problem] = []
+    chosen = _recognise(begin, binary=True)
+    if not chosen:
+        encoding, warning = detect_encoding(place, head)
+        warnings += [warning] if warning else []
+        begin = Beginning(place, head, encoding, _read_begin(place, encoding))
+        chosen = _recognise(begin, binary=False)
+    reader = FORMATS[chosen]
+    outline = reader.describe(place, begin.encoding)
+    first = islice(reader.read(place, begin.encoding, Position(), exact_numbers), _SAMPLED_ROWS)
+    sample = tuple(row for row in first if isinstance(row, Row))
+    columns = outline.columns
+    if columns is None:
+        columns = tuple(dict.fromkeys(column for row in sample for column in row.values))
+    return RowSource(
+        path=path,
+        format=chosen,
+        encoding=begin.encoding,
+        columns=columns,
+        sample=sample,
+        warnings=(*warnings, *outline.warnings),
+        packed=packed,
+        exact_numbers=exact_numbers,
+        _unpacked=unpacked,
+    )
+
+
+def _recognise(begin: Beginning, *, binary: bool) -> str:
+    asked = ((name, reader) for name, reader in FORMATS.items() if reader.binary == binary)
+    return next((name for name, reader in asked if reader.recognise(begin)), "")
+
+
+def _read_begin(path: Path, encoding: str) -> str:
+    with path.open(encoding=encoding) as file:
+        text = file.read(_SNIFFED_CHARACTERS)
+    if not text.strip():
+        raise DatasetError("The file holds only blank lines.", where=path.name, fix="Give a file with examples in it.")
+    return text

@@ -1,0 +1,168 @@
+"""Unpacks gzip and zip files into a temporary file, within bounds. What is inside is not looked at here.
+
+Names of entries never become paths: the unpacked file has the archive's own name, in a folder of its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import shutil
+import tempfile
+import time
+import weakref
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Literal, cast
+
+from modelforge import paths
+from modelforge.data.readers.excel import is_workbook
+from modelforge.errors import DatasetError, DiskFullError
+
+Packing = Literal["gzip", "zip", ""]
+
+MOST_BYTES = 8 << 30
+SUSPICIOUS_BYTES = 256 << 20  # from here on, what packs better than 100 to 1 is made to fill a disk
+MOST_RATIO = 100
+_CHUNK_BYTES = 1 << 20
+_CHECKED_BYTES = 64 << 20  # between two looks at the free space, and what is left free
+_STALE_SECONDS = 24 * 3600
+_PREFIX = "unpacked-"
+_LISTED = 10
+
+# Documents that are zip archives, by an entry that each has.
+_DOCUMENTS = (
+    ("word/document.xml", "a Word document", "Save its text as plain text, or its table as CSV."),
+    ("ppt/presentation.xml", "a PowerPoint presentation", "Put questions and answers into a table."),
+    ("xl/workbook.bin", "a binary Excel workbook", "Save it as .xlsx or CSV."),
+    ("META-INF/manifest.xml", "an OpenDocument file", "Save the table as .xlsx or CSV."),
+)
+
+
+class Unpacked:
+    """A file that was unpacked; it is deleted when nothing refers to this object any more, or at exit."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.path = folder / name
+        self._delete = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+
+    def delete(self) -> None:
+        self._delete()
+
+
+def find_packing(path: Path, head: bytes) -> Packing:
+    """How a file that begins so is packed; "" for one that is not. A workbook is a zip archive, but not packed."""
+    if head.startswith(b"\x1f\x8b"):
+        return "gzip"
+    return "zip" if head.startswith((b"PK\x03\x04", b"PK\x05\x06")) and not is_workbook(path) else ""
+
+
+def unpack(path: Path, packing: Packing) -> Unpacked:
+    """The one file in it. Raises DatasetError for an archive that is damaged, locked, too large or holds several files,
+    DiskFullError where there is no room."""
+    cache = paths.cache_dir()
+    cache.mkdir(parents=True, exist_ok=True)
+    _delete_stale(cache)
+    unpacked = Unpacked(Path(tempfile.mkdtemp(prefix=_PREFIX, dir=cache)), path.name)
+    try:
+        with _open_content(path, packing) as content, unpacked.path.open("wb") as target:
+            _copy(content, target, path)
+    except BaseException:
+        unpacked.delete()
+        raise
+    return unpacked
+
+
+def _copy(content: IO[bytes], target: IO[bytes], path: Path) -> None:
+    packed, written, unchecked = path.stat().st_size, 0, _CHECKED_BYTES
+    while chunk := content.read(_CHUNK_BYTES):
+        written += len(chunk)
+        unchecked += len(chunk)
+        if written > MOST_BYTES or (written > SUSPICIOUS_BYTES and written > MOST_RATIO * packed):
+            _refuse_size(path, written)
+        if unchecked > _CHECKED_BYTES:
+            _check_disk(_CHECKED_BYTES)
+            unchecked = 0
+        try:
+            target.write(chunk)
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise DiskFullError(needed=written, free=_count_free(), where=str(paths.cache_dir())) from error
+            raise
+
+
+@contextmanager
+def _open_content(path: Path, packing: Packing) -> Iterator[IO[bytes]]:
+    """What is in the archive, as a stream. Any read of it can fail: errors are mapped around its whole use."""
+    try:
+        if packing == "gzip":
+            with gzip.open(path) as content:
+                yield cast(IO[bytes], content)
+        else:
+            with zipfile.ZipFile(path) as archive, archive.open(_find_entry(archive, path)) as content:
+                yield content
+    except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        kind = "gzip archive" if packing == "gzip" else "zip archive or Excel workbook"
+        fix = "Get the whole file again, or unpack it and use the file inside."
+        raise DatasetError(f"This {kind} is damaged or cut off.", where=path.name, fix=fix) from error
+    except NotImplementedError as error:  # a compression or an encryption that zipfile does not know
+        fix = "Unpack it and use the file inside."
+        raise DatasetError("This zip archive is packed in a rare way.", where=path.name, fix=fix) from error
+
+
+def _find_entry(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
+    """The only data file of an archive."""
+    names = archive.namelist()
+    for name, kind, fix in _DOCUMENTS:
+        if name in names:
+            raise DatasetError(f"This is {kind}, which cannot be read here.", where=path.name, fix=fix)
+    entries = [entry for entry in archive.infolist() if not entry.is_dir() and not _is_hidden(entry.filename)]
+    if len(entries) != 1:
+        listed = ", ".join(repr(entry.filename) for entry in entries[:_LISTED])
+        listed += ", ..." if len(entries) > _LISTED else ""
+        held = f"{len(entries)} files: {listed}" if entries else "no file"
+        fix = "Unpack it and use one file, or put all rows into one."
+        raise DatasetError(f"This zip archive holds {held}.", where=path.name, fix=fix)
+    (entry,) = entries
+    if entry.flag_bits & 1:
+        fix = "Unpack it and use the file inside."
+        raise DatasetError("This zip archive is locked with a password.", where=path.name, fix=fix)
+    if entry.file_size > MOST_BYTES:
+        _refuse_size(path, entry.file_size)
+    _check_disk(entry.file_size)
+    return entry
+
+
+def _is_hidden(name: str) -> bool:
+    """What macOS and editors put into archives beside the data."""
+    place = PurePosixPath(name)
+    return place.name.startswith(".") or "__MACOSX" in place.parts
+
+
+def _refuse_size(path: Path, unpacked: int) -> None:
+    limit = MOST_BYTES if unpacked > MOST_BYTES else MOST_RATIO * path.stat().st_size
+    raise DatasetError(
+        f"This archive unpacks to more than {limit / 1e9:.1f} GB.",
+        where=path.name,
+        fix="Unpack it yourself, look at what is inside, and give that file.",
+    )
+
+
+def _check_disk(needed: int) -> None:
+    free = _count_free()
+    if free < needed:
+        raise DiskFullError(needed=needed, free=free, where=str(paths.cache_dir()))
+
+
+def _count_free() -> int:
+    return shutil.disk_usage(paths.cache_dir()).free
+
+
+def _delete_stale(cache: Path) -> None:
+    """What a killed process left behind."""
+    for folder in cache.glob(f"{_PREFIX}*"):
+        if folder.stat().st_mtime < time.time() - _STALE_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)

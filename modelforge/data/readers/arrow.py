@@ -1,0 +1,85 @@
+"""Arrow: IPC files and IPC streams, which is how `datasets` writes them (data-00000-of-00001.arrow). It has no lines.
+
+What is the same for Parquet, which pyarrow reads too, is used from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelforge.data.readers.reader import Beginning, Outline, Reader
+from modelforge.data.rows import Position, Problem, Row
+from modelforge.errors import DatasetError
+
+if TYPE_CHECKING:
+    from pyarrow import RecordBatch, Schema
+
+_FILE_MAGIC = b"ARROW1"
+_STREAM_MAGIC = b"\xff\xff\xff\xff"  # the continuation mark before the first message
+_ROWS_A_STEP = 1000
+
+
+def recognise(begin: Beginning) -> bool:
+    return begin.data.startswith((_FILE_MAGIC, _STREAM_MAGIC))
+
+
+def describe(path: Path, encoding: str) -> Outline:
+    with _open_arrow(path) as (schema, _):
+        return Outline(name_columns(schema.names, path.name))
+
+
+def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> Iterator[Row | Problem]:
+    with _open_arrow(path) as (_, batches):
+        yield from read_batches(batches, position)
+
+
+def read_batches(batches: Iterator[tuple[float, RecordBatch]], position: Position) -> Iterator[Row | Problem]:
+    """The rows of batches, each of which comes with the share of the file up to its end."""
+    number = 0
+    try:
+        for share, batch in batches:
+            for begin in range(0, batch.num_rows, _ROWS_A_STEP):  # a file may be one batch of millions
+                part = batch.slice(begin, _ROWS_A_STEP)
+                part.validate(full=True)  # a file from a stranger could point outside of its memory
+                for offset, values in enumerate(part.to_pylist(), start=1):
+                    yield Row(number + offset, None, values)
+                number += part.num_rows
+            position.share = share
+    except (ValueError, OverflowError, OSError) as error:  # ArrowInvalid is a ValueError; dates may overflow
+        reason = str(error).split("\n", 1)[0].rstrip(".")
+        problem = f"The file is damaged or cut off from here on: {reason}."
+        yield Problem("error", number + 1, None, None, problem, "Make it anew; what follows was not read.")
+
+
+def name_columns(names: Sequence[str], file: str) -> tuple[str, ...]:
+    for name in names:
+        if names.count(name) > 1:
+            fix = "Give each column a name of its own."
+            raise DatasetError(f"Two columns are called {name!r}.", where=file, fix=fix)
+    return tuple(names)
+
+
+@contextmanager
+def _open_arrow(path: Path) -> Iterator[tuple[Schema, Iterator[tuple[float, RecordBatch]]]]:
+    """The schema, and the batches as `read_batches` takes them."""
+    import pyarrow
+
+    with pyarrow.memory_map(str(path)) as file:
+        try:
+            is_file = file.read(len(_FILE_MAGIC)) == _FILE_MAGIC
+            file.seek(0)
+            reader = pyarrow.ipc.open_file(file) if is_file else pyarrow.ipc.open_stream(file)
+        except (pyarrow.ArrowException, OSError) as error:
+            fix = "Make it anew, or get the whole file again."
+            raise DatasetError("This Arrow file is damaged or cut off.", where=path.name, fix=fix) from error
+        if is_file:
+            count = reader.num_record_batches
+            yield reader.schema, (((index + 1) / count, reader.get_batch(index)) for index in range(count))
+        else:
+            yield reader.schema, ((file.tell() / file.size(), batch) for batch in reader)
+
+
+READER = Reader(recognise, read, describe, binary=True)

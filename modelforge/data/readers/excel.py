@@ -1,0 +1,152 @@
+"""Excel workbooks (.xlsx): the first sheet that holds anything; its first row that does names the columns. Streams.
+
+Values come as Excel has them: text, numbers, dates, true and false; for a formula, the value that it had when saved.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelforge.data.readers.reader import Beginning, Outline, Reader
+from modelforge.data.rows import Position, Problem, Row
+from modelforge.errors import DatasetError
+
+if TYPE_CHECKING:
+    from openpyxl.workbook import Workbook
+    from openpyxl.worksheet._read_only import ReadOnlyWorksheet
+
+_MOST_BYTES = 1 << 30  # of all parts unpacked; Excel's own largest sheet of plain text stays below
+_SUSPICIOUS_BYTES = 256 << 20  # from here on a part that packs 100 to 1 is no table
+_MOST_RATIO = 100
+_MOST_LINES = 1_048_576  # of a sheet, as Excel has it
+_ROWS_A_STEP = 1000
+# What openpyxl lets through when a part is broken or missing; a SyntaxError is XML's.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, SyntaxError, LookupError, ValueError, TypeError, EOFError, OSError)
+
+Cells = tuple[Any, ...]
+
+
+def recognise(begin: Beginning) -> bool:
+    return begin.data.startswith(b"PK\x03\x04") and is_workbook(begin.path)
+
+
+def is_workbook(path: Path) -> bool:
+    """Whether a zip archive is a workbook."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "xl/workbook.xml" in archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return False  # `archives` says what is wrong with it
+
+
+def describe(path: Path, encoding: str) -> Outline:
+    with _open_workbook(path) as workbook:
+        try:
+            sheets = [sheet for sheet in workbook.worksheets if next(_read_cells(sheet), None) is not None]
+            if not sheets:
+                fix = "Give a table whose first row names its columns."
+                raise DatasetError("This workbook has only empty sheets.", where=path.name, fix=fix)
+            _, header = next(_read_cells(sheets[0]))
+        except _DAMAGE as error:
+            raise _describe_damage(path) from error
+    columns = tuple(_name_columns(header, path.name).values())
+    if len(sheets) == 1:
+        return Outline(columns)
+    others = ", ".join(repr(sheet.title) for sheet in sheets[1:])
+    problem = f"The rows were taken from the sheet {sheets[0].title!r}; not read: {others}."
+    return Outline(columns, (Problem("warning", None, None, None, problem, "Save each sheet as a file of its own."),))
+
+
+def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> Iterator[Row | Problem]:
+    number, line = 0, 0
+    with _open_workbook(path) as workbook:
+        try:
+            sheet = next(sheet for sheet in workbook.worksheets if next(_read_cells(sheet), None) is not None)
+            last_line = sheet.max_row or _MOST_LINES
+            rows = _read_cells(sheet)
+            columns = _name_columns(next(rows)[1], path.name)
+            for number, (line, cells) in enumerate(rows, start=1):
+                if number % _ROWS_A_STEP == 0:
+                    position.share = min(1.0, line / last_line)
+                yield Row(number, line, _name_values(columns, cells))
+        except _DAMAGE as error:
+            problem = f"The workbook is damaged from here on: {error}."
+            yield Problem("error", number + 1, line + 1, None, problem, "Save it anew; what follows was not read.")
+
+
+def _read_cells(sheet: ReadOnlyWorksheet) -> Iterator[tuple[int, Cells]]:
+    """The rows of a sheet that hold anything, each with its number in the sheet."""
+    sheet.reset_dimensions()  # what the file says about its size is often wrong, and rows would be cut
+    for line, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
+        if any(not _is_blank(cell) for cell in cells):
+            yield line, cells
+        elif line > _MOST_LINES:
+            raise ValueError("it has more rows than a sheet can have")
+
+
+def _name_columns(header: Cells, name: str) -> dict[int, str]:
+    """Place in a row -> name. Cells without a name, as stand in the header after its end, are no columns."""
+    columns = {place: str(cell).strip() for place, cell in enumerate(header) if not _is_blank(cell)}
+    for column in columns.values():
+        if list(columns.values()).count(column) > 1:
+            fix = "Give each column a name of its own."
+            raise DatasetError(f"Two columns are called {column!r}.", where=name, fix=fix)
+    return columns
+
+
+def _name_values(columns: dict[int, str], cells: Cells) -> dict[str, Any]:
+    values = {column: cells[place] if place < len(cells) else None for place, column in columns.items()}
+    for place, cell in enumerate(cells):
+        if place not in columns and not _is_blank(cell):
+            values[f"column {place + 1}"] = cell  # nothing is lost for want of a name
+    return values
+
+
+def _is_blank(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str) and not cell.strip())
+
+
+@contextmanager
+def _open_workbook(path: Path) -> Iterator[Workbook]:
+    import openpyxl
+
+    _check_size(path)
+    # As an open file: by a path, openpyxl goes by the name's ending.
+    with path.open("rb") as file:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about styles and extensions, which no row needs
+                workbook = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+        except _DAMAGE as error:
+            raise _describe_damage(path) from error
+        try:
+            yield workbook
+        finally:
+            workbook.close()
+
+
+def _check_size(path: Path) -> None:
+    """By what the archive says of itself; no more than that is read of any part of it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _describe_damage(path) from error
+    unpacked, packed = sum(part.file_size for part in parts), sum(part.compress_size for part in parts)
+    if unpacked > _MOST_BYTES or (unpacked > _SUSPICIOUS_BYTES and unpacked > _MOST_RATIO * packed):
+        raise DatasetError(
+            f"This workbook unpacks to {unpacked / 1e9:.1f} GB, which is no table.", where=path.name, fix="Give a CSV."
+        )
+
+
+def _describe_damage(path: Path) -> DatasetError:
+    return DatasetError("This Excel workbook is damaged.", where=path.name, fix="Save it anew, or save it as CSV.")
+
+
+READER = Reader(recognise, read, describe, binary=True)

@@ -1,0 +1,150 @@
+"""Where in a JSON file the rows are: in the list that the file is, in one of the lists of the object that the file is,
+or in objects one after another. It finds the place; it does not read the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from modelforge.data.readers.column_names import is_usual
+from modelforge.data.readers.json_values import Decoder
+from modelforge.data.readers.json_window import BrokenJson, JsonWindow, open_window
+from modelforge.data.rows import Position
+
+# Objects with these keys are parts of a row (turns of a chat, answers to a question), not rows.
+_PARTS = ({"role", "content"}, {"from", "value"}, {"text", "answer_start"})
+_PREFERRED = ("train", "data", "rows")
+
+
+class _Member(NamedTuple):
+    """One key of the outermost object. rows: a list of objects; parts: a list that says that the object is a row."""
+
+    name: str
+    kind: Literal["rows", "parts", "text", "other"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """member: which key of the outermost object, from 0, has the rows; None where the rows are elements of the
+    outermost list, or follow each other. name: of that key. others: names of the lists that are not read."""
+
+    member: int | None = None
+    name: str = ""
+    others: tuple[str, ...] = ()
+
+
+def is_wrapper(value: Any) -> bool:
+    """Whether an object is no row but holds the rows, as in ``{"data": [{...}, {...}]}``."""
+    if not isinstance(value, dict):
+        return False
+    return _choose([_Member(name, _name_kind(inner)) for name, inner in value.items()]).member is not None
+
+
+def find_layout(path: Path, encoding: str) -> Layout:
+    """Reads an outermost object to its end, as any of its keys may have the rows; the answer is kept for the next time
+    that the same file is read."""
+    about = path.stat()
+    return _find_layout(path, encoding, (about.st_size, about.st_mtime_ns))
+
+
+def walk_members(window: JsonWindow) -> Iterator[str]:
+    """Each key of the object that begins here; before the next, move over its value. Raises BrokenJson."""
+    window.peek()
+    window.step()
+    if window.peek() == "}":
+        window.step()
+        return
+    while True:
+        if window.peek() != '"':
+            raise window.fail("Expecting property name enclosed in double quotes")
+        name = window.decode()
+        if window.peek() != ":":
+            raise window.fail("Expecting ':' delimiter")
+        window.step()
+        window.peek()
+        yield name
+        sign = window.peek()
+        if sign not in {",", "}"}:
+            raise window.fail("Expecting ',' delimiter")
+        window.step()
+        if sign == "}":
+            return
+
+
+def walk_elements(window: JsonWindow) -> Iterator[Any]:
+    """Each element of the list that begins here. Raises BrokenJson."""
+    window.peek()
+    window.step()
+    if window.peek() == "]":
+        window.step()
+        return
+    while True:
+        window.peek()
+        yield window.decode()
+        sign = window.peek()
+        if sign not in {",", "]"}:
+            raise window.fail("Expecting a comma or the end of the list" if sign else "The list is not closed")
+        window.step()
+        if sign == "]":
+            return
+
+
+def skip_value(window: JsonWindow) -> None:
+    """Over the value that begins here, a list element by element, so that it may be larger than the window."""
+    if window.peek() == "[":
+        for _ in walk_elements(window):
+            pass
+    else:
+        window.decode()
+
+
+@lru_cache(maxsize=8)
+def _find_layout(path: Path, encoding: str, stamp: tuple[int, int]) -> Layout:
+    members: list[_Member] = []
+    with open_window(path, encoding, Decoder(exact_numbers=True), Position()) as window:
+        if window.peek() != "{":
+            return Layout()
+        try:
+            for name in walk_members(window):
+                if window.peek() == "[":
+                    _walk_list(window, name, members)
+                else:
+                    members.append(_Member(name, _name_kind(window.decode())))
+            if window.peek():
+                return Layout()  # more follows: objects one after another
+        except BrokenJson:
+            return _choose(members)  # what is wrong is said where the rows are read
+    return _choose(members)
+
+
+def _walk_list(window: JsonWindow, name: str, members: list[_Member]) -> None:
+    """Adds the list that begins here; at its first element already, in case that it is broken further on."""
+    members.append(_Member(name, "other"))
+    for index, element in enumerate(walk_elements(window)):
+        if index == 0:
+            members[-1] = _Member(name, _name_kind([element]))
+        elif not isinstance(element, dict) and members[-1].kind == "rows":
+            members[-1] = _Member(name, "other")
+
+
+def _name_kind(value: Any) -> Literal["rows", "parts", "text", "other"]:
+    if isinstance(value, str):
+        return "text"
+    if not isinstance(value, list) or not value or not all(isinstance(element, dict) for element in value):
+        return "other"
+    return "parts" if any(parts <= value[0].keys() for parts in _PARTS) else "rows"
+
+
+def _choose(members: list[_Member]) -> Layout:
+    """Which member has the rows; none where the object has what a row has."""
+    lists = [index for index, member in enumerate(members) if member.kind == "rows"]
+    usual = [member for member in members if member.kind == "text" and is_usual(member.name)]
+    if not lists or len(usual) > 1 or any(member.kind == "parts" for member in members):
+        return Layout()
+    by_name = {members[index].name: index for index in reversed(lists)}
+    chosen = next((by_name[name] for name in _PREFERRED if name in by_name), lists[0])
+    return Layout(chosen, members[chosen].name, tuple(members[index].name for index in lists if index != chosen))

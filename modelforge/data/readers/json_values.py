@@ -1,0 +1,104 @@
+"""One JSON value out of text, more strictly and more patiently than the standard decoder: a key that stands twice in an
+object, NaN and endless numbers are found and named, and do not keep the decoder from what follows.
+
+It knows nothing of files, rows or lines.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple
+
+from modelforge.data.rows import Problem, WrittenNumber
+
+# Keys in other quotes or in none are broken JSON, not plain text; "{name} wrote:" is plain text.
+_OPENS_OBJECT = re.compile(r"""\{\s*(["'}]|\w+\s*:|\Z)""")
+# What is left of a word, a number or an escape that the end of a file has cut.
+_CUT = re.compile(r"t|tr|tru|f|fa|fal|fals|n|nu|nul|-|\.|[eE][+-]?|\\?u[0-9a-fA-F]{0,3}")
+
+
+class Flaw(NamedTuple):
+    """What makes a value unusable that could be decoded all the same. column: the key that it is about, if any."""
+
+    problem: str
+    fix: str
+    column: str | None = None
+
+    def at(self, number: int, line: int) -> Problem:
+        return Problem("error", number, line, self.column, self.problem, self.fix)
+
+
+class Decoder:
+    """Decodes one value at a time; `flaws` are those of the last one.
+
+    exact_numbers: numbers come as `WrittenNumber`.
+    """
+
+    def __init__(self, exact_numbers: bool) -> None:
+        self.flaws: list[Flaw] = []
+        self._exact = self._make(WrittenNumber)
+        self._usual = self._exact if exact_numbers else self._make(None)
+
+    def decode(self, text: str, position: int = 0) -> tuple[Any, int]:
+        """The value that begins at a position, and where it ends. Raises json.JSONDecodeError and RecursionError."""
+        self.flaws.clear()
+        try:
+            return self._usual.raw_decode(text, position)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # Python's own bound for int(): 4,300 digits
+            self.flaws.clear()
+            value, end = self._exact.raw_decode(text, position)
+            self.flaws.insert(0, Flaw("A number in this row is too long.", "Write it as text, between quotes."))
+            return value, end
+
+    def decode_all(self, text: str) -> Any:
+        """The value that the text is, but for space around it. Raises as `decode` does."""
+        start = len(text) - len(text.lstrip(" \t\r\n"))
+        value, end = self.decode(text, start)
+        rest = text[end:].lstrip(" \t\r\n")
+        if rest:
+            raise json.JSONDecodeError("Extra data", text, len(text) - len(rest))
+        return value
+
+    def _make(self, number: type[WrittenNumber] | None) -> json.JSONDecoder:
+        return json.JSONDecoder(
+            object_pairs_hook=self._build_object,
+            parse_constant=self._note_constant,
+            parse_int=number,
+            parse_float=number,
+        )
+
+    def _build_object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        built = dict(pairs)
+        if len(built) != len(pairs):
+            seen: set[str] = set()
+            for key, _ in pairs:
+                if key in seen:
+                    self.flaws.append(Flaw(f"The key {key!r} stands twice in this row.", "Keep one of them.", key))
+                    break
+                seen.add(key)
+        return built
+
+    def _note_constant(self, name: str) -> None:
+        self.flaws.append(Flaw(f"{name} is not JSON.", "Write null, or a number."))
+
+
+def describe_json_error(error: json.JSONDecodeError | RecursionError, *, column: int | None = None) -> str:
+    """column: the character of the line, where the error does not know how the line began."""
+    if isinstance(error, RecursionError):
+        return "This is nested too deep to be read."
+    what = f"{error.msg[0].lower()}{error.msg[1:]}"
+    return f"This is not valid JSON: {what} at character {column or error.colno} of the line."
+
+
+def ends_early(error: json.JSONDecodeError) -> bool:
+    """Whether the text is right as far as it goes, and only ends too soon."""
+    rest = error.doc[error.pos : error.pos + 8].rstrip()
+    return error.msg.startswith("Unterminated string") or not rest or bool(_CUT.fullmatch(rest))
+
+
+def opens_object(text: str) -> bool:
+    """Whether a text that begins so can only be meant as a JSON object."""
+    return bool(_OPENS_OBJECT.match(text))

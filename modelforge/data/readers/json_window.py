@@ -1,0 +1,151 @@
+"""A window of a few megabytes that moves over a JSON text of any size and decodes the values that it meets.
+
+It knows the line of everything that it shows. What the values mean, and which of them are rows, is not its matter.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from modelforge.data.readers.json_values import Decoder, describe_json_error, ends_early
+from modelforge.data.readers.reader import LONGEST_ROW
+from modelforge.data.rows import Position
+
+_WINDOW_CHARACTERS = 4 << 20
+_BLANK = re.compile(r"[ \t\n]*")
+# An error that near to the end of the window may come of a number, a word or an escape that the window cut in two;
+# "\ud83d\ude00" is the longest of these.
+_TAIL_CHARACTERS = 16
+
+
+class BrokenJson(Exception):  # noqa: N818 - it is a finding about a file, which becomes a Problem
+    """problem: one sentence. line: of the file, from 1. offset: in the window, where to look for what comes next."""
+
+    def __init__(self, problem: str, line: int, offset: int, fix: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.line = line
+        self.offset = offset
+        self.fix = fix
+
+
+class JsonWindow:
+    """text: what is in the window. position: where in it reading has come to. start: where the last value began."""
+
+    def __init__(self, file: TextIO, decoder: Decoder, position: Position, bytes_in_all: int) -> None:
+        self.text = ""
+        self.position = 0
+        self.start = 0
+        self._file = file
+        self._decoder = decoder
+        self._progress = position
+        self._bytes = max(1, bytes_in_all)
+        self._ended = False
+        self._first_line = 1  # the line of text[0], and how many characters of that line have been let go
+        self._first_column = 0
+        self._counted = (0, 1)  # an offset and its line, from which counting goes on
+
+    def peek(self) -> str:
+        """The next character that is not blank, "" at the end of the file."""
+        while True:
+            match = _BLANK.match(self.text, self.position)
+            self.position = match.end() if match else self.position
+            if self.position < len(self.text):
+                return self.text[self.position]
+            if not self._refill():
+                return ""
+
+    def step(self) -> None:
+        """Over the character that was just peeked at."""
+        self.position += 1
+
+    def decode(self) -> Any:
+        """The value that begins here. Raises BrokenJson."""
+        while True:
+            try:
+                value, end = self._decoder.decode(self.text, self.position)
+            except json.JSONDecodeError as error:
+                near_end = error.pos >= len(self.text) - _TAIL_CHARACTERS
+                if (near_end or error.msg.startswith("Unterminated string")) and self._refill():
+                    continue
+                raise self._describe(error) from error
+            except RecursionError as error:
+                raise BrokenJson(describe_json_error(error), self.line_of(self.position), self.position) from error
+            # A number that ends where the window ends may go on after it.
+            if end >= len(self.text) - _TAIL_CHARACTERS and self._refill():
+                continue
+            if end - self.position > LONGEST_ROW:
+                raise self._describe_length()
+            self.start, self.position = self.position, end
+            return value
+
+    def fail(self, what: str) -> BrokenJson:
+        """The error that something else is expected here."""
+        return self._describe(json.JSONDecodeError(what, self.text, self.position))
+
+    def seek_object(self, offset: int) -> bool:
+        """Go to the next object that opens a line, from an offset on; False when there is none."""
+        self.position = max(self.position, min(offset, len(self.text)) - 1)
+        while True:
+            found = self.text.find("\n{", self.position)
+            if found >= 0:
+                self.position = found + 1
+                return True
+            self.position = max(self.position, len(self.text) - 1)
+            if not self._refill():
+                self.position = len(self.text)
+                return False
+
+    def line_of(self, offset: int) -> int:
+        """The line of an offset in the window; quick where it is asked in rising order."""
+        counted, line = self._counted
+        if offset < counted:
+            counted, line = 0, self._first_line
+        line += self.text.count("\n", counted, offset)
+        self._counted = (offset, line)
+        return line
+
+    def _refill(self) -> bool:
+        """Let go what has been read and take more text in, twice as much where one value fills the window. False, and
+        nothing has changed, when there is no more."""
+        if self._ended:
+            return False
+        line, kept = self.line_of(self.position), len(self.text) - self.position
+        if kept > LONGEST_ROW:
+            raise self._describe_length()
+        more = self._file.read(max(_WINDOW_CHARACTERS, min(kept, LONGEST_ROW - kept)))
+        if not more:
+            self._ended = True
+            return False
+        last_break = self.text.rfind("\n", 0, self.position)
+        self._first_column = self.position - last_break - 1 + (self._first_column if last_break < 0 else 0)
+        self.text = self.text[self.position :] + more
+        self.position, self._first_line, self._counted = 0, line, (0, line)
+        self._progress.share = min(1.0, self._file.buffer.tell() / self._bytes)
+        return True
+
+    def _describe_length(self) -> BrokenJson:
+        problem = f"This row is longer than {LONGEST_ROW >> 20} MB, or a bracket or a quote in it is never closed."
+        return BrokenJson(problem, self.line_of(self.position), self.position)
+
+    def _describe(self, error: json.JSONDecodeError) -> BrokenJson:
+        line = self._first_line + error.lineno - 1
+        column = error.colno + (self._first_column if error.lineno == 1 else 0)
+        problem = describe_json_error(error, column=column)
+        if self._ended and ends_early(error):
+            return BrokenJson(
+                f"The file seems to be cut off here. {problem}", line, error.pos, "Get the whole file again."
+            )
+        return BrokenJson(problem, line, error.pos)
+
+
+@contextmanager
+def open_window(path: Path, encoding: str, decoder: Decoder, position: Position) -> Iterator[JsonWindow]:
+    # Universal newlines, so that a line ends in \n here whatever ends it in the file.
+    with path.open(encoding=encoding) as file:
+        yield JsonWindow(file, decoder, position, path.stat().st_size)

@@ -1,0 +1,1 @@
+"""The forms that examples for text generation come in, one a file."""

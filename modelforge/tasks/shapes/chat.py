@@ -1,0 +1,112 @@
+"""Prompts and answers: a prompt and its response in columns, or a whole chat in one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from modelforge.recipe import Task
+from modelforge.tasks.base import Fault, MappedRow, Message, Repairs, Role, Shape, Texts, name_type
+from modelforge.tasks.texts import is_absent, is_usable, read_optional_text, read_text
+from modelforge.tasks.turns import check_answered, read_turns
+
+ROLES = (
+    Role(
+        "messages",
+        "A whole chat: a list of turns, each with role and content (or from and value).",
+        ("messages", "conversations", "conversation", "chat", "turns", "dialog"),
+        holds="turns",
+        replaces=("prompt", "input", "response"),
+    ),
+    Role(
+        "prompt",
+        "What the user says to the model.",
+        # "input" comes late: beside an instruction it is alpaca's second part.
+        ("prompt", "instruction", "question", "query", "user", "human", "request", "source", "input", "text"),
+    ),
+    Role(
+        "response",
+        "What the model shall answer.",
+        ("response", "output", "completion", "answer", "target", "reply", "assistant", "solution"),
+    ),
+    Role("input", "More text for the prompt, put after it with a blank line between.", ("input", "context"), False),
+    Role("system", "Standing instructions that come before the chat.", ("system", "system_prompt"), False),
+    Role("tools", "The tools that the model can call, as OpenAI describes them.", ("tools",), False, holds="tools"),
+)
+
+
+def to_messages(values: Mapping[str, Any]) -> list[Message]:
+    """The chat of prompt, input, response and system. Without a response it ends with the prompt."""
+    system, extra = values.get("system"), values.get("input")
+    prompt = f"{values['prompt']}\n\n{extra}" if extra and not is_absent(extra) else values["prompt"]
+    chat = [{"role": "system", "content": system}] if system and not is_absent(system) else []
+    chat.append({"role": "user", "content": prompt})
+    if "response" in values:
+        chat.append({"role": "assistant", "content": values["response"]})
+    return chat
+
+
+def map_row(values: Mapping[str, Any], repairs: Repairs = frozenset()) -> tuple[MappedRow | None, list[Fault]]:
+    faults: list[Fault] = []
+    texts = {"system": read_optional_text("system", values.get("system"), repairs, faults)}
+    if "messages" in values:
+        messages = read_turns("messages", values["messages"], repairs, faults)
+        if is_usable(faults):
+            check_answered("messages", messages, faults)
+            if texts["system"] and messages[0]["role"] != "system":
+                messages.insert(0, {"role": "system", "content": texts["system"]})
+    else:
+        texts["prompt"] = read_text("prompt", values["prompt"], repairs, faults)
+        texts["input"] = read_optional_text("input", values.get("input"), repairs, faults)
+        texts["response"] = read_text("response", values["response"], repairs, faults)
+        messages = to_messages(texts)
+    row: MappedRow = {"messages": messages}
+    if tools := _read_tools(values.get("tools"), faults):
+        row["tools"] = tools
+    return (row if is_usable(faults) else None), faults
+
+
+def read_texts(row: MappedRow) -> Texts:
+    messages = row["messages"]
+    system = messages[0]["content"] if messages[0]["role"] == "system" else ""
+    turns = messages[1:] if system else messages
+    first = next((index for index, turn in enumerate(turns) if turn["role"] == "assistant"), len(turns))
+    if len(turns) == 2:  # one question and its answer, as nearly always
+        return Texts(system, turns[0]["content"], _say(turns[1]))
+    return Texts(system, "\n".join(map(_say, turns[:first])), "\n".join(map(_say, turns[first:])))
+
+
+def _say(turn: Message) -> str:
+    calls = turn.get("tool_calls")
+    return f"{turn['content']}\n{calls}" if calls else str(turn["content"])
+
+
+def _read_tools(tools: Any, faults: list[Fault]) -> list[Any]:
+    """The list of tools, also one that is written as JSON text, as sharegpt does."""
+    if isinstance(tools, str) and tools.strip():
+        import json
+
+        try:
+            tools = json.loads(tools)
+        except (ValueError, RecursionError):
+            faults.append(Fault("error", "tools", "This is text that is not JSON.", "Write a JSON list of tools."))
+            return []
+    if is_absent(tools) or tools == []:
+        return []
+    if not isinstance(tools, list):
+        problem = f"This is {name_type(tools)} where a list of tools belongs."
+        faults.append(Fault("error", "tools", problem, "Write a JSON list of tools."))
+        return []
+    return tools
+
+
+SHAPE = Shape(
+    name="chat",
+    title="Prompts and answers",
+    sentence="Each row is a prompt with the answer to learn, or a whole chat.",
+    task=Task.TEXT_GENERATION,
+    roles=ROLES,
+    methods=("sft",),
+    map_row=map_row,
+    build=lambda texts: {"messages": to_messages(texts)},
+)
