@@ -142,15 +142,17 @@ def _guess_for(
     shape: Shape, source_columns: Sequence[str], sample: Sequence[Mapping[str, Any]], said: Mapping[str, str]
 ) -> ColumnMapping:
     columns = {role: column for role, column in said.items() if column}
-    reasons = {role: "Chosen by you." for role in columns}
+    reasons = {}
     # Roles that replace others come first in a shape, and required ones before optional ones.
     for role in shape.roles:
-        replaced = {name for other in shape.roles if other.name in columns for name in other.replaces}
-        if role.name in said or role.name in replaced or any(said.get(name) for name in role.replaces):
-            continue
-        free = [column for column in source_columns if column not in columns.values() and _fits(role, column, sample)]
+        taken = [column for other, column in columns.items() if other != role.name]
+        free = [column for column in source_columns if column not in taken and _fits(role, column, sample)]
         found = _find_by_name(role, free)
-        if found:
+        if role.name in columns:  # what was said can be what would have been guessed
+            reasons[role.name] = found[1] if found and found[0] == columns[role.name] else "Chosen by you."
+            continue
+        replaced = {name for other in shape.roles if other.name in columns for name in other.replaces}
+        if found and not (role.name in said or role.name in replaced or any(said.get(name) for name in role.replaces)):
             columns[role.name], reasons[role.name] = found
     return ColumnMapping(shape, columns, reasons)
 

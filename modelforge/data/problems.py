@@ -25,12 +25,9 @@ class Problems:
         self.counts = {"error": 0, "warning": 0}
         self._first: dict[str, list[Problem]] = {"error": [], "warning": []}
         self._more: IO[str] | None = None  # of those beyond the first, a line of JSON each
-        self.first_error: Problem | None = None
 
     def add(self, problem: Problem) -> None:
         self.counts[problem.severity] += 1
-        if problem.severity == "error" and self.first_error is None:
-            self.first_error = problem
         kept = self._first[problem.severity]
         if len(kept) < SHOWN_PROBLEMS:
             kept.append(problem)
@@ -39,6 +36,11 @@ class Problems:
             paths.cache_dir().mkdir(parents=True, exist_ok=True)
             self._more = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", dir=paths.cache_dir())  # noqa: SIM115 - lives as long as the report
         self._more.write(json.dumps(asdict(problem)) + "\n")
+
+    @property
+    def first_error(self) -> Problem | None:
+        """The one to mend first: of the row that comes first, after those of the file as a whole."""
+        return min(self._first["error"], key=_place, default=None)
 
     @property
     def shown(self) -> tuple[Problem, ...]:

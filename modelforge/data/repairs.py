@@ -36,7 +36,7 @@ REPAIRS: dict[str, Repair] = {
     "strip": Repair("Remove white space around texts", "Blanks and newlines before and after each text go.", "texts"),
     DROP_DUPLICATES: Repair("Drop duplicates", "Of rows that are the same, the first is kept.", "rows"),
     DROP_NEAR_DUPLICATES: Repair(
-        "Drop near duplicates", "Of rows that are the same but for a word in seven, the first is kept.", "rows"
+        "Drop near duplicates", "Of rows that are the same but for a word in nine, the first is kept.", "rows"
     ),
 }
 """Every repair by its name, in the order in which they are offered. A new one is a line here and a place that makes

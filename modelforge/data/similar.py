@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from modelforge.data.fingerprints import SKETCH, Hashes, Prints, Sketches, mix, normalise
 from modelforge.tasks.base import Texts
 
-ALIKE_ROW = 0.85
-"""Rows with at least this share of their words in common are nearly the same: one word of seven may differ."""
+ALIKE_ROW = 0.88
+"""Rows with at least this share of their words in common are nearly the same: one word of nine may differ."""
 ALIKE_TEXT = 0.9
 """The same for questions and contexts, where one word tells more: one of ten may differ."""
 
 # Two rows are candidates where three neighbouring numbers of their sketches agree (32 bands, in a circle). Of rows that
-# share 0.54 of their word pairs (they differ in one word of seven) 93% are seen so, of those that share 0.7 99.9%.
+# share 0.64 of their word pairs (they differ in one word of nine) 99% are seen so, of those that share 0.7 99.9%.
 _BAND = 3
 _LIKELY = 0.28  # share of equal numbers from which a pair is compared word by word
 _WORD = re.compile(r"\w+|[^\w\s]")

@@ -63,8 +63,8 @@ def _read_answers(answers: Any, start: Any) -> tuple[list[Any], list[Any]]:
 
 
 def _place(context: str, text: str, start: Any, repairs: Repairs, faults: list[Fault]) -> tuple[str, int]:
-    """The answer as it stands in the context and where it begins: as given, or as found; what is wrong with that is added
-    to `faults`."""
+    """The answer as it stands in the context and where it begins: as given, or as found; what is wrong with that is
+    added to `faults`."""
     given = _read_number(start)
     if given is None and not is_absent(start):
         problem = f"The start is {name_type(start)}, not a whole number."
@@ -91,7 +91,8 @@ def _place(context: str, text: str, start: Any, repairs: Repairs, faults: list[F
 
 
 def _find_nearest(context: str, text: str, given: int) -> int | None:
-    """Of all places where the answer stands, the one nearest to where it was said to; if need be with other capitals."""
+    """Of all places where the answer stands, the one nearest to where it was said to; if need be with other
+    capitals."""
     pattern = f"(?={re.escape(text)})"
     places = re.finditer(pattern, context) if text in context else re.finditer(pattern, context, re.IGNORECASE)
     return min((place.start() for place in places), key=lambda place: abs(place - given), default=None)

@@ -22,7 +22,8 @@ from modelforge.ui.events import listen, listen_all
 from modelforge.ui.monitor import Monitor, Views, show_nothing, show_run
 
 _OF_THE_FILE = {"columns", "repairs", "dataset_config", "dataset_split"}  # settled once the dataset is in the library
-OWN_PLACE = {"dataset", "base_model", "task", "name", "method", "tuning.type", *_OF_THE_FILE}
+OWN_PLACE = {"dataset", "eval_dataset", "base_model", "task", "name", "method", "tuning.type", *_OF_THE_FILE}
+HELD_OUT = ("A share of the dataset, held out", "")
 FIRST_GOAL = "quick"
 
 
@@ -66,7 +67,15 @@ class TrainTab:
                     )
                 self.problem = gr.HTML("", elem_id="train-problem")
                 with gr.Accordion("Advanced: every setting", open=False):
-                    self.settings = widgets.build_widgets(OWN_PLACE)
+                    # chosen, not typed: on an app that is shared nobody names files of this machine
+                    measured_with = gr.Dropdown(
+                        [HELD_OUT],
+                        value="",
+                        label="eval_dataset",
+                        info=fields()["eval_dataset"].description,
+                        elem_id="set-eval_dataset",
+                    )
+                    self.settings = {"eval_dataset": measured_with, **widgets.build_widgets(OWN_PLACE)}
                 with gr.Accordion("The same as a recipe and on the command line", open=False):
                     gr.HTML("<p>What the form shows is what trains. Saved as recipe.yaml, it trains on a terminal.</p>")
                     self.recipe = gr.Code(
@@ -154,7 +163,8 @@ def build(forge: Forge) -> TrainTab:  # noqa: PLR0915 - handlers beside the widg
         defaults."""
         defaults = {name: fields()[name].default for name in tab.settings}
         wanted = {**defaults, **goals()[goal].propose(_rows_of(forge, dataset)), **_settings_of(forge, dataset)}
-        return [gr.update(value=wanted[name]) for name in tab.settings]
+        more = {"eval_dataset": {"choices": [HELD_OUT, *list_datasets(forge, None)[0]]}}
+        return [gr.update(value=wanted[name], **more.get(name, {})) for name in tab.settings]
 
     def show_recipe(*values: Any) -> list[str]:
         if not (values[names.index("dataset")] and values[names.index("base_model")]):
