@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,39 +75,39 @@ def apply(
     return None, faults
 
 
-def apply_all(
-    mapping: ColumnMapping, rows: Sequence[Mapping[str, Any]], repairs: Repairs = frozenset()
-) -> Iterator[tuple[MappedRow | None, Sequence[Fault]]]:
-    """As `apply`, for some rows at once, which is many times as fast where all of them are good."""
-    texts = _read_clean_texts(mapping, rows)
-    if texts is None:
-        for values in rows:
-            yield apply(mapping, values, repairs)
-    else:
-        build = mapping.shape.build
-        assert build is not None  # noqa: S101 - else no texts were read
-        names = tuple(mapping.columns)
-        for row in zip(*texts, strict=True):
-            yield build(dict(zip(names, row, strict=True))), ()
+def has_text_only(mapping: ColumnMapping) -> bool:
+    """Whether all columns hold text, so that many rows can be read at once (`read_clean_texts`)."""
+    holds = {role.name: role.holds for role in mapping.shape.roles}
+    return mapping.shape.fill is not None and all(holds[role] == "text" for role in mapping.columns)
 
 
-def _read_clean_texts(mapping: ColumnMapping, rows: Sequence[Mapping[str, Any]]) -> list[list[str]] | None:
-    """role by role the texts of all rows, where there is nothing to say about any of them; else None."""
+def read_clean_arrays(mapping: ColumnMapping, columns: Mapping[str, Any]) -> dict[str, Any] | None:
+    """role -> array of the texts of many rows, of arrays of strings by column, where `apply` would say nothing about
+    any of them; else None."""
     roles = {role.name: role for role in mapping.shape.roles}
-    if mapping.shape.build is None or not all(roles[name].holds == "text" for name in mapping.columns):
-        return None
-    found = []
+    found = {}
     for name, column in mapping.columns.items():
-        try:
-            texts = [row[column] for row in rows]
-        except KeyError:
-            return None
-        if not roles[name].required:
-            texts = ["" if is_absent(text) else text for text in texts]
+        texts = columns[column] if roles[name].required else columns[column].fill_null("")
         if not are_clean(texts, may_be_blank=not roles[name].required):
             return None
-        found.append(texts)
+        found[name] = texts
     return found
+
+
+def read_clean_texts(mapping: ColumnMapping, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """As `read_clean_arrays`, of rows."""
+    import pyarrow as pa
+
+    columns = {}
+    for column in mapping.columns.values():
+        texts = [row.get(column) for row in rows]
+        if not set(map(type, texts)) <= {str, type(None)}:
+            return None
+        try:
+            columns[column] = pa.array(texts, pa.string())
+        except UnicodeEncodeError:  # half a character
+            return None
+    return read_clean_arrays(mapping, columns)
 
 
 def _choose_shapes(task: Task | str | None, shape: str | None) -> list[Shape]:

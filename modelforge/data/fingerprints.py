@@ -9,20 +9,27 @@ is the same, and what follows from it, is not decided here (`similar`).
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from modelforge.data.spool import view_text
 from modelforge.tasks.base import Texts
 
-SKETCH = 32
+SKETCH = 24
 """Numbers in a sketch."""
+END = 40
+"""Characters: of a text longer than twice this, only its beginning and its end are looked at. Texts that are the same,
+or nearly the same, are so there too; whether the rest agrees is looked up for the few that agree so far."""
 
-_BATCH_CHARACTERS = 1 << 19  # what fits into a processor's cache with all that is made of it
+_BATCH_ROWS = 4096
 _LONGEST_WORD = 64  # bytes
 _SPACE, _WORD, _SIGN, _WIDE = range(4)  # _WIDE opens a character of three or four bytes: a word by itself
 
@@ -53,92 +60,102 @@ _PERMUTATIONS = _draw.integers(0, 2**31, SKETCH, np.uint32) * np.uint32(2) + np.
 
 @dataclass(frozen=True)
 class Prints:
-    """The fingerprints of n rows. setting, asked, whole, together: (n,) hashes, 0 for a text without words; whole is of
-    asked and answered together. asked_sketch, whole_sketch, together_sketch: (n, SKETCH)."""
+    """The fingerprints of n rows. setting, asked, answered, together: (n,) hashes, 0 for a text without words.
+    whole_sketch (of asked and answered together), asked_sketch, together_sketch: (SKETCH, n), or (SKETCH, 0) where only
+    the first was wanted. cut: (n,) whether the middle of a long text was left out; then equal hashes are only a hint,
+    until `sharpen` has looked."""
 
     setting: Hashes
     asked: Hashes
-    whole: Hashes
+    answered: Hashes
     together: Hashes
-    asked_sketch: Sketches
     whole_sketch: Sketches
+    asked_sketch: Sketches
     together_sketch: Sketches
+    cut: NDArray[np.bool_]
 
     def __len__(self) -> int:
-        return len(self.whole)
+        return len(self.asked)
+
+    @property
+    def whole(self) -> Hashes:
+        """(n,) hashes of all that a row says."""
+        return mix(self.asked + self.answered * _ODD[3] + self.setting * _ODD[1])
 
     def take(self, rows: Any) -> Prints:
         """Those of some rows: indices, or a mask."""
-        return Prints(*(getattr(self, field.name)[rows] for field in fields(self)))
+        parts = [getattr(self, field.name) for field in fields(self)]
+        return Prints(*(part[..., rows] if part.shape[-1] == len(self) else part for part in parts))
 
     @classmethod
     def join(cls, parts: Sequence[Prints]) -> Prints:
-        if not parts:
-            return cls.join([print_rows([])])
-        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+        parts = parts or [print_columns(*[pa.array([], pa.string())] * 4, whole_only=True)]
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts], axis=-1) for field in fields(cls)))
 
 
-class Printer:
-    """Takes the texts of rows and works on them in batches."""
-
-    def __init__(self) -> None:
-        self._waiting: list[Texts] = []
-        self._characters = 0
-        self._batches: list[Prints] = []
-
-    def add(self, rows: Iterable[Texts]) -> None:
-        for texts in rows:
-            self._waiting.append(texts)
-            self._characters += len(texts.asked) + len(texts.answered) + len(texts.together)
-            if self._characters > _BATCH_CHARACTERS:
-                self._print()
-
-    def finish(self) -> Prints:
-        """The fingerprints of all rows, in the order in which they were added."""
-        self._print()
-        return Prints.join(self._batches)
-
-    def _print(self) -> None:
-        if self._waiting:
-            self._batches.append(print_rows(self._waiting))
-            self._waiting, self._characters = [], 0
-
-
-def print_rows(rows: Sequence[Texts]) -> Prints:
+def print_texts(rows: Iterable[Texts]) -> Prints:
     """The fingerprints of some rows."""
-    asked, asked_sketch = _digest([texts.asked for texts in rows])
-    answered, answered_sketch = _digest([texts.answered for texts in rows])
-    setting = _digest_few([texts.setting for texts in rows])[0]
-    together, together_sketch = _digest_few([texts.together for texts in rows])
-    whole = mix(asked + answered * _ODD[3] + setting)
-    # the sketch of two texts together is, number by number, the lesser of theirs
-    whole_sketch = np.minimum(asked_sketch, answered_sketch)
-    return Prints(setting, asked, whole, together, asked_sketch, whole_sketch, together_sketch)
+    parts = []
+    rows = iter(rows)
+    while some := list(islice(rows, _BATCH_ROWS)):
+        parts.append(print_columns(*(pa.array(column, pa.string()) for column in zip(*some, strict=True))))
+    return Prints.join(parts)
+
+
+def print_columns(setting: Any, asked: Any, answered: Any, together: Any, *, whole_only: bool = False) -> Prints:
+    """The fingerprints of the rows whose texts these arrays of strings hold; whole_only: with one sketch of the
+    three."""
+    asked_hash, asked_sketch, asked_cut = _digest(asked)
+    answered_hash, answered_sketch, answered_cut = _digest(answered)
+    setting_hash, _, setting_cut = _digest_few(setting)
+    together_hash, together_sketch, together_cut = _digest_few(together)
+    none = asked_sketch[:, :0]
+    return Prints(
+        setting_hash,
+        asked_hash,
+        answered_hash,
+        together_hash,
+        np.minimum(asked_sketch, answered_sketch),  # the sketch of both is, number by number, the lesser of theirs
+        none if whole_only else asked_sketch,
+        none if whole_only else together_sketch,
+        asked_cut | answered_cut | setting_cut | together_cut,
+    )
 
 
 def normalise(text: str) -> str:
-    """The text with case and Unicode form evened out."""
-    return text.casefold() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+    """The text with case, white space and Unicode form evened out."""
+    even = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    return " ".join(even.casefold().split())
 
 
-def _digest_few(texts: Sequence[str]) -> tuple[Hashes, Sketches]:
+def hash_exactly(text: str) -> int:
+    """A hash of the whole text, normalised; 0 for one without words."""
+    even = normalise(text)
+    return int.from_bytes(hashlib.blake2b(even.encode("utf-8"), digest_size=8).digest(), "little") if even else 0
+
+
+def _digest_few(texts: Any) -> tuple[Hashes, Sketches, NDArray[np.bool_]]:
     """As `_digest`, for texts that are mostly the same or not there."""
-    places: dict[str, int] = {}
-    order = [places.setdefault(text, len(places)) for text in texts]
-    hashes, sketches = _digest(list(places))
-    return hashes[order], sketches[order]
+    if not len(view_text(texts)[1]):
+        return _digest_nothing(len(texts))
+    encoded = texts.dictionary_encode()
+    order = encoded.indices.to_numpy(zero_copy_only=False)
+    hashes, sketches, cut = _digest(encoded.dictionary)
+    return hashes[order], sketches[:, order], cut[order]
 
 
-def _digest(texts: Sequence[str]) -> tuple[Hashes, Sketches]:
-    """Hash (n,) and sketch (n, SKETCH) of each text."""
-    encoded = [normalise(text).encode("utf-8", "surrogatepass") for text in texts]
-    buffer = b" ".join(encoded) + b" " * (_LONGEST_WORD + 1)
-    ends = np.cumsum(np.fromiter((len(text) + 1 for text in encoded), np.int64, len(encoded)))
+def _digest(texts: Any) -> tuple[Hashes, Sketches, NDArray[np.bool_]]:
+    """Hash (n,) and sketch (SKETCH, n) of each text of an array, and whether the middle of it was left out."""
+    if not len(view_text(texts)[1]):
+        return _digest_nothing(len(texts))
+    ends, cut = _take_ends(texts)
+    offsets, content = view_text(ends)
+    buffer = content.tobytes() + b" " * (_LONGEST_WORD + 1)
     starts, lengths = _find_words(buffer)
     words = _hash_words(buffer, starts, lengths)
     if not len(words):
-        return np.zeros(len(texts), np.uint64), np.full((len(texts), SKETCH), _NOTHING, np.uint32)
-    first = np.searchsorted(starts, ends - np.diff(ends, prepend=0))  # of each text: the index of its first word
+        return _digest_nothing(len(texts))
+    first = np.searchsorted(starts, offsets[:-1])  # of each text: the index of its first word
     empty = np.diff(first, append=len(starts)) == 0
     first = np.minimum(first, len(words) - 1)  # reduceat takes no index beyond the end, not even for nothing
     # A word counts with the one before it: their order counts, and what texts share are phrases, not the few words
@@ -148,13 +165,40 @@ def _digest(texts: Sequence[str]) -> tuple[Hashes, Sketches]:
     pairs[first] = words[first] * _ODD[3]
     pairs = mix(pairs)
     short = (pairs >> np.uint64(32)).astype(np.uint32)
-    sketches = np.empty((len(texts), SKETCH), np.uint32)
-    for index, factor in enumerate(_PERMUTATIONS):
-        sketches[:, index] = np.minimum.reduceat(short * factor, first)
+    sketches = np.empty((SKETCH, len(texts)), np.uint32)
+    permuted = np.empty_like(short)
+    for sketch, factor in zip(sketches, _PERMUTATIONS, strict=True):
+        np.minimum.reduceat(np.multiply(short, factor, out=permuted), first, out=sketch)
     hashes = np.add.reduceat(pairs, first)
     hashes[empty] = 0
-    sketches[empty] = _NOTHING
-    return hashes, sketches
+    sketches[:, empty] = _NOTHING
+    return hashes, sketches, cut
+
+
+def _digest_nothing(count: int) -> tuple[Hashes, Sketches, NDArray[np.bool_]]:
+    sketches = np.full((SKETCH, count), _NOTHING, np.uint32)
+    return np.zeros(count, np.uint64), sketches, np.zeros(count, np.bool_)
+
+
+def _take_ends(texts: Any) -> tuple[Any, NDArray[np.bool_]]:
+    """The texts normalised and with a space at their end, long ones without their middle; and which those are."""
+    import pyarrow.compute as pc
+
+    offsets, content = view_text(texts)
+    cut = np.diff(offsets) > 2 * END
+    is_ascii = content.max() < 0x80
+    if cut.any():
+        if is_ascii:  # a byte is a character, which is many times as fast
+            written = texts.view(pa.binary())
+            outer = [pc.binary_slice(written, *ends).view(pa.string()) for ends in ((0, END), (-END, None))]
+        else:
+            outer = [pc.utf8_slice_codeunits(texts, *ends) for ends in ((0, END), (-END, None))]
+        texts = pc.if_else(pa.array(cut), pc.binary_join_element_wise(*outer, " "), texts)
+    if is_ascii:
+        texts = pc.ascii_lower(texts)
+    else:
+        texts = pa.array([normalise(text) for text in texts.to_pylist()], pa.string())
+    return pc.binary_join_element_wise(texts, "", " "), cut
 
 
 def _find_words(buffer: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -165,10 +209,10 @@ def _find_words(buffer: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     begins[0] = kinds[0] != _SPACE
     # a word begins at each sign and each wide character, and where letters follow a space or a sign
     np.logical_or(here >= _SIGN, (here == _WORD) & ((before == _SPACE) | (before == _SIGN)), out=begins[1:])
-    borders = np.flatnonzero(begins | (kinds == _SPACE))
-    places = np.flatnonzero(begins[borders])
-    starts = borders[places]
-    lengths = borders[places + 1] - starts  # the buffer ends in spaces, so there is always a next border
+    # and ends where a space or another word follows; the buffer ends in spaces, so each one that begins ends
+    ends = (before != _SPACE) & ((here == _SPACE) | begins[1:])
+    starts = np.flatnonzero(begins)
+    lengths = np.flatnonzero(ends) + 1 - starts
     if len(starts) and lengths.max() > _LONGEST_WORD:
         pieces = (lengths - 1) // _LONGEST_WORD + 1
         index = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from modelforge.data.fingerprints import Hashes, Printer, Prints
+from modelforge.data.fingerprints import Hashes, print_texts
+from modelforge.data.forms import dump_row
 from modelforge.data.similar import find_leaks as find_alike
-from modelforge.data.spool import dump_row
+from modelforge.data.similar import say_same, sharpen
 from modelforge.tasks import read_texts
 from modelforge.tasks.base import Texts
 
@@ -32,9 +33,12 @@ class Leak:
 
 def find_leaks(training: Sequence[Mapping[str, Any]], evaluation: Sequence[Mapping[str, Any]]) -> list[Leak]:
     """For each leaked evaluation row its strongest leak, in the order of the evaluation rows."""
-    rows = _Rows(training, evaluation)
-    prints = rows.prints
     count = len(training)
+
+    def read(index: int) -> Texts:
+        return read_texts(dict(training[index] if index < count else evaluation[index - count]))
+
+    prints = sharpen(print_texts(map(read, range(count + len(evaluation)))), read)
     found: dict[int, tuple[int, str]] = {}
     same = {hash(dump_row(dict(row))): index for index, row in reversed(list(enumerate(training)))}
     for index, row in enumerate(evaluation):
@@ -44,9 +48,9 @@ def find_leaks(training: Sequence[Mapping[str, Any]], evaluation: Sequence[Mappi
     for hashes, kind in ((prints.whole, SAME_WORDS), (asked, SAME_QUESTION), (prints.together, SAME_CONTEXT)):
         for index, known in _find_equal(hashes[:count], hashes[count:]):
             found.setdefault(index, (known, kind))
-    held_out = np.arange(len(prints)) >= count
-    for late, known in find_alike(prints, rows.read, held_out):
-        found.setdefault(late - count, (known, ALIKE))
+    for late, known in find_alike(prints, read, np.arange(len(prints)) >= count):
+        kind = SAME_WORDS if say_same(read(late), read(known)) else ALIKE
+        found.setdefault(late - count, (known, kind))
     return [Leak(index + 1, known + 1, kind) for index, (known, kind) in sorted(found.items())]
 
 
@@ -58,19 +62,3 @@ def _find_equal(training: Hashes, evaluation: Hashes) -> list[tuple[int, int]]:
     places = np.minimum(np.searchsorted(known, evaluation), len(known) - 1)
     hits = np.flatnonzero((known[places] == evaluation) & (evaluation != 0))
     return [(int(index), int(first[places[index]])) for index in hits]
-
-
-class _Rows:
-    """The rows of both files one after the other, printed, and read again when asked."""
-
-    def __init__(self, *files: Sequence[Mapping[str, Any]]) -> None:
-        self._files = files
-        printer = Printer()
-        for file in files:
-            printer.add(read_texts(dict(row)) for row in file)
-        self.prints: Prints = printer.finish()
-
-    def read(self, index: int) -> Texts:
-        first, second = self._files
-        row = first[index] if index < len(first) else second[index - len(first)]
-        return read_texts(dict(row))

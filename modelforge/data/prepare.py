@@ -8,20 +8,24 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import orjson
+import pyarrow as pa
 
+from modelforge.data.forms import ROW, Form, form_of
 from modelforge.data.report import Report
+from modelforge.data.spool import Digest
 from modelforge.errors import DatasetError, DiskFullError, NotFoundError
 from modelforge.paths import dataset_dir, home
 from modelforge.recipe import Task
 from modelforge.tasks.base import MappedRow
 
-ROWS_FILE = "rows.jsonl"
+ROWS_FILE = "rows.arrow"
+OLD_ROWS_FILE = "rows.jsonl"
 MANIFEST_FILE = "dataset.json"
 _SPARE_BYTES = 10_000_000  # kept free for everything else that writes meanwhile
 
@@ -67,8 +71,7 @@ def prepare(report: Report, *, name: str = "") -> Dataset:
     unfinished = folder / f".unfinished-{secrets.token_hex(6)}"
     try:
         unfinished.mkdir()
-        sha256 = _write_rows(unfinished / ROWS_FILE, report)
-        dataset = _describe(report, sha256, name)
+        dataset = _describe(report, _write_rows(unfinished / ROWS_FILE, report), name)
         return _put_in_place(unfinished, dataset)
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -92,32 +95,53 @@ def read_manifest(dataset_id: str) -> Dataset:
 
 def read_rows(dataset_id: str) -> list[MappedRow]:
     """All mapped rows, in order; their hash is compared with the manifest's, so that they are the ones checked."""
-    try:
-        return [orjson.loads(line) for line in _read_lines(dataset_id)]
-    except ValueError as error:
-        path = dataset_dir(dataset_id) / ROWS_FILE
-        raise DatasetError("This dataset is damaged.", where=str(path), fix="Add its file again.") from error
+    return list(_read(dataset_id))
 
 
-def _read_lines(dataset_id: str) -> Iterator[bytes]:
-    """The lines of a dataset. Raises DatasetError, at the end at the latest, where they are not the ones that were
-    written."""
+def _read(dataset_id: str) -> Iterator[MappedRow]:
+    """The rows of a dataset. Raises DatasetError, at the end at the latest, where they are not the ones written."""
+    for form, columns in _read_batches(dataset_id):
+        yield from map(form.unpack, zip(*(column.to_pylist() for column in columns), strict=True))
+
+
+def _read_batches(dataset_id: str) -> Iterator[tuple[Form, list[Any]]]:
     dataset = read_manifest(dataset_id)
-    path = dataset_dir(dataset_id) / ROWS_FILE
-    digest = _start_digest(dataset.task)
+    folder = dataset_dir(dataset_id)
+    old = folder / OLD_ROWS_FILE
+    path = old if old.exists() else folder / ROWS_FILE
     try:
-        with path.open("rb") as file:  # bytes are split at \n only; text may hold other separators
-            for line in file:
-                digest.update(line)
-                yield line
-    except OSError as error:
+        sha256 = yield from (_read_old(path, dataset.task) if path is old else _read_arrow(path, dataset.task))
+    except (OSError, ValueError, KeyError) as error:  # Arrow's own errors are among these
         raise DatasetError("This dataset is damaged.", where=str(path), fix="Add its file again.") from error
-    if digest.hexdigest() != dataset.sha256:
+    if sha256 != dataset.sha256:
         raise DatasetError("The rows of this dataset were changed.", where=str(path), fix="Add its file again.")
 
 
-def _start_digest(task: Task) -> hashlib._Hash:
-    return hashlib.sha256(f"{task.value}\n".encode())
+def _read_arrow(path: Path, task: Task) -> Generator[tuple[Form, list[Any]], None, str]:
+    """Batches of rows as columns of their form; returns the hash over task and rows."""
+    with pa.memory_map(str(path)) as file:
+        batches = pa.ipc.open_file(file)
+        form = form_of(batches.schema.names)
+        digest = Digest(form)
+        for index in range(batches.num_record_batches):
+            batch = batches.get_batch(index)
+            digest.update(batch)
+            yield form, batch.columns
+    return _hash(task, digest.hexdigest())
+
+
+def _read_old(path: Path, task: Task) -> Generator[tuple[Form, list[Any]], None, str]:
+    """As `_read_arrow`, for datasets of schema 1, which are JSON lines."""
+    digest = hashlib.sha256(f"{task.value}\n".encode())
+    with path.open("rb") as file:  # bytes are split at \n only; text may hold other separators
+        for line in file:
+            digest.update(line)
+            yield ROW, [pa.array([line.decode()])]
+    return digest.hexdigest()
+
+
+def _hash(task: Task, content: str) -> str:
+    return hashlib.sha256(f"{task.value}\n{content}\n".encode()).hexdigest()
 
 
 def _check_space(folder: Path, needed: int) -> None:
@@ -128,14 +152,10 @@ def _check_space(folder: Path, needed: int) -> None:
 
 def _write_rows(path: Path, report: Report) -> str:
     """Write all rows; returns the sha256 over task and rows."""
-    digest = _start_digest(report.task)
-    with path.open("wb") as file:
-        for chunk in report.mapped_rows.chunks():
-            digest.update(chunk)
-            file.write(chunk)
-        file.flush()
+    content = report.mapped_rows.write(path)
+    with path.open("rb+") as file:
         os.fsync(file.fileno())
-    return digest.hexdigest()
+    return _hash(report.task, content)
 
 
 def _describe(report: Report, sha256: str, name: str) -> Dataset:
@@ -163,7 +183,7 @@ def _put_in_place(unfinished: Path, dataset: Dataset) -> Dataset:
     folder = dataset_dir(dataset.id)
     if folder.exists():
         try:
-            for _ in _read_lines(dataset.id):
+            for _ in _read_batches(dataset.id):
                 pass
             return read_manifest(dataset.id)
         except (DatasetError, NotFoundError):

@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modelforge.data.fingerprints import SKETCH, Hashes, Prints, Sketches, mix, normalise
+from modelforge.data.fingerprints import SKETCH, Hashes, Prints, Sketches, hash_exactly, normalise
 from modelforge.tasks.base import Texts
 
 ALIKE_ROW = 0.88
@@ -22,10 +24,12 @@ ALIKE_ROW = 0.88
 ALIKE_TEXT = 0.9
 """The same for questions and contexts, where one word tells more: one of ten may differ."""
 
-# Two rows are candidates where three neighbouring numbers of their sketches agree (32 bands, in a circle). Of rows that
+# Two rows are candidates where three neighbouring numbers of their sketches agree (24 bands, in a circle). Of rows that
 # share 0.64 of their word pairs (they differ in one word of nine) 99% are seen so, of those that share 0.7 99.9%.
 _BAND = 3
-_LIKELY = 0.28  # share of equal numbers from which a pair is compared word by word
+_MANY_ROWS = 100_000  # from which every second band has to do
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio: multiplied by it, near numbers are far apart
+_LIKELY = 0.34  # share of equal numbers from which a pair is compared word by word
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 Indices = NDArray[np.int64]
@@ -43,16 +47,38 @@ def find_first(hashes: Hashes) -> Indices:
 
 
 def _find_repeated(hashes: Hashes) -> Indices:
-    """Rows whose hash may stand twice, all that do among them: those that share a slot of a table, which is many times
-    as fast as sorting."""
+    """Rows whose hash stands more than once. Only those that share a slot of a table are sorted, which is much
+    faster."""
     rows = np.arange(len(hashes), dtype=np.int32)
     bits = len(hashes).bit_length() + 3
-    slots = (mix(hashes.copy()) >> np.uint64(64 - bits)).astype(np.int64)
+    slots = (hashes * _SPREAD >> np.uint64(64 - bits)).view(np.int64)
     table = np.empty(1 << bits, np.int32)
     table[slots] = rows
     shared = np.zeros(1 << bits, np.bool_)
     shared[slots[table[slots] != rows]] = True
-    return np.flatnonzero(shared[slots])
+    some = np.flatnonzero(shared[slots])
+    order = some[np.argsort(hashes[some])]
+    same = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
+    return np.union1d(order[same], order[same + 1])
+
+
+def sharpen(prints: Prints, read: ReadTexts) -> Prints:
+    """The same prints, with hashes of whole texts where shortened ones are equal to others."""
+    asked, answered, together = prints.asked.copy(), prints.answered.copy(), prints.together.copy()
+    repeated = np.zeros(len(prints), np.bool_)
+    for hashes in (prints.whole, asked, together):
+        said = np.flatnonzero(hashes)  # 0 says nothing, and most rows can say nothing of one kind
+        repeated[said[_find_repeated(hashes[said])]] = True
+    for row in np.flatnonzero(repeated & prints.cut).tolist():
+        texts = read(row)
+        asked[row], answered[row] = hash_exactly(texts.asked), hash_exactly(texts.answered)
+        together[row] = hash_exactly(texts.together)
+    return replace(prints, asked=asked, answered=answered, together=together)
+
+
+def say_same(one: Texts, other: Texts) -> bool:
+    """Whether two rows are the same but for case, white space and Unicode form."""
+    return all(normalise(left) == normalise(right) for left, right in zip(one[:3], other[:3], strict=True))
 
 
 def find_alike_rows(prints: Prints, read: ReadTexts) -> Iterator[tuple[int, int]]:
@@ -60,13 +86,14 @@ def find_alike_rows(prints: Prints, read: ReadTexts) -> Iterator[tuple[int, int]
     yield from _find_alike(prints.whole_sketch, prints.whole, read, _are_alike_rows, setting=prints.setting, once=True)
 
 
-def find_conflicts(prints: Prints) -> Iterator[tuple[int, int]]:
-    """Pairs (row, earlier row) that ask the same in the same setting and are answered otherwise."""
-    asked = prints.asked * np.uint64(3) + prints.setting
+def find_conflicts(prints: Prints, kept: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Pairs (row, earlier row), of those that are kept, that ask the same in the same setting and are answered
+    otherwise."""
+    rows = np.flatnonzero(kept & (prints.asked != 0))
+    asked, answered = (prints.asked * np.uint64(3) + prints.setting)[rows], prints.answered[rows]
     first = find_first(asked)
-    differs = (first != np.arange(len(first))) & (prints.whole != prints.whole[first]) & (prints.asked != 0)
-    for row in np.flatnonzero(differs).tolist():
-        yield row, int(first[row])
+    for index in np.flatnonzero((first != np.arange(len(first))) & (answered != answered[first])).tolist():
+        yield int(rows[index]), int(rows[first[index]])
 
 
 def group_rows(prints: Prints, read: ReadTexts) -> tuple[Indices, NDArray[np.bool_]]:
@@ -149,7 +176,9 @@ def _find_alike(
     once = once or held_out is not None
     found: set[int] = set()
     seen: set[tuple[int, int]] = set()
-    for left, right in _find_candidates(sketches[rows], None if held_out is None else held_out[rows]):
+    for left, right in _find_candidates(
+        sketches if len(rows) == len(hashes) else sketches[:, rows], None if held_out is None else held_out[rows]
+    ):
         for row, other in zip(rows[left].tolist(), rows[right].tolist(), strict=True):
             late, early = (row, other) if held_out is not None or row > other else (other, row)
             if (late, early) in seen or (once and late in found):
@@ -161,22 +190,34 @@ def _find_alike(
 
 
 def _find_candidates(sketches: Sketches, held_out: NDArray[np.bool_] | None) -> Iterator[tuple[Indices, Indices]]:
-    """For each band: pairs of rows that agree in it and look alike on the whole sketch."""
-    columns = [sketches[:, band].astype(np.uint64) for band in range(SKETCH)]
-    for band in range(SKETCH):
-        keys = np.zeros(len(sketches), np.uint64)
-        for step in range(_BAND):
-            keys = (keys + columns[(band + step) % SKETCH]) * np.uint64(0x9E3779B97F4A7C15)
-        some = _find_repeated(keys)
-        if len(some) < 2:
-            continue
-        order = some[np.lexsort((columns[(band + _BAND) % SKETCH][some], keys[some]))]
-        opens = np.concatenate(([True], keys[order][1:] != keys[order][:-1]))
-        place = np.arange(len(order))
-        bucket = np.maximum.accumulate(np.where(opens, place, 0))  # where each one's bucket begins
-        for left, right in _neighbours(order, bucket, held_out):
-            likely = (sketches[left] == sketches[right]).mean(axis=1) >= _LIKELY
-            yield left[likely], right[likely]
+    """Pairs of rows that agree in a band and look alike on the whole sketch, band by band."""
+    rows = np.ascontiguousarray(sketches.T)
+    bands = range(0, SKETCH, 1 if len(rows) < _MANY_ROWS else 2)
+    with ThreadPoolExecutor(2, "modelforge-similar") as threads:  # numpy leaves the other core to the other one
+        for found in threads.map(lambda band: _find_in_band(band, sketches, rows, held_out), bands):
+            yield from found
+
+
+def _find_in_band(
+    band: int, sketches: Sketches, rows: Sketches, held_out: NDArray[np.bool_] | None
+) -> list[tuple[Indices, Indices]]:
+    """sketches: (SKETCH, n); rows: the same as (n, SKETCH)."""
+    keys = np.zeros(len(rows), np.uint64)
+    for step in range(_BAND):
+        keys += sketches[(band + step) % SKETCH]
+        keys *= _SPREAD
+    some = _find_repeated(keys)
+    if len(some) < 2:
+        return []
+    order = some[np.lexsort((sketches[(band + _BAND) % SKETCH][some], keys[some]))]
+    opens = np.concatenate(([True], keys[order][1:] != keys[order][:-1]))
+    place = np.arange(len(order))
+    bucket = np.maximum.accumulate(np.where(opens, place, 0))  # where each one's bucket begins
+    found = []
+    for left, right in _neighbours(order, bucket, held_out):
+        likely = (rows[left] == rows[right]).mean(axis=1) >= _LIKELY
+        found.append((left[likely], right[likely]))
+    return found
 
 
 def _neighbours(

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from modelforge.data.fingerprints import Printer, Prints
-from modelforge.data.similar import find_leaks, group_rows
+from modelforge.data.fingerprints import Prints, print_texts
+from modelforge.data.similar import find_leaks, group_rows, sharpen
 from modelforge.tasks import read_texts
 
 
@@ -26,9 +26,7 @@ def split(rows: Sequence[Mapping[str, Any]], eval_split: float, seed: int) -> tu
     if eval_split <= 0 or len(rows) < 2:
         return everything, []
     texts = [read_texts(dict(row)) for row in rows]
-    printer = Printer()
-    printer.add(texts)
-    prints = printer.finish()
+    prints = sharpen(print_texts(texts), texts.__getitem__)
     groups: dict[int, list[int]] = {}
     numbers, alike = group_rows(prints, texts.__getitem__)
     for index, group in enumerate(numbers.tolist()):

@@ -1,71 +1,85 @@
-"""The mapped rows of a file that is being looked at: kept in memory while they are few, else in a temporary file."""
+"""The rows of a file that is being looked at: written as they come into a temporary Arrow file, read when asked.
+
+It is gone with the last reference to it. What a dataset keeps is a copy (`prepare`).
+"""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
 import tempfile
-from array import array
+import time
+import weakref
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import IO, Any, overload
+from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
-import orjson
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from modelforge import paths
+from modelforge.data.forms import Form, Values
+from modelforge.errors import DiskFullError
 from modelforge.tasks.base import MappedRow
 
-_IN_MEMORY = 32 << 20  # bytes
-_CHUNK_ROWS = 1000
-
-
-def dump_row(row: MappedRow) -> bytes:
-    """The one way in which a mapped row is written, so that equal rows are equal bytes. Raises ValueError for a row
-    with half a character in it."""
-    try:
-        return orjson.dumps(row)
-    except TypeError:  # a number of more than 64 bits, or one that remembers how it was written
-        return json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=str).encode()
+_SUFFIX = ".looked-at.arrow"
+_FORGOTTEN_AFTER_SECONDS = 24 * 3600  # files that a killed process has left
+_SPARE_BYTES = 10_000_000
 
 
 class RowSpool:
-    """Takes written rows block by block and gives them back by their index. It is gone with the last reference."""
+    """Takes batches of rows, then gives rows back by their index. Raises DiskFullError."""
 
-    def __init__(self) -> None:
-        paths.cache_dir().mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+b", dir=str(paths.cache_dir()))  # noqa: SIM115
-        self._ends = array("Q", [0])
+    def __init__(self, form: Form) -> None:
+        folder = paths.cache_dir()
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        self.form = form
+        self.schema = pa.schema([(column, pa.string()) for column in form.columns])
+        handle, name = tempfile.mkstemp(_SUFFIX, dir=folder)
+        self.path = Path(name)
+        self.digest = Digest(form)
+        self._ends = [0]
+        self._batches: list[Any] | None = None
+        os.close(handle)
+        self._file = pa.OSFile(name, "wb")
+        self._writer = pa.ipc.new_file(self._file, self.schema)
+        weakref.finalize(self, _remove, self.path)
 
-    def add(self, lines: Sequence[bytes]) -> None:
-        """Append rows as `dump_row` writes them."""
-        self._file.write(b"".join([line + b"\n" for line in lines]))
-        end = self._ends[-1]
-        for line in lines:
-            end += len(line) + 1
-            self._ends.append(end)
+    def add(self, columns: Sequence[Any]) -> None:
+        """Append rows: an array of strings for each column of the form."""
+        batch = pa.record_batch(list(columns), schema=self.schema)
+        with told_when_full(self.path.parent, batch.nbytes):
+            self._writer.write_batch(batch)
+        self.digest.update(batch)
+        self._ends.append(self._ends[-1] + batch.num_rows)
+
+    def finish(self) -> None:
+        """No more rows come; from now on they can be read."""
+        with told_when_full(self.path.parent, _SPARE_BYTES):
+            self._writer.close()
+            self._file.close()
+        reader = pa.ipc.open_file(pa.memory_map(str(self.path)))
+        self._batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def read(self, index: int) -> MappedRow:
-        self._file.seek(self._ends[index])
-        row: MappedRow = orjson.loads(self._file.read(self._ends[index + 1] - self._ends[index]))
-        return row
-
-    def chunks(self, kept: NDArray[np.bool_]) -> Iterator[bytes]:
-        """The lines of the rows that are kept, some at once."""
-        self._file.seek(0)
-        for start in range(0, len(kept), _CHUNK_ROWS):
-            some = kept[start : start + _CHUNK_ROWS]
-            size = self._ends[start + len(some)] - self._ends[start]
-            if some.all():
-                yield self._file.read(size)
-            else:
-                lines = self._file.read(size).splitlines(keepends=True)
-                yield b"".join(line for line, keep in zip(lines, some, strict=True) if keep)
-
-    def count_bytes(self) -> int:
         return self._ends[-1]
+
+    def read(self, index: int) -> Values:
+        place = bisect_right(self._ends, index) - 1
+        assert self._batches is not None  # noqa: S101 - the caller's order is wrong
+        row = index - self._ends[place]
+        return tuple(column[row].as_py() for column in self._batches[place].columns)
+
+    def batches(self, kept: NDArray[np.bool_]) -> Iterator[Any]:
+        """Record batches of the rows that are kept."""
+        for place, batch in enumerate(self._batches or ()):
+            yield batch.filter(pa.array(kept[self._ends[place] : self._ends[place + 1]]))
 
 
 class MappedRows(Sequence[MappedRow]):
@@ -86,9 +100,10 @@ class MappedRows(Sequence[MappedRow]):
     @overload
     def __getitem__(self, index: slice) -> list[MappedRow]: ...
     def __getitem__(self, index: Any) -> Any:
+        unpack = self._spool.form.unpack
         if isinstance(index, slice):
-            return [self._spool.read(int(each)) for each in self._indices[index]]
-        return self._spool.read(int(self._indices[index]))
+            return [unpack(self._spool.read(int(each))) for each in self._indices[index]]
+        return unpack(self._spool.read(int(self._indices[index])))
 
     def number(self, index: int) -> int:
         """Which row of the file it was, from 1."""
@@ -97,8 +112,70 @@ class MappedRows(Sequence[MappedRow]):
     @property
     def size(self) -> int:
         """Bytes, no fewer than the rows take when they are written."""
-        return self._spool.count_bytes()
+        return self._spool.path.stat().st_size
 
-    def chunks(self) -> Iterator[bytes]:
-        """The rows as they will be written, some lines at once."""
-        return self._spool.chunks(self._kept)
+    def write(self, path: Path) -> str:
+        """Write the rows as an Arrow file; returns the digest of their content."""
+        if self._kept.all():
+            try:
+                os.link(self._spool.path, path)  # nobody writes into it any more
+            except OSError:  # a file system without such links
+                shutil.copyfile(self._spool.path, path)
+            return self._spool.digest.hexdigest()
+        digest = Digest(self._spool.form)
+        with pa.ipc.new_file(str(path), self._spool.schema) as writer:
+            for batch in self._spool.batches(self._kept):
+                digest.update(batch)
+                writer.write_batch(batch)
+        return digest.hexdigest()
+
+
+class Digest:
+    """SHA-256 over the content of rows, however they are cut into batches: over the bytes of each column, and over
+    their lengths."""
+
+    def __init__(self, form: Form) -> None:
+        self._columns = [(name, hashlib.sha256(), hashlib.sha256()) for name in form.columns]
+
+    def update(self, batch: Any) -> None:
+        for (_, content, lengths), column in zip(self._columns, batch.columns, strict=True):
+            offsets, text = view_text(column)
+            content.update(text.data)
+            lengths.update(np.diff(offsets).astype("<u4").data)
+
+    def hexdigest(self) -> str:
+        whole = hashlib.sha256()
+        for name, content, lengths in self._columns:
+            whole.update(f"{name} {content.hexdigest()} {lengths.hexdigest()}\n".encode())
+        return whole.hexdigest()
+
+
+def view_text(strings: Any) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """(offsets, bytes) of an array of n strings, not copied: n + 1 offsets from 0, and the UTF-8 of all of them."""
+    _, offsets, text = strings.buffers()
+    places = np.frombuffer(offsets, np.int32)[strings.offset : strings.offset + len(strings) + 1]
+    content = np.frombuffer(text, np.uint8) if text is not None else np.empty(0, np.uint8)
+    return places - places[0], content[places[0] : places[-1]]
+
+
+@contextlib.contextmanager
+def told_when_full(folder: Path, needed: int) -> Iterator[None]:
+    """Raise DiskFullError where the drive is full; needed: bytes."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise DiskFullError(needed=needed, free=shutil.disk_usage(folder).free, where=str(paths.home())) from error
+
+
+def _sweep(folder: Path) -> None:
+    for left in folder.glob(f"*{_SUFFIX}"):
+        with contextlib.suppress(OSError):  # gone meanwhile, or in use
+            if time.time() - left.stat().st_mtime > _FORGOTTEN_AFTER_SECONDS:
+                left.unlink()
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # Windows keeps a file that is mapped; it is swept another day
+        path.unlink()

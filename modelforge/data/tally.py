@@ -6,28 +6,35 @@ It holds what has been found so far; reading the file is not its concern (`check
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from itertools import chain
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from modelforge.data.columns import ColumnMapping, apply_all
-from modelforge.data.fingerprints import Printer
-from modelforge.data.personal import find_personal, holds
+from modelforge.data.columns import ColumnMapping, apply, has_text_only, read_clean_arrays, read_clean_texts
+from modelforge.data.fingerprints import Prints, print_columns, print_texts
+from modelforge.data.forms import FORMS, ROW, Values
+from modelforge.data.personal import KINDS, find_suspects, holds
 from modelforge.data.problems import Problems
 from modelforge.data.readers import RowSource
+from modelforge.data.readers.reader import Block
 from modelforge.data.repairs import DROP_DUPLICATES, DROP_NEAR_DUPLICATES, REPAIRS, SKIP_BAD_ROWS, RepairCount
 from modelforge.data.report import Counts, Report
 from modelforge.data.rows import Problem, Row
-from modelforge.data.similar import find_alike_rows, find_conflicts, find_first
-from modelforge.data.spool import MappedRows, RowSpool, dump_row
+from modelforge.data.similar import find_alike_rows, find_conflicts, find_first, say_same, sharpen
+from modelforge.data.spool import MappedRows, RowSpool
 from modelforge.tasks import read_texts
 from modelforge.tasks.base import Fault, Repairs, Texts
 
 FEWEST_ROWS = 2  # one to train on and one to hold out
 FEW_ROWS = 20
+SAME_WORDS = "but for case and white space the same as"
+_AHEAD = 3  # blocks of rows that may wait to be written and printed
 
 
 class Tally:
@@ -39,50 +46,114 @@ class Tally:
         self.rows = 0
         self.columns: dict[str, None] = {}
         self.problems = Problems()
-        self.spool = RowSpool()
-        self.printer = Printer()
-        self.hashes = array("q")  # of each usable row, as it will be written
+        self.form = FORMS[mapping.shape.form] if has_text_only(mapping) else ROW
+        self.spool = RowSpool(self.form)
+        self.prints: list[Future[Prints]] = []
+        # While rows are read, those before them are written and searched, and printed. Arrow and numpy do that, which
+        # let go of the interpreter, so the threads share out the cores.
+        self._writing = ThreadPoolExecutor(1, "modelforge-write")
+        self._printing = ThreadPoolExecutor(1, "modelforge-print")
+        self._written: deque[tuple[int, Callable[[int, str], Any], Future[list[int]]]] = deque()
         self.numbers = array("L")
         self.lines = array("L")  # 0 where there are none
         self.done = dict.fromkeys(REPAIRS, 0)
         self.left = dict.fromkeys(REPAIRS, 0)  # what repairs that are not wanted would change
         self.duplicates = 0
+        self.distinct = 0
 
-    def add(self, rows: Sequence[Row]) -> None:
-        """Some readable rows."""
+    @property
+    def text_columns(self) -> Collection[str]:
+        """The columns that can come as arrays of text (`read_texts_of`); none where rows must be looked at one by
+        one."""
+        return () if self.form is ROW or self.mapping.missing else tuple(self.mapping.columns.values())
+
+    def read_texts_of(self, columns: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """role -> array of texts, of arrays by column, where there is nothing to say about any row; else None."""
+        return read_clean_arrays(self.mapping, columns)
+
+    def add(self, block: Block) -> None:
+        """Some rows of the file, readable or not."""
+        if block.texts:
+            count = len(next(iter(block.texts.values())))
+            self.rows += count
+            places = range(block.number, block.number + count), range(block.line, block.line + count)
+            self._keep_texts(*places, block.texts)
+            return
+        rows = [row for row in block.rows if isinstance(row, Row)]
+        for problem in block.rows if len(rows) < len(block.rows) else ():
+            if not isinstance(problem, Row):
+                self._add_unreadable(problem)
         self.rows += len(rows)
+        for columns in {tuple(row.values): None for row in rows}:  # nearly always the same ones
+            self.columns |= dict.fromkeys(columns)
+        if not rows or self.mapping.missing:
+            return
+        texts = None if self.form is ROW else read_clean_texts(self.mapping, [row.values for row in rows])
+        if texts is not None:
+            self._keep_texts([row.number for row in rows], [row.line or 0 for row in rows], texts)
+        else:
+            self._keep_one_by_one(rows)
+
+    def _keep_texts(self, numbers: Sequence[int], lines: Sequence[int], texts: Mapping[str, Any]) -> None:
+        """Rows about which there is nothing to say; role -> array of their texts."""
+        fill = self.mapping.shape.fill
+        assert fill is not None  # noqa: S101 - else there were no texts
+        self._keep(numbers, lines, fill(texts), lambda index, role: texts[role][index].as_py())
+
+    def _keep_one_by_one(self, rows: Sequence[Row]) -> None:
+        """The usable ones among rows of which not all are good."""
         good: list[Row] = []
-        lines: list[bytes] = []
+        packed: list[Values] = []
         texts: list[Texts] = []
-        mapping = apply_all(self.mapping, [row.values for row in rows], self.wanted)
-        for row, (mapped, faults) in zip(rows, mapping, strict=True):
+        for row in rows:
+            mapped, faults = apply(self.mapping, row.values, self.wanted)
             for fault in faults:
                 self._add_fault(row, fault)
-            if mapped is None:
-                self._count(SKIP_BAD_ROWS)
-                continue
             try:
-                lines.append(dump_row(mapped))
+                values = None if mapped is None else self.form.pack(mapped)
             except ValueError:
                 self._add_error(row.number, row.line, None, "There is half a character in this row.", "Mend it there.")
+                values = None
+            if mapped is None or values is None:
                 self._count(SKIP_BAD_ROWS)
                 continue
             good.append(row)
+            packed.append(values)
             texts.append(read_texts(mapped))
-        self.printer.add(texts)
-        self.spool.add(lines)
-        self.hashes.extend(map(hash, lines))
-        self.numbers.extend([row.number for row in good])
-        self.lines.extend([row.line or 0 for row in good])
-        self.columns |= dict.fromkeys(chain.from_iterable(row.values for row in rows))
-        self._look_for_personal(good, lines)
+        if self.form is ROW:
+            self.prints.append(self._printing.submit(print_texts, texts))
+        columns = [
+            pa.array([values[index] for values in packed], pa.string()) for index in range(len(self.form.columns))
+        ]
+        columns_of = self.mapping.columns
+        numbers, lines = [row.number for row in good], [row.line or 0 for row in good]
+        self._keep(numbers, lines, columns, lambda index, role: good[index].values.get(columns_of[role]))
 
-    def add_unmapped(self, rows: Sequence[Row]) -> None:
-        """Some readable rows of a file whose columns are not known."""
-        self.rows += len(rows)
-        self.columns |= dict.fromkeys(chain.from_iterable(row.values for row in rows))
+    def _keep(
+        self, numbers: Sequence[int], lines: Sequence[int], columns: Sequence[Any], read: Callable[[int, str], Any]
+    ) -> None:
+        """Usable rows, as columns of the form. read: the value that one of them has in the file, by index and role."""
+        start = len(self.numbers)
+        self.numbers.extend(numbers)
+        self.lines.extend(lines)
+        self._written.append((start, read, self._writing.submit(self._write, columns)))
+        if self.form is not ROW:
+            named = dict(zip(self.form.columns, columns, strict=True))
+            nothing = pa.nulls(len(numbers), pa.string()).fill_null("")
+            setting, asked, answered = (named.get(each, nothing) for each in self.form.compared)
+            printed = self._printing.submit(print_columns, setting, asked, answered, nothing, whole_only=True)
+            self.prints.append(printed)
+        while len(self._written) > _AHEAD:
+            self._look_for_personal(*self._written.popleft())
+        if len(self.prints) > _AHEAD:
+            self.prints[-_AHEAD].result()
 
-    def add_unreadable(self, problem: Problem) -> None:
+    def _write(self, columns: Sequence[Any]) -> list[int]:
+        """Keep the columns of some rows; returns which of these need a look for personal data."""
+        self.spool.add(columns)
+        return find_suspects(columns)
+
+    def _add_unreadable(self, problem: Problem) -> None:
         if problem.row is None:
             self.problems.add(problem)
             return
@@ -90,34 +161,50 @@ class Tally:
         self._add_error(problem.row, problem.line, problem.column, problem.problem, problem.fix)
         self._count(SKIP_BAD_ROWS)
 
-    def _look_for_personal(self, rows: Sequence[Row], lines: Sequence[bytes]) -> None:
-        for index, kind in find_personal(lines):
-            row = rows[index]
-            column = next((name for name in self.mapping.columns.values() if holds(kind, row.values.get(name))), None)
-            fix = "Remove what is private before training: a model can repeat what it has seen."
-            self.problems.add(Problem("warning", row.number, row.line, column, f"This looks like {kind}.", fix))
+    def _look_for_personal(self, start: int, read: Callable[[int, str], Any], suspects: Future[list[int]]) -> None:
+        fix = "Remove what is private before training: a model can repeat what it has seen."
+        for index in suspects.result():
+            for kind in KINDS:
+                role = next((role for role in self.mapping.columns if holds(kind, read(index, role))), None)
+                if role is not None:
+                    self._warn(start + index, f"This looks like {kind}.", fix, self.mapping.columns[role])
 
     def compare(self) -> NDArray[np.bool_]:
-        """Compare the rows with each other. Returns which ones are kept."""
-        prints = self.printer.finish()
-        count = len(prints)
-        kept = np.ones(count, np.bool_)
-        first = find_first(np.frombuffer(self.hashes, np.int64).view(np.uint64)) if count else np.zeros(0, np.int64)
-        for index in np.flatnonzero(first != np.arange(count)).tolist():
-            self._add_likeness(index, int(first[index]), "the same as", DROP_DUPLICATES, kept)
-        self.duplicates = self.left[DROP_DUPLICATES]
-        same = find_first(prints.whole) if count else first
-        for index in np.flatnonzero((same != np.arange(count)) & (first == np.arange(count))).tolist():
-            like = "but for case and white space the same as"
-            self._add_likeness(index, int(same[index]), like, DROP_NEAR_DUPLICATES, kept)
-        read = self._read_texts
-        for index, other in find_alike_rows(prints, read):
-            self._add_likeness(index, other, "nearly the same as", DROP_NEAR_DUPLICATES, kept)
-        if self.mapping.shape.one_answer and count:
-            rows = np.flatnonzero(kept)
-            for index, other in find_conflicts(prints.take(kept)):
-                self._add_conflict(int(rows[index]), int(rows[other]))
+        """Compare the rows with each other, once all have come. Returns which ones are kept."""
+        while self._written:
+            self._look_for_personal(*self._written.popleft())
+        self.spool.finish()
+        prints = sharpen(Prints.join([printed.result() for printed in self.prints]), self._read_texts)
+        kept = np.ones(len(prints), np.bool_)
+        self._compare_same(prints, kept)
+        for index, other in find_alike_rows(prints, self._read_texts):
+            words = say_same(self._read_texts(index), self._read_texts(other))
+            self._add_likeness(index, other, SAME_WORDS if words else "nearly the same as", DROP_NEAR_DUPLICATES, kept)
+        if self.mapping.shape.one_answer:
+            for index, other in find_conflicts(prints, kept):
+                problem = f"This row asks the same as row {self.numbers[other]} and answers otherwise."
+                self._warn(index, problem, "Keep the right answer; a model cannot learn both.")
         return kept
+
+    def _compare_same(self, prints: Prints, kept: NDArray[np.bool_]) -> None:
+        """Rows that are the same letter by letter, or but for case and white space."""
+        first = find_first(prints.whole)
+        seen: dict[Values, int] = {}
+        for index in np.flatnonzero(first != np.arange(len(prints))).tolist():
+            original = int(first[index])
+            seen.setdefault(self.spool.read(original), original)
+            known = seen.setdefault(self.spool.read(index), index)
+            if known != index:
+                self._add_likeness(index, known, "the same as", DROP_DUPLICATES, kept)
+            else:
+                self._add_likeness(index, original, SAME_WORDS, DROP_NEAR_DUPLICATES, kept)
+        self.duplicates = self.left[DROP_DUPLICATES]
+        self.distinct = len(prints) - self.duplicates - self.done[DROP_DUPLICATES]
+
+    def close(self) -> None:
+        """Nothing more is written, be it that the check was given up."""
+        self._writing.shutdown(cancel_futures=True)
+        self._printing.shutdown(cancel_futures=True)
 
     def check_amount(self, kept: NDArray[np.bool_]) -> None:
         usable = int(kept.sum())
@@ -129,7 +216,7 @@ class Tally:
         elif usable < FEWEST_ROWS:
             problem = f"There is only {usable} usable row; at least {FEWEST_ROWS} are needed."
             self.problems.add(Problem("error", None, None, None, problem, "Add examples."))
-        elif len(set(self.hashes)) < FEWEST_ROWS:
+        elif self.distinct < FEWEST_ROWS:
             problem = f"All {usable} rows are the same, so there is nothing to learn from more than one."
             self.problems.add(Problem("error", None, None, None, problem, "Add other examples."))
         elif usable < FEW_ROWS:
@@ -182,13 +269,9 @@ class Tally:
             problem = f"This row is {like} row {self.numbers[other]}."
             self._warn(index, problem, "Remove it, unless it shall count twice.")
 
-    def _add_conflict(self, index: int, other: int) -> None:
-        problem = f"This row asks the same as row {self.numbers[other]} and answers otherwise."
-        self._warn(index, problem, "Keep the right answer; a model cannot learn both.")
-
-    def _warn(self, index: int, problem: str, fix: str) -> None:
+    def _warn(self, index: int, problem: str, fix: str, column: str | None = None) -> None:
         line = self.lines[index] or None
-        self.problems.add(Problem("warning", self.numbers[index], line, None, problem, fix))
+        self.problems.add(Problem("warning", self.numbers[index], line, column, problem, fix))
 
     def _read_texts(self, index: int) -> Texts:
-        return read_texts(self.spool.read(index))
+        return read_texts(self.form.unpack(self.spool.read(index)))

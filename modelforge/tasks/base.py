@@ -5,7 +5,7 @@ It owns the form of these declarations. It does not read files and does not know
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -71,8 +71,9 @@ class Shape:
     """One form that examples come in. Mapping, checks and menus derive from it.
 
     map_row: role -> value of one row (each required role among them) and the repairs switched on, gives the mapped row,
-    None when it cannot be used, and the faults found. methods: those that can train it, the default first. build: role
-    -> good text, gives the mapped row; where all roles hold text. one_answer: whether two answers to one question
+    None when it cannot be used, and the faults found. methods: those that can train it, the default first. form: how
+    rows are kept where all mapped roles hold text (a key of `data.forms.FORMS`), and fill: role -> good texts of many
+    rows ("" for one that is not there), gives the columns of that form. one_answer: whether two answers to one question
     contradict each other. alone: guessed only where no other column holds text.
     """
 
@@ -83,7 +84,8 @@ class Shape:
     roles: tuple[Role, ...]
     methods: tuple[str, ...]
     map_row: Callable[[Mapping[str, Any], Repairs], tuple[MappedRow | None, list[Fault]]]
-    build: Callable[[Mapping[str, str]], MappedRow] | None = None
+    fill: Callable[[Mapping[str, Any]], Sequence[Any]] | None = None
+    form: str = "row"
     one_answer: bool = True
     alone: bool = False
 

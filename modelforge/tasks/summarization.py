@@ -27,6 +27,16 @@ def to_messages(values: Mapping[str, Any]) -> list[Message]:
     return [*chat, {"role": "assistant", "content": values["summary"]}] if "summary" in values else chat
 
 
+def fill(texts: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Arrays of system, user and assistant, of arrays by role."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    documents = texts["document"]
+    nothing = pa.nulls(len(documents), pa.string()).fill_null("")
+    return nothing, pc.binary_join_element_wise(f"{INSTRUCTION}\n\n", documents, ""), texts["summary"]
+
+
 def map_row(values: Mapping[str, Any], repairs: Repairs = frozenset()) -> tuple[MappedRow | None, list[Fault]]:
     faults: list[Fault] = []
     texts = {role: read_text(role, values[role], repairs, faults) for role in ("document", "summary")}
@@ -46,7 +56,8 @@ SPEC = TaskSpec(
             roles=ROLES,
             methods=("sft",),
             map_row=map_row,
-            build=lambda texts: {"messages": to_messages(texts)},
+            fill=fill,
+            form="exchange",
         ),
     ),
     to_messages=to_messages,

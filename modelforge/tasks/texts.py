@@ -53,27 +53,31 @@ def read_optional_text(role: str, value: Any, repairs: Repairs, faults: list[Fau
     return "" if is_absent(value) else read_text(role, value, repairs, faults)
 
 
-def are_clean(texts: list[Any], *, may_be_blank: bool) -> bool:
-    """Whether `read_text` would say nothing about any of these values; for many at once, without a step for each."""
-    if not set(map(type, texts)) <= {str}:
-        return False
-    lengths = sum(map(len, texts))
-    stripped = list(map(str.strip, texts))
-    if sum(map(len, stripped)) != lengths or not (may_be_blank or all(stripped)):
-        return False
-    together = "".join(texts)
-    if lengths > LONGEST_TEXT and max(map(len, texts)) > LONGEST_TEXT:
-        return False
-    return "\0" not in together and (together.isascii() or is_whole(together))
+def are_clean(texts: Any, *, may_be_blank: bool) -> bool:
+    """Whether `read_text` would say nothing about any text of an Arrow array of strings; without a step for each.
 
+    may_be_blank: whether one can be empty (but not white space alone).
+    """
+    import numpy as np
 
-def is_whole(text: str) -> bool:
-    """Whether there is no half character (a lone surrogate) in a text."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
+    if texts.null_count:
         return False
-    return True
+    _, offsets, content = texts.buffers()
+    places = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    lengths = np.diff(places)
+    if not may_be_blank and not lengths.all():
+        return False
+    if not lengths.any():
+        return True
+    written = np.frombuffer(content, np.uint8)
+    if written[places[0] : places[-1]].min() == 0 or lengths.max() > LONGEST_TEXT:  # NUL is the byte 0
+        return False
+    said = np.flatnonzero(lengths)
+    edges = np.stack((written[places[:-1][said]], written[places[1:][said] - 1]))
+    if (edges <= ord(" ")).any():
+        return False
+    beyond = said[(edges >= 0x80).any(axis=0)]  # there is white space beyond ASCII
+    return all(len(text) == len(text.strip()) for text in texts.take(beyond).to_pylist())
 
 
 def is_absent(value: Any) -> bool:

@@ -5,7 +5,7 @@ The format is chosen by what the file holds, not by its name. What the columns m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from modelforge.data.readers import arrow, excel, json_list, jsonl, parquet, table, text
 from modelforge.data.readers.archives import Packing, Unpacked, find_packing, unpack
 from modelforge.data.readers.encodings import detect_encoding
-from modelforge.data.readers.reader import Beginning, Reader
+from modelforge.data.readers.reader import Beginning, Block, Reader, Take
 from modelforge.data.readers.signatures import read_head, refuse_foreign
 from modelforge.data.rows import Position, Problem, Row
 from modelforge.errors import DatasetError
@@ -31,6 +31,9 @@ FORMATS: dict[str, Reader] = {
 }
 
 _SAMPLED_ROWS = 200
+_FIRST_BLOCK_ROWS = 256
+_BLOCK_ROWS = 4096
+_BLOCK_BYTES = 8 << 20
 _SNIFFED_CHARACTERS = 1 << 20
 
 
@@ -57,9 +60,28 @@ class RowSource:
     def __iter__(self) -> Iterator[Row | Problem]:
         # A generator of this object's own: an iteration keeps it, and so the unpacked file, alive.
         self.position.share = 0.0
-        path = self._unpacked.path if self._unpacked else self.path
-        yield from FORMATS[self.format].read(path, self.encoding, self.position, self.exact_numbers)
+        yield from FORMATS[self.format].read(self._place, self.encoding, self.position, self.exact_numbers)
         self.position.share = 1.0
+
+    def blocks(self, text_columns: Collection[str], take: Take) -> Iterator[Block]:
+        """As an iteration, many rows at a time. Where these columns can be had as arrays of text, `take` is asked
+        first."""
+        read_blocks = FORMATS[self.format].read_blocks
+        if read_blocks is not None and text_columns and not self.exact_numbers:
+            yield from read_blocks(self._place, self.encoding, self.position, text_columns, take)
+            self.position.share = 1.0
+            return
+        rows, count, done = iter(self), _FIRST_BLOCK_ROWS, 0
+        size = self._place.stat().st_size
+        while block := list(islice(rows, count)):
+            yield Block(block)
+            done += len(block)
+            bytes_a_row = self.position.share * size / done  # long rows come in smaller blocks
+            count = max(1, min(_BLOCK_ROWS, int(_BLOCK_BYTES / max(bytes_a_row, 1))))
+
+    @property
+    def _place(self) -> Path:
+        return self._unpacked.path if self._unpacked else self.path
 
 
 def open_rows(path: Path, *, exact_numbers: bool = False) -> RowSource:

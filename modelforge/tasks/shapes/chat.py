@@ -53,7 +53,7 @@ def map_row(values: Mapping[str, Any], repairs: Repairs = frozenset()) -> tuple[
         messages = read_turns("messages", values["messages"], repairs, faults)
         if is_usable(faults):
             check_answered("messages", messages, faults)
-            if texts["system"] and messages[0]["role"] != "system":
+            if texts["system"] and messages and messages[0]["role"] != "system":
                 messages.insert(0, {"role": "system", "content": texts["system"]})
     else:
         texts["prompt"] = read_text("prompt", values["prompt"], repairs, faults)
@@ -64,6 +64,19 @@ def map_row(values: Mapping[str, Any], repairs: Repairs = frozenset()) -> tuple[
     if tools := _read_tools(values.get("tools"), faults):
         row["tools"] = tools
     return (row if is_usable(faults) else None), faults
+
+
+def fill(texts: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Arrays of system, user and assistant, of arrays by role."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    prompts = texts["prompt"]
+    if "input" in texts:
+        longer = pc.binary_join_element_wise(prompts, texts["input"], "\n\n")
+        prompts = pc.if_else(pc.equal(texts["input"], ""), prompts, longer)
+    nothing = pa.nulls(len(prompts), pa.string()).fill_null("")
+    return texts.get("system", nothing), prompts, texts["response"]
 
 
 def read_texts(row: MappedRow) -> Texts:
@@ -108,5 +121,6 @@ SHAPE = Shape(
     roles=ROLES,
     methods=("sft",),
     map_row=map_row,
-    build=lambda texts: {"messages": to_messages(texts)},
+    fill=fill,
+    form="exchange",
 )

@@ -30,6 +30,7 @@ SHAPE = Shape(
     roles=ROLES,
     methods=("sft",),
     map_row=map_row,
-    build=dict,
+    fill=lambda texts: (texts["text"],),
+    form="text",
     one_answer=False,
 )

@@ -1,0 +1,64 @@
+"""How mapped rows are kept: as columns of text, which can be written, hashed, searched and compared without a step for
+each row. Most chats are a question and its answer, and have a column for each speaker; other rows are one column of
+JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from modelforge.tasks.base import MappedRow
+
+Values = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Form:
+    """columns: their names. pack: a mapped row as a text for each column; unpack: back again. compared: which columns
+    are the setting, the question and the answer that rows are compared by (`tasks.base.Texts`), "" for none."""
+
+    columns: tuple[str, ...]
+    pack: Callable[[MappedRow], Values]
+    unpack: Callable[[Values], MappedRow]
+    compared: tuple[str, str, str] = ("", "", "")
+
+
+def _pack_exchange(row: MappedRow) -> Values:
+    *system, asked, answered = (message["content"] for message in row["messages"])
+    return (system[0] if system else "", asked, answered)
+
+
+def _unpack_exchange(values: Values) -> MappedRow:
+    system, asked, answered = values
+    opening = [{"role": "system", "content": system}] if system else []
+    turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+    return {"messages": [*opening, *turns]}
+
+
+def dump_row(row: MappedRow) -> bytes:
+    """A mapped row as JSON; equal rows are equal bytes. Raises ValueError for a row with half a character in it."""
+    try:
+        return orjson.dumps(row)
+    except TypeError:  # a number of more than 64 bits, or one that remembers how it was written
+        return json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=str).encode()
+
+
+EXCHANGE = Form(
+    ("system", "user", "assistant"),
+    _pack_exchange,
+    _unpack_exchange,
+    compared=("system", "user", "assistant"),
+)
+TEXT = Form(("text",), lambda row: (row["text"],), lambda values: {"text": values[0]}, ("", "", "text"))
+ROW = Form(("row",), lambda row: (dump_row(row).decode(),), lambda values: dict(orjson.loads(values[0])))
+
+FORMS: dict[str, Form] = {"exchange": EXCHANGE, "text": TEXT, "row": ROW}
+
+
+def form_of(columns: Sequence[str]) -> Form:
+    """The form that has these columns. Raises KeyError where none has."""
+    return {form.columns: form for form in FORMS.values()}[tuple(columns)]
