@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
@@ -192,6 +192,46 @@ def test_target_modules_may_be_a_list() -> None:
     assert Recipe.build({"tuning": {"target_modules": ["q_proj", "v_proj"]}}).tuning.target_modules == "q_proj,v_proj"
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (["strip", "drop_duplicates"], ("strip", "drop_duplicates")),
+        ("strip, drop_duplicates,", ("strip", "drop_duplicates")),
+        ("strip", ("strip",)),
+        (["strip", "strip"], ("strip",)),
+        ("", ()),
+        ([], ()),
+    ],
+)
+def test_repairs_are_a_list_or_names_separated_by_commas(written: Any, meant: tuple[str, ...]) -> None:
+    recipe = Recipe().with_settings({"repairs": written})
+    assert recipe.repairs == meant
+    assert Recipe.from_yaml(recipe.to_yaml()) == recipe
+    assert Recipe.build(recipe.model_dump(mode="json")) == recipe
+    assert recipe.with_settings({"seed": 1}).repairs == meant
+
+
+def test_repairs_are_set_on_the_command_line() -> None:
+    for pair in ("repairs=[strip, drop_duplicates]", "repairs=strip,drop_duplicates"):
+        assert Recipe().with_settings(parse_assignments([pair])).repairs == ("strip", "drop_duplicates")
+    assert Recipe(repairs=("strip",)).with_settings(parse_assignments(["repairs="])).repairs == ()
+
+
+@pytest.mark.parametrize("wrong", ["mend", ["strip", "mend"], 3, [3], {"strip": True}, None])
+def test_repair_that_is_none_is_refused(wrong: Any) -> None:
+    error = refused({"repairs": wrong})
+    assert error.where == "setting repairs"
+    if "mend" in str(wrong):
+        assert "drop_near_duplicates" in error.fix
+
+
+def test_every_repair_can_be_set() -> None:
+    from modelforge.data.repairs import REPAIRS
+
+    assert Recipe(repairs=tuple(REPAIRS)).repairs == tuple(REPAIRS)
+    assert set(get_args(recipes.Repair)) == set(REPAIRS)
+
+
 def test_every_setting_has_a_sentence_and_a_group() -> None:
     for name, info in fields().items():
         assert info.description and info.description.endswith("."), name
@@ -238,10 +278,10 @@ def test_paths_in_a_file_are_taken_from_its_folder(tmp_path: Path, monkeypatch: 
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "rows.csv").write_text("a,b\n")
     (tmp_path / "sub" / "base").mkdir()
-    (tmp_path / "sub" / "recipe.yaml").write_text("dataset: rows.csv\nbase_model: base\n")
+    (tmp_path / "sub" / "recipe.yaml").write_text("dataset: rows.csv\nbase_model: base\neval_dataset: rows.csv\n")
     monkeypatch.chdir(tmp_path)
     read = Recipe.from_file(Path("sub/recipe.yaml"))
-    assert read.dataset == str(tmp_path / "sub" / "rows.csv")
+    assert read.dataset == read.eval_dataset == str(tmp_path / "sub" / "rows.csv")
     assert read.base_model == str(tmp_path / "sub" / "base")
 
 

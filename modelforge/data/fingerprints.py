@@ -89,7 +89,7 @@ class Prints:
 
     @classmethod
     def join(cls, parts: Sequence[Prints]) -> Prints:
-        parts = parts or [print_columns(*[pa.array([], pa.string())] * 4, whole_only=True)]
+        parts = parts or [print_columns(*[pa.array([], pa.string())] * 4, quick=True)]
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts], axis=-1) for field in fields(cls)))
 
 
@@ -102,13 +102,15 @@ def print_texts(rows: Iterable[Texts]) -> Prints:
     return Prints.join(parts)
 
 
-def print_columns(setting: Any, asked: Any, answered: Any, together: Any, *, whole_only: bool = False) -> Prints:
-    """The fingerprints of the rows whose texts these arrays of strings hold; whole_only: with one sketch of the
-    three."""
-    asked_hash, asked_sketch, asked_cut = _digest(asked)
-    answered_hash, answered_sketch, answered_cut = _digest(answered)
-    setting_hash, _, setting_cut = _digest_few(setting)
-    together_hash, together_sketch, together_cut = _digest_few(together)
+def print_columns(setting: Any, asked: Any, answered: Any, together: Any, *, quick: bool = False) -> Prints:
+    """The fingerprints of the rows whose texts these arrays of strings hold.
+
+    quick: with one sketch of the three, and of long texts only the ends are looked at (`END`).
+    """
+    asked_hash, asked_sketch, asked_cut = _digest(asked, quick=quick)
+    answered_hash, answered_sketch, answered_cut = _digest(answered, quick=quick)
+    setting_hash, _, setting_cut = _digest_few(setting, quick=quick)
+    together_hash, together_sketch, together_cut = _digest_few(together, quick=quick)
     none = asked_sketch[:, :0]
     return Prints(
         setting_hash,
@@ -116,8 +118,8 @@ def print_columns(setting: Any, asked: Any, answered: Any, together: Any, *, who
         answered_hash,
         together_hash,
         np.minimum(asked_sketch, answered_sketch),  # the sketch of both is, number by number, the lesser of theirs
-        none if whole_only else asked_sketch,
-        none if whole_only else together_sketch,
+        none if quick else asked_sketch,
+        none if quick else together_sketch,
         asked_cut | answered_cut | setting_cut | together_cut,
     )
 
@@ -134,21 +136,21 @@ def hash_exactly(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(even.encode("utf-8"), digest_size=8).digest(), "little") if even else 0
 
 
-def _digest_few(texts: Any) -> tuple[Hashes, Sketches, NDArray[np.bool_]]:
+def _digest_few(texts: Any, *, quick: bool) -> tuple[Hashes, Sketches, NDArray[np.bool_]]:
     """As `_digest`, for texts that are mostly the same or not there."""
     if not len(view_text(texts)[1]):
         return _digest_nothing(len(texts))
     encoded = texts.dictionary_encode()
     order = encoded.indices.to_numpy(zero_copy_only=False)
-    hashes, sketches, cut = _digest(encoded.dictionary)
+    hashes, sketches, cut = _digest(encoded.dictionary, quick=quick)
     return hashes[order], sketches[:, order], cut[order]
 
 
-def _digest(texts: Any) -> tuple[Hashes, Sketches, NDArray[np.bool_]]:
+def _digest(texts: Any, *, quick: bool) -> tuple[Hashes, Sketches, NDArray[np.bool_]]:
     """Hash (n,) and sketch (SKETCH, n) of each text of an array, and whether the middle of it was left out."""
     if not len(view_text(texts)[1]):
         return _digest_nothing(len(texts))
-    ends, cut = _take_ends(texts)
+    ends, cut = _take_ends(texts, END if quick else None)
     offsets, content = view_text(ends)
     buffer = content.tobytes() + b" " * (_LONGEST_WORD + 1)
     starts, lengths = _find_words(buffer)
@@ -180,19 +182,20 @@ def _digest_nothing(count: int) -> tuple[Hashes, Sketches, NDArray[np.bool_]]:
     return np.zeros(count, np.uint64), sketches, np.zeros(count, np.bool_)
 
 
-def _take_ends(texts: Any) -> tuple[Any, NDArray[np.bool_]]:
-    """The texts normalised and with a space at their end, long ones without their middle; and which those are."""
+def _take_ends(texts: Any, end: int | None) -> tuple[Any, NDArray[np.bool_]]:
+    """The texts normalised and with a space at their end, those longer than twice `end` without their middle; and which
+    those are."""
     import pyarrow.compute as pc
 
     offsets, content = view_text(texts)
-    cut = np.diff(offsets) > 2 * END
+    cut = np.diff(offsets) > 2 * end if end else np.zeros(len(texts), np.bool_)
     is_ascii = content.max() < 0x80
     if cut.any():
         if is_ascii:  # a byte is a character, which is many times as fast
             written = texts.view(pa.binary())
-            outer = [pc.binary_slice(written, *ends).view(pa.string()) for ends in ((0, END), (-END, None))]
+            outer = [pc.binary_slice(written, *ends).view(pa.string()) for ends in ((0, end), (-(end or 0), None))]
         else:
-            outer = [pc.utf8_slice_codeunits(texts, *ends) for ends in ((0, END), (-END, None))]
+            outer = [pc.utf8_slice_codeunits(texts, *ends) for ends in ((0, end), (-(end or 0), None))]
         texts = pc.if_else(pa.array(cut), pc.binary_join_element_wise(*outer, " "), texts)
     if is_ascii:
         texts = pc.ascii_lower(texts)

@@ -6,8 +6,10 @@ JSON.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -40,11 +42,40 @@ def _unpack_exchange(values: Values) -> MappedRow:
 
 
 def dump_row(row: MappedRow) -> bytes:
-    """A mapped row as JSON; equal rows are equal bytes. Raises ValueError for a row with half a character in it."""
+    """A mapped row as JSON; equal rows are equal bytes. Raises ValueError, saying why, for what cannot be kept."""
+    if "tools" in row or any("tool_calls" in turn for turn in row.get("messages", ())):
+        try:
+            row = _take_as_written(row)
+        except RecursionError as error:
+            raise ValueError("The tools of this row are nested too deep.") from error
     try:
         return orjson.dumps(row)
-    except TypeError:  # a number of more than 64 bits, or one that remembers how it was written
-        return json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=str).encode()
+    except TypeError:  # a number of more than 64 bits, or half a character
+        try:
+            return json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=str).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("There is half a character (a lone surrogate) in this row.") from error
+
+
+def _load_row(written: str) -> MappedRow:
+    try:
+        return dict(orjson.loads(written))
+    except orjson.JSONDecodeError:  # a number of more than 64 bits
+        return dict(json.loads(written))
+
+
+def _take_as_written(value: Any) -> Any:
+    """The value with numbers as they are in its file; only what describes tools holds any."""
+    if isinstance(value, dict):
+        return {key: _take_as_written(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_take_as_written(inner) for inner in value]
+    if not isinstance(value, float):
+        return value
+    if not math.isfinite(value):
+        raise ValueError("There is a number in this row that is too large.")
+    written = str(value)
+    return int(written) if written.lstrip("-").isdigit() else float(value)
 
 
 EXCHANGE = Form(
@@ -54,7 +85,7 @@ EXCHANGE = Form(
     compared=("system", "user", "assistant"),
 )
 TEXT = Form(("text",), lambda row: (row["text"],), lambda values: {"text": values[0]}, ("", "", "text"))
-ROW = Form(("row",), lambda row: (dump_row(row).decode(),), lambda values: dict(orjson.loads(values[0])))
+ROW = Form(("row",), lambda row: (dump_row(row).decode(),), lambda values: _load_row(values[0]))
 
 FORMS: dict[str, Form] = {"exchange": EXCHANGE, "text": TEXT, "row": ROW}
 

@@ -111,8 +111,8 @@ class Tally:
                 self._add_fault(row, fault)
             try:
                 values = None if mapped is None else self.form.pack(mapped)
-            except ValueError:
-                self._add_error(row.number, row.line, None, "There is half a character in this row.", "Mend it there.")
+            except ValueError as error:
+                self._add_error(row.number, row.line, None, str(error), "Mend it there, or remove the row.")
                 values = None
             if mapped is None or values is None:
                 self._count(SKIP_BAD_ROWS)
@@ -141,7 +141,7 @@ class Tally:
             named = dict(zip(self.form.columns, columns, strict=True))
             nothing = pa.nulls(len(numbers), pa.string()).fill_null("")
             setting, asked, answered = (named.get(each, nothing) for each in self.form.compared)
-            printed = self._printing.submit(print_columns, setting, asked, answered, nothing, whole_only=True)
+            printed = self._printing.submit(print_columns, setting, asked, answered, nothing, quick=True)
             self.prints.append(printed)
         while len(self._written) > _AHEAD:
             self._look_for_personal(*self._written.popleft())
@@ -176,18 +176,23 @@ class Tally:
         self.spool.finish()
         prints = sharpen(Prints.join([printed.result() for printed in self.prints]), self._read_texts)
         kept = np.ones(len(prints), np.bool_)
-        self._compare_same(prints, kept)
+        copies = self._compare_same(prints, kept)
         for index, other in find_alike_rows(prints, self._read_texts):
             words = say_same(self._read_texts(index), self._read_texts(other))
             self._add_likeness(index, other, SAME_WORDS if words else "nearly the same as", DROP_NEAR_DUPLICATES, kept)
+        for index, original in copies.items():
+            if kept[index] and not kept[original]:  # what is a copy of a row that is like another, is like it too
+                self._add_likeness(index, original, "the same as", DROP_NEAR_DUPLICATES, kept)
         if self.mapping.shape.one_answer:
             for index, other in find_conflicts(prints, kept):
                 problem = f"This row asks the same as row {self.numbers[other]} and answers otherwise."
                 self._warn(index, problem, "Keep the right answer; a model cannot learn both.")
         return kept
 
-    def _compare_same(self, prints: Prints, kept: NDArray[np.bool_]) -> None:
-        """Rows that are the same letter by letter, or but for case and white space."""
+    def _compare_same(self, prints: Prints, kept: NDArray[np.bool_]) -> dict[int, int]:
+        """Rows that are the same letter by letter, or but for case and white space. Returns the copies, each with the
+        first row that it is a copy of."""
+        copies: dict[int, int] = {}
         first = find_first(prints.whole)
         seen: dict[Values, int] = {}
         for index in np.flatnonzero(first != np.arange(len(prints))).tolist():
@@ -195,11 +200,13 @@ class Tally:
             seen.setdefault(self.spool.read(original), original)
             known = seen.setdefault(self.spool.read(index), index)
             if known != index:
+                copies[index] = known
                 self._add_likeness(index, known, "the same as", DROP_DUPLICATES, kept)
             else:
                 self._add_likeness(index, original, SAME_WORDS, DROP_NEAR_DUPLICATES, kept)
         self.duplicates = self.left[DROP_DUPLICATES]
-        self.distinct = len(prints) - self.duplicates - self.done[DROP_DUPLICATES]
+        self.distinct = len(prints) - len(copies)
+        return copies
 
     def close(self) -> None:
         """Nothing more is written, be it that the check was given up."""

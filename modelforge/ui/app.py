@@ -80,7 +80,12 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
             None,
             [machine.facts, machine.speeds],
         )
-        listen_all([page.load, dataset_place.select], lambda: show_library(forge), None, data.library.outputs)
+        listen_all(
+            [page.load, dataset_place.select],
+            lambda chosen: show_library(forge, chosen),
+            data.library.chosen,
+            data.library.outputs,
+        )
         listen(
             train_place.select, offer_more, [training.dataset, training.earlier], [training.dataset, training.earlier]
         )

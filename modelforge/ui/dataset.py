@@ -19,12 +19,12 @@ from modelforge.data.samples import samples
 from modelforge.data.spool import MappedRows
 from modelforge.errors import DatasetError, ModelForgeError
 from modelforge.forge import Forge
-from modelforge.recipe import STARTER, Recipe
+from modelforge.recipe import STARTER, Recipe, bounds, fields
 from modelforge.ui import dataset_view as view
 from modelforge.ui import html, preview
 from modelforge.ui.dataset_library import DatasetLibrary, attach_library, show_library
 from modelforge.ui.events import listen, listen_all
-from modelforge.ui.looks import NONE, ROLES, Looks, Question
+from modelforge.ui.looks import NONE, ROLES, Looks, Question, Reading, Turn
 
 QUICK_SECONDS = 0.4  # a progress bar that is gone before it can be read only flickers
 PASTED_FOR_SECONDS = 24 * 3600
@@ -33,7 +33,8 @@ LONGEST_PASTE = 2_000_000  # characters
 
 
 class DatasetTab:
-    """Its components; `opened` and `evaluation` hold the paths of the files looked at (of this session alone)."""
+    """Its components; `opened` and `evaluation` hold the paths of the files looked at (of this session alone), `turn`
+    the look that is waited for."""
 
     def __init__(self) -> None:
         gr.HTML(
@@ -41,8 +42,9 @@ class DatasetTab:
         )
         self.opened = gr.State("")
         self.evaluation = gr.State("")
+        self.turn = gr.State(Turn())
         self.saved: Any = None  # the event after which the library has one more
-        with gr.Row():
+        with gr.Row(elem_id="dataset-columns"):
             with gr.Column(scale=1, min_width=300):
                 self._build_sources()
                 self._build_choices()
@@ -156,6 +158,7 @@ class DatasetTab:
         return [
             self.verdict,
             self.cancel,
+            self.save,
             self.shape,
             self.repairs,
             self.mapping,
@@ -163,7 +166,6 @@ class DatasetTab:
             self.unused,
             self.problems,
             self.all_problems,
-            self.save,
             self.seen,
             self.row,
             self.max_length,
@@ -182,53 +184,82 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
     looks = Looks()
     count = len(tab.report_outputs)
 
-    def look(question: Question | None) -> Iterator[list[Any]]:
-        """Everything that shows a file: how far the reading is, then the verdict, then what the model will see."""
+    def look(turn: Turn, question: Question | None, max_length: float | None = None) -> Iterator[list[Any]]:
+        """Everything that shows a file: how far the reading is, then the verdict, then what the model will see.
+
+        max_length: what the user looks at it with, None for a file that is new.
+        """
+        taken = turn.take()
         if question is None:
             yield _show_nothing(html.note(view.NOTHING_OPEN))
             return
+        reading = Reading(looks, question)
         try:
-            report = yield from _watch(looks, question, count)
+            while not reading.wait(QUICK_SECONDS) and not turn.is_over(taken):
+                yield _show_waiting(view.show_progress(reading.share), is_new=max_length is None)
+        finally:
+            reading.give_up()
+        if turn.is_over(taken):
+            return
+        try:
+            report = reading.report()
         except ModelForgeError as error:
             yield _show_nothing(html.note(str(error), "bad"))
             return
         yield [*_show_report(report, question), *[gr.skip()] * 4]
-        yield [*[gr.skip()] * (count - 4), *_show_first_row(report)]
+        yield [*[gr.skip()] * (count - 4), *_show_first_row(report, int(max_length or 0))]
 
-    def open_path(path: str, name: str) -> Iterator[list[Any]]:
+    def open_path(turn: Turn, path: str, name: str) -> Iterator[list[Any]]:
         """A new file: guess everything."""
         opening = [path, name, "", None, ""]
-        for shown in look(Question(path) if path else None):
+        for shown in look(turn, Question(path) if path else None):
             yield [*opening, *shown]
             opening = [gr.skip()] * len(tab.opening_outputs)
 
-    def open_file(path: str | None) -> Iterator[list[Any]]:
-        for shown in open_path(path or "", Path(path).stem if path else ""):
+    def open_file(turn: Turn, path: str | None) -> Iterator[list[Any]]:
+        for shown in open_path(turn, path or "", Path(path).stem if path else ""):
             yield [None, *shown]
 
-    def open_sample(wanted: str | None) -> Iterator[list[Any]]:
+    def open_sample(turn: Turn, wanted: str | None) -> Iterator[list[Any]]:
         sample = next((sample for sample in samples() if sample.name == wanted), None)
-        for shown in open_path(str(sample.path), sample.name) if sample else ():
+        for shown in open_path(turn, str(sample.path), sample.name) if sample else ():
             yield [None, *shown]
 
-    def open_pasted(text: str) -> Iterator[list[Any]]:
-        yield from open_path(str(_keep_pasted(text)), "Pasted rows")
+    def open_pasted(turn: Turn, text: str) -> Iterator[list[Any]]:
+        for shown in open_path(turn, str(_keep_pasted(text)), "Pasted rows"):
+            yield [None, None, *shown]
 
-    def open_hub(dataset_id: str, config: str, split: str) -> Iterator[list[Any]]:
-        waiting = html.note(f"Fetching {dataset_id.strip()} from the Hub …")
-        yield [*[gr.skip()] * len(tab.opening_outputs), waiting, *[gr.skip()] * (count - 1)]
+    def open_hub(turn: Turn, dataset_id: str, config: str, split: str) -> Iterator[list[Any]]:
+        taken = turn.take()
+        nothing_opened = [None, None, "", "", "", None, ""]
+        yield [*nothing_opened, *_show_waiting(html.note(f"Fetching {dataset_id.strip()} from the Hub …"))]
         try:
             path = hub_dataset.fetch(dataset_id.strip(), config.strip() or None, split.strip() or None)
         except ModelForgeError as error:
-            yield [*[gr.skip()] * len(tab.opening_outputs), *_show_nothing(html.note(str(error), "bad"))]
+            if not turn.is_over(taken):
+                yield [*nothing_opened, *_show_nothing(html.note(str(error), "bad"))]
             return
-        yield from open_path(str(path), dataset_id.strip())
+        if not turn.is_over(taken):
+            for shown in open_path(turn, str(path), dataset_id.strip()):
+                yield [None, None, *shown]
 
-    def change_shape(path: str, shape: str, repairs: list[str], *_: str) -> Iterator[list[Any]]:
-        yield from look(Question(path, shape, tuple(repairs or ())) if path else None)
+    def close_file(turn: Turn) -> list[Any]:
+        turn.take()
+        return [None, None, "", "", "", None, "", *_show_nothing(html.note(view.NOTHING_OPEN))]
 
-    def change_mapping(path: str, shape: str, repairs: list[str], *columns: str) -> Iterator[list[Any]]:
-        yield from look(Question.read(path, shape, repairs, columns) if path else None)
+    def cancel(turn: Turn) -> list[Any]:
+        turn.take()
+        return [None, None, "", "", "", None, "", *_show_nothing(html.note(view.CANCELLED))]
+
+    def change_shape(
+        turn: Turn, max_length: float, path: str, shape: str, repairs: list[str], *_: str
+    ) -> Iterator[list[Any]]:
+        yield from look(turn, Question(path, shape, tuple(repairs or ())) if path else None, max_length or 0)
+
+    def change_mapping(
+        turn: Turn, max_length: float, path: str, shape: str, repairs: list[str], *columns: str
+    ) -> Iterator[list[Any]]:
+        yield from look(turn, Question.read(path, shape, repairs, columns) if path else None, max_length or 0)
 
     def show_row(row: float, max_length: float, *asked: Any) -> list[Any]:
         if not asked[0]:
@@ -247,7 +278,7 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
         leaks = find_leaks(training.mapped_rows, evaluation.mapped_rows)
         return [path, view.show_leaks(leaks, training.mapped_rows, evaluation.mapped_rows)]
 
-    def save(name: str, evaluation: str, *asked: Any) -> list[Any]:
+    def save(name: str, evaluation: str, max_length: float, *asked: Any) -> list[Any]:
         question = Question.read(asked[0], asked[1], asked[2], asked[3:])
         report = looks.look(question)
         record = forge.datasets.add(report, name=name)
@@ -255,34 +286,11 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
         if evaluation:
             other = looks.look(Question(evaluation, question.shape, question.repairs, question.columns))
             measured_with = forge.datasets.add(other, name=f"{record.name} (evaluation)").id
-        forge.datasets.suggest(
-            record.id, max_length=_suggest_max_length(report.mapped_rows), eval_dataset=measured_with
-        )
+        suggested = _limit(int(max_length)) if max_length else _suggest_max_length(report.mapped_rows)
+        forge.datasets.suggest(record.id, max_length=suggested, eval_dataset=measured_with)
         return show_library(forge, record.id)
 
-    opened = [*tab.opening_outputs, *tab.report_outputs]
-    quietly = {"show_progress": "hidden"}
-    reading = [
-        listen(tab.file.upload, open_file, tab.file, [tab.sample, *opened], **quietly),
-        listen(tab.file.clear, lambda: next(open_file(None)), None, [tab.sample, *opened]),
-        listen(tab.sample.input, open_sample, tab.sample, [tab.file, *opened], **quietly),
-        listen(tab.look_pasted.click, open_pasted, tab.pasted, opened, **quietly),
-        listen(tab.fetch.click, open_hub, [tab.hub_id, tab.hub_config, tab.hub_split], opened, **quietly),
-        listen(tab.shape.input, change_shape, tab.asked, tab.report_outputs),
-        listen_all(
-            [tab.repairs.input, *(role.input for role in tab.roles.values())],
-            change_mapping,
-            tab.asked,
-            tab.report_outputs,
-        ),
-    ]
-    listen(
-        tab.cancel.click,
-        lambda: ["", *_show_nothing(html.note("Reading was cancelled. Nothing was kept."))],
-        None,
-        [tab.opened, *tab.report_outputs],
-        cancels=reading,
-    )
+@@LISTEN@@
     listen_all(
         [tab.row.change, tab.max_length.change],
         show_row,
@@ -298,7 +306,7 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
     tab.saved = listen(
         tab.save.click,
         save,
-        [tab.name, tab.evaluation, *tab.asked],
+        [tab.name, tab.evaluation, tab.max_length, *tab.asked],
         tab.library.outputs,
         show_progress="minimal",
     )
@@ -306,19 +314,10 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
     return tab
 
 
-def _watch(looks: Looks, question: Question, count: int) -> Generator[list[Any], None, Report]:
-    """Look at a file; says how far it is where that takes a while. Returns the report."""
-    started = time.monotonic()
-    steps = looks.look_in_steps(question)
-    while True:
-        try:
-            share = next(steps)
-        except StopIteration as done:
-            report: Report = done.value
-            return report
-        if time.monotonic() - started > QUICK_SECONDS:
-            started = time.monotonic()
-            yield [view.show_progress(share), gr.Button(visible=True), *[gr.skip()] * (count - 2)]
+def _show_waiting(said: str, *, is_new: bool = True) -> list[Any]:
+    """All of report_outputs while a file is read; what is shown of another one goes."""
+    verdict, _, save, *others = _show_nothing(said)
+    return [verdict, gr.Button(visible=True), save, *(others if is_new else [gr.skip()] * len(others))]
 
 
 def _show_report(report: Report, question: Question) -> list[Any]:
@@ -327,29 +326,35 @@ def _show_report(report: Report, question: Question) -> list[Any]:
     return [
         view.show_verdict(report),
         gr.Button(visible=False),
+        gr.Button(interactive=report.ok),
         gr.Dropdown(value=report.shape.name, visible=bool(report.columns)),
         view.show_repairs(report, question.repairs),
         *view.show_roles(report),
         view.show_unused(report),
         view.show_problems(report),
         gr.DownloadButton(value=view.write_problems(report) if has_problems else None, visible=has_problems),
-        gr.Button(interactive=report.ok),
         gr.Column(visible=len(report.mapped_rows) > 0),
     ]
 
 
-def _show_first_row(report: Report) -> list[Any]:
-    """[row, max_length, preview, lengths], with a max_length that leaves nearly all rows whole."""
+def _show_first_row(report: Report, max_length: int = 0) -> list[Any]:
+    """[row, max_length, preview, lengths]; without a max_length, with one that leaves nearly all rows whole."""
     if not len(report.mapped_rows):
-        return [1, Recipe().max_length, "", ""]
-    proposed = _suggest_max_length(report.mapped_rows)
-    return [1, proposed, *_show_row(report, 1, proposed)]
+        return [1, max_length or Recipe().max_length, "", ""]
+    shown = max_length or _suggest_max_length(report.mapped_rows)
+    return [1, shown, *_show_row(report, 1, shown)]
 
 
 def _suggest_max_length(rows: MappedRows) -> int:
     """No less than the default; a longer one takes memory, so what is far out is left to the user."""
     default = Recipe().max_length
     return min(max(default, preview.propose_max_length(rows, STARTER)), LONGEST_SUGGESTED)
+
+
+def _limit(max_length: int) -> int:
+    """The nearest one that a recipe takes."""
+    allowed = bounds(fields()["max_length"])
+    return int(min(max(max_length, allowed["ge"]), allowed["le"]))
 
 
 def _show_row(report: Report, row: int, max_length: int) -> list[Any]:
@@ -371,13 +376,13 @@ def _show_nothing(said: str) -> list[Any]:
     return [
         said,
         gr.Button(visible=False),
+        gr.Button(interactive=False),
         gr.Dropdown(value=None, visible=False),
         gr.CheckboxGroup(choices=[], value=[], visible=False),
         *view.show_roles(None),
         "",
         "",
         gr.DownloadButton(visible=False),
-        gr.Button(interactive=False),
         gr.Column(visible=False),
         1,
         Recipe().max_length,

@@ -21,7 +21,8 @@ from modelforge.ui.looks import NONE, ROLES
 
 SHOWN_PROBLEMS = 12
 SHOWN_LEAKS = 50
-NOTHING_OPEN = "Nothing opened yet. Drop a file on the left, or pick a sample."
+NOTHING_OPEN = "Nothing opened yet. Drop a file, or pick a sample."
+CANCELLED = "Reading was cancelled, and nothing was kept. Drop a file, or pick a sample."
 
 
 def show_verdict(report: Report) -> str:
@@ -150,7 +151,7 @@ def show_dataset(record: DatasetRecord, version: int, preview: str) -> str:
 
 
 def show_progress(share: float) -> str:
-    return html.bar(share, f"Reading the file: {share:.0%}")
+    return html.bar(share, f"Reading the file: {share:.0%}" if share < 1 else "Comparing the rows with each other …")
 
 
 @functools.lru_cache(maxsize=1)

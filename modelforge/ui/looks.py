@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelforge.data.checks import check_in_steps
+from modelforge.data.checks import check
 from modelforge.data.report import Report
 from modelforge.errors import DatasetError
 from modelforge.tasks import SHAPES
 
 NONE = "-"
 ROLES = {role.name: role for shape in SHAPES.values() for role in shape.roles}
-_KEPT = 6
+_KEPT = 12
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,12 @@ class Question:
         )
         return cls(path, shape or "", tuple(repairs or ()), said or None)
 
+    @classmethod
+    def of_report(cls, asked: Question, report: Report) -> Question:
+        """The question that the widgets ask once they show this report."""
+        columns = [report.mapping.columns.get(name, NONE) for name in ROLES]
+        return cls.read(asked.path, report.shape.name, asked.repairs, columns)
+
 
 class Looks:
     """Reports of the last few questions, shared by the handlers of one app."""
@@ -49,18 +57,8 @@ class Looks:
         self._reports: OrderedDict[Any, Report] = OrderedDict()
         self._lock = threading.Lock()
 
-    def look(self, question: Question) -> Report:
-        """The report; read again only where it is not at hand."""
-        steps = self.look_in_steps(question)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                report: Report = done.value
-                return report
-
-    def look_in_steps(self, question: Question) -> Generator[float, None, Report]:
-        """As `look`: yields the share that is done, and returns the report."""
+    def look(self, question: Question, watch: Callable[[float], None] | None = None) -> Report:
+        """The report; read again only where it is not at hand. watch is told the share that is read, from 0 to 1."""
         path = Path(question.path)
         key = (question, path.stat().st_mtime_ns) if path.exists() else None
         with self._lock:
@@ -68,9 +66,57 @@ class Looks:
                 self._reports.move_to_end(key)
                 return self._reports[key]
         columns = None if question.columns is None else dict(question.columns)
-        report = yield from check_in_steps(path, None, columns, shape=question.shape or None, repairs=question.repairs)
+        report = check(path, None, columns, shape=question.shape or None, repairs=question.repairs, watch=watch)
         with self._lock:
             self._reports[key] = report
+            if key is not None:
+                self._reports[Question.of_report(question, report), key[1]] = report
             while len(self._reports) > _KEPT:
                 self._reports.popitem(last=False)
         return report
+
+
+class Reading:
+    """A look in a thread of its own, so that the page can say how it goes however long one step of it takes."""
+
+    def __init__(self, looks: Looks, question: Question) -> None:
+        self.share = 0.0  # of the file that is read
+        self._given_up = False
+        pool = ThreadPoolExecutor(1, "modelforge-look")
+        self._report: Future[Report] = pool.submit(looks.look, question, self._note)
+        pool.shutdown(wait=False)  # it ends with its one look
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it is done, after so many seconds at most."""
+        return bool(wait_for([self._report], seconds).done)
+
+    def give_up(self) -> None:
+        """Stop at the next step; what is done already is not undone."""
+        self._given_up = True
+
+    def report(self) -> Report:
+        """The report, waiting for it; or raises what the look raised."""
+        return self._report.result()
+
+    def _note(self, share: float) -> None:
+        if self._given_up:
+            raise _GivenUpError
+        self.share = share
+
+
+class Turn:
+    """Which look a page waits for: its newest one. An older one that is still being read has no more to say."""
+
+    def __init__(self) -> None:
+        self._newest = 0
+
+    def take(self) -> int:
+        self._newest += 1
+        return self._newest
+
+    def is_over(self, taken: int) -> bool:
+        return taken != self._newest
+
+
+class _GivenUpError(Exception):
+    """Nobody waits for the report any more."""

@@ -89,11 +89,11 @@ def _check(path: Path) -> Any:
 
 
 def _check_and_prepare(path: Path) -> Any:
+    from modelforge.data.checks import check
     from modelforge.data.prepare import prepare
 
     start = time.perf_counter()
-    made, _ = _check(path)
-    prepare(made)
+    made = prepare(check(path))
     return made, time.perf_counter() - start
 
 

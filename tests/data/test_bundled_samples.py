@@ -12,9 +12,12 @@ def test_there_is_one_sample_for_each_task():
 
 
 @pytest.mark.parametrize("sample", samples(), ids=lambda sample: sample.task.value)
-def test_sample_is_what_the_index_says_and_without_a_problem(sample):
+def test_sample_is_what_the_index_says_and_ready_to_be_trained_on(sample):
     report = check(sample.path)
-    assert (report.task, report.rows, report.problems) == (sample.task, sample.rows, ())
+    assert (report.task, report.rows, report.ok) == (sample.task, sample.rows, True)
+    assert len(report.mapped_rows) == sample.rows
+    assert report.unused_columns == ()
+    assert not any(count.possible for name, count in report.repairs.items() if name != "drop_near_duplicates")
     assert sample.sentence.endswith(".")
 
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import gc
 import json
 
 import pytest
 
-from modelforge.data.checks import SHOWN_PROBLEMS, check
+from modelforge.data.checks import check, check_in_steps
+from modelforge.data.columns import apply
+from modelforge.data.problems import SHOWN_PROBLEMS
 from modelforge.errors import DatasetError, RecipeError
 
 GOOD = [{"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(1, 101)]
@@ -23,15 +26,42 @@ def test_good_file_is_ok_and_its_report_has_the_promised_form(write_jsonl):
         "file": str(path),
         "format": "jsonl",
         "encoding": "utf-8",
+        "task": "text-generation",
+        "shape": "chat",
         "rows": 100,
+        "usable": 100,
         "columns": ["prompt", "completion"],
         "mapping": {"prompt": "prompt", "response": "completion"},
         "ok": True,
         "problems": [],
         "counts": {"errors": 0, "warnings": 0, "duplicates": 0},
+        "repairs": {},
     }
     json.dumps(report.to_json())
-    assert len(report.mapped_rows) == 100
+
+
+def test_report_of_a_bad_file_names_what_is_wrong_what_is_usable_and_what_could_be_mended(write_jsonl):
+    report = check(write_jsonl([*GOOD, {"prompt": 7, "completion": "a"}, GOOD[0]])).to_json()
+    assert (report["ok"], report["rows"], report["usable"]) == (False, 102, 101)
+    assert report["counts"] == {"errors": 1, "warnings": 1, "duplicates": 1}
+    assert report["repairs"] == {
+        "skip_bad_rows": {"possible": 1, "done": 0},
+        "numbers_to_text": {"possible": 1, "done": 0},
+        "drop_duplicates": {"possible": 1, "done": 0},
+    }
+    assert report["problems"][0].keys() == {"severity", "row", "line", "column", "problem", "fix"}
+    json.dumps(report)
+
+
+def test_mapped_rows_are_a_sequence_that_knows_their_numbers_in_the_file(write_jsonl):
+    rows = check(write_jsonl(with_row_57(completion=None))).mapped_rows
+    assert len(rows) == len(list(rows)) == 99
+    assert rows[0] == rows[:1][0] == rows[-99]
+    assert rows[56]["messages"][0]["content"] == rows[-43]["messages"][0]["content"] == "question 58"
+    assert [rows.number(index) for index in (0, 55, 56, 98)] == [1, 56, 58, 100]
+    with pytest.raises(IndexError):
+        rows[99]
+    assert [row["messages"][0]["content"] for row in rows] == [row["prompt"] for row in GOOD if row is not GOOD[56]]
 
 
 def test_column_missing_in_row_57_is_named_with_row_and_line(write_file):
@@ -104,9 +134,7 @@ def test_columns_that_cannot_be_guessed_are_asked_for(write_jsonl):
     assert check(write_jsonl(rows), columns={"prompt": "foo", "response": "bar"}).ok
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\n \n", b"PK\x03\x04", b"\x00\x01\x02", b"hello", b"q,q\n1,2\n", b"[" * 100_000]
-)
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"PK\x03\x04", b"\x00\x01\x02", b"q,q\n1,2\n", b"[" * 100_000])
 def test_unreadable_file_gives_a_report_that_says_so(write_file, content):
     report = check(write_file("a.jsonl", content))
     assert not report.ok
@@ -123,7 +151,8 @@ def test_file_that_is_not_there_and_unknown_task_are_refused(tmp_path, write_jso
 
 
 def test_windows_encoding_is_read_with_a_warning(write_file):
-    report = check(write_file("a.csv", ("question,answer\n" + "é?,è\n" * 30).encode("cp1252")))
+    text = "question,answer\n" + "".join(f"é {n}?,è\n" for n in range(30))
+    report = check(write_file("a.csv", text.encode("cp1252")))
     assert report.ok
     assert report.encoding == "cp1252"
     assert "Windows-1252" in report.problems[0].problem
@@ -166,9 +195,13 @@ def test_chat_in_disorder_is_an_error_of_its_row(write_jsonl, row, said):
 
 
 def test_chat_that_ends_with_the_user_is_kept_with_a_warning(write_jsonl):
-    report = check(write_jsonl([turns("user", "assistant", "user") for _ in range(30)]))
+    chats = [turns("user", "assistant", "user") for _ in range(30)]
+    for number, chat in enumerate(chats):
+        chat["messages"][0]["content"] = f"question {number}"
+    report = check(write_jsonl(chats))
     assert report.ok
     assert "Turn 3" in report.problems[0].problem
+    assert report.problems[0].severity == "warning"
 
 
 CONTEXT = "Water boils at 100 degrees. Ice melts at 0 degrees."
@@ -190,12 +223,22 @@ CONTEXT = "Water boils at 100 degrees. Ice melts at 0 degrees."
 def test_answer_is_looked_for_in_its_context(write_jsonl, answers, said):
     rows = [{"context": CONTEXT, "question": f"What {n}?", "answers": "Water"} for n in range(20)]
     report = check(write_jsonl([*rows, {"context": CONTEXT, "question": "What?", "answers": answers}]))
-    assert report.ok
+    assert report.ok == (said is None)
     assert [said in problem.problem for problem in report.problems] == ([True] if said else [])
-    assert [problem.row for problem in report.problems] == ([21] if said else [])
+    assert [(problem.severity, problem.row, problem.column) for problem in report.problems] == (
+        [("error", 21, "answers")] if said else []
+    )
 
 
-@pytest.mark.parametrize("answers", [None, "", [], {"text": [], "answer_start": []}, {"text": [3]}, [None], 7])
+@pytest.mark.parametrize("answers", [[], {"text": [], "answer_start": []}])
+def test_empty_list_says_that_the_text_has_no_answer(write_jsonl, answers):
+    rows = [{"context": CONTEXT, "question": f"What {n}?", "answers": "Water"} for n in range(20)]
+    report = check(write_jsonl([*rows, {"context": CONTEXT, "question": "What?", "answers": answers}]))
+    assert (report.ok, report.problems) == (True, ())
+    assert report.mapped_rows[-1]["answers"] == {"text": [], "answer_start": []}
+
+
+@pytest.mark.parametrize("answers", [None, "", {}, {"text": None}, {"text": [3]}, [None], 7])
 def test_no_answer_is_an_error(write_jsonl, answers):
     rows = [{"context": CONTEXT, "question": f"What {n}?", "answers": "Water"} for n in range(20)]
     report = check(write_jsonl([*rows, {"context": CONTEXT, "question": "What?", "answers": answers}]))
@@ -204,10 +247,40 @@ def test_no_answer_is_an_error(write_jsonl, answers):
     ]
 
 
-def test_ten_thousand_rows_are_checked_in_under_two_seconds(write_jsonl):
-    import time
+@pytest.mark.parametrize("bad", [[], [0], [999], [1000], [2499], [5, 1500, 1501]])
+def test_thousands_of_rows_are_mapped_as_each_one_by_itself(write_jsonl, bad):
+    rows = [
+        {"instruction": f"question {n}", "input": ["", "more", None, " "][n % 4], "output": f"answer {n}", "id": n}
+        for n in range(2500)
+    ]
+    for row in bad:
+        rows[row]["output"] = " " if row % 2 else 7
+    report = check(write_jsonl(rows))
+    each = [apply(report.mapping, row)[0] for row in rows]
+    assert list(report.mapped_rows) == [row for row in each if row]
+    assert report.mapped_rows[1:2500:300] == [row for row in each if row][1:2500:300]
+    assert [problem.row for problem in report.problems] == [row + 1 for row in bad]
+    assert [problem.line for problem in report.problems] == [row + 1 for row in bad]
+    numbers = [report.mapped_rows.number(index) for index in range(len(report.mapped_rows))]
+    assert numbers == [row + 1 for row in range(2500) if row not in bad]
 
-    path = write_jsonl({"prompt": f"question {n} " * 10, "completion": f"answer {n} " * 20} for n in range(10_000))
-    started = time.perf_counter()
-    assert check(path).rows == 10_000
-    assert time.perf_counter() - started < 2
+
+def test_progress_rises_to_its_end_and_giving_up_leaves_nothing(write_jsonl, isolated_home):
+    path = write_jsonl({"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(5_000))
+    seen: list[float] = []
+    check(path, watch=seen.append)
+    assert seen == sorted(seen)
+    assert seen
+    assert all(0 <= share <= 1 for share in seen)
+    steps = check_in_steps(path)
+    next(steps)
+    steps.close()
+    del steps
+    gc.collect()
+    assert [each for each in isolated_home.rglob("*") if each.is_file()] == []
+
+
+def test_check_reads_a_file_whose_name_needs_care(tmp_path):
+    path = tmp_path / 'größe 100%? \'"$(x)".jsonl'
+    path.write_text("".join(json.dumps(row) + "\n" for row in GOOD))
+    assert check(path).ok

@@ -10,6 +10,7 @@ def chat(prompt, response="yes"):
 
 
 ROWS = [chat(f"question {n}") for n in range(50)]
+PLACES = ["Bremen", "Graz", "Lyon", "Porto", "Turin", "Ghent", "Basel", "Cork", "Brno", "Gdansk"]
 
 
 def test_every_row_is_on_one_side():
@@ -60,9 +61,20 @@ def test_later_turns_do_not_part_chats_that_begin_alike():
         assert {0, 1} <= set(train) or train == [2]
 
 
-def test_questions_on_a_context_are_split_by_question():
-    rows = [{"context": "c", "question": f"q{n}", "answers": {"text": ["c"], "answer_start": [0]}} for n in range(10)]
-    assert len(split(rows, 0.1, 0)[1]) == 1
+def ask(context, question):
+    return {"context": context, "question": question, "answers": {"text": [context[:1]], "answer_start": [0]}}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_questions_on_one_context_stay_together_and_the_same_question_on_others_does_not(seed):
+    rows = [ask(f"{place} has a tower.", question) for place in PLACES for question in ("Who?", "Where?", "When?")]
+    train, held_out = split(rows, 0.3, seed)
+    assert not {index // 3 for index in train} & {index // 3 for index in held_out}
+    assert len(held_out) == 9
+
+
+def test_one_context_alone_is_never_split():
+    assert split([ask("Bremen has a tower.", f"q{n}") for n in range(10)], 0.1, 0) == (list(range(10)), [])
 
 
 def test_added_rows_do_not_move_the_others_in_order():

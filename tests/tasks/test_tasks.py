@@ -4,7 +4,7 @@ import pytest
 
 from modelforge.errors import RecipeError
 from modelforge.recipe import Recipe, Task, parse_task
-from modelforge.tasks import TASKS, check_trainable
+from modelforge.tasks import SHAPES, TASKS, check_trainable, read_texts
 
 
 def test_every_task_is_declared_under_its_own_name():
@@ -13,11 +13,23 @@ def test_every_task_is_declared_under_its_own_name():
     assert all(spec.title and spec.sentence.endswith(".") for spec in TASKS.values())
 
 
-def test_every_role_has_a_sentence_and_accepts_its_own_name():
-    for spec in TASKS.values():
-        for role in spec.roles:
-            assert role.help.endswith(".")
-            assert role.name in role.accepts
+def test_every_shape_is_declared_under_its_own_name_and_belongs_to_its_task():
+    assert {name: shape.name for name, shape in SHAPES.items()} == {name: name for name in SHAPES}
+    assert [shape for spec in TASKS.values() for shape in spec.shapes] == list(SHAPES.values())
+    for task, spec in TASKS.items():
+        assert all(shape.task is task for shape in spec.shapes)
+        assert spec.methods == tuple(dict.fromkeys(method for shape in spec.shapes for method in shape.methods))
+    assert all(shape.title and shape.sentence.endswith(".") for shape in SHAPES.values())
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_every_role_has_a_sentence_and_accepts_its_own_name(shape):
+    names = [role.name for role in shape.roles]
+    assert len(set(names)) == len(names)
+    for role in shape.roles:
+        assert role.help.endswith(".")
+        assert role.name in role.accepts
+        assert set(role.replaces) <= set(names)
 
 
 def test_audit_02_one_name_for_a_task_and_one_alias():
@@ -37,13 +49,51 @@ def test_audit_02_unknown_task_lists_exactly_the_accepted_names(name):
 
 
 def test_missing_roles_are_the_required_ones_without_a_column():
-    spec = TASKS[Task.TEXT_GENERATION]
-    assert [role.name for role in spec.missing_roles([])] == ["prompt", "response"]
-    assert [role.name for role in spec.missing_roles(["prompt"])] == ["response"]
-    assert spec.missing_roles(["messages"]) == ()
+    shape = SHAPES["chat"]
+    assert [role.name for role in shape.missing_roles([])] == ["prompt", "response"]
+    assert [role.name for role in shape.missing_roles(["prompt"])] == ["response"]
+    assert shape.missing_roles(["messages"]) == ()
 
 
-def test_method_that_cannot_train_a_task_is_refused_with_what_can():
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_no_shape_is_complete_without_a_column(shape):
+    assert shape.missing_roles([])
+
+
+CHAT = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
+ANSWER = {"role": "assistant", "content": "a"}
+
+
+@pytest.mark.parametrize(
+    ("row", "texts"),
+    [
+        ({"messages": [*CHAT, ANSWER]}, ("s", "q", "a", "")),
+        ({"messages": [CHAT[1], ANSWER, CHAT[1], ANSWER]}, ("", "q", "a\nq\na", "")),
+        ({"text": "t"}, ("", "", "t", "")),
+        ({"prompt": CHAT, "chosen": [ANSWER], "rejected": [ANSWER | {"content": "b"}]}, ("s", "q", "a\nb", "")),
+        ({"prompt": CHAT}, ("s", "q", "", "")),
+        ({"prompt": CHAT, "reference": "r"}, ("s", "q", "r", "")),
+        ({"context": "c", "question": "q", "answers": {"text": ["a", "b"]}}, ("c", "q", "a\nb", "c")),
+    ],
+)
+def test_texts_of_a_mapped_row_are_read_whatever_its_form(row, texts):
+    assert read_texts(row) == texts
+
+
+def test_what_a_tool_is_called_with_is_part_of_what_a_chat_says():
+    def call(city):
+        calls = [{"function": {"name": "weather", "arguments": {"city": city}}}]
+        return {"messages": [CHAT[1], {"role": "assistant", "content": "", "tool_calls": calls}]}
+
+    assert read_texts(call("Bremen")).answered != read_texts(call("Graz")).answered
+
+
+def test_method_that_cannot_train_a_task_or_a_shape_is_refused_with_what_can():
     check_trainable(Task.TEXT_GENERATION, "sft")
-    with pytest.raises(RecipeError, match="summarization"):
-        check_trainable(Task.EXTRACTIVE_QUESTION_ANSWERING, "sft")
+    check_trainable(Task.TEXT_GENERATION, "sft", "chat")
+    check_trainable(Task.TEXT_GENERATION, "sft", "text")
+    check_trainable(Task.SUMMARIZATION, "sft", "summary")
+    with pytest.raises(RecipeError, match=r"magic cannot train text-generation .*sft for documents and summaries"):
+        check_trainable(Task.TEXT_GENERATION, "magic")
+    with pytest.raises(RecipeError, match=r"magic cannot train prompts and answers .*sft for documents and summaries"):
+        check_trainable(Task.TEXT_GENERATION, "magic", "chat")

@@ -51,3 +51,9 @@ def test_wrong_type_of_an_optional_value_is_an_error():
     row, faults = map_row({"prompt": "a", "response": "b", "input": 5})
     assert row is None
     assert [fault.role for fault in faults] == ["input"]
+
+
+def test_chat_without_turns_is_an_error_though_there_is_a_system_prompt():
+    row, faults = map_row({"messages": [], "system": "Be kind."})
+    assert row is None
+    assert [(fault.role, fault.severity) for fault in faults] == [("messages", "error")]
