@@ -3,9 +3,10 @@ the model will see out; then into the library (`dataset_library`)."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,11 @@ class DatasetTab:
 
     def __init__(self) -> None:
         gr.HTML(
-            html.title("Dataset", "Drop a file of examples, or look at a sample: every problem is shown with its row.")
+            html.title(
+                "Dataset",
+                "Drop a file of examples (JSONL, JSON, CSV, Excel, Parquet or text, also zipped), or look at a sample: "
+                "every problem is shown with its row.",
+            )
         )
         self.opened = gr.State("")
         self.evaluation = gr.State("")
@@ -54,7 +59,7 @@ class DatasetTab:
 
     def _build_sources(self) -> None:
         self.file = gr.File(
-            label="Your file: JSONL, JSON, CSV, Excel, Parquet, text, also zipped",
+            label="Your file",
             elem_id="dataset-file",
             height=150,
         )
@@ -149,7 +154,7 @@ class DatasetTab:
                 self.leaks = gr.HTML("", elem_id="dataset-leaks")
 
     @property
-    def asked(self) -> list[Any]:
+    def mapped(self) -> list[Any]:
         """What decides how a file is looked at."""
         return [self.opened, self.shape, self.repairs, *self.roles.values()]
 
@@ -175,8 +180,8 @@ class DatasetTab:
 
     @property
     def opening_outputs(self) -> list[Any]:
-        """What another file changes, before it is looked at."""
-        return [self.opened, self.name, self.evaluation, self.evaluation_file, self.leaks]
+        """What another file changes, before it is looked at; as `_open` gives it."""
+        return [self.file, self.sample, self.opened, self.name, self.evaluation, self.evaluation_file, self.leaks]
 
 
 def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the widgets that they serve
@@ -209,47 +214,39 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
         yield [*_show_report(report, question), *[gr.skip()] * 4]
         yield [*[gr.skip()] * (count - 4), *_show_first_row(report, int(max_length or 0))]
 
-    def open_path(turn: Turn, path: str, name: str) -> Iterator[list[Any]]:
-        """A new file: guess everything."""
-        opening = [path, name, "", None, ""]
-        for shown in look(turn, Question(path) if path else None):
+    def open_path(turn: Turn, path: str, name: str, **kept: Any) -> Iterator[list[Any]]:
+        """A new file: guess everything. kept: the widget that it came from, as it is."""
+        opening = _open(path, name, **kept)
+        for shown in look(turn, Question(path)):
             yield [*opening, *shown]
-            opening = [gr.skip()] * len(tab.opening_outputs)
+            opening = [gr.skip()] * len(opening)
 
-    def open_file(turn: Turn, path: str | None) -> Iterator[list[Any]]:
-        for shown in open_path(turn, path or "", Path(path).stem if path else ""):
-            yield [None, *shown]
+    def open_file(turn: Turn, path: str) -> Iterator[list[Any]]:
+        yield from open_path(turn, path, Path(path).stem, file=gr.skip())
 
     def open_sample(turn: Turn, wanted: str | None) -> Iterator[list[Any]]:
         sample = next((sample for sample in samples() if sample.name == wanted), None)
-        for shown in open_path(turn, str(sample.path), sample.name) if sample else ():
-            yield [None, *shown]
+        if sample:
+            yield from open_path(turn, str(sample.path), sample.name, sample=gr.skip())
 
     def open_pasted(turn: Turn, text: str) -> Iterator[list[Any]]:
-        for shown in open_path(turn, str(_keep_pasted(text)), "Pasted rows"):
-            yield [None, None, *shown]
+        yield from open_path(turn, str(_keep_pasted(text)), "Pasted rows")
 
     def open_hub(turn: Turn, dataset_id: str, config: str, split: str) -> Iterator[list[Any]]:
         taken = turn.take()
-        nothing_opened = [None, None, "", "", "", None, ""]
-        yield [*nothing_opened, *_show_waiting(html.note(f"Fetching {dataset_id.strip()} from the Hub …"))]
+        yield [*_open(), *_show_waiting(html.note(f"Fetching {dataset_id.strip()} from the Hub …"))]
         try:
             path = hub_dataset.fetch(dataset_id.strip(), config.strip() or None, split.strip() or None)
         except ModelForgeError as error:
             if not turn.is_over(taken):
-                yield [*nothing_opened, *_show_nothing(html.note(str(error), "bad"))]
+                yield [*_open(), *_show_nothing(html.note(str(error), "bad"))]
             return
         if not turn.is_over(taken):
-            for shown in open_path(turn, str(path), dataset_id.strip()):
-                yield [None, None, *shown]
+            yield from open_path(turn, str(path), dataset_id.strip())
 
-    def close_file(turn: Turn) -> list[Any]:
+    def close(turn: Turn, said: str) -> list[Any]:
         turn.take()
-        return [None, None, "", "", "", None, "", *_show_nothing(html.note(view.NOTHING_OPEN))]
-
-    def cancel(turn: Turn) -> list[Any]:
-        turn.take()
-        return [None, None, "", "", "", None, "", *_show_nothing(html.note(view.CANCELLED))]
+        return [*_open(), *_show_nothing(html.note(said))]
 
     def change_shape(
         turn: Turn, max_length: float, path: str, shape: str, repairs: list[str], *_: str
@@ -261,16 +258,16 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
     ) -> Iterator[list[Any]]:
         yield from look(turn, Question.read(path, shape, repairs, columns) if path else None, max_length or 0)
 
-    def show_row(row: float, max_length: float, *asked: Any) -> list[Any]:
-        if not asked[0]:
+    def show_row(row: float, max_length: float, *mapped: Any) -> list[Any]:
+        if not mapped[0]:
             return [gr.skip(), gr.skip()]
-        report = looks.look(Question.read(asked[0], asked[1], asked[2], asked[3:]))
+        report = looks.look(Question.read(mapped[0], mapped[1], mapped[2], mapped[3:]))
         return _show_row(report, int(row or 1), int(max_length or Recipe().max_length))
 
-    def compare(path: str | None, *asked: Any) -> list[Any]:
+    def compare(path: str | None, *mapped: Any) -> list[Any]:
         if not path:
             return ["", ""]
-        question = Question.read(asked[0], asked[1], asked[2], asked[3:])
+        question = Question.read(mapped[0], mapped[1], mapped[2], mapped[3:])
         training = looks.look(question)
         evaluation = looks.look(Question(path, question.shape, question.repairs, question.columns))
         if not evaluation.ok:
@@ -278,8 +275,8 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
         leaks = find_leaks(training.mapped_rows, evaluation.mapped_rows)
         return [path, view.show_leaks(leaks, training.mapped_rows, evaluation.mapped_rows)]
 
-    def save(name: str, evaluation: str, max_length: float, *asked: Any) -> list[Any]:
-        question = Question.read(asked[0], asked[1], asked[2], asked[3:])
+    def save(name: str, evaluation: str, max_length: float, *mapped: Any) -> list[Any]:
+        question = Question.read(mapped[0], mapped[1], mapped[2], mapped[3:])
         report = looks.look(question)
         record = forge.datasets.add(report, name=name)
         measured_with = ""
@@ -290,23 +287,39 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
         forge.datasets.suggest(record.id, max_length=suggested, eval_dataset=measured_with)
         return show_library(forge, record.id)
 
-@@LISTEN@@
+    opened = [*tab.opening_outputs, *tab.report_outputs]
+    hub = [tab.hub_id, tab.hub_config, tab.hub_split]
+    reading = [
+        listen(tab.file.upload, open_file, [tab.turn, tab.file], opened),
+        listen(tab.sample.input, open_sample, [tab.turn, tab.sample], opened),
+        listen(tab.look_pasted.click, open_pasted, [tab.turn, tab.pasted], opened),
+        listen(tab.fetch.click, open_hub, [tab.turn, *hub], opened),
+        listen(tab.shape.input, change_shape, [tab.turn, tab.max_length, *tab.mapped], tab.report_outputs),
+        listen_all(
+            [tab.repairs.input, *(role.input for role in tab.roles.values())],
+            change_mapping,
+            [tab.turn, tab.max_length, *tab.mapped],
+            tab.report_outputs,
+        ),
+    ]
+    for event, said in ((tab.file.clear, view.NOTHING_OPEN), (tab.cancel.click, view.CANCELLED)):
+        listen(event, functools.partial(close, said=said), tab.turn, opened, cancels=reading)
     listen_all(
         [tab.row.change, tab.max_length.change],
         show_row,
-        [tab.row, tab.max_length, *tab.asked],
+        [tab.row, tab.max_length, *tab.mapped],
         [tab.preview, tab.lengths],
     )
     listen_all(
         [tab.evaluation_file.upload, tab.evaluation_file.clear],
         compare,
-        [tab.evaluation_file, *tab.asked],
+        [tab.evaluation_file, *tab.mapped],
         [tab.evaluation, tab.leaks],
     )
     tab.saved = listen(
         tab.save.click,
         save,
-        [tab.name, tab.evaluation, tab.max_length, *tab.asked],
+        [tab.name, tab.evaluation, tab.max_length, *tab.mapped],
         tab.library.outputs,
         show_progress="minimal",
     )
@@ -318,6 +331,11 @@ def _show_waiting(said: str, *, is_new: bool = True) -> list[Any]:
     """All of report_outputs while a file is read; what is shown of another one goes."""
     verdict, _, save, *others = _show_nothing(said)
     return [verdict, gr.Button(visible=True), save, *(others if is_new else [gr.skip()] * len(others))]
+
+
+def _open(path: str = "", name: str = "", *, file: Any = None, sample: Any = None) -> list[Any]:
+    """All of opening_outputs."""
+    return [file, sample, path, name, "", None, ""]
 
 
 def _show_report(report: Report, question: Question) -> list[Any]:

@@ -41,9 +41,17 @@ def pairs(rows: Iterable[tuple[str, object]]) -> str:
     return f'<div class="mf-scroll"><table class="mf-table mf-pairs"><tbody>{body}</tbody></table></div>'
 
 
+NOTHING = "-"
+"""What stands in a cell that has nothing to say."""
+
+
 def _cells(head: Sequence[str], row: Sequence[object]) -> str:
-    """Each cell knows its column's name: a narrow window has no room for a head and shows it beside the value."""
-    return "".join(f'<td data-head="{text(name)}">{text(cell)}</td>' for name, cell in zip(head, row, strict=True))
+    """Each cell knows its column's name: a narrow window has no room for a head and shows it beside the value; and no
+    room for cells that say nothing."""
+    return "".join(
+        f'<td data-head="{text(name)}"{" data-nothing" if cell == NOTHING else ""}>{text(cell)}</td>'
+        for name, cell in zip(head, row, strict=True)
+    )
 
 
 def note(sentence: str, kind: str = "quiet") -> str:
