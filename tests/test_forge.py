@@ -11,7 +11,7 @@ import pytest
 
 from modelforge import Forge, forge
 from modelforge.errors import BaseModelError, DatasetError, ModelForgeError, RecipeError
-from modelforge.recipe import Recipe, Task
+from modelforge.recipe import Recipe
 from tests import tiny
 
 
@@ -31,7 +31,7 @@ def test_audit_10_many_threads_get_one_forge_and_its_state_survives(monkeypatch:
         thread.join()
     assert len({id(each) for each in found}) == 1
     first = found[0]
-    record = first.datasets.resolve("Customer questions", Task.TEXT_GENERATION, {})
+    record = first.datasets.resolve("Customer questions", Recipe())
     again = forge.shared_forge()
     assert again is first and again.runs is first.runs
     assert again.datasets.all() == [record]

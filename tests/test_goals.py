@@ -32,5 +32,5 @@ def test_small_datasets_are_passed_more_often() -> None:
 def test_demo_trains_the_starter_on_a_dataset_that_is_there() -> None:
     recipe = demo_recipe()
     assert recipe.base_model == STARTER
-    record = Forge().datasets.resolve(recipe.dataset, recipe.task, recipe.columns)
+    record = Forge().datasets.resolve(recipe.dataset, recipe)
     assert record.rows == 60

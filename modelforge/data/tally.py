@@ -221,7 +221,8 @@ class Tally:
         elif self.problems.counts["error"]:
             return
         elif usable < FEWEST_ROWS:
-            problem = f"There is only {usable} usable row; at least {FEWEST_ROWS} are needed."
+            said = "is no usable row" if usable == 0 else "is only 1 usable row"
+            problem = f"There {said}; at least {FEWEST_ROWS} are needed."
             self.problems.add(Problem("error", None, None, None, problem, "Add examples."))
         elif self.distinct < FEWEST_ROWS:
             problem = f"All {usable} rows are the same, so there is nothing to learn from more than one."

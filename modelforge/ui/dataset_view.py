@@ -96,7 +96,12 @@ def show_problems(report: Report) -> str:
         return ""
     errors_first = sorted(report.problems, key=lambda each: each.severity)
     rows = (
-        (each.severity, each.row or NONE, each.line or NONE, each.column or NONE, each.problem, each.fix)
+        (
+            each.severity,
+            *(value or html.NOTHING for value in (each.row, each.line, each.column)),
+            each.problem,
+            each.fix,
+        )
         for each in errors_first[:SHOWN_PROBLEMS]
     )
     total = report.counts.errors + report.counts.warnings

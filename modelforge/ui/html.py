@@ -5,6 +5,9 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
+NOTHING = "-"
+"""What stands in a cell that has nothing to say."""
+
 
 def text(value: object) -> str:
     """Escaped, so that nothing in a dataset or a name is ever markup."""
@@ -39,10 +42,6 @@ def pairs(rows: Iterable[tuple[str, object]]) -> str:
     """A table of (name, value), one below the other."""
     body = "".join(f"<tr><th>{text(name)}</th><td>{text(value)}</td></tr>" for name, value in rows)
     return f'<div class="mf-scroll"><table class="mf-table mf-pairs"><tbody>{body}</tbody></table></div>'
-
-
-NOTHING = "-"
-"""What stands in a cell that has nothing to say."""
 
 
 def _cells(head: Sequence[str], row: Sequence[object]) -> str:

@@ -306,8 +306,8 @@ def lose_dataset(runs: Runs, base: Path) -> None:
 
 
 def change_dataset(runs: Runs, base: Path) -> None:
-    rows = paths.dataset_dir(runs.all()[0].dataset_id) / "rows.jsonl"
-    rows.write_text(rows.read_text().replace("red", "rad"))
+    rows = paths.dataset_dir(runs.all()[0].dataset_id) / "rows.arrow"
+    rows.write_bytes(rows.read_bytes().replace(b"red", b"rad"))
 
 
 STAGES = [

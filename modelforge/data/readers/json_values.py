@@ -89,7 +89,7 @@ def describe_json_error(error: json.JSONDecodeError | RecursionError, *, column:
     """column: the character of the line, where the error does not know how the line began."""
     if isinstance(error, RecursionError):
         return "This is nested too deep to be read."
-    what = f"{error.msg[0].lower()}{error.msg[1:]}"
+    what = f"{error.msg[0].lower()}{error.msg[1:]}".removesuffix(" at")  # "Unterminated string starting at"
     return f"This is not valid JSON: {what} at character {column or error.colno} of the line."
 
 
