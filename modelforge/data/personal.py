@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 KINDS: dict[str, str] = {
-    "an e-mail address": r"[\w.+-]+@[\w-]+\.[A-Za-z]{2,}",
+    "an e-mail address": r"[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}",
     "a card number": r"\b\d(?:[ -]?\d){12,18}\b",
     "a secret key": r"\bsk-[\w-]{20,}|\bhf_[A-Za-z0-9]{30,}|\bgh[pousr]_[A-Za-z0-9]{30,}|\bAKIA[A-Z0-9]{16}\b"
     r"|\bxox[abprs]-[\w-]{10,}|-----BEGIN [A-Z ]*PRIVATE KEY",
