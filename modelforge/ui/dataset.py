@@ -305,7 +305,7 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
     for event, said in ((tab.file.clear, view.NOTHING_OPEN), (tab.cancel.click, view.CANCELLED)):
         listen(event, functools.partial(close, said=said), tab.turn, opened, cancels=reading)
     listen_all(
-        [tab.row.change, tab.max_length.change],
+        [tab.row.input, tab.max_length.input],
         show_row,
         [tab.row, tab.max_length, *tab.mapped],
         [tab.preview, tab.lengths],

@@ -6,6 +6,7 @@ Every test saves under names of its own, as all share one app.
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +23,6 @@ ROWS = 60
 BROKEN_ROW, NUMBER_ROW, COPY_ROW = 57, 21, 31  # counted from 1; the copy is of the row before it
 HUGE_ROWS = 150_000
 PAIRS = make_pairs(ROWS + 10)
-LOST = "/queue/"  # of the events of a page that is closed while the app still answers
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,14 @@ def app(tmp_path_factory: pytest.TempPathFactory, make_home: Callable[[Path], Pa
 
 
 @pytest.fixture
-def page(app: App, witness: Witness) -> Page:
-    page = witness.open(app)
+def page_of(app: App, witness: Witness) -> Callable[..., Page]:
+    """Opens the app in a window as it is asked for."""
+    return functools.partial(witness.open, app)
+
+
+@pytest.fixture
+def page(page_of: Callable[..., Page]) -> Page:
+    page = page_of()
     open_tab(page, "Dataset")
     return page
 
@@ -87,10 +93,15 @@ def test_the_preview_follows_the_mapping_and_the_shape(page: Page, tmp_path: Pat
     choose(page, "dataset-shape", "Plain text")
     expect(page.locator("#role-text")).to_be_visible()
     expect(page.locator("#role-prompt")).to_be_hidden()
-    expect(page.locator("#dataset-preview pre")).not_to_contain_text("<|im_start|>")
+    expect(page.locator("#dataset-verdict")).to_contain_text("No column could be found for the role 'text'")
+    expect(page.locator("#dataset-preview")).to_be_hidden()
     choose(page, "role-text", "answer")
     expect(learnt.last).to_contain_text(PAIRS[0][1])
+    expect(page.locator("#dataset-preview pre")).not_to_contain_text("<|im_start|>")
     expect(page.locator("#dataset-verdict")).to_contain_text("Plain text.")
+    choose(page, "dataset-shape", "Prompts and answers")
+    expect(page.locator("#role-response input")).to_have_value("answer")
+    expect(page.locator("#dataset-preview pre")).to_contain_text("<|im_start|>")
 
     choose(page, "dataset-shape", "Prompts without answers")
     expect(page.locator("#dataset-verdict")).to_contain_text("No method of this version trains on them yet")
@@ -170,6 +181,7 @@ def test_a_dataset_of_the_hub_is_refused_offline_and_the_page_goes_on(page: Page
 def test_the_library_keeps_one_of_each_content_and_counts_versions(page: Page, tmp_path: Path) -> None:
     rows = page.locator("#dataset-library tbody tr").filter(has_text="Kettles")
     for pairs, count, version in ((PAIRS[:20], 1, "1"), (PAIRS[:20], 1, "1"), (PAIRS[20:45], 2, "2")):
+        close_file(page)
         upload(page, write_pairs(tmp_path / "kettles.csv", pairs))
         expect(page.locator("#dataset-preview pre")).to_contain_text(pairs[0][1])
         save(page, "Kettles")
@@ -197,9 +209,10 @@ def test_all_problems_come_as_a_table_that_is_safe_in_a_spreadsheet(page: Page, 
     formula = '=HYPERLINK("http://192.0.2.1/","answers")'
     pairs = [("question", formula), *((question, "") for question, _ in PAIRS[:30]), *PAIRS[30:50]]
     upload(page, write_table(tmp_path / "gaps.csv", pairs))
-    expect(page.locator("#dataset-verdict")).to_contain_text("Not ready yet.")
-    if page.locator("#role-response input").input_value() != formula:
-        choose(page, "role-response", "=HYPERLINK")
+    expect(page.locator("#dataset-shape")).to_be_visible()
+    choose(page, "dataset-shape", "Prompts and answers")
+    choose(page, "role-prompt", "question")
+    choose(page, "role-response", "=HYPERLINK")
     expect(page.locator("#dataset-verdict")).to_contain_text("Row 1:")
     expect(page.locator("#dataset-problems")).to_contain_text("The first 12 of 30")
     with page.expect_download() as download:
@@ -229,12 +242,11 @@ def test_reading_a_large_file_says_how_far_it_is_and_can_be_cancelled(page: Page
     expect(page.locator("#dataset-preview pre")).to_contain_text(PAIRS[0][1])
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("light", 390), ("dark", 1280), ("dark", 390)])
 def test_a_broken_file_fits_the_window(
-    app: App, witness: Witness, screenshots: Path, tmp_path: Path, scheme: str, width: int
+    page_of: Callable[..., Page], screenshots: Path, tmp_path: Path, scheme: str, width: int
 ) -> None:
-    page = witness.open(app, color_scheme=scheme, viewport={"width": width, "height": 900})
+    page = page_of(color_scheme=scheme, viewport={"width": width, "height": 900})
     upload(page, write_broken(tmp_path / "broken.jsonl"))
     expect(page.locator("#dataset-lengths .mf-histogram")).to_be_visible()
     page.get_by_label("Leave out rows with errors (2)").check()
@@ -254,6 +266,14 @@ def test_a_broken_file_fits_the_window(
     verdict, name = (page.locator(f"#dataset-{which}").bounding_box() for which in ("verdict", "name"))
     assert verdict and name
     assert verdict["y"] < name["y"], "the verdict stands before what can be changed about it"
+
+
+def close_file(page: Page) -> None:
+    """Take away the file that is open, if there is one."""
+    remove = page.locator("#dataset-file").get_by_label("Clear")
+    if remove.count():
+        remove.click()
+        expect(page.locator("#dataset-verdict")).to_contain_text("Nothing opened yet")
 
 
 def write_broken(path: Path) -> Path:

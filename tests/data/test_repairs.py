@@ -133,7 +133,7 @@ def test_bad_rows_that_are_left_out_become_warnings_that_say_so(write_file):
 def test_file_of_nothing_but_bad_rows_is_not_made_good_by_leaving_them_out(write_jsonl):
     report = check(write_jsonl([{"question": "q", "answer": None}] * 5), repairs=["skip_bad_rows"])
     assert not report.ok
-    assert "0 usable" in report.all_problems.first_error.problem
+    assert "no usable row" in report.all_problems.first_error.problem
 
 
 def test_column_that_nobody_found_is_an_error_all_the_same(write_jsonl):
