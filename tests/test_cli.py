@@ -392,6 +392,35 @@ def test_data_check_refuses_wrong_options(tmp_path: Path, capfd: pytest.CaptureF
     assert capfd.readouterr().err
 
 
+def test_data_check_mends_what_it_is_told_to_and_writes_all_problems(tmp_path: Path, call: Callable[..., Any]) -> None:
+    (tmp_path / "rows.csv").write_text("prompt,response\nhi,there\n,nothing asked\nhi,there\nwho,me\n=1+1,\n")
+    plain = call("data", "check", tmp_path / "rows.csv", code=1)
+    assert plain["repairs"]["skip_bad_rows"] == {"possible": 2, "done": 0}
+    options = ["--repair", "skip_bad_rows", "--repair", "drop_duplicates", "--problems", tmp_path / "problems.csv"]
+    mended = call("data", "check", tmp_path / "rows.csv", *options)
+    assert (mended["ok"], mended["rows"], mended["usable"]) == (True, 5, 2)
+    assert mended["repairs"]["drop_duplicates"] == {"possible": 1, "done": 1}
+    written = (tmp_path / "problems.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert written[0] == "severity,row,line,column,problem,fix"
+    assert len(written) == 1 + mended["counts"]["warnings"]
+
+
+def test_data_check_finds_rows_of_an_evaluation_file_that_training_has_seen(
+    tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    (tmp_path / "train.csv").write_text("prompt,response\nWhy?,\nWhere is the mill?,By the river.\nWho am I?,You.\n")
+    (tmp_path / "test.csv").write_text("prompt,response\nWhat is new?,This.\nWHERE is  the mill?,By the river.\n")
+    options = ["--evaluation", tmp_path / "test.csv", "--repair", "skip_bad_rows"]
+    leaks = call("data", "check", tmp_path / "train.csv", *options)["leaks"]
+    assert leaks == [{"evaluation_row": 2, "training_row": 2, "kind": "the same but for case and white space"}]
+
+
+def test_data_check_of_a_hub_dataset_without_the_hub_is_one_sentence() -> None:
+    done = program("data", "check", "nobody/nothing", env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    assert done.returncode == 1
+    assert "nobody/nothing" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_push_without_a_token_asks_to_sign_in(
     forge_with_model: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

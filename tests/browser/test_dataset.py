@@ -103,7 +103,7 @@ def test_the_preview_follows_the_mapping_and_the_shape(page: Page, tmp_path: Pat
     expect(page.locator("#role-response input")).to_have_value("answer")
     expect(page.locator("#dataset-preview pre")).to_contain_text("<|im_start|>")
 
-    choose(page, "dataset-shape", "Prompts without answers")
+    choose(page, "dataset-shape", "Prompts for rewards")
     expect(page.locator("#dataset-verdict")).to_contain_text("No method of this version trains on them yet")
 
 
@@ -182,7 +182,7 @@ def test_the_library_keeps_one_of_each_content_and_counts_versions(page: Page, t
     rows = page.locator("#dataset-library tbody tr").filter(has_text="Kettles")
     for pairs, count, version in ((PAIRS[:20], 1, "1"), (PAIRS[:20], 1, "1"), (PAIRS[20:45], 2, "2")):
         close_file(page)
-        upload(page, write_pairs(tmp_path / "kettles.csv", pairs))
+        upload(page, write_pairs(tmp_path / "things.csv", pairs))
         expect(page.locator("#dataset-preview pre")).to_contain_text(pairs[0][1])
         save(page, "Kettles")
         open_tab(page, "Dataset")
