@@ -62,8 +62,8 @@ _PERMUTATIONS = _draw.integers(0, 2**31, SKETCH, np.uint32) * np.uint32(2) + np.
 class Prints:
     """The fingerprints of n rows. setting, asked, answered, together: (n,) hashes, 0 for a text without words.
     whole_sketch (of asked and answered together), asked_sketch, together_sketch: (SKETCH, n), or (SKETCH, 0) where only
-    the first was wanted. cut: (n,) whether the middle of a long text was left out; then equal hashes are only a hint,
-    until `sharpen` has looked."""
+    the first was wanted. asked_cut, answered_cut: (n,) whether the middle of a long text was left out; then equal
+    hashes are only a hint, until `sharpen` has looked."""
 
     setting: Hashes
     asked: Hashes
@@ -72,7 +72,8 @@ class Prints:
     whole_sketch: Sketches
     asked_sketch: Sketches
     together_sketch: Sketches
-    cut: NDArray[np.bool_]
+    asked_cut: NDArray[np.bool_]
+    answered_cut: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.asked)
@@ -81,11 +82,6 @@ class Prints:
     def whole(self) -> Hashes:
         """(n,) hashes of all that a row says."""
         return mix(self.asked + self.answered * _ODD[3] + self.setting * _ODD[1])
-
-    def take(self, rows: Any) -> Prints:
-        """Those of some rows: indices, or a mask."""
-        parts = [getattr(self, field.name) for field in fields(self)]
-        return Prints(*(part[..., rows] if part.shape[-1] == len(self) else part for part in parts))
 
     @classmethod
     def join(cls, parts: Sequence[Prints]) -> Prints:
@@ -109,8 +105,8 @@ def print_columns(setting: Any, asked: Any, answered: Any, together: Any, *, qui
     """
     asked_hash, asked_sketch, asked_cut = _digest(asked, quick=quick)
     answered_hash, answered_sketch, answered_cut = _digest(answered, quick=quick)
-    setting_hash, _, setting_cut = _digest_few(setting, quick=quick)
-    together_hash, together_sketch, together_cut = _digest_few(together, quick=quick)
+    setting_hash, _ = _digest_few(setting)
+    together_hash, together_sketch = _digest_few(together)
     none = asked_sketch[:, :0]
     return Prints(
         setting_hash,
@@ -120,7 +116,8 @@ def print_columns(setting: Any, asked: Any, answered: Any, together: Any, *, qui
         np.minimum(asked_sketch, answered_sketch),  # the sketch of both is, number by number, the lesser of theirs
         none if quick else asked_sketch,
         none if quick else together_sketch,
-        asked_cut | answered_cut | setting_cut | together_cut,
+        asked_cut,
+        answered_cut,
     )
 
 
@@ -136,14 +133,14 @@ def hash_exactly(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(even.encode("utf-8"), digest_size=8).digest(), "little") if even else 0
 
 
-def _digest_few(texts: Any, *, quick: bool) -> tuple[Hashes, Sketches, NDArray[np.bool_]]:
-    """As `_digest`, for texts that are mostly the same or not there."""
+def _digest_few(texts: Any) -> tuple[Hashes, Sketches]:
+    """Hash (n,) and sketch (SKETCH, n) of texts that are mostly the same or not there; never cut."""
     if not len(view_text(texts)[1]):
-        return _digest_nothing(len(texts))
+        return _digest_nothing(len(texts))[:2]
     encoded = texts.dictionary_encode()
     order = encoded.indices.to_numpy(zero_copy_only=False)
-    hashes, sketches, cut = _digest(encoded.dictionary, quick=quick)
-    return hashes[order], sketches[:, order], cut[order]
+    hashes, sketches, _ = _digest(encoded.dictionary, quick=False)
+    return hashes[order], sketches[:, order]
 
 
 def _digest(texts: Any, *, quick: bool) -> tuple[Hashes, Sketches, NDArray[np.bool_]]:

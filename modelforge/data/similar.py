@@ -64,16 +64,18 @@ def _find_repeated(hashes: Hashes) -> Indices:
 
 def sharpen(prints: Prints, read: ReadTexts) -> Prints:
     """The same prints, with hashes of whole texts where shortened ones are equal to others."""
-    asked, answered, together = prints.asked.copy(), prints.answered.copy(), prints.together.copy()
+    asked, answered = prints.asked.copy(), prints.answered.copy()
     repeated = np.zeros(len(prints), np.bool_)
-    for hashes in (prints.whole, asked, together):
-        said = np.flatnonzero(hashes)  # 0 says nothing, and most rows can say nothing of one kind
+    for hashes in (prints.whole, asked):
+        said = np.flatnonzero(hashes)  # 0 says nothing, and all rows can say nothing of one kind
         repeated[said[_find_repeated(hashes[said])]] = True
-    for row in np.flatnonzero(repeated & prints.cut).tolist():
+    for row in np.flatnonzero(repeated & (prints.asked_cut | prints.answered_cut)).tolist():
         texts = read(row)
-        asked[row], answered[row] = hash_exactly(texts.asked), hash_exactly(texts.answered)
-        together[row] = hash_exactly(texts.together)
-    return replace(prints, asked=asked, answered=answered, together=together)
+        if prints.asked_cut[row]:
+            asked[row] = hash_exactly(texts.asked)
+        if prints.answered_cut[row]:
+            answered[row] = hash_exactly(texts.answered)
+    return replace(prints, asked=asked, answered=answered)
 
 
 def say_same(one: Texts, other: Texts) -> bool:

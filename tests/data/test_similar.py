@@ -194,3 +194,22 @@ def test_share_that_is_held_out_is_the_one_that_was_asked_for(seed):
     rows = make_chats(1000)
     for share in (0.05, 0.1, 0.5):
         assert len(split(rows, share, seed)[1]) == pytest.approx(1000 * share, abs=1)
+
+
+def test_conflict_and_setting_are_seen_where_texts_are_long(write_jsonl):
+    long = "word " * 60
+    rows = [
+        {"prompt": f"Question number {n} about {varied}?", "response": f"Answer {n}."}
+        for n, varied in enumerate("abcdefghijklmnopqrstuvwx")
+    ]
+    short = [
+        {"prompt": "What is the way home?", "response": "Left."},
+        {"prompt": "What is the way home?", "response": f"{long} right."},
+    ]
+    said = [
+        problem for problem in check(write_jsonl([*rows, *short])).problems if "answers otherwise" in problem.problem
+    ]
+    assert [problem.row for problem in said] == [26]
+    settings = [{"system": f"{long} {who} {long}", "prompt": "Who are you?", "response": who} for who in ("Ann", "Bob")]
+    report = check(write_jsonl([*({**row, "system": long} for row in rows), *settings]))
+    assert not [problem for problem in report.problems if problem.row and problem.row > 24]
