@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 import yaml
 
-from modelforge import Forge, __version__, cli
+from modelforge import Forge, __version__
 from modelforge import forge as forges
-from modelforge.cli import main
+from modelforge.cli import main, runs
 from modelforge.errors import RunStateError
 from modelforge.recipe import Task
 from modelforge.store import RunState
@@ -88,7 +88,19 @@ def test_help_loads_neither_torch_nor_gradio() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-2:] == ["exit 0", "[]"]
-    for command in ("ui", "hardware", "starter", "data", "train", "runs", "models", "generate", "push", "demo"):
+    for command in (
+        "ui",
+        "hardware",
+        "starter",
+        "data",
+        "train",
+        "runs",
+        "models",
+        "generate",
+        "evaluate",
+        "push",
+        "demo",
+    ):
         assert re.search(rf"^    {command} ", done.stdout, re.MULTILINE), command
 
 
@@ -99,7 +111,9 @@ def test_program_tells_its_version_and_refuses_wrong_usage() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [[], ["train"], ["runs"], ["generate", "x"], ["push", "x"], ["ui", "--port", "x"]], ids=" ".join
+    "wrong",
+    [[], ["train"], ["runs"], ["generate", "x"], ["evaluate"], ["push", "x"], ["ui", "--port", "x"]],
+    ids=" ".join,
 )
 def test_wrong_usage_exits_2(capfd: pytest.CaptureFixture[str], wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -233,7 +247,7 @@ def test_audit_12_wrong_settings_are_one_readable_line(
 
 def test_demo_trains_the_starter_on_the_bundled_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(cli, "follow", lambda forge, recipe, *, as_json: seen.append(recipe) or 0)
+    monkeypatch.setattr(runs, "follow", lambda forge, recipe, *, as_json: seen.append(recipe) or 0)
     assert main(["demo"]) == 0
     assert seen[0].base_model.startswith("HuggingFaceTB/") and seen[0].dataset == "Customer questions"
 
@@ -300,6 +314,34 @@ def test_generate_refuses_settings_out_of_bounds(
     assert word in capfd.readouterr().err
 
 
+def test_evaluate_tells_rows_and_the_metrics_of_both_sides(
+    trained: dict[str, Any], call: Callable[..., Any], capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    told = call("evaluate", trained["model_id"])
+    assert told.keys() == {"rows", "tuned", "base"}
+    assert told["rows"] == 2  # held out of 16
+    assert told["tuned"].keys() == told["base"].keys() == {"perplexity", "rougeL", "exact_match"}
+    assert told["tuned"]["perplexity"] == pytest.approx(trained["metrics"]["tuned"]["perplexity"], rel=1e-4)
+    file = tiny.write_rows(tmp_path / "more.jsonl", tiny.PAIRS[16:24])
+    assert call("evaluate", "Colours", "--data", file)["rows"] == 8
+    assert main(["evaluate", "Colours", "--data", str(file), "--limit", "3"]) == 0
+    printed = capfd.readouterr()
+    first = [line.split()[0] for line in printed.out.splitlines()]
+    assert first == ["metric", "perplexity", "rougeL", "exact_match", "3"]
+    assert printed.err == ""
+
+
+def test_evaluate_of_a_broken_file_is_one_line_with_row_and_line(
+    forge_with_model: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tiny.write_rows(tmp_path / "broken.jsonl")
+    file.write_text(file.read_text() + '{"prompt": "Who?", "response": ""}\n')
+    assert main(["evaluate", "Colours", "--data", str(file)]) == 1
+    printed = capfd.readouterr()
+    assert printed.out == "" and len(printed.err.strip().splitlines()) == 1
+    assert "broken.jsonl, row 17 (line 17)" in printed.err
+
+
 @pytest.fixture
 def forge_with_model(probed: Path, base: Path) -> Any:
     return tiny.finish_model(Forge(), base)
@@ -308,7 +350,13 @@ def forge_with_model(probed: Path, base: Path) -> Any:
 @pytest.mark.parametrize("name", ["", "nobody", "; touch x", "../.."])
 @pytest.mark.parametrize(
     "command",
-    [["generate", "{}", "--prompt", "hi"], ["models", "show", "{}"], ["models", "delete", "{}"], ["push", "{}", "a/b"]],
+    [
+        ["generate", "{}", "--prompt", "hi"],
+        ["evaluate", "{}"],
+        ["models", "show", "{}"],
+        ["models", "delete", "{}"],
+        ["push", "{}", "a/b"],
+    ],
     ids=" ".join,
 )
 def test_audit_13_unknown_model_is_one_clear_line(

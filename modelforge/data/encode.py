@@ -56,7 +56,7 @@ class ChatEncoder:
         after it. Up to the first answer the ids are those of ``apply_chat_template(..., add_generation_prompt=True)``;
         an uncut row ends in a labelled end-of-text token. ``{"text"}``: the text and an end-of-text token, all of it
         labelled but for the begin-of-text token of those tokenizers that have one. ``{"prompt", "chosen"}``: the chat
-        of both, with loss on what is chosen. ``{"prompt"}``: what inference sends, without any loss. Raises
+        of both, with loss on what is chosen. ``{"prompt", "tools"}``: what inference sends, without any loss. Raises
         DatasetError where the template refuses the chat.
         """
         input_ids, labels = self._label(row)
@@ -116,7 +116,7 @@ class ChatEncoder:
         prompt = row["prompt"]
         if "chosen" in row:
             return list(self.template.render_pieces([*prompt, *row["chosen"]], learn_from=len(prompt)))
-        return [(self.template.render(prompt, asking=True), False)]
+        return [(self.template.render(prompt, row.get("tools") or (), asking=True), False)]
 
     def _tokenize(self, text: str, before: str = "") -> list[int]:
         """Token ids of a piece by itself, but without the blank that SentencePiece puts before the first word of it.

@@ -58,12 +58,7 @@ def prepare(report: Report, *, name: str = "") -> Dataset:
 
     Raises DatasetError where the report has errors, DiskFullError before anything is written.
     """
-    if not report.ok:
-        first = report.all_problems.first_error or report.problems[0]
-        place = f", row {first.row}" if first.row else ""
-        place += f" (line {first.line})" if first.line else ""
-        more = f" ({report.counts.errors - 1} more errors.)" if report.counts.errors > 1 else ""
-        raise DatasetError(f"{first.problem}{more}", where=f"{Path(report.file).name}{place}", fix=first.fix)
+    refuse_errors(report)
     folder = home() / "datasets"
     folder.mkdir(parents=True, exist_ok=True)
     needed = report.mapped_rows.size + _SPARE_BYTES
@@ -79,6 +74,17 @@ def prepare(report: Report, *, name: str = "") -> Dataset:
         raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def refuse_errors(report: Report) -> None:
+    """Raise the first error of a report as a DatasetError that names file, row and line; nothing where it is ok."""
+    if report.ok:
+        return
+    first = report.all_problems.first_error or report.problems[0]
+    place = f", row {first.row}" if first.row else ""
+    place += f" (line {first.line})" if first.line else ""
+    more = f" ({report.counts.errors - 1} more errors.)" if report.counts.errors > 1 else ""
+    raise DatasetError(f"{first.problem}{more}", where=f"{Path(report.file).name}{place}", fix=first.fix)
 
 
 def read_manifest(dataset_id: str) -> Dataset:

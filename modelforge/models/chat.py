@@ -33,15 +33,19 @@ class Playground:
         """Yield the reply in pieces. base: let the untrained model answer. Closing the iterator stops the writing."""
         from modelforge.models.generate import write_answer  # loads torch: not before the first question
 
+        model, tokenizer = self.load(record)
+        yield from write_answer(model, tokenizer, messages, sampling, lambda: self.turn(model, base=base))
+
+    def load(self, record: ModelRecord) -> tuple[Any, Any]:
+        """(model with its adapter, tokenizer), shared with whoever else talks to it: use it only inside a `turn`."""
         with self._lock:
-            model, tokenizer = self._load(record)
+            return self._load(record)
 
-        @contextlib.contextmanager
-        def turn() -> Iterator[None]:
-            with self._lock, model.disable_adapter() if base else contextlib.nullcontext():
-                yield
-
-        yield from write_answer(model, tokenizer, messages, sampling, turn)
+    @contextlib.contextmanager
+    def turn(self, model: Any, *, base: bool) -> Iterator[None]:
+        """Have the model to oneself for a step, fine-tuned or as its base."""
+        with self._lock, model.disable_adapter() if base else contextlib.nullcontext():
+            yield
 
     def count_tokens(self, text: str) -> int:
         """How many tokens that text is for the model loaded last."""

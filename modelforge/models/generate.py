@@ -1,11 +1,12 @@
-"""Writing an answer token by token with a loaded decoder.
+"""Writing answers token by token with a loaded decoder: one for a chat, or many side by side.
 
-A loop of our own instead of `generate`: it takes its random numbers from its own generator, so that chatting beside a
-run does not change the run, and it can be left after any token.
+Loops of our own instead of `generate`: between any two tokens the model is free for others, and a chat takes its random
+numbers from its own generator, so that chatting beside a run does not change the run, and can be left after any token.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -46,6 +47,61 @@ def write_answer(
     rest = tokenizer.decode(tokens, skip_special_tokens=True)[len(shown) :]
     if rest:
         yield rest
+
+
+def write_answers(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    turn: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> list[str]:
+    """The likeliest answers to B prompts (token ids), written side by side; those of `write_answer` at temperature 0.
+
+    max_new_tokens: the longest answer; half of the model's window at most. Of a prompt that is too long for the window
+    beside it the end is answered. turn: as for `write_answer`.
+    """
+    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if window:
+        max_new_tokens = min(max_new_tokens, window // 2)
+        prompts = [ids[-(window - max_new_tokens) :] for ids in prompts]
+    width = max(map(len, prompts))
+    padding = [width - len(ids) for ids in prompts]  # on the left: all answers begin at the same place
+    rows = zip(padding, prompts, strict=True)
+    given = torch.tensor([[tokenizer.pad_token_id] * pad + list(ids) for pad, ids in rows], device=model.device)
+    mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in padding], device=model.device)  # (B, T)
+    places = (mask.cumsum(1) - 1).clamp(min=0)  # (B, T): the first token of a prompt is at 0, whatever stands before
+    takes_places = _takes(model, "position_ids")  # architectures without them read the mask
+    stops = _stop_tokens(model, tokenizer)
+    answers: list[list[int]] = [[] for _ in prompts]
+    writing, cache = set(range(len(prompts))), None
+    for _ in range(max_new_tokens):
+        with turn(), torch.inference_mode():
+            output = model(
+                input_ids=given,
+                attention_mask=mask,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+                **({"position_ids": places} if takes_places else {}),
+            )
+        cache, tokens = output.past_key_values, output.logits[:, -1].float().argmax(-1)  # (B)
+        for row, token in enumerate(tokens.tolist()):
+            if token in stops:
+                writing.discard(row)
+            if row in writing:
+                answers[row].append(token)
+        if not writing:
+            break
+        given, places = tokens[:, None], places[:, -1:] + 1
+        mask = torch.cat((mask, mask.new_ones(len(prompts), 1)), dim=1)
+    return [str(tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in answers]
+
+
+def _takes(model: Any, name: str) -> bool:
+    """Whether the architecture's forward has a parameter of that name."""
+    decoder = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return name in inspect.signature(decoder.forward).parameters
 
 
 def _encode(tokenizer: Any, messages: Sequence[Message]) -> list[int]:

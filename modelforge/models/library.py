@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelforge import paths
 from modelforge.errors import NotFoundError, RecipeError
@@ -16,6 +16,9 @@ from modelforge.models.chat import Playground
 from modelforge.models.hub import PushProgress, PushResult
 from modelforge.models.sampling import Message, Sampling
 from modelforge.store import ModelRecord, Store
+
+if TYPE_CHECKING:
+    from modelforge.models.evaluate import Evaluation
 
 LONGEST_NAME = 120
 
@@ -31,6 +34,23 @@ class Model:
         """The answer to a sentence or a conversation; base: the untrained model's."""
         messages = [{"role": "user", "content": said}] if isinstance(said, str) else said
         return "".join(self.playground.answer(self.record, messages, sampling or Sampling(), base=base))
+
+    def evaluate(
+        self,
+        *,
+        data: Path | None = None,
+        limit: int | None = None,
+        watch: Callable[[float], None] | None = None,
+    ) -> Evaluation:
+        """Measure the model and its base: on the rows held out when it was trained, or on those of the file `data`.
+
+        limit: at most so many rows, evenly spaced. watch: told the share of the work that is done. Raises DatasetError
+        for a file with errors (naming row and line) and where there is nothing to measure with, NotFoundError or
+        BaseModelError where something of the model is gone.
+        """
+        from modelforge.models.evaluate import evaluate  # loads torch: not before the first measuring
+
+        return evaluate(self.record, self.playground, data=data, limit=limit, watch=watch)
 
 
 class Models:

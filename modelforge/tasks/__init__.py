@@ -5,7 +5,7 @@ from __future__ import annotations
 from modelforge.errors import RecipeError
 from modelforge.recipe import Task
 from modelforge.tasks import extractive_question_answering, summarization, text_generation
-from modelforge.tasks.base import MappedRow, Shape, TaskSpec, Texts
+from modelforge.tasks.base import Exchange, MappedRow, Shape, TaskSpec, Texts
 from modelforge.tasks.shapes import chat, plain_text, preference, prompts
 
 TASKS: dict[Task, TaskSpec] = {
@@ -25,6 +25,11 @@ _READERS = {
     "context": extractive_question_answering.read_texts,
     "prompt": prompts.read_texts,  # preference pairs have a prompt too, so these come last
 }
+_EXCHANGES = {
+    "messages": chat.read_exchange,
+    "chosen": preference.read_exchange,
+    "prompt": prompts.read_exchange,  # as above
+}
 
 
 def read_texts(row: MappedRow) -> Texts:
@@ -33,6 +38,11 @@ def read_texts(row: MappedRow) -> Texts:
         if key in row:
             return read(row)
     raise KeyError(f"a mapped row has one of {', '.join(_READERS)}; this one has {', '.join(row)}")
+
+
+def read_exchange(row: MappedRow) -> Exchange | None:
+    """What a mapped row asks and expects as text; None where it asks nothing, as plain text."""
+    return next((read(row) for key, read in _EXCHANGES.items() if key in row), None)
 
 
 def check_trainable(task: Task, method: str, shape: str | None = None) -> None:

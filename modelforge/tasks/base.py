@@ -66,6 +66,14 @@ class Texts(NamedTuple):
     together: str = ""
 
 
+class Exchange(NamedTuple):
+    """What a row asks a model, and the answer expected: the last one of the row. tools: those on offer."""
+
+    asked: Sequence[Message]
+    answer: str
+    tools: Sequence[Any] = ()
+
+
 @dataclass(frozen=True)
 class Shape:
     """One form that examples come in. Mapping, checks and menus derive from it.
@@ -101,13 +109,14 @@ class TaskSpec:
 
     shapes: the forms that its examples come in, the usual one first. to_messages: role -> value, gives the chat that
     the model sees; without the answer's role, the chat that asks for it, which is what inference sends. None where the
-    task is no chat.
+    task is no chat. metrics: names of what a model is measured with (`models.metrics`), the telling one first.
     """
 
     task: Task
     title: str
     sentence: str
     shapes: tuple[Shape, ...]
+    metrics: tuple[str, ...]
     to_messages: Callable[[Mapping[str, Any]], list[Message]] | None = None
 
     @property

@@ -126,4 +126,5 @@ SPEC = TaskSpec(
             map_row=map_row,
         ),
     ),
+    metrics=("exact_match", "f1"),
 )

@@ -60,5 +60,6 @@ SPEC = TaskSpec(
             form="exchange",
         ),
     ),
+    metrics=("rouge1", "rouge2", "rougeL"),
     to_messages=to_messages,
 )

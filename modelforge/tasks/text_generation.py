@@ -11,5 +11,6 @@ SPEC = TaskSpec(
     title="Text generation",
     sentence="Answers a prompt with text, as in your examples.",
     shapes=(chat.SHAPE, preference.SHAPE, prompts.SHAPE, plain_text.SHAPE),
+    metrics=("perplexity", "rougeL", "exact_match"),
     to_messages=chat.to_messages,
 )

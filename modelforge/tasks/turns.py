@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelforge.tasks.base import Fault, Message, Repairs, name_type
+from modelforge.tasks.base import Exchange, Fault, Message, Repairs, name_type
 from modelforge.tasks.texts import is_absent, read_text
 
 SPEAKERS = {
@@ -60,6 +60,14 @@ def check_answered(role: str, messages: list[Message], faults: list[Fault]) -> N
         whose = "the user's" if speakers[-1] == "user" else "a tool's"
         problem = f"Turn {len(speakers)}, the last, is {whose}: nothing answers it, so it is not trained on."
         faults.append(Fault("warning", role, problem, "Add the answer, or remove the turn."))
+
+
+def find_last_answer(messages: Sequence[Message], tools: Sequence[Any] = ()) -> Exchange | None:
+    """The last turn of the assistant as the answer to all before it; None where there is none or it calls tools."""
+    answers = [turn for turn, message in enumerate(messages) if message["role"] == "assistant"]
+    if not answers or messages[answers[-1]].get("tool_calls"):
+        return None
+    return Exchange(messages[: answers[-1]], messages[answers[-1]]["content"], tools)
 
 
 def _read_turn(role: str, number: int, turn: Any, repairs: Repairs, faults: list[Fault]) -> Message | None:

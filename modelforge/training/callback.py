@@ -10,6 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from modelforge.errors import TrainingError
+from modelforge.models.metrics import perplexity
 from modelforge.training import memory
 
 
@@ -98,4 +99,4 @@ def _refuse_infinite(loss: float, step: int) -> None:
 
 def loss_metrics(loss: float) -> dict[str, float]:
     """loss in nats a token, and perplexity = e^loss (held below overflow)."""
-    return {"loss": loss, "perplexity": math.exp(min(loss, 80.0))}
+    return {"loss": loss, "perplexity": perplexity(loss)}

@@ -8,7 +8,8 @@ from typing import Any
 
 from modelforge.models.generate import write_answer
 from modelforge.models.sampling import Sampling
-from modelforge.tasks.base import Message
+from modelforge.tasks import read_exchange
+from modelforge.tasks.base import Exchange
 
 QUESTIONS = 3
 _SAMPLING = Sampling(max_new_tokens=48, temperature=0.0)
@@ -23,23 +24,13 @@ def show_answers(
     """
     was_training = model.training
     model.eval()
-    for messages in islice(_find_questions(rows), QUESTIONS):
-        last = len(messages) - 1
-        answer = "".join(write_answer(model, tokenizer, messages[:last], _SAMPLING))
-        emit(
-            "sampled",
-            step=step,
-            prompt=messages[last - 1]["content"],
-            expected=messages[last]["content"],
-            answer=answer,
-        )
+    for asked, expected, _ in islice(_find_questions(rows), QUESTIONS):
+        answer = "".join(write_answer(model, tokenizer, asked, _SAMPLING))
+        emit("sampled", step=step, prompt=asked[-1]["content"], expected=expected, answer=answer)
     model.train(was_training)
 
 
-def _find_questions(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Message]]:
-    """The chats that can be asked again, each up to its last answer."""
-    for row in rows:
-        messages = row.get("messages", ())
-        answers = [turn for turn, message in enumerate(messages) if message["role"] == "assistant"]
-        if answers and not row.get("tools") and not messages[answers[-1]].get("tool_calls"):
-            yield messages[: answers[-1] + 1]
+def _find_questions(rows: Sequence[Mapping[str, Any]]) -> Iterator[Exchange]:
+    """The rows that can be asked without tools."""
+    exchanges = (read_exchange(dict(row)) for row in rows)
+    return (exchange for exchange in exchanges if exchange and not exchange.tools)

@@ -3,7 +3,6 @@ the model will see out; then into the library (`dataset_library`)."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import time
 from collections.abc import Iterator
@@ -189,15 +188,12 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
     looks = Looks()
     count = len(tab.report_outputs)
 
-    def look(turn: Turn, question: Question | None, max_length: float | None = None) -> Iterator[list[Any]]:
+    def look(turn: Turn, question: Question, max_length: float | None = None) -> Iterator[list[Any]]:
         """Everything that shows a file: how far the reading is, then the verdict, then what the model will see.
 
         max_length: what the user looks at it with, None for a file that is new.
         """
         taken = turn.take()
-        if question is None:
-            yield _show_nothing(html.note(view.NOTHING_OPEN))
-            return
         reading = Reading(looks, question)
         try:
             while not reading.wait(QUICK_SECONDS) and not turn.is_over(taken):
@@ -205,6 +201,7 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
         finally:
             reading.give_up()
         if turn.is_over(taken):
+            yield [gr.skip()] * count  # a handler that ends without a word would empty every widget
             return
         try:
             report = reading.report()
@@ -217,17 +214,16 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
     def open_path(turn: Turn, path: str, name: str, **kept: Any) -> Iterator[list[Any]]:
         """A new file: guess everything. kept: the widget that it came from, as it is."""
         opening = _open(path, name, **kept)
+        yield [*opening, *_show_unsure(count)]
         for shown in look(turn, Question(path)):
-            yield [*opening, *shown]
-            opening = [gr.skip()] * len(opening)
+            yield [*[gr.skip()] * len(opening), *shown]
 
     def open_file(turn: Turn, path: str) -> Iterator[list[Any]]:
         yield from open_path(turn, path, Path(path).stem, file=gr.skip())
 
-    def open_sample(turn: Turn, wanted: str | None) -> Iterator[list[Any]]:
-        sample = next((sample for sample in samples() if sample.name == wanted), None)
-        if sample:
-            yield from open_path(turn, str(sample.path), sample.name, sample=gr.skip())
+    def open_sample(turn: Turn, wanted: str) -> Iterator[list[Any]]:
+        sample = next(sample for sample in samples() if sample.name == wanted)
+        yield from open_path(turn, str(sample.path), sample.name, sample=gr.skip())
 
     def open_pasted(turn: Turn, text: str) -> Iterator[list[Any]]:
         yield from open_path(turn, str(_keep_pasted(text)), "Pasted rows")
@@ -251,12 +247,16 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
     def change_shape(
         turn: Turn, max_length: float, path: str, shape: str, repairs: list[str], *_: str
     ) -> Iterator[list[Any]]:
-        yield from look(turn, Question(path, shape, tuple(repairs or ())) if path else None, max_length or 0)
+        yield _show_unsure(count)
+        if path:  # else it was closed meanwhile
+            yield from look(turn, Question(path, shape, tuple(repairs)), max_length or 0)
 
     def change_mapping(
         turn: Turn, max_length: float, path: str, shape: str, repairs: list[str], *columns: str
     ) -> Iterator[list[Any]]:
-        yield from look(turn, Question.read(path, shape, repairs, columns) if path else None, max_length or 0)
+        yield _show_unsure(count)
+        if path:
+            yield from look(turn, Question.read(path, shape, repairs, columns), max_length or 0)
 
     def show_row(row: float, max_length: float, *mapped: Any) -> list[Any]:
         if not mapped[0]:
@@ -289,21 +289,16 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
 
     opened = [*tab.opening_outputs, *tab.report_outputs]
     hub = [tab.hub_id, tab.hub_config, tab.hub_split]
-    reading = [
-        listen(tab.file.upload, open_file, [tab.turn, tab.file], opened),
-        listen(tab.sample.input, open_sample, [tab.turn, tab.sample], opened),
-        listen(tab.look_pasted.click, open_pasted, [tab.turn, tab.pasted], opened),
-        listen(tab.fetch.click, open_hub, [tab.turn, *hub], opened),
-        listen(tab.shape.input, change_shape, [tab.turn, tab.max_length, *tab.mapped], tab.report_outputs),
-        listen_all(
-            [tab.repairs.input, *(role.input for role in tab.roles.values())],
-            change_mapping,
-            [tab.turn, tab.max_length, *tab.mapped],
-            tab.report_outputs,
-        ),
-    ]
-    for event, said in ((tab.file.clear, view.NOTHING_OPEN), (tab.cancel.click, view.CANCELLED)):
-        listen(event, functools.partial(close, said=said), tab.turn, opened, cancels=reading)
+    looked_at_with = [tab.turn, tab.max_length, *tab.mapped]
+    listen_all([tab.file.upload], open_file, [tab.turn, tab.file], opened)
+    listen_all([tab.sample.input], open_sample, [tab.turn, tab.sample], opened)
+    listen_all([tab.look_pasted.click], open_pasted, [tab.turn, tab.pasted], opened)
+    listen_all([tab.fetch.click], open_hub, [tab.turn, *hub], opened)
+    listen_all([tab.shape.input], change_shape, looked_at_with, tab.report_outputs)
+    roles = [role.input for role in tab.roles.values()]
+    listen_all([tab.repairs.input, *roles], change_mapping, looked_at_with, tab.report_outputs)
+    listen(tab.file.clear, lambda turn: close(turn, view.NOTHING_OPEN), tab.turn, opened)
+    listen(tab.cancel.click, lambda turn: close(turn, view.CANCELLED), tab.turn, opened)
     listen_all(
         [tab.row.input, tab.max_length.input],
         show_row,
@@ -325,6 +320,11 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
     )
     attach_library(forge, tab.library)
     return tab
+
+
+def _show_unsure(count: int) -> list[Any]:
+    """All of report_outputs until it is known how a file reads: what is shown stays, and cannot be saved."""
+    return [gr.skip(), gr.skip(), gr.Button(interactive=False), *[gr.skip()] * (count - 3)]
 
 
 def _show_waiting(said: str, *, is_new: bool = True) -> list[Any]:

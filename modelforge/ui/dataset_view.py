@@ -131,11 +131,11 @@ def show_leaks(leaks: Sequence[Leak], training: MappedRows, evaluation: MappedRo
         for leak in leaks[:SHOWN_LEAKS]
     )
     said = (
-        f"{len(leaks):,} of the {len(evaluation):,} rows were seen in training, so a score on them says nothing about "
-        "anything new. Remove them from one of the files."
+        f"{len(leaks):,} of the {len(evaluation):,} rows {'was' if len(leaks) == 1 else 'were'} seen in training, so a "
+        "score on them says nothing about anything new. Remove them from one of the files."
     )
     more = html.note(f"The first {SHOWN_LEAKS}.") if len(leaks) > SHOWN_LEAKS else ""
-    table = html.table(("Row of the evaluation file", "Row of the training file", "It is"), rows, empty="")
+    table = html.table(("Evaluation row", "Training row", "It is"), rows, empty="")
     return html.note(said, "warning") + table + more
 
 

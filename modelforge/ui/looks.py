@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,12 +95,12 @@ class Reading:
         self._given_up = True
 
     def report(self) -> Report:
-        """The report, waiting for it; or raises what the look raised."""
+        """The report, waiting for it; or raises what the look raised, CancelledError where it was given up."""
         return self._report.result()
 
     def _note(self, share: float) -> None:
         if self._given_up:
-            raise _GivenUpError
+            raise CancelledError
         self.share = share
 
 
@@ -116,7 +116,3 @@ class Turn:
 
     def is_over(self, taken: int) -> bool:
         return taken != self._newest
-
-
-class _GivenUpError(Exception):
-    """Nobody waits for the report any more."""

@@ -6,7 +6,7 @@ Every test saves under names of its own, as all share one app.
 from __future__ import annotations
 
 import csv
-import functools
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -33,14 +33,8 @@ def app(tmp_path_factory: pytest.TempPathFactory, make_home: Callable[[Path], Pa
 
 
 @pytest.fixture
-def page_of(app: App, witness: Witness) -> Callable[..., Page]:
-    """Opens the app in a window as it is asked for."""
-    return functools.partial(witness.open, app)
-
-
-@pytest.fixture
-def page(page_of: Callable[..., Page]) -> Page:
-    page = page_of()
+def page(app: App, witness: Witness) -> Page:
+    page = witness.open(app)
     open_tab(page, "Dataset")
     return page
 
@@ -224,48 +218,49 @@ def test_all_problems_come_as_a_table_that_is_safe_in_a_spreadsheet(page: Page, 
     assert {problem["column"] for problem in problems} == {f"'{formula}"}
 
 
-def test_reading_a_large_file_says_how_far_it_is_and_can_be_cancelled(page: Page, tmp_path: Path) -> None:
+def test_reading_a_large_file_says_how_far_it_is_and_can_be_given_up(page: Page, tmp_path: Path) -> None:
+    # A fault in each row, so that each must be looked at by itself.
     with (file := tmp_path / "huge.jsonl").open("w", encoding="utf-8") as rows:
-        rows.writelines(
-            f'{{"prompt": "What is {n}, by {n * 7}?", "response": "{n * 31}."}}\n' for n in range(HUGE_ROWS)
-        )
+        rows.writelines(f'{{"prompt": "What is {n}, by {n * 7}?", "response": {n * 31}}}\n' for n in range(HUGE_ROWS))
+    verdict, progress = page.locator("#dataset-verdict"), page.locator("#dataset-verdict [role=progressbar]")
     upload(page, file)
-    expect(page.locator("#dataset-verdict [role=progressbar]")).to_be_visible()
+    expect(progress).to_be_visible()
     expect(page.get_by_role("button", name="Save and go to training")).to_be_disabled()
     page.locator("#dataset-cancel").click()
-    verdict = page.locator("#dataset-verdict")
     expect(verdict).to_contain_text("Reading was cancelled, and nothing was kept.")
     expect(page.locator("#dataset-cancel")).to_be_hidden()
-    upload(page, write_pairs(tmp_path / "small.csv", PAIRS[:20]))
+
+    # Another choice takes the place of what is being read.
+    upload(page, file)
+    expect(progress).to_be_visible()
+    choose(page, "dataset-sample", "Customer questions")
     expect(verdict).to_contain_text("Ready to train")
-    expect(read_tile(page, "Rows")).to_have_text("20")
+    expect(page.locator("#dataset-file input[type=file]")).to_be_attached()
+    upload(page, write_pairs(tmp_path / "small.csv", PAIRS[:20]))
     expect(page.locator("#dataset-preview pre")).to_contain_text(PAIRS[0][1])
+    expect(read_tile(page, "Rows")).to_have_text("20")
+    expect(page.locator("#dataset-name").locator("input, textarea")).to_have_value("small")
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("light", 390), ("dark", 1280), ("dark", 390)])
-def test_a_broken_file_fits_the_window(
-    page_of: Callable[..., Page], screenshots: Path, tmp_path: Path, scheme: str, width: int
-) -> None:
-    page = page_of(color_scheme=scheme, viewport={"width": width, "height": 900})
+def test_a_broken_file_fits_every_window(page: Page, screenshots: Path, tmp_path: Path) -> None:
     upload(page, write_broken(tmp_path / "broken.jsonl"))
     expect(page.locator("#dataset-lengths .mf-histogram")).to_be_visible()
-    page.get_by_label("Leave out rows with errors (2)").check()
-    expect(page.locator("#dataset-verdict")).to_contain_text("Ready to train")
-    page.get_by_label("Leave out rows with errors (2)").uncheck()
-    expect(page.locator("#dataset-verdict")).to_contain_text("Not ready yet")
     fill(page, "dataset-max-length", "64")
     expect(page.locator("#dataset-preview .mf-cut-line")).to_be_visible()
     page.get_by_role("button", name="Measure with a file of its own").click()
-    page.locator("#dataset-evaluation-file input[type=file]").set_input_files(
-        write_pairs(tmp_path / "held out.csv", PAIRS[3:7])
-    )
-    expect(page.locator("#dataset-leaks tbody tr")).to_have_count(4)
-    page.wait_for_timeout(300)  # fades end
-    page.screenshot(path=screenshots / f"{scheme}-{width}-dataset-broken.png", full_page=True)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
-    verdict, name = (page.locator(f"#dataset-{which}").bounding_box() for which in ("verdict", "name"))
-    assert verdict and name
-    assert verdict["y"] < name["y"], "the verdict stands before what can be changed about it"
+    held_out = write_pairs(tmp_path / "held out.csv", [*PAIRS[3:5], *PAIRS[ROWS:]])
+    page.locator("#dataset-evaluation-file input[type=file]").set_input_files(held_out)
+    expect(page.locator("#dataset-leaks tbody tr")).to_have_count(2)
+    for scheme, width in itertools.product(("light", "dark"), (1280, 390)):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 900})
+        expect(page.locator("body")).to_have_class(re.compile("dark" if scheme == "dark" else "^((?!dark).)*$"))
+        page.wait_for_timeout(300)  # fades end
+        page.screenshot(path=screenshots / f"{scheme}-{width}-dataset-broken.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
+        verdict, name = (page.locator(f"#dataset-{which}").bounding_box() for which in ("verdict", "name"))
+        assert verdict and name
+        assert verdict["y"] < name["y"], "the verdict stands before what can be changed about it"
 
 
 def close_file(page: Page) -> None:

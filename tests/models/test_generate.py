@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from modelforge.errors import RecipeError
-from modelforge.models.generate import _choose, write_answer
+from modelforge.models.generate import _choose, write_answer, write_answers
 from modelforge.models.sampling import Sampling
 from tests import tiny
 
@@ -39,6 +39,23 @@ def generated(model: Any, tokenizer: Any, count: int) -> str:
 def test_greedy_answer_is_that_of_transformers(model: Any, tokenizer: Any, count: int) -> None:
     answer = "".join(write_answer(model, tokenizer, ASKED, Sampling(max_new_tokens=count)))
     assert answer == generated(model, tokenizer, count)
+
+
+def test_answers_side_by_side_are_those_of_a_chat(model: Any, tokenizer: Any) -> None:
+    asked = [tiny.messages(prompt, "")[:1] for prompt, _ in tiny.PAIRS[:5]] + [tiny.messages("Why? " * 20, "")[:1]]
+    prompts = [
+        tokenizer.apply_chat_template(each, add_generation_prompt=True, return_dict=True)["input_ids"] for each in asked
+    ]
+    alone = ["".join(write_answer(model, tokenizer, each, Sampling(max_new_tokens=30))) for each in asked]
+    assert len(set(alone)) > 1
+    assert write_answers(model, tokenizer, prompts, 30) == alone
+
+
+def test_answers_side_by_side_stay_within_the_window(tokenizer: Any) -> None:
+    small = tiny.model(max_position_embeddings=32).eval()
+    prompts = [tokenizer("lamp " * count)["input_ids"] for count in (2, 40)]
+    cut = [prompts[0], prompts[1][-16:]]
+    assert write_answers(small, tokenizer, prompts, 500) == write_answers(small, tokenizer, cut, 16)
 
 
 def test_pieces_end_at_whole_characters(model: Any, tokenizer: Any) -> None:

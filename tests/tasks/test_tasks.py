@@ -3,14 +3,20 @@ from __future__ import annotations
 import pytest
 
 from modelforge.errors import RecipeError
+from modelforge.models.metrics import METRICS, PERPLEXITY
 from modelforge.recipe import Recipe, Task, parse_task
-from modelforge.tasks import SHAPES, TASKS, check_trainable, read_texts
+from modelforge.tasks import SHAPES, TASKS, check_trainable, read_exchange, read_texts
 
 
 def test_every_task_is_declared_under_its_own_name():
     assert list(TASKS) == list(Task)
     assert all(spec.task is task for task, spec in TASKS.items())
     assert all(spec.title and spec.sentence.endswith(".") for spec in TASKS.values())
+
+
+def test_every_task_declares_metrics_that_there_are():
+    for spec in TASKS.values():
+        assert spec.metrics and set(spec.metrics) <= {*METRICS, PERPLEXITY}
 
 
 def test_every_shape_is_declared_under_its_own_name_and_belongs_to_its_task():
@@ -78,6 +84,27 @@ ANSWER = {"role": "assistant", "content": "a"}
 )
 def test_texts_of_a_mapped_row_are_read_whatever_its_form(row, texts):
     assert read_texts(row) == texts
+
+
+CALL = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "weather", "arguments": {}}}]}
+
+
+@pytest.mark.parametrize(
+    ("row", "exchange"),
+    [
+        ({"messages": [*CHAT, ANSWER]}, (CHAT, "a", ())),
+        ({"messages": [*CHAT, ANSWER, CHAT[1]]}, (CHAT, "a", ())),
+        ({"messages": [*CHAT, ANSWER, CHAT[1], ANSWER], "tools": [1]}, ([*CHAT, ANSWER, CHAT[1]], "a", [1])),
+        ({"messages": [*CHAT, CALL], "tools": [1]}, None),
+        ({"text": "t"}, None),
+        ({"prompt": CHAT, "chosen": [ANSWER], "rejected": [ANSWER | {"content": "b"}]}, (CHAT, "a", ())),
+        ({"prompt": CHAT}, None),
+        ({"prompt": CHAT, "reference": "r"}, (CHAT, "r", ())),
+        ({"context": "c", "question": "q", "answers": {"text": ["a"]}}, None),
+    ],
+)
+def test_a_row_asks_for_its_last_answer_in_text(row, exchange):
+    assert read_exchange(row) == exchange
 
 
 def test_what_a_tool_is_called_with_is_part_of_what_a_chat_says():

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelforge.recipe import Task
-from modelforge.tasks.base import Fault, MappedRow, Message, Repairs, Role, Shape, Texts, name_type
+from modelforge.tasks.base import Exchange, Fault, MappedRow, Message, Repairs, Role, Shape, Texts, name_type
 from modelforge.tasks.texts import is_absent, is_usable, read_optional_text, read_text
-from modelforge.tasks.turns import check_answered, read_turns
+from modelforge.tasks.turns import check_answered, find_last_answer, read_turns
 
 ROLES = (
     Role(
@@ -87,6 +87,11 @@ def read_texts(row: MappedRow) -> Texts:
     if len(turns) == 2:  # one question and its answer, as nearly always
         return Texts(system, turns[0]["content"], _say(turns[1]))
     return Texts(system, "\n".join(map(_say, turns[:first])), "\n".join(map(_say, turns[first:])))
+
+
+def read_exchange(row: MappedRow) -> Exchange | None:
+    """The chat up to its last answer; None where that is a call of tools, which is no text to compare."""
+    return find_last_answer(row["messages"], row.get("tools") or ())
 
 
 def _say(turn: Message) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelforge.recipe import Task
-from modelforge.tasks.base import Fault, MappedRow, Message, Repairs, Role, Shape, Texts
+from modelforge.tasks.base import Exchange, Fault, MappedRow, Message, Repairs, Role, Shape, Texts
 from modelforge.tasks.texts import is_usable, read_optional_text, read_text
-from modelforge.tasks.turns import read_turns
+from modelforge.tasks.turns import find_last_answer, read_turns
 
 ROLES = (
     Role("chosen", "The better answer: text, or turns of a chat.", ("chosen", "accepted", "preferred"), holds="chat"),
@@ -88,6 +88,11 @@ def read_texts(row: MappedRow) -> Texts:
     asked = [turn["content"] for turn in row["prompt"] if turn["role"] != "system"]
     answers = [turn["content"] for side in ("chosen", "rejected") for turn in row[side]]
     return Texts("\n".join(system), "\n".join(asked), "\n".join(answers))
+
+
+def read_exchange(row: MappedRow) -> Exchange | None:
+    """The prompt and the better answer."""
+    return find_last_answer([*row["prompt"], *row["chosen"]])
 
 
 SHAPE = Shape(

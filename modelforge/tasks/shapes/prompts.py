@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelforge.recipe import Task
-from modelforge.tasks.base import Fault, MappedRow, Repairs, Role, Shape, Texts
+from modelforge.tasks.base import Exchange, Fault, MappedRow, Repairs, Role, Shape, Texts
 from modelforge.tasks.shapes.preference import read_chat
 from modelforge.tasks.texts import is_usable, read_optional_text
 
@@ -41,6 +41,11 @@ def read_texts(row: MappedRow) -> Texts:
     system = [turn["content"] for turn in row["prompt"] if turn["role"] == "system"]
     asked = [turn["content"] for turn in row["prompt"] if turn["role"] != "system"]
     return Texts("\n".join(system), "\n".join(asked), row.get("reference", ""))
+
+
+def read_exchange(row: MappedRow) -> Exchange | None:
+    """The prompt and its reference, where it has one."""
+    return Exchange(row["prompt"], row["reference"]) if row.get("reference") else None
 
 
 SHAPE = Shape(

@@ -1,0 +1,97 @@
+"""The command about datasets: read a file and say what is in it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from modelforge.cli.terminal import add_command, add_group, answer, watch_on_terminal
+from modelforge.data.repairs import REPAIRS
+from modelforge.errors import RecipeError
+from modelforge.recipe import parse_task
+
+
+def add_commands(commands: Any) -> None:
+    data = add_group(commands, "data", "look at a dataset")
+    check = add_command(data, "check", "read a file and report what is in it and what is wrong with it", check_data)
+    check.add_argument("file", metavar="FILE", help="a file, or owner/name of a dataset of the Hub")
+    check.add_argument("--task", help="what it is for (default: found out)")
+    check.add_argument(
+        "--map", action="append", default=[], metavar="ROLE=COLUMN", help="which column plays which role"
+    )
+    check.add_argument(
+        "--repair", action="append", default=[], metavar="NAME", help=f"what may be mended: {', '.join(REPAIRS)}"
+    )
+    check.add_argument("--config", metavar="NAME", help="config of a dataset of the Hub")
+    check.add_argument("--split", metavar="NAME", help="split of a dataset of the Hub (default: train)")
+    check.add_argument("--evaluation", metavar="FILE", help="a file to measure with: search it for rows seen in FILE")
+    check.add_argument("--problems", metavar="CSV", help="write all problems into this table")
+
+
+def check_data(arguments: argparse.Namespace) -> int:
+    from modelforge.data import hub_dataset
+    from modelforge.data.checks import check
+    from modelforge.data.leaks import find_leaks
+
+    path = Path(arguments.file)
+    if not path.exists() and "/" in arguments.file and hub_dataset.looks_like_id(arguments.file):
+        path = hub_dataset.fetch(arguments.file, arguments.config, arguments.split)
+    task = parse_task(arguments.task) if arguments.task else None
+    columns = _parse_mapping(arguments.map) or None
+    report = check(path, task, columns, repairs=arguments.repair, watch=watch_on_terminal("reading"))
+    shape = report.to_json()
+    lines = list(describe_report(shape, report.unused_columns))
+    if arguments.problems:
+        report.all_problems.write_csv(Path(arguments.problems))
+    if arguments.evaluation:
+        other = check(Path(arguments.evaluation), report.task, columns, shape=report.shape.name)
+        leaks = find_leaks(report.mapped_rows, other.mapped_rows)
+        shape["leaks"] = [
+            {
+                "evaluation_row": other.mapped_rows.number(leak.evaluation_row - 1),
+                "training_row": report.mapped_rows.number(leak.training_row - 1),
+                "kind": leak.kind,
+            }
+            for leak in leaks
+        ]
+        lines += [
+            f"leak: row {leak['evaluation_row']} there is row {leak['training_row']} here: {leak['kind']}"
+            for leak in shape["leaks"]
+        ]
+    answer(arguments, shape, "\n".join(lines))
+    return 0 if shape["ok"] else 1
+
+
+def describe_report(shape: dict[str, Any], unused: tuple[str, ...]) -> Iterator[str]:
+    """A report in words, line by line."""
+    counts = shape["counts"]
+    yield f"{shape['file']}: {', '.join(filter(None, (shape['format'], shape['encoding'])))}, {shape['rows']} rows"
+    yield f"{shape['task']}, {shape['shape']}: " + ", ".join(
+        f"{role} = {col}" for role, col in shape["mapping"].items()
+    )
+    if unused:
+        yield f"not used: {', '.join(unused)}"
+    for problem in shape["problems"]:
+        places = [f"{name} {problem[name]}" for name in ("row", "line", "column") if problem[name] is not None]
+        yield f"{problem['severity']}: {', '.join(places) or 'file'}: {problem['problem']} {problem['fix']}"
+    for name, count in shape["repairs"].items():
+        state = f"{count['done']} done" if count["done"] else f"would mend {count['possible']} (--repair {name})"
+        yield f"{REPAIRS[name].title.lower()}: {state}"
+    yield (
+        f"{counts['errors']} errors, {counts['warnings']} warnings, {counts['duplicates']} duplicates, "
+        f"{shape['usable']} usable rows: " + ("ready to train" if shape["ok"] else "not ready")
+    )
+
+
+def _parse_mapping(pairs: list[str]) -> dict[str, str]:
+    mapping = {}
+    for pair in pairs:
+        role, equals, column = pair.partition("=")
+        if not equals:
+            raise RecipeError(
+                f"{pair!r} is not of the form ROLE=COLUMN.", where="--map", fix="For example: --map prompt=question"
+            )
+        mapping[role] = column
+    return mapping

@@ -1,0 +1,58 @@
+"""Commands about this machine: the app in the browser, what the hardware can do, the starter models."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from modelforge.cli.terminal import add_command, answer, say
+
+
+def add_commands(commands: Any) -> None:
+    ui = add_command(commands, "ui", "open the app in the browser", open_ui)
+    ui.add_argument("--host", help="address to listen on (default 127.0.0.1); another one needs --auth")
+    ui.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    ui.add_argument("--share", action="store_true", help="make a public link; needs --auth")
+    ui.add_argument("--auth", metavar="USER:PASS", help="ask for this name and password")
+    ui.add_argument("--no-browser", action="store_true", help="do not open a browser tab")
+
+    add_command(commands, "hardware", "what this machine is and what it can train", show_hardware)
+    add_command(commands, "starter", "fetch the models that work without the Hub", fetch_starters)
+
+
+def open_ui(arguments: argparse.Namespace) -> int:
+    from modelforge.ui.app import serve
+
+    serve(
+        host=arguments.host,
+        port=arguments.port,
+        share=arguments.share,
+        auth=arguments.auth,
+        open_browser=not arguments.no_browser,
+    )
+    return 0
+
+
+def show_hardware(arguments: argparse.Namespace) -> None:
+    from modelforge import catalog, hardware
+    from modelforge.recipe import Task
+
+    found = hardware.detect()
+    shape = hardware.as_json(found, {task.value: catalog.recommended(found, task) for task in Task})
+    text = [found.sentence]
+    text += [
+        f"{device.kind:5} {device.name}, {hardware.describe_bytes(device.memory_bytes)}" for device in found.devices
+    ]
+    text += [f"disk  {hardware.describe_bytes(found.free_disk_bytes)} free"]
+    answer(arguments, shape, "\n".join(text))
+
+
+def fetch_starters(arguments: argparse.Namespace) -> None:
+    from modelforge import starter
+
+    fetched = []
+    for one in starter.STARTERS.values():
+        if not starter.is_fetched(one.id):
+            say(f"Fetching {one.id} ...")
+        fetched.append({"id": one.id, "path": str(starter.ensure(one.id)), "source": one.source})
+    answer(arguments, {"models": fetched}, "\n".join(f"{model['id']}: {model['path']}" for model in fetched))

@@ -1,0 +1,107 @@
+"""Commands about finished models: list, show, delete, let them answer, measure them, send them to the Hub."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from modelforge.cli.terminal import add_command, add_group, answer, open_forge, say, table, watch_on_terminal
+
+
+def add_commands(commands: Any) -> None:
+    models = add_group(commands, "models", "finished models")
+    add_command(models, "list", "every model, the newest first", list_models)
+    add_command(models, "show", "one model", show_model).add_argument("id", metavar="ID")
+    add_command(models, "delete", "remove a model and its files", delete_model).add_argument("id", metavar="ID")
+
+    generate = add_command(commands, "generate", "let a model answer", generate_text)
+    generate.add_argument("model", metavar="MODEL", help="id, unique prefix or name")
+    generate.add_argument("--prompt", required=True, metavar="T", help="what to say to it")
+    generate.add_argument("--base", action="store_true", help="let the untrained base model answer")
+    generate.add_argument("--max-new-tokens", type=int, default=256, metavar="N")
+    generate.add_argument("--seed", type=int, metavar="N")
+    generate.add_argument(
+        "--temperature", type=float, default=0.0, metavar="X", help="0 always takes the likeliest word"
+    )
+
+    evaluate = add_command(commands, "evaluate", "measure a model and its base on the held-out rows", evaluate_model)
+    evaluate.add_argument("model", metavar="MODEL", help="id, unique prefix or name")
+    evaluate.add_argument("--data", type=Path, metavar="FILE", help="measure on the rows of this file instead")
+    evaluate.add_argument("--limit", type=int, metavar="N", help="at most so many rows, evenly spaced")
+
+    push = add_command(
+        commands, "push", "send a model to the Hugging Face Hub (token from HF_TOKEN or the hub login)", push_model
+    )
+    push.add_argument("model", metavar="MODEL")
+    push.add_argument("repo_id", metavar="REPO_ID", help="owner/name")
+    push.add_argument("--public", action="store_true", help="let everybody see it (default: private)")
+
+
+def list_models(arguments: argparse.Namespace) -> None:
+    models = open_forge().models
+    rows = [model_row(models, record) for record in models.all()]
+    answer(arguments, rows, table(rows, ("id", "name", "base_model", "task", "tuning", "created")))
+
+
+def show_model(arguments: argparse.Namespace) -> None:
+    models = open_forge().models
+    row = model_row(models, models.find(arguments.id))
+    answer(arguments, row, json.dumps(row, indent=2, ensure_ascii=False))
+
+
+def delete_model(arguments: argparse.Namespace) -> None:
+    deleted = open_forge().models.delete(arguments.id)
+    answer(arguments, {"deleted": deleted.id}, f"deleted {deleted.name}")
+
+
+def model_row(models: Any, record: Any) -> dict[str, Any]:
+    names = ("id", "name", "base_model", "task", "method", "tuning", "created", "metrics", "custom_base_model")
+    return {**{name: getattr(record, name) for name in names}, "path": str(models.path(record))}
+
+
+def generate_text(arguments: argparse.Namespace) -> None:
+    import time
+
+    from modelforge.models.sampling import Sampling
+
+    forge = open_forge()
+    model = forge.models[arguments.model]
+    sampling = Sampling.build(
+        max_new_tokens=arguments.max_new_tokens, temperature=arguments.temperature, seed=arguments.seed
+    )
+    started = time.monotonic()
+    text = model.chat(arguments.prompt, base=arguments.base, sampling=sampling)
+    shape = {
+        "text": text,
+        "tokens": forge.playground.count_tokens(text),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    answer(arguments, shape, text)
+
+
+def evaluate_model(arguments: argparse.Namespace) -> None:
+    model = open_forge().models[arguments.model]
+    found = model.evaluate(data=arguments.data, limit=arguments.limit, watch=watch_on_terminal("measuring"))
+    shape = {"rows": found.rows, "tuned": dict(found.tuned), "base": dict(found.base)}
+    sides = [
+        {"metric": name, "base": f"{found.base[name]:.4g}", "tuned": f"{tuned:.4g}"}
+        for name, tuned in found.tuned.items()
+    ]
+    answer(arguments, shape, f"{table(sides, ('metric', 'base', 'tuned'))}\n{found.rows} rows")
+
+
+def push_model(arguments: argparse.Namespace) -> None:
+    forge = open_forge()
+    result = forge.models.push(
+        arguments.model,
+        arguments.repo_id,
+        private=not arguments.public,
+        progress=lambda progress: say(
+            f"{progress.step} {progress.file}: {progress.sent} of {progress.total_bytes} bytes"
+        ),
+    )
+    if result.note:
+        say(result.note)
+    answer(arguments, {"url": result.url, "files": list(result.files)}, result.url)

@@ -1,0 +1,113 @@
+"""Commands about runs: train a recipe, follow it to its end, look at runs past and present."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelforge.cli.terminal import add_command, add_group, answer, open_forge, print_json, say, table
+from modelforge.errors import RunStateError
+from modelforge.recipe import Recipe, parse_assignments
+from modelforge.training.words import describe
+
+if TYPE_CHECKING:
+    from modelforge.forge import Forge
+    from modelforge.training.runs import Run
+
+STOPPED = 130
+"""The exit code of what somebody has stopped."""
+
+
+def add_commands(commands: Any) -> None:
+    train = add_command(commands, "train", "train a recipe", train_recipe)
+    train.add_argument("recipe", metavar="RECIPE", help="a YAML file")
+    train.add_argument("--set", action="append", default=[], metavar="K=V", help="replace a setting, as tuning.r=8")
+    add_command(commands, "demo", "train the starter on a bundled dataset and show before and after", train_demo)
+
+    runs = add_group(commands, "runs", "runs, past and present")
+    add_command(runs, "list", "every run, the newest first", list_runs)
+    add_command(runs, "show", "one run", show_run).add_argument("id", metavar="ID")
+    delete = add_command(runs, "delete", "remove a run's log and events; its model stays", delete_run)
+    delete.add_argument("id", metavar="ID")
+
+
+def train_recipe(arguments: argparse.Namespace) -> int:
+    recipe = Recipe.from_file(Path(arguments.recipe)).with_settings(parse_assignments(arguments.set))
+    return follow(open_forge(), recipe, as_json=arguments.json)
+
+
+def train_demo(arguments: argparse.Namespace) -> int:
+    from modelforge.goals import demo_recipe
+
+    return follow(open_forge(), demo_recipe(), as_json=arguments.json)
+
+
+def follow(forge: Forge, recipe: Recipe, *, as_json: bool) -> int:
+    """Start a run and print its events until it ends. Ctrl-C saves and stops; a second one leaves at once."""
+    run = forge.runs.start(recipe)
+    printed, stopping = 0, False
+    while True:
+        try:
+            for event in run.events(printed):
+                printed += 1
+                print_event(event, as_json=as_json)
+            return conclude(run)
+        except KeyboardInterrupt:
+            if stopping:
+                raise
+            stopping = True
+            say("Saving and stopping; press Ctrl-C again to leave at once.")
+            with contextlib.suppress(RunStateError):  # it ended just now
+                run.stop()
+
+
+def print_event(event: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(event)
+    elif event["type"] != "failed" and (line := describe(event)):  # a failure is said on stderr, at the end
+        print(line, flush=True)
+
+
+def conclude(run: Run) -> int:
+    """The exit code of a run that has ended, and the reason on stderr if it failed."""
+    last = run.feed.latest
+    if failed := last.get("failed"):
+        say(" ".join(failed[part] for part in ("where", "what", "fix") if failed[part]))
+        return 1
+    return STOPPED if "stopped" in last else 0
+
+
+def list_runs(arguments: argparse.Namespace) -> None:
+    runs = open_forge().runs
+    rows = [run_row(runs, record) for record in runs.all()]
+    answer(arguments, rows, table(rows, ("id", "state", "step", "total_steps", "model_id", "created")))
+
+
+def show_run(arguments: argparse.Namespace) -> None:
+    runs = open_forge().runs
+    row = run_row(runs, runs.get(arguments.id))
+    answer(arguments, row, json.dumps(row, indent=2, ensure_ascii=False))
+
+
+def delete_run(arguments: argparse.Namespace) -> None:
+    deleted = open_forge().runs.delete(arguments.id)
+    answer(arguments, {"deleted": deleted}, f"deleted {deleted}")
+
+
+def run_row(runs: Any, record: Any) -> dict[str, Any]:
+    step, total = runs.progress(record)
+    return {
+        "id": record.id,
+        "state": record.state.value,
+        "recipe": record.recipe,
+        "step": step,
+        "total_steps": total,
+        "model_id": record.model_id,
+        "created": record.created,
+        "started": record.started,
+        "finished": record.finished,
+        "error": record.error,
+    }

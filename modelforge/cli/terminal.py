@@ -1,0 +1,71 @@
+"""What every command needs: to be declared, to answer as JSON or in words, and to have the Forge. No command itself."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modelforge.forge import Forge
+
+Command = Callable[[argparse.Namespace], int | None]
+"""Carries a command out; returns the exit code, None for 0."""
+
+
+def add_command(where: Any, name: str, help: str, command: Command) -> Any:
+    """A command's parser in a group of commands; it has the function that carries it out as its default `command`."""
+    made = where.add_parser(name, help=help, description=help)
+    made.set_defaults(command=command)
+    made.add_argument("--json", action="store_true", help="print JSON only on stdout")
+    return made
+
+
+def add_group(where: Any, name: str, help: str) -> Any:
+    """A command that is a group of commands."""
+    return where.add_parser(name, help=help).add_subparsers(metavar="COMMAND", required=True)
+
+
+def open_forge() -> Forge:
+    """The Forge of this process; what its store has to say is said."""
+    from modelforge.forge import shared_forge
+
+    forge = shared_forge()
+    if forge.store.message:
+        say(forge.store.message)
+    return forge
+
+
+def answer(arguments: argparse.Namespace, shape: Any, text: str) -> None:
+    """Print a result: JSON if asked for, else words."""
+    if arguments.json:
+        print_json(shape, indent=2)
+    else:
+        print(text)
+
+
+def print_json(shape: Any, *, indent: int | None = None) -> None:
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(shape, ensure_ascii=not unicode, indent=indent), flush=True)
+
+
+def table(rows: Sequence[dict[str, Any]], columns: tuple[str, ...]) -> str:
+    """Rows as aligned text."""
+    cells = [columns, *(tuple(str(row[name] if row[name] is not None else "-") for name in columns) for row in rows)]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def watch_on_terminal(doing: str) -> Callable[[float], None] | None:
+    """Says on a terminal how far the work is (a share from 0 to 1); a program that reads us is not told."""
+    if not sys.stderr.isatty():
+        return None
+    return lambda share: print(f"\r{doing}: {share:4.0%}", end="\n" if share >= 1 else "", file=sys.stderr, flush=True)

@@ -1,0 +1,179 @@
+"""How good an answer is, as a number: pure functions of texts, each with its source.
+
+All go from 0 to 1 and higher is better, but for chrf (0 to 100) and perplexity (from 1, lower is better). It knows
+nothing of models, tasks or rows; which metrics a task is measured with is declared in `tasks/`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+
+PERPLEXITY = "perplexity"
+"""The one metric that needs no answer: it is measured on the expected text itself, by `perplexity`."""
+
+_ENGLISH_WORD = re.compile(r"[a-z0-9]+")
+# Thai and Lao, Burmese, Khmer, kana, Chinese characters: written without blanks between words.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+_ARTICLE = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_CHRF_ORDER, _CHRF_BETA = 6, 2
+
+
+def rouge1(answer: str, reference: str) -> float:
+    """F-measure of single words in common. See `rouge2`."""
+    return _rouge_n(answer, reference, 1)
+
+
+def rouge2(answer: str, reference: str) -> float:
+    """F-measure of pairs of neighbouring words in common; 0 where either text has none.
+
+    ROUGE-N of Lin 2004 (https://aclanthology.org/W04-1013), computed as by rouge_score without stemming
+    (https://github.com/google-research/google-research/tree/master/rouge). The words are those of `split_words`.
+    """
+    return _rouge_n(answer, reference, 2)
+
+
+def rouge_l(answer: str, reference: str) -> float:
+    """F-measure of the longest common subsequence of words: ROUGE-L over the whole text (Lin 2004, section 3.1), as by
+    rouge_score, where precision and recall weigh the same."""
+    answered, expected = split_words(answer), split_words(reference)
+    return _f_measure(_count_subsequence(answered, expected), len(answered), len(expected))
+
+
+def exact_match(answer: str, reference: str) -> float:
+    """1 where both texts are the same after `normalise`, else 0; as SQuAD's evaluation script has it
+    (https://rajpurkar.github.io/SQuAD-explorer, Rajpurkar et al. 2016, section 6.1)."""
+    return float(normalise(answer) == normalise(reference))
+
+
+def f1(answer: str, reference: str) -> float:
+    """F-measure of words in common after `normalise`, as SQuAD 2.0's evaluation script has it: where a text is empty, 1
+    if the other is too, else 0."""
+    answered, expected = normalise(answer).split(), normalise(reference).split()
+    if not answered or not expected:
+        return float(answered == expected)
+    return _f_measure(_count_common(answered, expected), len(answered), len(expected))
+
+
+def chrf(answers: Sequence[str], references: Sequence[str]) -> float:
+    """chrF2 of all answers together, 0 to 100: F-measure, with recall weighing twice, of character n-grams of length 1
+    to 6 without white space.
+
+    Popović 2015 (https://aclanthology.org/W15-3049), computed as by sacrebleu's defaults
+    (https://github.com/mjpost/sacrebleu, metrics/chrf.py): counts are summed over all texts first, then precision and
+    recall are averaged over those lengths that occur on both sides.
+    """
+    precisions, recalls = [], []
+    pairs = [("".join(answer.split()), "".join(reference.split())) for answer, reference in _pairs(answers, references)]
+    for length in range(1, _CHRF_ORDER + 1):
+        given = wanted = common = 0
+        for answer, reference in pairs:
+            answered, expected = _ngrams(answer, length), _ngrams(reference, length)
+            given += len(answered) if expected else 0  # a reference too short for this length says nothing about it
+            wanted += len(expected)
+            common += _count_common(answered, expected)
+        if given and wanted:
+            precisions.append(common / given)
+            recalls.append(common / wanted)
+    if not any(precisions):
+        return 0.0
+    precision, recall = sum(precisions) / len(precisions), sum(recalls) / len(recalls)
+    return 100 * (1 + _CHRF_BETA**2) * precision * recall / (_CHRF_BETA**2 * precision + recall)
+
+
+def perplexity(loss: float) -> float:
+    """e^loss of a mean negative log likelihood in nats a token (Jelinek et al. 1977), held below overflow."""
+    return math.exp(min(loss, 80.0))
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a text in lower case.
+
+    Of ASCII text those of rouge_score, ``[a-z0-9]+``. In other scripts a word is letters, digits and the marks upon
+    them; where no blanks stand between words each character is one, as Unicode has it without a dictionary
+    (https://unicode.org/reports/tr29).
+    """
+    text = text.lower()
+    if text.isascii():
+        return _ENGLISH_WORD.findall(text)
+    kept = (sign if _is_part_of_word(sign) else " " for sign in unicodedata.normalize("NFC", text))
+    return _UNSPACED.sub(r" \g<0> ", "".join(kept)).split()
+
+
+def normalise(text: str) -> str:
+    """Lower case, without ASCII punctuation and English articles, white space made single; as SQuAD's
+    normalize_answer."""
+    return " ".join(_ARTICLE.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+Metric = Callable[[Sequence[str], Sequence[str]], float]
+"""Of answers and the texts expected in their place, as many, at least one."""
+
+
+def _mean(score: Callable[[str, str], float]) -> Metric:
+    def mean(answers: Sequence[str], references: Sequence[str]) -> float:
+        return sum(score(*pair) for pair in _pairs(answers, references)) / len(answers)
+
+    return mean
+
+
+METRICS: dict[str, Metric] = {
+    "rouge1": _mean(rouge1),
+    "rouge2": _mean(rouge2),
+    "rougeL": _mean(rouge_l),
+    "chrf": chrf,
+    "exact_match": _mean(exact_match),
+    "f1": _mean(f1),
+}
+"""Every metric that compares answers with references, by its name. A new one is a function and a line here."""
+
+
+def _pairs(answers: Sequence[str], references: Sequence[str]) -> Iterable[tuple[str, str]]:
+    return zip(answers, references, strict=True)
+
+
+def _rouge_n(answer: str, reference: str, length: int) -> float:
+    answered, expected = (_ngrams(split_words(text), length) for text in (answer, reference))
+    return _f_measure(_count_common(answered, expected), len(answered), len(expected))
+
+
+def _ngrams(parts: Sequence[str], length: int) -> list[Sequence[str]]:
+    """All runs of that many neighbours; of a str they are its pieces, of a list they are tuples."""
+    starts = range(len(parts) - length + 1)
+    if isinstance(parts, str):
+        return [parts[start : start + length] for start in starts]
+    return [tuple(parts[start : start + length]) for start in starts]
+
+
+def _count_common(one: Iterable[Hashable], other: Iterable[Hashable]) -> int:
+    """How many the two have in common, each as often as it is in both."""
+    return (Counter(one) & Counter(other)).total()
+
+
+def _f_measure(common: int, given: int, wanted: int) -> float:
+    """Harmonic mean of precision common/given and recall common/wanted."""
+    return 2 * common / (given + wanted) if common else 0.0
+
+
+def _count_subsequence(one: Sequence[str], other: Sequence[str]) -> int:
+    """Length of the longest common subsequence, bit-parallel: a zero for each of its words among the bits of `row`
+    (Hyyrö 2004, "Bit-parallel LCS-length computation revisited")."""
+    places: dict[str, int] = {}
+    for index, word in enumerate(one):
+        places[word] = places.get(word, 0) | 1 << index
+    whole = row = (1 << len(one)) - 1
+    for word in other:
+        matched = row & places.get(word, 0)
+        row = (row + matched | row - matched) & whole
+    return len(one) - row.bit_count()
+
+
+def _is_part_of_word(sign: str) -> bool:
+    return sign.isalnum() or unicodedata.category(sign).startswith("M")  # a mark, such as a vowel of Devanagari

@@ -1,0 +1,192 @@
+"""Measuring a model and its base: which rows, what numbers, and what is said where nothing can be measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelforge import Forge
+from modelforge.data.split import split
+from modelforge.errors import DatasetError, RecipeError
+from modelforge.models.evaluate import choose_evenly, make_trials, read_held_out
+from modelforge.models.folder import read_manifest
+from modelforge.models.metrics import METRICS
+from modelforge.models.sampling import Sampling
+from modelforge.recipe import Recipe
+from modelforge.store import RunState
+from tests import tiny
+
+SIDES = {"perplexity", "rougeL", "exact_match"}
+LEARN = {"max_steps": 150, "learning_rate": 2e-2, "per_device_train_batch_size": 8, "evaluations": 1}
+
+
+@pytest.fixture
+def train(forge: Forge, tiny_base: Path, tmp_path: Path) -> Callable[..., Any]:
+    """train(settings) -> a model trained by a real run on 16 rows."""
+
+    def make(settings: dict[str, Any], file: Path | None = None) -> Any:
+        file = file or tiny.write_rows(tmp_path / "colours.jsonl")
+        run = forge.runs.start(tiny.recipe(tiny_base, file, settings))
+        assert run.wait(200) is RunState.finished
+        assert run.model_id
+        return forge.models[run.model_id]
+
+    return make
+
+
+def held_out(model: Any) -> list[dict[str, Any]]:
+    manifest = read_manifest(model.record.id)
+    return read_held_out(manifest, Recipe.build(manifest["recipe"]))
+
+
+# ---- what is measured ------------------------------------------------------------------------------------------
+
+
+def test_model_that_learnt_the_rows_beats_its_base_on_them(train: Callable[..., Any], tmp_path: Path) -> None:
+    same = tiny.write_rows(tmp_path / "colours.jsonl")
+    model = train({**LEARN, "eval_dataset": str(same)})
+    found = model.evaluate()
+    assert found.rows == 16
+    assert found.tuned.keys() == found.base.keys() == SIDES
+    assert found.tuned["perplexity"] < 0.2 * found.base["perplexity"]
+    assert found.tuned["rougeL"] > found.base["rougeL"]
+    assert found.tuned["exact_match"] > 0.5 > found.base["exact_match"]
+    assert model.evaluate(data=same) == found  # the same rows, from the file
+
+
+def test_held_out_rows_and_their_perplexity_are_those_of_training(train: Callable[..., Any], forge: Forge) -> None:
+    model = train({"max_steps": 3, "learning_rate": 1e-2, "eval_split": 0.25, "seed": 3})
+    manifest = read_manifest(model.record.id)
+    rows = forge.datasets.rows(manifest["dataset"]["id"])
+    _, indices = split(rows, 0.25, 3)
+    assert held_out(model) == [rows[index] for index in indices]
+    found = model.evaluate()
+    assert found.rows == manifest["dataset"]["eval_rows"] == len(indices) > 1
+    for side in ("tuned", "base"):
+        assert getattr(found, side)["perplexity"] == pytest.approx(manifest["metrics"][side]["perplexity"], rel=1e-4)
+
+
+def test_rows_of_an_eval_dataset_are_the_held_out_ones(train: Callable[..., Any], tmp_path: Path) -> None:
+    other = tiny.write_rows(tmp_path / "other.jsonl", tiny.PAIRS[20:25])
+    model = train({"eval_dataset": str(other)})
+    assert held_out(model) == [{"messages": tiny.messages(*pair)} for pair in tiny.PAIRS[20:25]]
+    assert model.evaluate().rows == 5
+
+
+def test_answers_that_are_compared_are_those_of_the_chat(forge: Forge, record: Any, tmp_path: Path) -> None:
+    pairs = tiny.PAIRS[:6]
+    model = forge.models[record.id]
+    references = [answer for _, answer in pairs]
+    longest = max(len(tiny.tokenizer()(text)["input_ids"]) for text in references)
+    sampling = Sampling(max_new_tokens=longest + 16)
+    found = model.evaluate(data=tiny.write_rows(tmp_path / "rows.jsonl", pairs))
+    for base, side in ((False, found.tuned), (True, found.base)):
+        answers = [model.chat(prompt, base=base, sampling=sampling) for prompt, _ in pairs]
+        assert side["rougeL"] == pytest.approx(METRICS["rougeL"](answers, references))
+
+
+def test_summaries_are_measured_by_rouge(train: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "summaries.jsonl"
+    lines = (json.dumps({"document": f"{prompt} {answer}", "summary": answer}) for prompt, answer in tiny.PAIRS[:16])
+    file.write_text("\n".join(lines))
+    found = train({"task": "summarization"}, file).evaluate()
+    assert found.tuned.keys() == found.base.keys() == {"rouge1", "rouge2", "rougeL"}
+    assert all(0 <= value <= 1 for value in (*found.tuned.values(), *found.base.values()))
+
+
+def test_plain_text_asks_nothing_and_has_perplexity_alone(forge: Forge, record: Any, tmp_path: Path) -> None:
+    (tmp_path / "text.jsonl").write_text("\n".join(json.dumps({"text": answer}) for _, answer in tiny.PAIRS[:4]))
+    found = forge.models[record.id].evaluate(data=tmp_path / "text.jsonl")
+    assert found.rows == 4
+    assert found.tuned.keys() == found.base.keys() == {"perplexity"}
+
+
+def test_rows_whose_answer_lies_beyond_max_length_are_left_out_as_in_training() -> None:
+    short, long = {"messages": tiny.messages("Who?", "Me.")}, {"messages": tiny.messages("Who? " * 100, "Me.")}
+    assert [trial.reference for trial in make_trials([short, long], tiny.tokenizer(), 64)] == ["Me."]
+    later = {"messages": [*short["messages"], *long["messages"]]}
+    (trial,) = make_trials([later], tiny.tokenizer(), 64)  # its first answer can be measured
+    assert len(trial.encoded.input_ids) == 64 < len(trial.prompt)
+
+
+def test_measuring_leaves_the_model_as_it_was(forge: Forge, record: Any, tmp_path: Path) -> None:
+    model, short = forge.models[record.id], Sampling(max_new_tokens=12)
+    before = model.chat("hi", sampling=short)
+    file = tiny.write_rows(tmp_path / "rows.jsonl", tiny.PAIRS[:3])
+    assert model.evaluate(data=file) == model.evaluate(data=file)
+    assert model.chat("hi", sampling=short) == before != model.chat("hi", base=True, sampling=short)
+
+
+# ---- limit and progress ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "limit", "chosen"),
+    [(10, 3, [0, 3, 6]), (10, 1, [0]), (4, None, [0, 1, 2, 3]), (3, 9, [0, 1, 2]), (0, 5, [])],
+)
+def test_limit_chooses_rows_evenly_spaced(count: int, limit: int | None, chosen: Sequence[int]) -> None:
+    rows = [{"text": str(index)} for index in range(count)]
+    assert choose_evenly(rows, limit) == [rows[index] for index in chosen]
+
+
+def test_limit_and_progress(forge: Forge, record: Any, tmp_path: Path) -> None:
+    told: list[float] = []
+    file = tiny.write_rows(tmp_path / "rows.jsonl")
+    found = forge.models[record.id].evaluate(data=file, limit=10, watch=told.append)
+    assert found.rows == 10
+    assert told == sorted(told) and told[-1] == 1 and len(told) > 20
+    with pytest.raises(RecipeError, match="0 rows"):
+        forge.models[record.id].evaluate(data=file, limit=0)
+
+
+# ---- where nothing can be measured -----------------------------------------------------------------------------
+
+
+def test_model_whose_dataset_was_deleted_says_so_and_takes_a_file(
+    train: Callable[..., Any], forge: Forge, tmp_path: Path
+) -> None:
+    model = train({})
+    forge.datasets.delete(model.record.dataset_id)
+    with pytest.raises(DatasetError, match="was deleted") as caught:
+        model.evaluate()
+    assert caught.value.where == "colours" and "--data" in caught.value.fix
+    assert model.evaluate(data=tmp_path / "colours.jsonl").rows == 16
+
+
+def test_model_trained_without_held_out_rows_says_so(train: Callable[..., Any]) -> None:
+    with pytest.raises(DatasetError, match="No examples were held out"):
+        train({"eval_split": 0}).evaluate()
+
+
+def test_error_in_the_file_names_row_and_line(forge: Forge, record: Any, tmp_path: Path) -> None:
+    file = tmp_path / "broken.csv"
+    file.write_text('prompt,response\n"Where\nis it?",Here.\nWho?,\nWhat?,This.\n')
+    with pytest.raises(DatasetError, match="blank") as caught:
+        forge.models[record.id].evaluate(data=file)
+    assert caught.value.where == "broken.csv, row 2 (line 4)"
+    with pytest.raises(DatasetError, match="no such file"):
+        forge.models[record.id].evaluate(data=tmp_path / "nowhere.csv")
+
+
+def test_file_that_is_not_for_the_task_of_the_model_is_refused(forge: Forge, record: Any, tmp_path: Path) -> None:
+    file = tmp_path / "other.csv"
+    file.write_text("number,size\n1,2\n3,4\n")
+    with pytest.raises(DatasetError, match="No column could be found"):
+        forge.models[record.id].evaluate(data=file)
+
+
+def test_columns_of_the_recipe_are_used_where_the_file_has_them(train: Callable[..., Any], tmp_path: Path) -> None:
+    file, usual = tmp_path / "odd.jsonl", tiny.write_rows(tmp_path / "usual.jsonl")
+    file.write_text("\n".join(json.dumps({"said": prompt, "told": answer}) for prompt, answer in tiny.PAIRS[:16]))
+    model = train({"columns": {"prompt": "said", "response": "told"}}, file)
+    assert model.evaluate(data=file) == model.evaluate(data=usual)
+
+
+def test_file_in_which_nothing_can_be_measured_says_so(forge: Forge, record: Any, tmp_path: Path) -> None:
+    file = tiny.write_rows(tmp_path / "long.jsonl", [(f"{number} " * 600, "So.") for number in range(2)])
+    with pytest.raises(DatasetError, match="beyond 512 tokens"):
+        forge.models[record.id].evaluate(data=file)
