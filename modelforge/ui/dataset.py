@@ -188,75 +188,85 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
     looks = Looks()
     count = len(tab.report_outputs)
 
-    def look(turn: Turn, question: Question, max_length: float | None = None) -> Iterator[list[Any]]:
+    def look(turn: Turn, taken: int, question: Question, max_length: float | None = None) -> Iterator[list[Any]]:
         """Everything that shows a file: how far the reading is, then the verdict, then what the model will see.
 
         max_length: what the user looks at it with, None for a file that is new.
         """
-        taken = turn.take()
         reading = Reading(looks, question)
+        others: list[Any] = []
         try:
-            while not reading.wait(QUICK_SECONDS) and not turn.is_over(taken):
-                yield _show_waiting(view.show_progress(reading.share), is_new=max_length is None)
+            while not turn.is_over(taken) and not reading.wait(QUICK_SECONDS):
+                said = view.show_progress(reading.share)
+                shown = [said, *others] if others else _show_waiting(said, is_new=max_length is None)
+                yield from turn.speak(taken, shown)
+                others = [gr.skip()] * (count - 1)  # what says no more than before would keep the page busy
         finally:
             reading.give_up()
         if turn.is_over(taken):
-            yield [gr.skip()] * count  # a handler that ends without a word would empty every widget
+            if turn.closed_with:  # said here too: a page can take in what two handlers say in any order
+                yield _show_nothing(html.note(turn.closed_with))
             return
         try:
             report = reading.report()
         except ModelForgeError as error:
-            yield _show_nothing(html.note(str(error), "bad"))
+            yield from turn.speak(taken, _show_nothing(html.note(str(error), "bad")))
             return
-        yield [*_show_report(report, question), *[gr.skip()] * 4]
-        yield [*[gr.skip()] * (count - 4), *_show_first_row(report, int(max_length or 0))]
+        yield from turn.speak(taken, [*_show_report(report, question), *[gr.skip()] * 4])
+        seen = _show_first_row(report, int(max_length or 0))
+        yield from turn.speak(taken, [*[gr.skip()] * (count - 4), *seen])
 
     def open_path(turn: Turn, path: str, name: str, **kept: Any) -> Iterator[list[Any]]:
         """A new file: guess everything. kept: the widget that it came from, as it is."""
-        opening = _open(path, name, **kept)
-        yield [*opening, *_show_unsure(count)]
-        for shown in look(turn, Question(path)):
+        taken, opening = turn.take(), _open(path, name, **kept)
+        yield from turn.speak(taken, [*opening, *_show_unsure(count)])
+        for shown in look(turn, taken, Question(path)):
             yield [*[gr.skip()] * len(opening), *shown]
 
     def open_file(turn: Turn, path: str) -> Iterator[list[Any]]:
         yield from open_path(turn, path, Path(path).stem, file=gr.skip())
 
-    def open_sample(turn: Turn, wanted: str) -> Iterator[list[Any]]:
-        sample = next(sample for sample in samples() if sample.name == wanted)
-        yield from open_path(turn, str(sample.path), sample.name, sample=gr.skip())
+    def open_sample(turn: Turn, wanted: str | None) -> Iterator[list[Any]]:
+        sample = next((sample for sample in samples() if sample.name == wanted), None)
+        if sample:
+            yield from open_path(turn, str(sample.path), sample.name, sample=gr.skip())
+        else:  # something else was opened
+            yield [gr.skip()] * (len(tab.opening_outputs) + count)
 
     def open_pasted(turn: Turn, text: str) -> Iterator[list[Any]]:
         yield from open_path(turn, str(_keep_pasted(text)), "Pasted rows")
 
     def open_hub(turn: Turn, dataset_id: str, config: str, split: str) -> Iterator[list[Any]]:
         taken = turn.take()
-        yield [*_open(), *_show_waiting(html.note(f"Fetching {dataset_id.strip()} from the Hub …"))]
+        waiting = _show_waiting(html.note(f"Fetching {dataset_id.strip()} from the Hub …"))
+        yield from turn.speak(taken, [*_open(), *waiting])
         try:
             path = hub_dataset.fetch(dataset_id.strip(), config.strip() or None, split.strip() or None)
         except ModelForgeError as error:
-            if not turn.is_over(taken):
-                yield [*_open(), *_show_nothing(html.note(str(error), "bad"))]
+            yield from turn.speak(taken, [*_open(), *_show_nothing(html.note(str(error), "bad"))])
             return
         if not turn.is_over(taken):
             yield from open_path(turn, str(path), dataset_id.strip())
 
     def close(turn: Turn, said: str) -> list[Any]:
-        turn.take()
+        turn.take(closed_with=said)
         return [*_open(), *_show_nothing(html.note(said))]
 
     def change_shape(
         turn: Turn, max_length: float, path: str, shape: str, repairs: list[str], *_: str
     ) -> Iterator[list[Any]]:
-        yield _show_unsure(count)
+        taken = turn.take()
+        yield from turn.speak(taken, _show_unsure(count))
         if path:  # else it was closed meanwhile
-            yield from look(turn, Question(path, shape, tuple(repairs)), max_length or 0)
+            yield from look(turn, taken, Question(path, shape, tuple(repairs)), max_length or 0)
 
     def change_mapping(
         turn: Turn, max_length: float, path: str, shape: str, repairs: list[str], *columns: str
     ) -> Iterator[list[Any]]:
-        yield _show_unsure(count)
+        taken = turn.take()
+        yield from turn.speak(taken, _show_unsure(count))
         if path:
-            yield from look(turn, Question.read(path, shape, repairs, columns), max_length or 0)
+            yield from look(turn, taken, Question.read(path, shape, repairs, columns), max_length or 0)
 
     def show_row(row: float, max_length: float, *mapped: Any) -> list[Any]:
         if not mapped[0]:
@@ -291,7 +301,8 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
     hub = [tab.hub_id, tab.hub_config, tab.hub_split]
     looked_at_with = [tab.turn, tab.max_length, *tab.mapped]
     listen_all([tab.file.upload], open_file, [tab.turn, tab.file], opened)
-    listen_all([tab.sample.input], open_sample, [tab.turn, tab.sample], opened)
+    # Not `input`, of which Gradio's dropdown tells twice.
+    listen_all([tab.sample.change], open_sample, [tab.turn, tab.sample], opened)
     listen_all([tab.look_pasted.click], open_pasted, [tab.turn, tab.pasted], opened)
     listen_all([tab.fetch.click], open_hub, [tab.turn, *hub], opened)
     listen_all([tab.shape.input], change_shape, looked_at_with, tab.report_outputs)

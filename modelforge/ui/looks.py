@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import gradio as gr
 
 from modelforge.data.checks import check
 from modelforge.data.report import Report
@@ -19,6 +22,7 @@ from modelforge.tasks import SHAPES
 NONE = "-"
 ROLES = {role.name: role for shape in SHAPES.values() for role in shape.roles}
 _KEPT = 12
+_PATIENCE_SECONDS = 5.0  # for a page that is gone
 
 
 @dataclass(frozen=True)
@@ -105,14 +109,34 @@ class Reading:
 
 
 class Turn:
-    """Which look a page waits for: its newest one. An older one that is still being read has no more to say."""
+    """Whose turn it is to write on a page: its newest look's. What an older one still has to say comes too late.
+
+    closed_with: what the page says, where the newest thing that was asked is to look at nothing.
+    """
 
     def __init__(self) -> None:
+        self.closed_with = ""
         self._newest = 0
+        self._speaking: set[int] = set()
 
-    def take(self) -> int:
+    def take(self, closed_with: str = "") -> int:
+        """Begin. Waits for what an older look is saying just now, as it would else arrive later than all that
+        follows."""
         self._newest += 1
-        return self._newest
+        self.closed_with = closed_with
+        taken, started = self._newest, time.monotonic()
+        while self._speaking and time.monotonic() - started < _PATIENCE_SECONDS:
+            time.sleep(0.01)
+        return taken
 
     def is_over(self, taken: int) -> bool:
         return taken != self._newest
+
+    def speak(self, taken: int, shown: list[Any]) -> Iterator[list[Any]]:
+        """Yields what is to be shown; once the turn is over, that nothing changes: a handler that yields nothing at
+        all would empty every widget."""
+        self._speaking.add(taken)
+        try:
+            yield [gr.skip()] * len(shown) if self.is_over(taken) else shown
+        finally:
+            self._speaking.discard(taken)

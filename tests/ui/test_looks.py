@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
 from modelforge.errors import DatasetError
@@ -56,10 +57,23 @@ def test_a_reading_that_nobody_waits_for_stops(tmp_path: Path) -> None:
         reading.report()
 
 
-def test_only_the_newest_look_of_a_page_has_its_turn() -> None:
+def test_only_the_newest_look_of_a_page_has_something_to_say() -> None:
     turn = Turn()
     first = turn.take()
-    assert not turn.is_over(first)
+    assert list(turn.speak(first, ["first"])) == [["first"]]
     second = turn.take()
     assert turn.is_over(first)
-    assert not turn.is_over(second)
+    assert list(turn.speak(first, ["too late"])) == [[gr.skip()]]
+    assert list(turn.speak(second, ["second"])) == [["second"]]
+
+
+def test_a_newer_look_begins_once_what_the_older_one_says_has_arrived() -> None:
+    turn = Turn()
+    speaking = turn.speak(turn.take(), ["first"])
+    next(speaking)
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(turn.take)
+        with pytest.raises(TimeoutError):
+            second.result(0.2)
+        assert list(speaking) == []
+        assert not turn.is_over(second.result(LONG))
