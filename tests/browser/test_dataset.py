@@ -218,6 +218,7 @@ def test_all_problems_come_as_a_table_that_is_safe_in_a_spreadsheet(page: Page, 
     assert {problem["column"] for problem in problems} == {f"'{formula}"}
 
 
+@pytest.mark.slow
 def test_reading_a_large_file_says_how_far_it_is_and_can_be_given_up(page: Page, tmp_path: Path) -> None:
     # A fault in each row, so that each must be looked at by itself.
     with (file := tmp_path / "huge.jsonl").open("w", encoding="utf-8") as rows:
