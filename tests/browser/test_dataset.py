@@ -75,6 +75,7 @@ def test_faults_are_shown_with_their_rows_mended_when_ticked_and_remembered(page
     expect(opened.locator("pre").first).to_contain_text(PAIRS[0][1])
 
 
+@pytest.mark.slow
 def test_the_preview_follows_the_mapping_and_the_shape(page: Page, tmp_path: Path) -> None:
     upload(page, write_pairs(tmp_path / "pairs.csv", PAIRS[:20]))
     learnt = page.locator("#dataset-preview .mf-learnt")
@@ -101,6 +102,7 @@ def test_the_preview_follows_the_mapping_and_the_shape(page: Page, tmp_path: Pat
     expect(page.locator("#dataset-verdict")).to_contain_text("No method of this version trains on them yet")
 
 
+@pytest.mark.slow
 def test_a_row_is_shown_with_where_it_is_cut(page: Page, tmp_path: Path) -> None:
     upload(page, write_pairs(tmp_path / "long rows.csv", PAIRS[:20]))
     preview, lengths = page.locator("#dataset-preview"), page.locator("#dataset-lengths")
@@ -144,6 +146,7 @@ def test_rows_that_were_trained_on_are_found_in_an_evaluation_file(page: Page, t
     expect(page.locator("#set-eval_dataset input")).to_have_value("A share of the dataset, held out")
 
 
+@pytest.mark.slow
 def test_pasted_rows_are_read_and_an_empty_paste_is_one_sentence(page: Page) -> None:
     page.get_by_role("button", name="… or paste rows").click()
     page.locator("#dataset-look-pasted").click()
@@ -158,6 +161,7 @@ def test_pasted_rows_are_read_and_an_empty_paste_is_one_sentence(page: Page) -> 
     expect(page.locator("#dataset-name").locator("input, textarea")).to_have_value("Pasted rows")
 
 
+@pytest.mark.slow
 def test_a_dataset_of_the_hub_is_refused_offline_and_the_page_goes_on(page: Page) -> None:
     page.get_by_role("button", name="… or from the Hugging Face Hub").click()
     for typed, said in (
@@ -172,6 +176,7 @@ def test_a_dataset_of_the_hub_is_refused_offline_and_the_page_goes_on(page: Page
     expect(page.locator("#dataset-verdict")).to_contain_text("Ready to train")
 
 
+@pytest.mark.slow
 def test_the_library_keeps_one_of_each_content_and_counts_versions(page: Page, tmp_path: Path) -> None:
     rows = page.locator("#dataset-library tbody tr").filter(has_text="Kettles")
     for pairs, count, version in ((PAIRS[:20], 1, "1"), (PAIRS[:20], 1, "1"), (PAIRS[20:45], 2, "2")):
@@ -199,6 +204,7 @@ def test_the_library_keeps_one_of_each_content_and_counts_versions(page: Page, t
     expect(rows).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_all_problems_come_as_a_table_that_is_safe_in_a_spreadsheet(page: Page, tmp_path: Path) -> None:
     formula = '=HYPERLINK("http://192.0.2.1/","answers")'
     pairs = [("question", formula), *((question, "") for question, _ in PAIRS[:30]), *PAIRS[30:50]]
