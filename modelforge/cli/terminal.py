@@ -68,4 +68,5 @@ def watch_on_terminal(doing: str) -> Callable[[float], None] | None:
     """Says on a terminal how far the work is (a share from 0 to 1); a program that reads us is not told."""
     if not sys.stderr.isatty():
         return None
-    return lambda share: print(f"\r{doing}: {share:4.0%}", end="\n" if share >= 1 else "", file=sys.stderr, flush=True)
+    # Each overwrites the one before, and what is printed next the last of them.
+    return lambda share: print(f"\r{doing}: {share:4.0%}\r", end="", file=sys.stderr, flush=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modelforge.data.columns import ColumnMapping, guess
 from modelforge.data.readers import RowSource, open_rows
@@ -77,7 +78,7 @@ def check_in_steps(
         tally.problems.add(_describe_missing(role, source.columns))
     try:
         yield from _read_all(source, tally)
-        kept = tally.compare()
+        kept = yield from _compare(tally)
     finally:
         tally.close()
     tally.check_amount(kept)
@@ -91,6 +92,18 @@ def _read_all(source: RowSource, tally: Tally) -> Generator[float, None, None]:
             yield source.position.share
     except DatasetError as error:  # the file ends otherwise than it began
         tally.problems.add(Problem("error", None, None, None, error.what, error.fix))
+
+
+def _compare(tally: Tally) -> Generator[float, None, NDArray[np.bool_]]:
+    """All that is left is done once the file has been read, so the share stays what it is."""
+    steps = tally.compare()
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            kept: NDArray[np.bool_] = done.value
+            return kept
+        yield 1.0
 
 
 def _raise_thresholds() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -169,17 +169,21 @@ class Tally:
                 if role is not None:
                     self._warn(start + index, f"This looks like {kind}.", fix, self.mapping.columns[role])
 
-    def compare(self) -> NDArray[np.bool_]:
-        """Compare the rows with each other, once all have come. Returns which ones are kept."""
+    def compare(self) -> Generator[None, None, NDArray[np.bool_]]:
+        """Compare the rows with each other, once all have come. Returns which ones are kept; yields now and then, so
+        that it can be given up."""
         while self._written:
             self._look_for_personal(*self._written.popleft())
         self.spool.finish()
+        yield
         prints = sharpen(Prints.join([printed.result() for printed in self.prints]), self._read_texts)
         kept = np.ones(len(prints), np.bool_)
         copies = self._compare_same(prints, kept)
+        yield
         for index, other in find_alike_rows(prints, self._read_texts):
             words = say_same(self._read_texts(index), self._read_texts(other))
             self._add_likeness(index, other, SAME_WORDS if words else "nearly the same as", DROP_NEAR_DUPLICATES, kept)
+            yield
         for index, original in copies.items():
             if kept[index] and not kept[original]:  # what is a copy of a row that is like another, is like it too
                 self._add_likeness(index, original, "the same as", DROP_NEAR_DUPLICATES, kept)

@@ -305,9 +305,11 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
     listen_all([tab.sample.change], open_sample, [tab.turn, tab.sample], opened)
     listen_all([tab.look_pasted.click], open_pasted, [tab.turn, tab.pasted], opened)
     listen_all([tab.fetch.click], open_hub, [tab.turn, *hub], opened)
-    listen_all([tab.shape.input], change_shape, looked_at_with, tab.report_outputs)
     roles = [role.input for role in tab.roles.values()]
-    listen_all([tab.repairs.input, *roles], change_mapping, looked_at_with, tab.report_outputs)
+    changes = [
+        listen_all([tab.shape.input], change_shape, looked_at_with, tab.report_outputs),
+        listen_all([tab.repairs.input, *roles], change_mapping, looked_at_with, tab.report_outputs),
+    ]
     listen(tab.file.clear, lambda turn: close(turn, view.NOTHING_OPEN), tab.turn, opened)
     listen(tab.cancel.click, lambda turn: close(turn, view.CANCELLED), tab.turn, opened)
     listen_all(
@@ -316,12 +318,10 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
         [tab.row, tab.max_length, *tab.mapped],
         [tab.preview, tab.lengths],
     )
-    listen_all(
-        [tab.evaluation_file.upload, tab.evaluation_file.clear],
-        compare,
-        [tab.evaluation_file, *tab.mapped],
-        [tab.evaluation, tab.leaks],
-    )
+    compared = [tab.evaluation_file, *tab.mapped], [tab.evaluation, tab.leaks]
+    listen_all([tab.evaluation_file.upload, tab.evaluation_file.clear], compare, *compared)
+    for change in changes:  # another mapping or repair can make other leaks
+        listen(change.then, compare, *compared)
     tab.saved = listen(
         tab.save.click,
         save,

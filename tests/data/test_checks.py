@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from modelforge import paths
 from modelforge.data.checks import check, check_in_steps
 from modelforge.data.columns import apply
 from modelforge.data.problems import SHOWN_PROBLEMS
@@ -284,3 +285,15 @@ def test_check_reads_a_file_whose_name_needs_care(tmp_path):
     path = tmp_path / 'größe 100%? \'"$(x)".jsonl'
     path.write_text("".join(json.dumps(row) + "\n" for row in GOOD))
     assert check(path).ok
+
+
+def test_comparing_the_rows_can_be_given_up_too(write_jsonl):
+    same = "The word that differs is the one at the very end of this long sentence, and it is"
+    path = write_jsonl({"prompt": f"{same} {n}?", "response": f"{same} {n}."} for n in range(50))
+    steps = check_in_steps(path)
+    comparing = sum(share == 1.0 for share in check_in_steps(path))
+    assert comparing > 20  # a step for each row that is found to be like another
+    for _ in range(10):
+        next(steps)
+    steps.close()
+    assert not list(paths.cache_dir().glob("*looked-at*"))
