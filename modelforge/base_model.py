@@ -1,4 +1,4 @@
-"""From the name of a base model to its files, and from its files to a tokenizer and weights in memory.
+"""From the name of a base model to its files on this machine, and whether they can do what is asked of them.
 
 A name is resolved in this order: a folder, a starter, the local Hub cache, the Hub. Safetensors only; code that comes
 with a model is never run.
@@ -13,8 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from modelforge import hardware, paths, starter
+from modelforge.architecture import (
+    ARCHITECTURES,
+    DECODER,
+    Architecture,
+    add_article,
+    describe_class,
+    recognise,
+)
 from modelforge.errors import BaseModelError, DiskFullError
 from modelforge.recipe import Task
+from modelforge.tasks import TASKS
 
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt"]
 
@@ -67,82 +76,32 @@ def canonical(name: str) -> str:
     return str(folder) if folder else name
 
 
-def check_architecture(base: BaseModel, task: Task) -> None:
-    """Refuse, before any weights are loaded, an architecture that cannot do the task."""
+def architecture_of(base: BaseModel) -> Architecture:
+    """What kind of model it is, read from its config. Raises BaseModelError for one that no task can use."""
     config = _read_config(base.folder, base.id)
-    listed = config.get("architectures")
-    architectures = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
-    if config.get("is_encoder_decoder"):
-        reason = "which reads with an encoder before it writes"
-    elif any("CausalLM" in name or "LMHead" in name for name in architectures):
-        return
-    elif architectures and all(name.endswith("Model") for name in architectures):
-        reason = "which has no head to write text with"
-    else:
-        reason = "which does not generate text from left to right"
-    found = ", ".join(architectures) or config.get("model_type", "model of an unknown kind")
+    found, reason = recognise(config)
+    if found is None:
+        raise BaseModelError(
+            f"{base.id} is a {describe_class(config)}, which {reason}.",
+            where="setting base_model",
+            fix=f"Choose another base model, for example {DECODER.example}.",
+        )
+    return found
+
+
+def check_architecture(base: BaseModel, task: Task) -> Architecture:
+    """Refuse, before any weights are loaded, an architecture that cannot do the task; else say which it is."""
+    config = _read_config(base.folder, base.id)
+    found, reason = recognise(config)
+    suited = [ARCHITECTURES[name] for name in TASKS[task].architectures]
+    if found in suited:
+        return found
+    choice = " or ".join(f"{add_article(each.name)} ({each.example})" for each in suited)
     raise BaseModelError(
-        f"{base.id} is a {found}, {reason}.",
+        f"{base.id} is a {describe_class(config)}, which {reason}.",
         where="setting base_model",
-        fix=f"For {task.value}, choose a decoder (…ForCausalLM), for example {next(iter(starter.STARTERS))}.",
+        fix=f"For {task.value}, choose {choice}.",
     )
-
-
-def load_config(base: BaseModel) -> Any:
-    """The model's transformers config."""
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise BaseModelError(
-            f"The architecture of {base.id} is not known.", where=str(base.folder), fix=_first_line(error)
-        ) from error
-
-
-def load_tokenizer(folder: Path, name: str) -> Any:
-    """The fast tokenizer in that folder, with a padding token."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # a broken tokenizer.json raises a bare Exception
-        raise BaseModelError(
-            f"The tokenizer of {name} cannot be loaded.", where=str(folder), fix=_first_line(error)
-        ) from error
-    if tokenizer.eos_token_id is None:
-        raise BaseModelError(
-            f"The tokenizer of {name} has no end-of-sequence token.",
-            where=str(folder),
-            fix="Choose another base model.",
-        )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token  # padding is masked by position, never by this token's value
-    return tokenizer
-
-
-def load_model(base: BaseModel, *, dtype: str, device: str) -> Any:
-    """The decoder's weights, on `device` in `dtype` (a torch dtype's name)."""
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
-
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            base.folder,
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            attn_implementation="sdpa",
-        )
-    except torch.OutOfMemoryError:
-        raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        raise BaseModelError(
-            f"The weights of {base.id} cannot be loaded.", where=str(base.folder), fix=_first_line(error)
-        ) from error
-    return model.to(device)
 
 
 def _typed_folder(name: str) -> Path | None:
@@ -263,7 +222,3 @@ def _download(name: str, task: Task | None) -> Path:
 def describe_size(folder: Path) -> str:
     """The weights' size on disk, in words."""
     return hardware.describe_bytes(sum(file.stat().st_size for file in folder.glob("*.safetensors")))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

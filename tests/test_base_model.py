@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from huggingface_hub import constants, hf_api
 
-from modelforge import base_model, catalog, paths, starter
+from modelforge import base_model, catalog, loading, paths, starter
 from modelforge.base_model import BaseModel
 from modelforge.errors import BaseModelError, DiskFullError, ModelForgeError
 from modelforge.recipe import STARTER, Task
@@ -169,7 +169,7 @@ def test_weights_are_loaded_in_the_wanted_dtype(base: Path) -> None:
     import torch
 
     for dtype in ("float32", "bfloat16"):
-        model = base_model.load_model(loaded(base), dtype=dtype, device="cpu")
+        model = loading.load_model(loaded(base), dtype=dtype, device="cpu")
         assert {part.dtype for part in model.parameters()} == {getattr(torch, dtype)}
 
 
@@ -178,7 +178,7 @@ def test_damaged_weights_are_refused_with_their_place(copy: Path, keep: int) -> 
     file = next(copy.glob("*.safetensors"))
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(BaseModelError) as caught:
-        base_model.load_model(loaded(copy), dtype="float32", device="cpu")
+        loading.load_model(loaded(copy), dtype="float32", device="cpu")
     assert "cannot be loaded" in caught.value.what
     assert caught.value.where == str(copy) and caught.value.fix
 
@@ -187,26 +187,26 @@ def test_weights_of_another_shape_are_refused(copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"hidden_size": 64, "head_dim": 16}))
     with pytest.raises(BaseModelError, match="cannot be loaded"):
-        base_model.load_model(loaded(copy), dtype="float32", device="cpu")
+        loading.load_model(loaded(copy), dtype="float32", device="cpu")
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", "not json", '{"model": {"type": "no such"}}'])
 def test_damaged_tokenizer_is_refused(copy: Path, text: str) -> None:
     (copy / "tokenizer.json").write_text(text)
     with pytest.raises(BaseModelError, match="tokenizer"):
-        base_model.load_tokenizer(copy, "copy")
+        loading.load_tokenizer(copy, "copy")
 
 
 def test_tokenizer_without_an_end_is_refused(copy: Path) -> None:
     config = json.loads((copy / "tokenizer_config.json").read_text())
     (copy / "tokenizer_config.json").write_text(json.dumps(config | {"eos_token": None}))
     with pytest.raises(BaseModelError, match="end-of-sequence"):
-        base_model.load_tokenizer(copy, "copy")
+        loading.load_tokenizer(copy, "copy")
 
 
 def test_tokenizer_without_padding_pads_with_its_end(tmp_path: Path) -> None:
     tiny.tokenizer(pad_token=None).save_pretrained(tmp_path / "t")
-    tokenizer = base_model.load_tokenizer(tmp_path / "t", "t")
+    tokenizer = loading.load_tokenizer(tmp_path / "t", "t")
     assert tokenizer.pad_token_id == tokenizer.eos_token_id is not None
 
 
@@ -214,7 +214,7 @@ def test_tokenizer_without_padding_pads_with_its_end(tmp_path: Path) -> None:
 def test_unknown_architecture_is_refused(tmp_path: Path, model_type: str | None) -> None:
     folder = config_folder(tmp_path / "model", {"architectures": ["XForCausalLM"], "model_type": model_type})
     with pytest.raises(BaseModelError, match="not known"):
-        base_model.load_config(loaded(folder))
+        loading.load_config(loaded(folder))
 
 
 def test_code_that_comes_with_a_model_is_not_run(copy: Path, tmp_path: Path) -> None:
@@ -227,9 +227,9 @@ def test_code_that_comes_with_a_model_is_not_run(copy: Path, tmp_path: Path) -> 
     }
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(BaseModelError):
-        base_model.load_config(loaded(copy))
+        loading.load_config(loaded(copy))
     with pytest.raises(BaseModelError):
-        base_model.load_model(loaded(copy), dtype="float32", device="cpu")
+        loading.load_model(loaded(copy), dtype="float32", device="cpu")
     assert not (tmp_path / "ran").exists()
 
 
@@ -268,7 +268,7 @@ def test_model_from_the_hub_is_fetched_once_and_then_found_offline(
     found = base_model.resolve("anna/tiny", GENERATION)
     assert (found.id, found.source) == ("anna/tiny", "the Hugging Face Hub")
     assert {path.name for path in found.folder.iterdir()} == files.keys()  # nothing that can run code
-    base_model.load_model(found, dtype="float32", device="cpu")
+    loading.load_model(found, dtype="float32", device="cpu")
     hub.requests.clear()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     again = base_model.resolve("anna/tiny", GENERATION)

@@ -117,13 +117,13 @@ def finish_model(forge: Any, base: Path, *, name: str = "Colours") -> Any:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from modelforge import base_model
+    from modelforge import base_model, loading
     from modelforge.models.folder import package_versions, save_model
     from modelforge.store import utc_now
     from modelforge.training.worker import model_record
 
     torch.manual_seed(1)
-    weights = base_model.load_model(base_model.resolve(str(base)), dtype="float32", device="cpu")
+    weights = loading.load_model(base_model.resolve(str(base)), dtype="float32", device="cpu")
     settings = LoraConfig(r=4, lora_alpha=32, target_modules="all-linear", init_lora_weights=False)
     manifest = {
         "name": name,

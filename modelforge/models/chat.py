@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from modelforge import base_model, hardware, paths
+from modelforge import base_model, hardware, loading, paths
 from modelforge.errors import NotFoundError
 from modelforge.models import folder
 from modelforge.models.sampling import Message, Sampling
@@ -76,8 +76,8 @@ def load_finished_model(record: ModelRecord) -> tuple[Any, Any]:
     base = base_model.resolve(record.base_model)
     found = hardware.probe()
     dtype = "float32" if found.kind == "cpu" else max(found.gigaflops, key=lambda name: found.gigaflops[name])
-    tokenizer = base_model.load_tokenizer(place, record.name)
-    weights = base_model.load_model(base, dtype=dtype, device=found.kind)
+    tokenizer = loading.load_tokenizer(place, record.name)
+    weights = loading.load_model(base, dtype=dtype, device=found.kind)
     try:
         model = PeftModel.from_pretrained(weights, place)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from modelforge.errors import RecipeError
 from modelforge.recipe import Task
 from modelforge.tasks import extractive_question_answering, summarization, text_generation
 from modelforge.tasks.base import Exchange, MappedRow, Shape, TaskSpec, Texts
@@ -43,17 +42,3 @@ def read_texts(row: MappedRow) -> Texts:
 def read_exchange(row: MappedRow) -> Exchange | None:
     """What a mapped row asks and expects as text; None where it asks nothing, as plain text."""
     return next((read(row) for key, read in _EXCHANGES.items() if key in row), None)
-
-
-def check_trainable(task: Task, method: str, shape: str | None = None) -> None:
-    """Refuse a method that cannot train the task, or the dataset's shape where it is known, naming what can."""
-    able = SHAPES[shape].methods if shape else TASKS[task].methods
-    if method in able:
-        return
-    possible = [f"{known} for {other.title.lower()}" for other in SHAPES.values() for known in other.methods]
-    what = SHAPES[shape].title.lower() if shape else task.value
-    raise RecipeError(
-        f"{method} cannot train {what} in this version.",
-        where="setting method",
-        fix=f"Possible are: {', '.join(possible)}.",
-    )

@@ -110,6 +110,7 @@ class TaskSpec:
     shapes: the forms that its examples come in, the usual one first. to_messages: role -> value, gives the chat that
     the model sees; without the answer's role, the chat that asks for it, which is what inference sends. None where the
     task is no chat. metrics: names of what a model is measured with (`models.metrics`), the telling one first.
+    architectures: names of those that can do it (`modelforge.architecture`), the usual one first.
     """
 
     task: Task
@@ -117,6 +118,7 @@ class TaskSpec:
     sentence: str
     shapes: tuple[Shape, ...]
     metrics: tuple[str, ...]
+    architectures: tuple[str, ...]
     to_messages: Callable[[Mapping[str, Any]], list[Message]] | None = None
 
     @property

@@ -122,9 +122,10 @@ SPEC = TaskSpec(
             sentence="Each row is a text, a question, and the passage of the text that answers it.",
             task=Task.EXTRACTIVE_QUESTION_ANSWERING,
             roles=ROLES,
-            methods=(),  # no method trains a span head yet
+            methods=("sft",),
             map_row=map_row,
         ),
     ),
     metrics=("exact_match", "f1"),
+    architectures=("encoder",),
 )

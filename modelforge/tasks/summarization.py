@@ -43,6 +43,12 @@ def map_row(values: Mapping[str, Any], repairs: Repairs = frozenset()) -> tuple[
     return ({"messages": to_messages(texts)} if is_usable(faults) else None), faults
 
 
+def read_pair(row: MappedRow) -> tuple[str, str]:
+    """(document, summary) of a mapped row, as they were given."""
+    asked, answered = row["messages"]
+    return asked["content"].removeprefix(f"{INSTRUCTION}\n\n"), answered["content"]
+
+
 SPEC = TaskSpec(
     task=Task.SUMMARIZATION,
     title="Summarization",
@@ -60,6 +66,7 @@ SPEC = TaskSpec(
             form="exchange",
         ),
     ),
-    metrics=("rouge1", "rouge2", "rougeL"),
+    metrics=("rougeL", "rouge1", "rouge2"),
+    architectures=("decoder", "encoder-decoder"),
     to_messages=to_messages,
 )

@@ -12,5 +12,6 @@ SPEC = TaskSpec(
     sentence="Answers a prompt with text, as in your examples.",
     shapes=(chat.SHAPE, preference.SHAPE, prompts.SHAPE, plain_text.SHAPE),
     metrics=("perplexity", "rougeL", "exact_match"),
+    architectures=("decoder",),
     to_messages=chat.to_messages,
 )

@@ -14,12 +14,23 @@ FASTER_BY = 1.2  # a 16-bit format must beat float32 by this factor on a process
 
 @dataclass(frozen=True)
 class Compute:
-    """How a run computes. dtype is the frozen weights' (a torch dtype's name); adapters are always float32."""
+    """How a run computes.
+
+    dtype: what products are computed in (a torch dtype's name). weights: what the base model's weights are kept in;
+    those that are trained are always float32, and dtype is then reached by autocast. quantised: frozen weights are
+    packed into 4 bits. index: which of several cards. reasons: a sentence on each decision, for people.
+    """
 
     device: DeviceKind
     dtype: str
     gradient_checkpointing: bool
     reasons: tuple[str, ...]
+    weights: str = "float32"
+    quantised: bool = False
+    attention: str = "sdpa"
+    optimizer: str = "adamw_torch"
+    workers: int = 0
+    index: int = 0
 
 
 def decide(recipe: Recipe, probe: Probe, config: Any, free_bytes: int) -> Compute:
@@ -30,7 +41,14 @@ def decide(recipe: Recipe, probe: Probe, config: Any, free_bytes: int) -> Comput
     kept = activation_bytes(text_config, rows=rows, length=length, dtype=dtype)
     room = int(0.6 * (free_bytes - weight_bytes(text_config, dtype=dtype)))
     checkpointing, checkpointing_reason = _checkpointing(recipe, kept, room)
-    return Compute(probe.kind, dtype, checkpointing, (dtype_reason, checkpointing_reason))
+    return Compute(
+        probe.kind,
+        dtype,
+        checkpointing,
+        (dtype_reason, checkpointing_reason),
+        weights="float32" if recipe.tuning.type == "full" else dtype,
+        quantised=recipe.tuning.type == "qlora",
+    )
 
 
 def choose_dtype(recipe: Recipe, probe: Probe) -> tuple[str, str]:

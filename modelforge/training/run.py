@@ -55,15 +55,15 @@ def train(job: Job) -> Result:
     recipe, emit, started = job.recipe, job.emit, time.monotonic()
 
     base = base_model.resolve(recipe.base_model, recipe.task)
-    tokenizer = base_model.load_tokenizer(base.folder, base.id)
+    tokenizer = loading.load_tokenizer(base.folder, base.id)
     examples = encode_examples(job.rows, tokenizer, recipe, job.eval_rows)
     probe = hardware.probe()
-    compute = device.decide(recipe, probe, base_model.load_config(base), hardware.detect().free_bytes(probe.kind))
+    compute = device.decide(recipe, probe, loading.load_config(base), hardware.detect().free_bytes(probe.kind))
     emit("started", source=base.source, **asdict(compute), **examples.counts)
     for sentence in examples.warnings:
         emit("warning", message=sentence)
 
-    model = add_adapter(base_model.load_model(base, dtype=compute.dtype, device=compute.device), recipe)
+    model = add_adapter(loading.load_model(base, dtype=compute.dtype, device=compute.device), recipe)
     trainer = METHODS[recipe.method](
         model, tokenizer, examples, recipe=recipe, compute=compute, folder=job.folder / "checkpoints"
     )

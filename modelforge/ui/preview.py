@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelforge import base_model, paths, starter
+from modelforge import base_model, loading, paths, starter
 from modelforge.errors import BaseModelError, DatasetError
 from modelforge.recipe import Recipe
 from modelforge.ui import html, warmup
@@ -226,4 +226,4 @@ def _find_tokenizer(base: str) -> Path | None:
 
 @functools.lru_cache(maxsize=4)
 def _load_tokenizer(folder: Path, base: str) -> Any:
-    return base_model.load_tokenizer(folder, base)
+    return loading.load_tokenizer(folder, base)

@@ -92,7 +92,7 @@ def _train_stock(folder: Path, rows: list[dict[str, Any]]) -> tuple[Any, float]:
 
 
 def _train_ours(folder: Path, rows: list[dict[str, Any]]) -> tuple[Any, float]:
-    from modelforge import base_model, hardware
+    from modelforge import base_model, hardware, loading
     from modelforge.recipe import Recipe
     from modelforge.training import device, memory
     from modelforge.training.examples import encode_examples
@@ -103,11 +103,11 @@ def _train_ours(folder: Path, rows: list[dict[str, Any]]) -> tuple[Any, float]:
     memory.share_one_arena()
     recipe = Recipe(base_model=str(folder), num_train_epochs=1.0, eval_split=0.0)
     base = base_model.resolve(recipe.base_model)
-    tokenizer = base_model.load_tokenizer(base.folder, base.id)
+    tokenizer = loading.load_tokenizer(base.folder, base.id)
     examples = encode_examples([{"messages": _messages(row)} for row in rows], tokenizer, recipe)
     free_bytes = hardware.detect().device.free_bytes
-    compute = device.decide(recipe, hardware.probe(), base_model.load_config(base), free_bytes)
-    model = add_adapter(base_model.load_model(base, dtype=compute.dtype, device=compute.device), recipe)
+    compute = device.decide(recipe, hardware.probe(), loading.load_config(base), free_bytes)
+    model = add_adapter(loading.load_model(base, dtype=compute.dtype, device=compute.device), recipe)
     workplace = Path(tempfile.mkdtemp())
     trainer = METHODS["sft"](model, tokenizer, examples, recipe=recipe, compute=compute, folder=workplace)
     with memory.kept_blocks(), fused_lora(model), fused_norms(model):
@@ -120,10 +120,10 @@ def _held_out_loss(model: Any, folder: Path, rows: list[dict[str, Any]]) -> floa
     """Mean over all answer tokens, by transformers' own loss."""
     import torch
 
-    from modelforge import base_model
+    from modelforge import loading
     from modelforge.data.encode import ChatEncoder
 
-    encoder = ChatEncoder(base_model.load_tokenizer(folder, "starter"), 512)
+    encoder = ChatEncoder(loading.load_tokenizer(folder, "starter"), 512)
     total = tokens = 0.0
     model.eval()
     for row in rows:

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from modelforge import base_model
+from modelforge import loading
 from modelforge.data.encode import IGNORED, ChatEncoder
 from modelforge.data.pieces import split_tokens
 from modelforge.errors import BaseModelError, DatasetError
@@ -281,7 +281,7 @@ TRICKY = {
 
 @pytest.fixture(scope="module")
 def starter_tokenizer(starter_cache):
-    return base_model.load_tokenizer(starter_cache / STARTER.rpartition("/")[2], STARTER)
+    return loading.load_tokenizer(starter_cache / STARTER.rpartition("/")[2], STARTER)
 
 
 @pytest.fixture(params=["trained here", "tiny", "starter"])

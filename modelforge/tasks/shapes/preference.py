@@ -101,7 +101,7 @@ SHAPE = Shape(
     sentence="Each row is a prompt with a better and a worse answer.",
     task=Task.TEXT_GENERATION,
     roles=ROLES,
-    methods=(),  # no method trains pairs yet
+    methods=("dpo",),
     map_row=map_row,
     one_answer=False,
 )

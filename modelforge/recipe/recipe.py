@@ -7,104 +7,65 @@ they have one. This file knows nothing of hardware, datasets or models; it check
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from modelforge import paths
 from modelforge.errors import RecipeError
+from modelforge.recipe.messages import explain, find_nearest
+from modelforge.recipe.objectives import Dpo, Grpo
+from modelforge.recipe.settings import Settings, setting
+from modelforge.recipe.task import Task, parse_task
+from modelforge.recipe.tuning import Tuning
 
 STARTER = "HuggingFaceTB/SmolLM2-135M-Instruct"
+STARTERS_BY_TASK = {
+    Task.TEXT_GENERATION: STARTER,
+    Task.SUMMARIZATION: STARTER,
+    Task.EXTRACTIVE_QUESTION_ANSWERING: "sentence-transformers/all-MiniLM-L6-v2",
+}
+"""What a recipe starts from that names no base model: models that can be had without the Hub."""
 
-
-class Task(StrEnum):
-    """What the columns mean and how an answer is shown and scored."""
-
-    TEXT_GENERATION = "text-generation"
-    SUMMARIZATION = "summarization"
-    EXTRACTIVE_QUESTION_ANSWERING = "extractive-question-answering"
-
-
-TASK_ALIASES = {"question-answering": Task.EXTRACTIVE_QUESTION_ANSWERING}
-
-
-def parse_task(name: str) -> Task:
-    """The task of that name or alias. Raises RecipeError, listing exactly the names that are accepted."""
-    wanted = name.strip().lower()
-    if wanted in TASK_ALIASES:
-        return TASK_ALIASES[wanted]
-    try:
-        return Task(wanted)
-    except ValueError:
-        accepted = ", ".join([*(task.value for task in Task), *TASK_ALIASES])
-        raise RecipeError(f"{name!r} is not a task.", where="setting task", fix=f"Accepted are: {accepted}.") from None
-
+LEARNING_RATES = {
+    "sft": {"lora": 2e-4, "qlora": 2e-4, "full": 5e-5},
+    "dpo": {"lora": 5e-5, "qlora": 5e-5, "full": 5e-6},
+    "grpo": {"lora": 1e-4, "qlora": 1e-4, "full": 5e-6},
+}
+"""Method -> tuning -> the learning rate of a recipe that names none: the usual ones of TRL's and PEFT's examples."""
 
 Repair = Literal[
     "skip_bad_rows", "strip", "numbers_to_text", "relocate_answers", "drop_duplicates", "drop_near_duplicates"
 ]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_strip_whitespace=True)
-
-
-def setting(default: Any, help: str, *, group: str, unit: str = "", **bounds: Any) -> Any:
-    """One setting: its default, its sentence of help, the group it is shown in, its unit, and pydantic's bounds."""
-    return Field(default, description=help, json_schema_extra={"group": group, "unit": unit}, **bounds)
-
-
-class Tuning(_Settings):
-    """Which weights move, and how the frozen ones are stored. Names are those of peft.LoraConfig."""
-
-    type: Literal["lora"] = setting(
-        "lora",
-        "Which weights are trained: lora adds small matrices and leaves the base model as it is.",
-        group="tuning",
-    )
-    r: int = setting(
-        16, "Rank of the added matrices: higher learns more and needs more memory.", group="tuning", ge=1, le=512
-    )
-    lora_alpha: float = setting(
-        32, "Strength of the added matrices, divided by r; twice r is a sound choice.", group="tuning", gt=0, le=2048
-    )
-    lora_dropout: float = setting(
-        0.0,
-        "Share of adapter inputs dropped while training, against overfitting; 0 is fastest.",
-        group="tuning",
-        ge=0,
-        lt=1,
-    )
-    target_modules: Annotated[str, Field(min_length=1)] = setting(
-        "all-linear",
-        "Layers that get an adapter: all-linear, or names separated by commas such as q_proj,v_proj.",
-        group="tuning",
-    )
-
-    @field_validator("target_modules", mode="before")
-    @classmethod
-    def _join_names(cls, value: Any) -> Any:
-        return ",".join(value) if isinstance(value, list) and all(isinstance(name, str) for name in value) else value
-
-
-class Recipe(_Settings):
+class Recipe(Settings):
     """Everything that decides a run; immutable. Build it, or read it with `from_yaml` or `from_file`."""
 
     name: str = setting(
         "", "What to call the finished model; left empty, a name is made from the dataset.", group="run", max_length=120
     )
-    base_model: str = setting(
-        STARTER, "The model that training starts from: a Hub id or a folder.", group="model", min_length=1
-    )
     task: Task = setting(Task.TEXT_GENERATION, "What the model shall do with your examples.", group="model")
-    method: Literal["sft"] = setting(
-        "sft", "The training objective: sft learns to give the answers of your examples.", group="model"
+    base_model: str = setting(
+        lambda settings: STARTERS_BY_TASK[settings.get("task", Task.TEXT_GENERATION)],
+        "The model that training starts from: a Hub id or a folder.",
+        group="model",
+        min_length=1,
+    )
+    parent: str = setting(
+        "",
+        "A finished model of yours to train further: its id or name; left empty, training starts from the base model.",
+        group="model",
+    )
+    method: Literal["sft", "dpo", "grpo"] = setting(
+        "sft",
+        "The training objective: sft learns to give the answers of your examples, dpo to prefer the better of two, "
+        "grpo to earn rewards.",
+        group="model",
     )
     dataset: str = setting(
         "",
@@ -129,6 +90,8 @@ class Recipe(_Settings):
         (), "What may be mended in the dataset's file: nothing is dropped or changed without it.", group="data"
     )
     tuning: Tuning = Field(default_factory=Tuning)
+    dpo: Dpo = Field(default_factory=Dpo)
+    grpo: Grpo = Field(default_factory=Grpo)
     num_train_epochs: float = setting(
         3.0, "How many times the training examples are gone through.", group="training", unit="epochs", gt=0, le=1000
     )
@@ -141,7 +104,11 @@ class Recipe(_Settings):
         le=10_000_000,
     )
     learning_rate: float = setting(
-        2.0e-4, "Size of each step: too high forgets, too low learns nothing.", group="training", gt=0, le=1
+        lambda settings: _usual_learning_rate(settings),
+        "Size of each step: too high forgets, too low learns nothing.",
+        group="training",
+        gt=0,
+        le=1,
     )
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = setting(
         "linear", "How the learning rate goes down in the course of training.", group="training"
@@ -170,6 +137,25 @@ class Recipe(_Settings):
     max_length: int = setting(
         512, "Longest example; what is beyond is cut off and counted.", group="data", unit="tokens", ge=8, le=131_072
     )
+    max_target_length: int = setting(
+        128,
+        "Longest summary of a model that reads with an encoder; what is beyond is cut off and counted.",
+        group="data",
+        unit="tokens",
+        ge=4,
+        le=8192,
+    )
+    doc_stride: int = setting(
+        128,
+        "By how much two windows of a text that is too long overlap, where answers are looked for in it.",
+        group="data",
+        unit="tokens",
+        ge=0,
+        le=8192,
+    )
+    max_answer_length: int = setting(
+        30, "Longest answer that is looked for in a text.", group="data", unit="tokens", ge=1, le=1024
+    )
     eval_split: float = setting(
         0.1, "Share of the examples held out to measure with; 0 measures nothing.", group="data", ge=0, le=0.5
     )
@@ -187,6 +173,14 @@ class Recipe(_Settings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
         "auto",
         "Number format of the computation; auto takes the one that is fast and safe on this machine.",
+        group="hardware",
+    )
+    attn_implementation: Literal["auto", "sdpa", "eager"] = setting(
+        "auto", "How attention is computed; auto takes torch's own fast one.", group="hardware"
+    )
+    optim: Literal["auto", "adamw_torch", "adamw_torch_fused", "paged_adamw_8bit", "adafactor"] = setting(
+        "auto",
+        "The optimizer; auto takes AdamW, in 8 bits where an NVIDIA card has little memory for it.",
         group="hardware",
     )
     seed: int = setting(0, "Same seed, same run.", group="run", ge=0, le=2**31 - 1)
@@ -213,13 +207,27 @@ class Recipe(_Settings):
     def _accept_switch(cls, value: Any) -> Any:
         return {True: "on", False: "off"}[value] if isinstance(value, bool) else value  # YAML reads on and off so
 
+    @model_validator(mode="after")
+    def _check_groups(self) -> Self:
+        completions = self.per_device_train_batch_size * self.gradient_accumulation_steps
+        if self.method == "grpo" and completions % self.grpo.num_generations:
+            raise ValueError(
+                f"with grpo, per_device_train_batch_size times gradient_accumulation_steps ({completions} answers) "
+                f"must be a multiple of grpo.num_generations ({self.grpo.num_generations})"
+            )
+        if self.method == "grpo" and not self.grpo.rewards:
+            raise ValueError("grpo needs at least one reward in grpo.rewards")
+        if self.method == "dpo" and self.dpo.loss_type == "exo_pair" and not self.dpo.label_smoothing:
+            raise ValueError("the loss exo_pair needs dpo.label_smoothing above 0; 0.001 is usual")
+        return self
+
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> Self:
         """A recipe from plain values. Raises RecipeError naming the setting, its value and the bounds enforced."""
         try:
             return cls.model_validate(dict(settings))
         except ValidationError as error:
-            raise _explain(error) from error
+            raise explain(error, fields()) from error
 
     @classmethod
     def from_yaml(cls, text: str, *, where: str = "recipe") -> Self:
@@ -256,14 +264,16 @@ class Recipe(_Settings):
 
     def with_settings(self, settings: Mapping[str, Any]) -> Self:
         """A copy with some settings replaced and all checked again; a dot reaches inside, as in ``tuning.r``."""
-        values = self.model_dump(mode="json")
+        values = self.model_dump(mode="json", exclude_unset=True)
         for name, value in settings.items():
             target = values
             *parents, last = name.split(".")
+            if (leaf := fields().get(".".join(parents))) and leaf.annotation != dict[str, str]:
+                raise RecipeError(f"There is no setting {name!r}.", fix=find_nearest(name, fields()))
             for parent in parents:
                 target = target.setdefault(parent, {})
                 if not isinstance(target, dict):
-                    raise RecipeError(f"There is no setting {name!r}.", fix=_nearest(name))
+                    raise RecipeError(f"There is no setting {name!r}.", fix=find_nearest(name, fields()))
             target[last] = value
         return self.build(values)
 
@@ -291,58 +301,14 @@ def fields() -> dict[str, FieldInfo]:
     """Every setting by its full name (``tuning.r`` for nested ones), in the order of their definition."""
     found: dict[str, FieldInfo] = {}
     for name, info in Recipe.model_fields.items():
-        if name == "tuning":
-            found |= {f"tuning.{inner}": inner_info for inner, inner_info in Tuning.model_fields.items()}
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Settings):
+            found |= {f"{name}.{inner}": inner_info for inner, inner_info in info.annotation.model_fields.items()}
         else:
             found[name] = info
     return found
 
 
-def bounds(info: FieldInfo) -> dict[str, float]:
-    """The bounds that are enforced: some of ge, gt, le, lt."""
-    return {
-        name: getattr(limit, name)
-        for limit in info.metadata
-        for name in ("ge", "gt", "le", "lt")
-        if getattr(limit, name, None) is not None
-    }
-
-
-def describe_bounds(info: FieldInfo) -> str:
-    """ "at least 1 and at most 512" — from the enforced bounds themselves, so that the two cannot differ."""
-    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-    return " and ".join(
-        f"{words[name]} {limit:g}" if abs(limit) < 1e6 else f"{words[name]} {limit:.0f}"
-        for name, limit in bounds(info).items()
-    )
-
-
-def _explain(error: ValidationError) -> RecipeError:
-    """The first problem as one sentence; the others are counted."""
-    problems = error.errors(include_url=False)
-    first = problems[0]
-    # A place inside a list is no name; that of a setting inside another is.
-    name = ".".join(part for part in first["loc"] if isinstance(part, str))
-    known = fields()
-    more = f" ({len(problems) - 1} more settings are wrong.)" if len(problems) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return RecipeError(f"There is no setting {name!r}.{more}", where="recipe", fix=_nearest(name))
-    value = first["input"]
-    if first["type"] == "literal_error":
-        return RecipeError(
-            f"{value!r} is not possible here.{more}",
-            where=f"setting {name}",
-            fix=f"Accepted are: {first['ctx']['expected']}.",
-        )
-    info = known.get(name)
-    limits = describe_bounds(info) if info else ""
-    if limits and first["type"].startswith(("greater_than", "less_than")):
-        return RecipeError(f"{value!r} is out of bounds.{more}", where=f"setting {name}", fix=f"It must be {limits}.")
-    fix = f"It must be {limits}." if limits else (info.description or "") if info else ""
-    return RecipeError(f"{value!r} cannot be used: {first['msg'].lower()}.{more}", where=f"setting {name}", fix=fix)
-
-
-def _nearest(name: str) -> str:
-    known = list(fields())
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {close[0]}?" if close else f"Settings are: {', '.join(known)}."
+def _usual_learning_rate(settings: Mapping[str, Any]) -> float:
+    """By method and tuning; those that are wrong are complained of elsewhere."""
+    tuning = settings.get("tuning") or Tuning()
+    return LEARNING_RATES[settings.get("method", "sft")][tuning.type]

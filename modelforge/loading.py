@@ -1,0 +1,134 @@
+"""From the files of a model to its config, tokenizer and weights in memory. Code that comes with a model is never run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from modelforge.architecture import ENCODER, Architecture
+from modelforge.base_model import BaseModel
+from modelforge.errors import BaseModelError
+
+
+def load_config(base: BaseModel) -> Any:
+    """The model's transformers config."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise BaseModelError(
+            f"The architecture of {base.id} is not known.", where=str(base.folder), fix=_first_line(error)
+        ) from error
+
+
+def load_tokenizer(folder: Path, name: str, architecture: Architecture | None = None) -> Any:
+    """The fast tokenizer in that folder, with a padding token; of a model that writes, with one that ends a text."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # a broken tokenizer.json raises a bare Exception
+        raise BaseModelError(
+            f"The tokenizer of {name} cannot be loaded.", where=str(folder), fix=_first_line(error)
+        ) from error
+    if architecture is ENCODER:
+        return _check_encoder_tokenizer(tokenizer, folder, name)
+    if tokenizer.eos_token_id is None:
+        raise BaseModelError(
+            f"The tokenizer of {name} has no end-of-sequence token.",
+            where=str(folder),
+            fix="Choose another base model.",
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked by position, never by this token's value
+    return tokenizer
+
+
+def load_model(
+    base: BaseModel,
+    *,
+    dtype: str,
+    device: str,
+    architecture: Architecture | None = None,
+    quantised: bool = False,
+    attention: str = "sdpa",
+    seed: int = 0,
+) -> Any:
+    """The weights with the head that they are trained with, on `device` in `dtype` (a torch dtype's name).
+
+    architecture: as its config says, if not given. quantised: linear layers are packed into 4 bits (NF4, double
+    quantisation: QLoRA, arXiv 2305.14314) and computed in `dtype`. seed: a head that the files lack starts from random
+    numbers.
+    """
+    import torch
+    import transformers
+    from safetensors import SafetensorError
+
+    from modelforge.base_model import architecture_of
+
+    architecture = architecture or architecture_of(base)
+    placed = {"quantization_config": _nf4(base, architecture, dtype), "device_map": {"": device}} if quantised else {}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = getattr(transformers, architecture.auto_class).from_pretrained(
+                base.folder,
+                dtype=getattr(torch, dtype),
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                attn_implementation=attention,
+                **placed,
+            )
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        raise BaseModelError(
+            f"The weights of {base.id} cannot be loaded.", where=str(base.folder), fix=_first_line(error)
+        ) from error
+    return model if quantised else model.to(device)
+
+
+def head_modules(model: Any) -> list[str]:
+    """The parts of a model with weights that stand outside of its body: BertForQuestionAnswering has qa_outputs."""
+    return [
+        name
+        for name, part in model.named_children()
+        if name != model.base_model_prefix and next(part.parameters(), None) is not None
+    ]
+
+
+def _nf4(base: BaseModel, architecture: Architecture, dtype: str) -> Any:
+    import torch
+    import transformers
+
+    heads = None  # transformers' own choice: the output matrix
+    if architecture is ENCODER:
+        with torch.device("meta"):
+            heads = head_modules(getattr(transformers, architecture.auto_class).from_config(load_config(base)))
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+        llm_int8_skip_modules=heads,
+    )
+
+
+def _check_encoder_tokenizer(tokenizer: Any, folder: Path, name: str) -> Any:
+    if not tokenizer.is_fast:
+        raise BaseModelError(
+            f"The tokenizer of {name} cannot say where in a text its tokens stand.",
+            where=str(folder),
+            fix="Choose a base model that has a tokenizer.json.",
+        )
+    if tokenizer.pad_token_id is None:
+        raise BaseModelError(
+            f"The tokenizer of {name} has no padding token.", where=str(folder), fix="Choose another base model."
+        )
+    return tokenizer
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,28 @@
+"""The Recipe: everything that decides a run, defined once."""
+
+from modelforge.recipe.recipe import (
+    STARTER,
+    STARTERS_BY_TASK,
+    Recipe,
+    Repair,
+    fields,
+    parse_assignments,
+)
+from modelforge.recipe.settings import bounds, describe_bounds
+from modelforge.recipe.task import TASK_ALIASES, Task, parse_task
+from modelforge.recipe.tuning import Tuning
+
+__all__ = [
+    "STARTER",
+    "STARTERS_BY_TASK",
+    "TASK_ALIASES",
+    "Recipe",
+    "Repair",
+    "Task",
+    "Tuning",
+    "bounds",
+    "describe_bounds",
+    "fields",
+    "parse_assignments",
+    "parse_task",
+]
