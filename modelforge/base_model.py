@@ -58,16 +58,16 @@ def resolve(name: str, task: Task | None = None) -> BaseModel:
     return base
 
 
-def check(name: str, task: Task) -> None:
-    """Refuse at once what can be known to be wrong without fetching anything."""
+def check(name: str, task: Task) -> Architecture | None:
+    """Refuse at once what can be known to be wrong without fetching anything; gives the architecture if it is known."""
     folder = _typed_folder(name)
     if folder:
-        check_architecture(BaseModel(name, _checked_folder(folder, name), ""), task)
-    elif name in starter.STARTERS:
-        if starter.is_fetched(name):
-            check_architecture(BaseModel(name, starter.folder(name), ""), task)
-    else:
-        _check_hub_id(name)
+        return check_architecture(BaseModel(name, _checked_folder(folder, name), ""), task)
+    if name in starter.STARTERS:
+        fetched = starter.is_fetched(name)
+        return check_architecture(BaseModel(name, starter.folder(name), ""), task) if fetched else None
+    _check_hub_id(name)
+    return None
 
 
 def canonical(name: str) -> str:
