@@ -1,0 +1,22 @@
+"""From the name of a base model to its files on this machine, and whether they can do what is asked of them.
+
+A name is resolved in this order: a folder, a starter, the local Hub cache, the Hub. Safetensors only; code that comes
+with a model is never run. `look` and `check` never fetch weights; `resolve` does, after the same checks.
+"""
+
+from __future__ import annotations
+
+from modelforge.base_model.find import BaseModel, architecture_of, canonical, check_architecture, resolve
+from modelforge.base_model.verdict import LOOK_SECONDS, Look, check, look
+
+__all__ = [
+    "LOOK_SECONDS",
+    "BaseModel",
+    "Look",
+    "architecture_of",
+    "canonical",
+    "check",
+    "check_architecture",
+    "look",
+    "resolve",
+]

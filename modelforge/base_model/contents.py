@@ -1,0 +1,192 @@
+"""What a base model consists of, and whether it can do a task: all that can be told without its weights."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelforge.architecture import ARCHITECTURES, DECODER, Architecture, add_article, describe_class, recognise
+from modelforge.errors import BaseModelError
+from modelforge.recipe import Task
+from modelforge.tasks import TASKS
+
+SETTING = "setting base_model"
+CONFIG = "config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+INDEX = "model.safetensors.index.json"
+_TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.txt",
+    "vocab.json",
+)
+_NO_WEIGHTS = ("adapter_", "consolidated", "optimizer")  # .safetensors files that transformers does not load
+_LONGEST_HEADER_BYTES = 100_000_000  # as the safetensors library has it
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What one base model consists of.
+
+    where: a folder, or the setting that named it. files: name -> size in bytes, of its top folder. parameters: a count,
+    0 where it is not known. gated: the Hub asks who fetches it, and has let us in.
+    """
+
+    id: str
+    where: str
+    config: Mapping[str, Any]
+    files: Mapping[str, int]
+    has_chat_template: bool
+    parameters: int = 0
+    gated: bool = False
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(self.files[name] for name in weights_among(self.files))
+
+
+def read_folder(folder: Path, name: str) -> Contents:
+    """What is in a model's folder. Raises BaseModelError for one that is no model or has no weights to load."""
+    try:
+        files = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    except OSError as error:
+        raise BaseModelError(
+            f"{name} cannot be read.", where=str(folder), fix="Choose a folder that you may read."
+        ) from error
+    check_files(files, name, str(folder))
+    config = read_object(folder / CONFIG, name)
+    weights = [folder / each for each in weights_among(files)]
+    _check_shards(folder, name, files)
+    tokenizer = read_object(folder / TOKENIZER_CONFIG, name) if TOKENIZER_CONFIG in files else {}
+    return Contents(
+        id=name,
+        where=str(folder),
+        config=config,
+        files=files,
+        has_chat_template=has_chat_template(files, tokenizer),
+        parameters=sum(_count_parameters(path) for path in weights),
+    )
+
+
+def weights_among(files: Collection[str]) -> list[str]:
+    """Names of the files that transformers loads weights from."""
+    return sorted(name for name in files if name.endswith(".safetensors") and not name.startswith(_NO_WEIGHTS))
+
+
+def has_chat_template(files: Collection[str], tokenizer_config: Mapping[str, Any]) -> bool:
+    return "chat_template.jinja" in files or bool(tokenizer_config.get("chat_template"))
+
+
+def check_files(files: Collection[str], name: str, where: str) -> None:
+    """Refuse, by the names of its files, what is no model, or one whose weights could run code."""
+    if CONFIG not in files:
+        if "adapter_config.json" in files:
+            raise BaseModelError(
+                f"{name} is an adapter, not a model.", where=where, fix="Choose the base model that it was made for."
+            )
+        if any(each.endswith(".gguf") for each in files):
+            raise BaseModelError(
+                f"{name} has its weights only as GGUF, packed for running and not for training.",
+                where=where,
+                fix="Choose the model that it was made from.",
+            )
+        raise BaseModelError(
+            f"{name} is not a model: it has no config.json.",
+            where=where,
+            fix="Choose one that has a config.json and .safetensors files.",
+        )
+    if not weights_among(files):
+        raise BaseModelError(
+            f"{name} has no weights in safetensors format.",
+            where=where,
+            fix="Other formats can run code when they are loaded; choose a model that has .safetensors files.",
+        )
+
+
+def check_fit(contents: Contents, task: Task) -> Architecture:
+    """Refuse what cannot do the task, with the reason; else say what kind of model it is."""
+    found, reason = recognise(contents.config)
+    if found is None or found.name not in TASKS[task].architectures:
+        raise make_refusal(f"{contents.id} is {add_article(describe_class(contents.config))}, which {reason}.", task)
+    packed = contents.config.get("quantization_config")
+    if packed:
+        method = packed.get("quant_method", "") if isinstance(packed, dict) else ""
+        raise BaseModelError(
+            f"{contents.id} is packed already{f' ({method})' if method else ''}, for running and not for training.",
+            where=SETTING,
+            fix="Choose the model that it was made from; qlora packs it into 4 bits by itself.",
+        )
+    if not any(name in contents.files for name in _TOKENIZERS):
+        raise BaseModelError(
+            f"{contents.id} has no tokenizer.", where=contents.where, fix="Choose a model that has a tokenizer.json."
+        )
+    return found
+
+
+def make_refusal(what: str, task: Task | None = None) -> BaseModelError:
+    """The error for a kind of model that cannot do the task (or any), with kinds that can."""
+    suited = [ARCHITECTURES[name] for name in TASKS[task].architectures] if task else [DECODER]
+    choice = " or ".join(f"{add_article(each.name)} such as {each.example}" for each in suited)
+    return BaseModelError(
+        what, where=SETTING, fix=f"For {task.value}, choose {choice}." if task else f"Choose {choice}."
+    )
+
+
+def read_object(path: Path, name: str) -> dict[str, Any]:
+    """A JSON file that holds an object."""
+    try:
+        return parse_object(path.read_bytes(), path.name, name, str(path))
+    except OSError as error:
+        raise BaseModelError(
+            f"The {path.name} of {name} cannot be read.", where=str(path), fix="Fetch the model again."
+        ) from error
+
+
+def parse_object(content: bytes, file: str, name: str, where: str) -> dict[str, Any]:
+    """The object that a JSON file of a model holds."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise BaseModelError(
+            f"The {file} of {name} cannot be read.", where=where, fix="Fetch the model again."
+        ) from error
+    if not isinstance(found, dict):
+        raise BaseModelError(f"The {file} of {name} is not an object.", where=where, fix="Fetch the model again.")
+    return found
+
+
+def missing_shards(folder: Path, files: Collection[str]) -> list[str]:
+    """The files of weights that a folder's index names and that are not there: a download was broken off."""
+    if "model.safetensors" in files or INDEX not in files:
+        return []
+    named = read_object(folder / INDEX, folder.name).get("weight_map")
+    return sorted({str(each) for each in named.values()} - set(files)) if isinstance(named, dict) else []
+
+
+def _check_shards(folder: Path, name: str, files: Collection[str]) -> None:
+    if missing := missing_shards(folder, files):
+        raise BaseModelError(
+            f"{name} lacks {len(missing)} of its files of weights, {missing[0]} among them.",
+            where=str(folder),
+            fix="Fetch the model again.",
+        )
+
+
+def _count_parameters(path: Path) -> int:
+    """How many numbers a .safetensors file holds, by its header (https://github.com/huggingface/safetensors#format); 0
+    for a damaged one, which is refused when it is loaded."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > _LONGEST_HEADER_BYTES:
+                return 0
+            header = json.loads(file.read(length))
+        return sum(math.prod(each["shape"]) for name, each in header.items() if name != "__metadata__")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return 0

@@ -1,0 +1,87 @@
+"""From the name of a base model to its files on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelforge import paths, starter
+from modelforge.architecture import Architecture, add_article, describe_class, recognise
+from modelforge.base_model import hub
+from modelforge.base_model.contents import CONFIG, check_fit, make_refusal, read_folder, read_object
+from modelforge.errors import BaseModelError
+from modelforge.recipe import Task
+from modelforge.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model that is on this machine. `source` says in words where it was had from."""
+
+    id: str
+    folder: Path
+    source: str
+
+
+def resolve(name: str, task: Task | None = None) -> BaseModel:
+    """Find a base model, fetching it if need be; one that cannot do `task` is refused before its weights are fetched.
+
+    Raises BaseModelError, DownloadError or DiskFullError.
+    """
+    base = find_here(name)
+    if base is None and name in starter.STARTERS:
+        base = BaseModel(name, starter.ensure(name), starter.STARTERS[name].source)
+    if base is None:
+        base = BaseModel(name, hub.fetch(name, task), "the Hugging Face Hub")
+    contents = read_folder(base.folder, name)
+    if task:
+        check_fit(contents, task)
+    return base
+
+
+def find_here(name: str) -> BaseModel | None:
+    """A base model whose weights are on this machine already; None for another starter or Hub id.
+
+    Raises BaseModelError for a name that is neither a folder nor an id.
+    """
+    if folder := _typed_folder(name):
+        return BaseModel(str(folder), folder, f"folder {folder}")
+    if name in starter.STARTERS:
+        here = starter.is_fetched(name)
+        return BaseModel(name, starter.folder(name), starter.STARTERS[name].source) if here else None
+    hub.check_id(name)
+    cached = hub.find_cached(name)
+    return BaseModel(name, cached, "the local Hub cache") if cached else None
+
+
+def canonical(name: str) -> str:
+    """The name as it is kept: a folder's absolute path, so that nothing depends on the current directory; or an id."""
+    folder = _typed_folder(name)
+    return str(folder) if folder else name
+
+
+def architecture_of(base: BaseModel) -> Architecture:
+    """What kind of model it is, read from its config. Raises BaseModelError for one that no task can use."""
+    return _recognise(base, None)
+
+
+def check_architecture(base: BaseModel, task: Task) -> Architecture:
+    """Refuse, before any weights are loaded, an architecture that cannot do the task; else say which it is."""
+    return _recognise(base, task)
+
+
+def _recognise(base: BaseModel, task: Task | None) -> Architecture:
+    if not (base.folder / CONFIG).exists():
+        raise BaseModelError(
+            f"{base.id} is not a model: it has no config.json.", where=str(base.folder), fix="Choose another."
+        )
+    config = read_object(base.folder / CONFIG, base.id)
+    found, reason = recognise(config)
+    if found is None or (task and found.name not in TASKS[task].architectures):
+        raise make_refusal(f"{base.id} is {add_article(describe_class(config))}, which {reason}.", task)
+    return found
+
+
+def _typed_folder(name: str) -> Path | None:
+    path = paths.existing(name)
+    return path if path and path.is_dir() else None

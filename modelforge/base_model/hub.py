@@ -1,0 +1,205 @@
+"""Base models on the Hugging Face Hub: what can be asked without fetching weights, what is in the local cache, and
+fetching."""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from modelforge.base_model.contents import (
+    CONFIG,
+    SETTING,
+    TOKENIZER_CONFIG,
+    Contents,
+    check_files,
+    check_fit,
+    has_chat_template,
+    missing_shards,
+    parse_object,
+    weights_among,
+)
+from modelforge.errors import BaseModelError, DiskFullError
+from modelforge.recipe import Task
+
+Result = TypeVar("Result")
+
+ASK_SECONDS = 20.0  # before a download: a slow line is still a line
+_WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt")
+_UNWANTED = ("*/*", "consolidated*", "adapter_*", "optimizer*")  # weights a second time, and other formats, in folders
+_LARGEST_JSON_BYTES = 20_000_000
+_OFFLINE_FIX = "Connect to the internet, or choose a starter model or a folder on this machine."
+_SIGN_IN = "sign in with `hf auth login`"
+
+
+def check_id(name: str) -> None:
+    """Refuse a name that the Hub could not have."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        fix = "A Hub id looks like owner/name, for example HuggingFaceTB/SmolLM2-135M-Instruct."
+        if "huggingface.co/" in name:
+            fix = f"Write only {'/'.join(name.partition('huggingface.co/')[2].split('/')[:2])[:100]}."
+        raise BaseModelError(
+            f"{name[:100]!r} is neither a folder on this machine nor a Hub id.", where=SETTING, fix=fix
+        ) from error
+
+
+def is_switched_off() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def make_switched_off(name: str) -> BaseModelError:
+    return BaseModelError(
+        f"{name} is not on this machine and the Hub is switched off by HF_HUB_OFFLINE.", where=SETTING, fix=_OFFLINE_FIX
+    )
+
+
+def find_cached(name: str) -> Path | None:
+    """The folder of a model in the local Hub cache, if all of its weights are there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=list(_WANTED), local_files_only=True))
+    except (LocalEntryNotFoundError, FileNotFoundError):
+        return None
+    files = [path.name for path in folder.iterdir() if path.is_file()]  # a broken link is none
+    return folder if weights_among(files) and not missing_shards(folder, files) else None
+
+
+def ask(name: str, *, seconds: float) -> Contents | None:
+    """What the Hub says of a model, in two or three small requests; None when it does not answer within `seconds`.
+
+    Raises BaseModelError for one that does not exist, is not open to us, or has no safetensors or config.
+    """
+    return _within(seconds, lambda: _reach(name, lambda: _ask(name, seconds)))
+
+
+def fetch(name: str, task: Task | None) -> Path:
+    """Fetch what is needed and nothing else, after asking whether it exists, is open, fits the task and the disk."""
+    from huggingface_hub import snapshot_download
+
+    unreachable = BaseModelError(
+        f"{name} is not on this machine and the Hub cannot be reached.", where=SETTING, fix=_OFFLINE_FIX
+    )
+    if is_switched_off():
+        raise make_switched_off(name)
+    contents = ask(name, seconds=ASK_SECONDS)
+    if contents is None:
+        raise unreachable
+    if task:
+        check_fit(contents, task)
+    check_disk(contents)
+    folder = _reach(
+        name,
+        lambda: Path(snapshot_download(name, allow_patterns=list(_WANTED), ignore_patterns=list(_UNWANTED))),
+    )
+    if folder is None:
+        raise unreachable
+    return folder
+
+
+def check_disk(contents: Contents) -> None:
+    """Refuse a model that the drive of the Hub cache has no room for. Raises DiskFullError."""
+    from huggingface_hub import constants
+
+    needed = int(contents.weight_bytes * 1.05)
+    target = Path(constants.HF_HUB_CACHE)
+    while not target.exists():
+        target = target.parent
+    free = shutil.disk_usage(target).free
+    if needed > free:
+        raise DiskFullError(needed=needed, free=free, where=str(target))
+
+
+def _ask(name: str, seconds: float) -> Contents:
+    from huggingface_hub import HfApi
+
+    info = HfApi().model_info(name, files_metadata=True, timeout=seconds)
+    files = {each.rfilename: each.size or 0 for each in info.siblings or [] if "/" not in each.rfilename}
+    check_files(files, name, SETTING)
+    config = _read_object(name, CONFIG, files, seconds)
+    has_template = has_chat_template(files, {})
+    if not has_template and TOKENIZER_CONFIG in files:
+        has_template = has_chat_template(files, _read_object(name, TOKENIZER_CONFIG, files, seconds))
+    return Contents(
+        id=name,
+        where=SETTING,
+        config=config,
+        files=files,
+        has_chat_template=has_template,
+        parameters=info.safetensors.total if info.safetensors else 0,
+        gated=bool(info.gated),
+    )
+
+
+def _read_object(name: str, file: str, files: dict[str, int], seconds: float) -> dict[str, Any]:
+    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+
+    if files[file] > _LARGEST_JSON_BYTES:
+        raise BaseModelError(f"The {file} of {name} is too large to be one.", where=SETTING, fix="Choose another.")
+    answer = get_session().get(hf_hub_url(name, file), headers=build_hf_headers(), timeout=seconds)
+    hf_raise_for_status(answer)
+    return parse_object(answer.content, file, name, SETTING)
+
+
+def _reach(name: str, call: Callable[[], Result]) -> Result | None:
+    """The call's result; None when the Hub cannot be reached or fails. Its refusals are BaseModelErrors."""
+    from httpx2 import HTTPError, InvalidURL
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    try:
+        return call()
+    except GatedRepoError as error:
+        raise BaseModelError(
+            f"{name} is gated: its owner wants to know who uses it.",
+            where=SETTING,
+            fix=f"Ask for access at https://huggingface.co/{name} and {_SIGN_IN}.",
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise BaseModelError(
+            f"There is no model {name} on the Hub, or it is private.",
+            where=SETTING,
+            fix=f"Check the spelling; for a private one, {_SIGN_IN}.",
+        ) from error
+    except HfHubHTTPError as error:
+        if error.response is not None and error.response.status_code == 401:
+            raise BaseModelError(
+                "The Hub does not accept the token that this machine is signed in with.",
+                where=SETTING,
+                fix="Sign in again with `hf auth login`, or sign out with `hf auth logout`.",
+            ) from error
+        return None
+    except (HTTPError, InvalidURL, OSError, ValueError, TypeError, KeyError):  # what answers does not speak like a Hub
+        return None
+
+
+def _within(seconds: float, call: Callable[[], Result]) -> Result | None:
+    """The call's result, or None after that many seconds: neither a name server that does not answer nor a server that
+    sends a byte now and then is bounded by a client's own time-outs."""
+    outcome: queue.SimpleQueue[tuple[Sequence[Result | None], Exception | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            outcome.put(((call(),), None))
+        except Exception as error:  # noqa: BLE001 - raised again by the thread that waits
+            outcome.put(((), error))
+
+    threading.Thread(target=run, name="ask the Hub", daemon=True).start()
+    try:
+        results, error = outcome.get(timeout=seconds)
+    except queue.Empty:
+        return None
+    if error:
+        raise error
+    return results[0]

