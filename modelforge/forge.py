@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import threading
 
-from modelforge import base_model, paths, planner
+from modelforge import base_model, hardware, paths, planner
 from modelforge.data.library import Datasets
 from modelforge.models.chat import Playground
 from modelforge.models.library import Models
 from modelforge.recipe import Recipe
 from modelforge.store import DatasetRecord, Store
-from modelforge.tasks import check_trainable
+from modelforge.training.combinations import check_combination
 from modelforge.training.runs import Runs
+from modelforge.training.start import follow_parent
 
 
 class Forge:
@@ -30,17 +31,22 @@ class Forge:
         self.models = Models(self.store, self.playground)
         self.runs = Runs(self.store, self._admit, self.playground.unload)
 
-    def _admit(self, recipe: Recipe) -> tuple[DatasetRecord, DatasetRecord | None]:
-        """Refuse at once what cannot work; else the recipe's dataset, prepared, and that to measure with if it names
-        one."""
-        check_trainable(recipe.task, recipe.method)
-        base_model.check(recipe.base_model, recipe.task)
+    def _admit(self, recipe: Recipe) -> tuple[Recipe, DatasetRecord, DatasetRecord | None]:
+        """Refuse at once what cannot work; else the recipe, with what follows from a model that it trains further, its
+        dataset, prepared, and that to measure with if it names one."""
+        device = hardware.detect().device.kind
+        check_combination(recipe, device=device)
+        if recipe.parent:
+            parent = self.models.find(recipe.parent)
+            recipe = follow_parent(recipe, parent, Recipe.build(self.models.manifest(parent)["recipe"]))
+        architecture = base_model.check(recipe.base_model, recipe.task)
+        check_combination(recipe, architecture=architecture, device=device)
         planner.check_disk(recipe)
         dataset = self.datasets.resolve(recipe.dataset, recipe)
         evaluation = self.datasets.resolve(recipe.eval_dataset, recipe) if recipe.eval_dataset else None
         for record in filter(None, (dataset, evaluation)):
-            check_trainable(recipe.task, recipe.method, record.shape or None)
-        return dataset, evaluation
+            check_combination(recipe, shape=record.shape or None)
+        return recipe, dataset, evaluation
 
 
 _shared: Forge | None = None

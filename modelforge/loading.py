@@ -1,4 +1,4 @@
-"""From the files of a model to its config, tokenizer and weights in memory. Code that comes with a model is never run."""
+"""From the files of a model to its config, tokenizer and weights in memory; code that comes with it is never run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import Any
 from modelforge.architecture import ENCODER, Architecture
 from modelforge.base_model import BaseModel
 from modelforge.errors import BaseModelError
+
+_UNBOUNDED = 10**9
+# These count positions from behind the padding token's id, so that the first few of their table are never used.
+_PADDED_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "data2vec-text")
 
 
 def load_config(base: BaseModel) -> Any:
@@ -97,6 +101,15 @@ def head_modules(model: Any) -> list[str]:
         for name, part in model.named_children()
         if name != model.base_model_prefix and next(part.parameters(), None) is not None
     ]
+
+
+def window_of(config: Any) -> int:
+    """How many tokens a model can read at once, by its config; a very large number where nothing bounds it."""
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    positions = getattr(text, "max_position_embeddings", None) or _UNBOUNDED
+    if getattr(text, "model_type", "") in _PADDED_POSITIONS:
+        positions -= (getattr(text, "pad_token_id", None) or 0) + 1
+    return int(positions)
 
 
 def _nf4(base: BaseModel, architecture: Architecture, dtype: str) -> Any:

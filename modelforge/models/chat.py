@@ -1,17 +1,22 @@
-"""The Playground: one loaded model at a time, base and fine-tuned on the same weights."""
+"""The Playground: one loaded model at a time, tuned and as its base, answering as its task is asked."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from modelforge import base_model, hardware, loading, paths
-from modelforge.errors import NotFoundError
-from modelforge.models import folder
+from modelforge import paths
+from modelforge.errors import RecipeError
 from modelforge.models.sampling import Message, Sampling
+from modelforge.recipe import Task
 from modelforge.store import ModelRecord
+from modelforge.tasks import TASKS
+
+if TYPE_CHECKING:
+    from modelforge.models.loaded import Loaded
+    from modelforge.models.spans import Span
 
 
 class Playground:
@@ -23,67 +28,104 @@ class Playground:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._loaded_id = ""
-        self._model: Any = None
-        self._tokenizer: Any = None
+        self._loaded: Loaded | None = None
 
     def answer(
         self, record: ModelRecord, messages: Sequence[Message], sampling: Sampling, *, base: bool = False
     ) -> Iterator[str]:
-        """Yield the reply in pieces. base: let the untrained model answer. Closing the iterator stops the writing."""
+        """Yield the reply to a conversation in pieces. base: let the untrained model answer. Closing the iterator stops
+        the writing. Raises RecipeError for a model that holds no conversations."""
+        _check_architecture(record, "decoder", "It does not hold conversations.")
         from modelforge.models.generate import write_answer  # loads torch: not before the first question
 
-        model, tokenizer = self.load(record)
-        yield from write_answer(model, tokenizer, messages, sampling, lambda: self.turn(model, base=base))
+        loaded, model = self.load(record, base=base)
+        yield from write_answer(model, loaded.tokenizer, messages, sampling, lambda: self.turn(model, base=base))
 
-    def load(self, record: ModelRecord) -> tuple[Any, Any]:
-        """(model with its adapter, tokenizer), shared with whoever else talks to it: use it only inside a `turn`."""
+    def summarise(self, record: ModelRecord, document: str, sampling: Sampling, *, base: bool = False) -> Iterator[str]:
+        """Yield the summary of a document in pieces, asked for as in training."""
+        _check_filled("document", document)
+        to_messages = TASKS[Task.SUMMARIZATION].to_messages
+        if record.architecture == "decoder" and to_messages:
+            yield from self.answer(record, to_messages({"document": document}), sampling, base=base)
+            return
+        _check_architecture(record, "encoder-decoder", "It does not write.")
+        from modelforge.data.pairs import PairEncoder
+        from modelforge.models.text_to_text import write_text
+
+        loaded, model = self.load(record, base=base)
+        encoder = PairEncoder(loaded.tokenizer, loaded.recipe.max_length, loaded.recipe.max_target_length)
+        source = encoder.encode(document, "").input_ids
+        yield from write_text(model, loaded.tokenizer, source, sampling, lambda: self.turn(model, base=base))
+
+    def find_answer(self, record: ModelRecord, context: str, question: str, *, base: bool = False) -> Span:
+        """Where in the context the answer to the question stands. Raises RecipeError for a model without a span
+        head."""
+        _check_filled("context", context)
+        _check_filled("question", question)
+        _check_architecture(record, "encoder", "It does not find answers in a text.")
+        from modelforge.models.spans import find_answers, window_encoder
+
+        loaded, model = self.load(record, base=base)
+        (span,) = find_answers(
+            model,
+            window_encoder(loaded.tokenizer, loaded.recipe, model.config),
+            [(context, question)],
+            max_answer_length=loaded.recipe.max_answer_length,
+            may_be_missing=loaded.has_unanswerable,
+            turn=lambda: self.turn(model, base=base),
+        )
+        return span
+
+    def load(self, record: ModelRecord, *, base: bool = False) -> tuple[Loaded, Any]:
+        """(what is loaded, its tuned model or its base), shared with whoever else talks to it: use the model only
+        inside a `turn`."""
         with self._lock:
-            return self._load(record)
+            loaded = self._load(record)
+            if base and loaded.base is None:
+                from modelforge.models.loaded import load_base
+
+                loaded.base = load_base(loaded)
+            return loaded, loaded.base if base else loaded.tuned
 
     @contextlib.contextmanager
     def turn(self, model: Any, *, base: bool) -> Iterator[None]:
-        """Have the model to oneself for a step, fine-tuned or as its base."""
-        with self._lock, model.disable_adapter() if base else contextlib.nullcontext():
+        """Have the model to oneself for a step, fine-tuned or, where that is an adapter, as its base."""
+        switched = base and hasattr(model, "peft_config")
+        with self._lock, model.disable_adapter() if switched else contextlib.nullcontext():
             yield
 
     def count_tokens(self, text: str) -> int:
         """How many tokens that text is for the model loaded last."""
-        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"]) if self._tokenizer else 0
+        loaded = self._loaded
+        return len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"]) if loaded else 0
 
     def unload(self, model_id: str | None = None) -> None:
         """Free the memory: of that model, or of whichever is loaded."""
         with self._lock:
-            if model_id in (None, self._loaded_id):
-                self._loaded_id, self._model, self._tokenizer = "", None, None
+            if self._loaded and model_id in (None, self._loaded.record.id):
+                self._loaded = None
 
-    def _load(self, record: ModelRecord) -> tuple[Any, Any]:
-        if self._loaded_id == record.id and paths.model_dir(record.id).exists():
-            return self._model, self._tokenizer
-        self._loaded_id, self._model, self._tokenizer = "", None, None  # free the old one before the new one comes
-        self._model, self._tokenizer = load_finished_model(record)
-        self._loaded_id = record.id
-        return self._model, self._tokenizer
+    def _load(self, record: ModelRecord) -> Loaded:
+        from modelforge.models.loaded import load_tuned
+
+        if self._loaded and self._loaded.record.id == record.id and paths.model_dir(record.id).exists():
+            return self._loaded
+        self._loaded = None  # free the old one before the new one comes
+        self._loaded = load_tuned(record)
+        return self._loaded
 
 
-def load_finished_model(record: ModelRecord) -> tuple[Any, Any]:
-    """(model with its adapter, tokenizer), ready to answer. Raises NotFoundError or BaseModelError."""
-    from peft import PeftModel
-    from safetensors import SafetensorError
+def _check_filled(name: str, text: str) -> None:
+    if not text.strip():
+        raise RecipeError(f"There is no {name}.", where=name, fix="Fill it in.")
 
-    place = paths.model_dir(record.id)
-    folder.read_manifest(record.id)  # whole, or NotFoundError
-    base = base_model.resolve(record.base_model)
-    found = hardware.probe()
-    dtype = "float32" if found.kind == "cpu" else max(found.gigaflops, key=lambda name: found.gigaflops[name])
-    tokenizer = loading.load_tokenizer(place, record.name)
-    weights = loading.load_model(base, dtype=dtype, device=found.kind)
-    try:
-        model = PeftModel.from_pretrained(weights, place)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise NotFoundError(
-            f"The adapter of {record.name} cannot be loaded: {str(error).splitlines()[0]}",
-            where=str(place),
-            fix="Its files are damaged; train it again.",
-        ) from error
-    return model.eval(), tokenizer
+
+def _check_architecture(record: ModelRecord, wanted: str, sentence: str) -> None:
+    if record.architecture != wanted:
+        asked = {
+            "decoder": "Give it a prompt.",
+            "encoder-decoder": "Give it a document.",
+            "encoder": "Give it a context and a question.",
+        }
+        what = f"{record.name} is a model for {record.task}. {sentence}"
+        raise RecipeError(what, where=record.name, fix=asked[record.architecture])

@@ -1,4 +1,4 @@
-"""A finished model's folder: adapter, tokenizer, chat template, and last of all the manifest.
+"""A finished model's folder: adapter or weights, tokenizer, chat template, and last of all the manifest.
 
 A folder without a valid manifest is not a model. The registry can be rebuilt from the manifests.
 """
@@ -26,11 +26,15 @@ def save_model(model: Any, tokenizer: Any, manifest: Mapping[str, Any]) -> str:
     partial = target.with_name(f".{model_id}.partial")
     partial.mkdir(parents=True)
     try:
-        needed = 4 * sum(part.numel() for part in model.parameters() if part.requires_grad) + 50_000_000
+        is_adapter = hasattr(model, "peft_config")
+        saved = (part for part in model.parameters() if part.requires_grad or not is_adapter)
+        needed = sum(part.numel() * part.element_size() for part in saved) + 50_000_000
         free = shutil.disk_usage(partial).free
         if free < needed:
             raise DiskFullError(needed=needed, free=free, where=str(target.parent))
-        model.save_pretrained(partial, save_embedding_layers=False)
+        # of several adapters, TRL's copy to compare with is none of the model's
+        only = {"save_embedding_layers": False, "selected_adapters": ["default"]} if is_adapter else {}
+        model.save_pretrained(partial, **only)
         (partial / "README.md").unlink(missing_ok=True)  # PEFT's empty card; ours is made when the model is pushed
         tokenizer.save_pretrained(partial)
         text = json.dumps({"id": model_id, **manifest}, ensure_ascii=False, indent=2)

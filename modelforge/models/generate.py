@@ -7,7 +7,7 @@ numbers from its own generator, so that chatting beside a run does not change th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -36,9 +36,14 @@ def write_answer(
         ids = ids[-max(window - longest, window // 2) :]
         longest = min(longest, window - len(ids))
     sampling = sampling.model_copy(update={"max_new_tokens": longest})
+    yield from grow_text(tokenizer, _draw_tokens(model, ids, stop_tokens(model, tokenizer), sampling, turn))
+
+
+def grow_text(tokenizer: Any, drawn: Iterable[int]) -> Iterator[str]:
+    """The text of tokens as they come, in pieces that end at whole characters."""
     tokens: list[int] = []
     shown = ""
-    for token in _draw_tokens(model, ids, _stop_tokens(model, tokenizer), sampling, turn):
+    for token in drawn:
         tokens.append(token)
         text = tokenizer.decode(tokens, skip_special_tokens=True)
         if not text.endswith("\ufffd"):  # the rest of this character comes with the next token
@@ -72,7 +77,7 @@ def write_answers(
     mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in padding], device=model.device)  # (B, T)
     places = (mask.cumsum(1) - 1).clamp(min=0)  # (B, T): the first token of a prompt is at 0, whatever stands before
     takes_places = _takes(model, "position_ids")  # architectures without them read the mask
-    stops = _stop_tokens(model, tokenizer)
+    stops = stop_tokens(model, tokenizer)
     answers: list[list[int]] = [[] for _ in prompts]
     writing, cache = set(range(len(prompts))), None
     for _ in range(max_new_tokens):
@@ -121,24 +126,30 @@ def _encode(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
 def _draw_tokens(
     model: Any, ids: list[int], stops: set[int], sampling: Sampling, turn: Callable[[], AbstractContextManager[Any]]
 ) -> Iterator[int]:
-    generator = torch.Generator(device="cpu")
-    if sampling.seed is not None:
-        generator.manual_seed(sampling.seed)
-    else:
-        generator.seed()
+    generator = make_generator(sampling)
     given, cache = torch.tensor([ids], device=model.device), None
     for _ in range(sampling.max_new_tokens):
         with turn(), torch.inference_mode():
             output = model(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache = output.past_key_values
-        token = _choose(output.logits[0, -1].float().cpu(), sampling, generator)
+        token = choose_token(output.logits[0, -1].float().cpu(), sampling, generator)
         if token in stops:
             return
         yield token
         given = torch.tensor([[token]], device=model.device)
 
 
-def _choose(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> int:
+def make_generator(sampling: Sampling) -> torch.Generator:
+    """Random numbers of its own for one answer: those of the seed, or new ones."""
+    generator = torch.Generator(device="cpu")
+    if sampling.seed is not None:
+        generator.manual_seed(sampling.seed)
+    else:
+        generator.seed()
+    return generator
+
+
+def choose_token(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> int:
     """logits (V) -> a token id. Nucleus sampling as in arXiv 1904.09751."""
     if sampling.temperature == 0:
         return int(logits.argmax())
@@ -148,7 +159,8 @@ def _choose(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator
     return int(order[torch.multinomial(likelihoods, 1, generator=generator)])
 
 
-def _stop_tokens(model: Any, tokenizer: Any) -> set[int]:
+def stop_tokens(model: Any, tokenizer: Any) -> set[int]:
+    """The tokens with which an answer ends."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     several = configured if isinstance(configured, list) else [configured]
     return {token for token in (*several, tokenizer.eos_token_id) if token is not None}

@@ -19,6 +19,7 @@ from modelforge.store import ModelRecord, Store
 
 if TYPE_CHECKING:
     from modelforge.models.evaluate import Evaluation
+    from modelforge.models.spans import Span
 
 LONGEST_NAME = 120
 
@@ -34,6 +35,14 @@ class Model:
         """The answer to a sentence or a conversation; base: the untrained model's."""
         messages = [{"role": "user", "content": said}] if isinstance(said, str) else said
         return "".join(self.playground.answer(self.record, messages, sampling or Sampling(), base=base))
+
+    def summarise(self, document: str, *, base: bool = False, sampling: Sampling | None = None) -> str:
+        """The summary of a document; base: the untrained model's."""
+        return "".join(self.playground.summarise(self.record, document, sampling or Sampling(), base=base))
+
+    def find_answer(self, context: str, question: str, *, base: bool = False) -> Span:
+        """Where in the context the answer stands; base: as the untrained model finds it."""
+        return self.playground.find_answer(self.record, context, question, base=base)
 
     def evaluate(
         self,

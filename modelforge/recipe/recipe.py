@@ -43,6 +43,12 @@ Repair = Literal[
 ]
 
 
+def _usual_learning_rate(settings: Mapping[str, Any]) -> float:
+    """By method and tuning; those that are wrong are complained of elsewhere."""
+    tuning = settings.get("tuning") or Tuning()
+    return LEARNING_RATES[settings.get("method", "sft")][tuning.type]
+
+
 class Recipe(Settings):
     """Everything that decides a run; immutable. Build it, or read it with `from_yaml` or `from_file`."""
 
@@ -104,7 +110,7 @@ class Recipe(Settings):
         le=10_000_000,
     )
     learning_rate: float = setting(
-        lambda settings: _usual_learning_rate(settings),
+        _usual_learning_rate,
         "Size of each step: too high forgets, too low learns nothing.",
         group="training",
         gt=0,
@@ -306,9 +312,3 @@ def fields() -> dict[str, FieldInfo]:
         else:
             found[name] = info
     return found
-
-
-def _usual_learning_rate(settings: Mapping[str, Any]) -> float:
-    """By method and tuning; those that are wrong are complained of elsewhere."""
-    tuning = settings.get("tuning") or Tuning()
-    return LEARNING_RATES[settings.get("method", "sft")][tuning.type]

@@ -114,6 +114,8 @@ class ModelRecord(Record):
     task: str
     method: str
     tuning: str
+    architecture: str = "decoder"
+    parent: str | None = None
     run_id: str | None = None
     dataset_id: str | None = None
     dataset_name: str

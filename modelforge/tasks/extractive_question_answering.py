@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from modelforge.recipe import Task
@@ -109,6 +109,11 @@ def _read_number(value: Any) -> int | None:
 
 def read_texts(row: MappedRow) -> Texts:
     return Texts(row["context"], row["question"], "\n".join(row["answers"]["text"]), together=row["context"])
+
+
+def has_unanswerable(rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether some of the rows are questions that their text does not answer."""
+    return any("answers" in row and not row["answers"]["text"] for row in rows)
 
 
 SPEC = TaskSpec(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from transformers import TrainerCallback
 
 from modelforge.errors import TrainingError
-from modelforge.models.metrics import perplexity
 from modelforge.training import memory
+
+_OF_METHODS = {"reward_margin": "rewards/margins", "reward": "reward", "reward_std": "reward_std"}
+"""What some methods log besides the loss: our name -> TRL's."""
 
 
 class RunStopped(Exception):  # noqa: N818 - not an error: the way out of a step in which somebody pressed Stop
@@ -21,8 +23,15 @@ class RunStopped(Exception):  # noqa: N818 - not an error: the way out of a step
 class EventCallback(TrainerCallback):
     """Puts `progress` and `evaluated` events out and looks at the stop flag after every step."""
 
-    def __init__(self, emit: Callable[..., None], is_stopping: Callable[[], bool], device: str) -> None:
+    def __init__(
+        self,
+        emit: Callable[..., None],
+        is_stopping: Callable[[], bool],
+        device: str,
+        read_metrics: Callable[[Mapping[str, float]], dict[str, float]],
+    ) -> None:
         self.emit = emit
+        self.read_metrics = read_metrics
         self.is_stopping = is_stopping
         self.device = device
         self.started = time.monotonic()
@@ -48,6 +57,7 @@ class EventCallback(TrainerCallback):
         seconds = max(time.monotonic() - self.started - self.measuring, 1e-6)
         tokens = int(logs.get("num_tokens", 0))
         step, total = state.global_step, state.max_steps
+        more = {name: float(logs[told]) for name, told in _OF_METHODS.items() if logs.get(told) is not None}
         self.emit(
             "progress",
             step=step,
@@ -60,6 +70,7 @@ class EventCallback(TrainerCallback):
             eta_seconds=round(seconds / max(step, 1) * (total - step), 1),
             seconds=round(seconds, 1),
             memory_bytes=memory.used_bytes(self.device),
+            **more,
         )
         _refuse_infinite(loss, step)
 
@@ -71,7 +82,7 @@ class EventCallback(TrainerCallback):
             return
         self.measuring += float(metrics.get("eval_runtime", 0.0))
         _refuse_infinite(float(metrics["eval_loss"]), state.global_step)
-        measured = loss_metrics(float(metrics["eval_loss"]))
+        measured = self.read_metrics(metrics)
         self._measured[state.global_step] = measured
         self.emit(
             "evaluated", step=state.global_step, total_steps=state.max_steps, eval_loss=measured["loss"], **measured
@@ -95,8 +106,3 @@ def _refuse_infinite(loss: float, step: int) -> None:
             where="setting learning_rate",
             fix="Lower learning_rate, set dtype to float32, or look for very odd examples in the dataset.",
         )
-
-
-def loss_metrics(loss: float) -> dict[str, float]:
-    """loss in nats a token, and perplexity = e^loss (held below overflow)."""
-    return {"loss": loss, "perplexity": perplexity(loss)}

@@ -1,13 +1,15 @@
-"""From a dataset to what the trainer is given: encoded rows to train on and to measure with, and what was cut."""
+"""From a dataset to what the trainer is given: encoded rows to train on and to measure with, and what was cut.
+
+How a row is encoded is each method's own affair (`methods/`).
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from modelforge.data.encode import IGNORED, ChatEncoder
 from modelforge.data.leaks import find_leaks
 from modelforge.data.split import split
 from modelforge.errors import TrainingError
@@ -15,29 +17,43 @@ from modelforge.recipe import Recipe
 
 MOST_SHOWN = 100  # rows; a few of them are asked
 
+Feature = dict[str, Any]
+"""One thing that a trainer takes into a batch: input_ids, labels and the like, as lists of token ids."""
+
+
+class Encoding(NamedTuple):
+    """A row, encoded. features: none where nothing is left to learn, several where the row is read in windows. cut:
+    tokens cut off. losses: what the base model cannot be shown of it, a sentence each."""
+
+    features: list[Feature]
+    cut: int
+    losses: list[str]
+
 
 @dataclass(frozen=True)
 class Examples:
-    """Encoded rows: dicts of input_ids and labels (lists of token ids, -100 where nothing is learnt).
+    """What is trained on and measured with, encoded.
 
     `shown` are some mapped rows to show answers to: held-out ones, or training ones where none are held out. cut_rows
-    were longer than max_length; left_out rows had nothing left to learn after the cut. lost: what the base model's chat
-    template leaves out, a sentence each, with the number of rows. leaked: rows measured with that were seen in
-    training.
+    were longer than max_length; left_out rows had nothing left to learn after the cut. lost: what the base model cannot
+    be shown, a sentence each, with the number of rows. leaked: rows measured with that were seen in training.
+    train_rows, eval_rows: the mapped rows behind the features.
     """
 
-    train: list[dict[str, list[int]]]
-    evaluation: list[dict[str, list[int]]]
+    train: list[Feature]
+    evaluation: list[Feature]
     shown: list[Mapping[str, Any]]
     cut_rows: int
     cut_tokens: int
     left_out: int
     lost: Mapping[str, int] = field(default_factory=dict)
     leaked: int = 0
+    train_rows: Sequence[Mapping[str, Any]] = ()
+    eval_rows: Sequence[Mapping[str, Any]] = ()
 
     @property
     def counts(self) -> dict[str, int]:
-        return {"train_rows": len(self.train), "eval_rows": len(self.evaluation)}
+        return {"train_rows": len(self.train_rows), "eval_rows": len(self.eval_rows)}
 
     @property
     def warnings(self) -> list[str]:
@@ -61,14 +77,14 @@ class Examples:
 
 def encode_examples(
     rows: Sequence[Mapping[str, Any]],
-    tokenizer: Any,
+    encode: Callable[[Mapping[str, Any]], Encoding],
     recipe: Recipe,
     eval_rows: Sequence[Mapping[str, Any]] | None = None,
 ) -> Examples:
     """Encode mapped rows to train on and to measure with.
 
-    eval_rows: measured with in place of a share of `rows`, which are then all trained on. Raises TrainingError when
-    nothing is left to train on, DatasetError where the chat template refuses a row.
+    encode: the method's. eval_rows: measured with in place of a share of `rows`, which are then all trained on. Raises
+    TrainingError when nothing is left to train on, DatasetError where the chat template refuses a row.
     """
     train_indices: Sequence[int] = range(len(rows))
     eval_indices: Sequence[int] = range(len(eval_rows or ()))
@@ -76,26 +92,28 @@ def encode_examples(
     if eval_rows is None:
         train_indices, eval_indices = split(rows, recipe.eval_split, recipe.seed)
         eval_rows = rows
-    encoder = ChatEncoder(tokenizer, recipe.max_length)
     lost: Counter[str] = Counter()
     cut_rows = cut_tokens = left_out = 0
 
-    def encode(source: Sequence[Mapping[str, Any]], indices: Sequence[int]) -> list[dict[str, list[int]]]:
+    def encode_all(source: Sequence[Mapping[str, Any]], indices: Sequence[int]) -> tuple[list[Feature], list[Any]]:
         nonlocal cut_rows, cut_tokens, left_out
+        features: list[Feature] = []
         kept = []
         for index in indices:
             row = source[index]
-            encoded = encoder.encode_row(row)
-            lost.update(encoder.losses(row))
+            encoded = encode(row)
+            lost.update(encoded.losses)
             cut_rows += encoded.cut > 0
             cut_tokens += encoded.cut
-            if any(label != IGNORED for label in encoded.labels[1:]):
-                kept.append({"input_ids": list(encoded.input_ids), "labels": list(encoded.labels)})
+            features += encoded.features
+            if encoded.features:
+                kept.append(row)
             else:
                 left_out += 1
-        return kept
+        return features, kept
 
-    train, evaluation = encode(rows, train_indices), encode(eval_rows, eval_indices)
+    train, train_kept = encode_all(rows, train_indices)
+    evaluation, eval_kept = encode_all(eval_rows, eval_indices)
     if not train and lost:
         raise TrainingError(
             f"Nothing is left to train on. {' '.join(lost)}",
@@ -108,6 +126,15 @@ def encode_examples(
             where="setting max_length",
             fix="Raise max_length, or shorten the prompts.",
         )
-    source, indices = (eval_rows, eval_indices) if eval_indices else (rows, train_indices)
-    shown = [source[index] for index in indices[:MOST_SHOWN]]
-    return Examples(train, evaluation, shown, cut_rows, cut_tokens, left_out, dict(lost), leaked)
+    return Examples(
+        train,
+        evaluation,
+        (eval_kept or train_kept)[:MOST_SHOWN],
+        cut_rows,
+        cut_tokens,
+        left_out,
+        dict(lost),
+        leaked,
+        train_rows=train_kept,
+        eval_rows=eval_kept,
+    )

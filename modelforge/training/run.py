@@ -8,20 +8,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from modelforge import base_model, catalog, hardware
+from modelforge import catalog, hardware
 from modelforge.models.folder import package_versions, save_model
 from modelforge.recipe import Recipe
 from modelforge.store import utc_now
+from modelforge.tasks.extractive_question_answering import has_unanswerable
 from modelforge.training import device, memory
 from modelforge.training.callback import EventCallback, RunStopped
 from modelforge.training.examples import encode_examples
 from modelforge.training.fused import fused_lora, fused_norms
 from modelforge.training.methods import METHODS
 from modelforge.training.samples import show_answers
-from modelforge.training.tune import add_adapter
+from modelforge.training.start import find_start
+from modelforge.training.tune import tune
 
 
 @dataclass(frozen=True)
@@ -54,25 +57,29 @@ def train(job: Job) -> Result:
     """Load, tune, build the trainer, train, evaluate, save. Raises ModelForgeError for what the user can mend."""
     recipe, emit, started = job.recipe, job.emit, time.monotonic()
 
-    base = base_model.resolve(recipe.base_model, recipe.task)
-    tokenizer = loading.load_tokenizer(base.folder, base.id)
-    examples = encode_examples(job.rows, tokenizer, recipe, job.eval_rows)
+    start = find_start(recipe)
+    method = METHODS[recipe.method].load(start.architecture)
+    tokenizer = start.load_tokenizer()
+    examples = encode_examples(job.rows, method.make_encoder(tokenizer, recipe, start.config), recipe, job.eval_rows)
     probe = hardware.probe()
-    compute = device.decide(recipe, probe, loading.load_config(base), hardware.detect().free_bytes(probe.kind))
-    emit("started", source=base.source, **asdict(compute), **examples.counts)
+    compute = device.decide(recipe, probe, start.config, hardware.detect().free_bytes(probe.kind))
+    emit("started", source=start.base.source, **asdict(compute), **examples.counts)
     for sentence in examples.warnings:
         emit("warning", message=sentence)
 
-    model = add_adapter(loading.load_model(base, dtype=compute.dtype, device=compute.device), recipe)
-    trainer = METHODS[recipe.method](
+    model = tune(start.load_model(compute, recipe.seed), recipe, start.architecture, start.adapter)
+    trainer = method.build_trainer(
         model, tokenizer, examples, recipe=recipe, compute=compute, folder=job.folder / "checkpoints"
     )
-    callback = EventCallback(emit, job.is_stopping, compute.device)
+    callback = EventCallback(emit, job.is_stopping, compute.device, method.read_metrics)
     trainer.add_callback(callback)
+    ask = partial(
+        show_answers, model, tokenizer, examples.shown, recipe=recipe, architecture=start.architecture, emit=emit
+    )
 
     with memory.kept_blocks(), fused_lora(model), fused_norms(model):
         try:
-            show_answers(model, tokenizer, examples.shown, step=0, emit=emit)
+            ask(step=0)
             trainer.train()
             callback.finish(trainer)
         except RunStopped:
@@ -81,18 +88,20 @@ def train(job: Job) -> Result:
     if step == 0:
         return Result(None, stopped=True, step=0, total_steps=steps)
 
-    show_answers(model, tokenizer, examples.shown, step=step, emit=emit)
+    ask(step=step)
     manifest = {
         "name": recipe.name,
-        "base_model": base.id,
-        "base_source": base.source,
-        "custom_base_model": catalog.is_custom(base.id),
+        "base_model": start.base.id,
+        "base_source": start.base.source,
+        "custom_base_model": catalog.is_custom(start.base.id),
+        "architecture": start.architecture.name,
+        "parent": recipe.parent or None,
         "task": recipe.task.value,
         "method": recipe.method,
         "tuning": recipe.tuning.type,
         "created": utc_now(),
         "run_id": job.run_id,
-        "dataset": {**job.dataset, **examples.counts},
+        "dataset": {**job.dataset, **examples.counts, "has_unanswerable": has_unanswerable(examples.train_rows)},
         "recipe": recipe.model_dump(mode="json"),
         "metrics": callback.metrics(step),
         "steps": step,

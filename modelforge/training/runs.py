@@ -62,13 +62,13 @@ class Run:
 
 
 class Runs:
-    """Every run of this home. `admit` refuses a recipe that cannot work, or gives the dataset that it trains on and the
-    one that it is measured with, if that is another."""
+    """Every run of this home. `admit` refuses a recipe that cannot work, or gives it as it will be trained, the dataset
+    that it trains on and the one that it is measured with, if that is another."""
 
     def __init__(
         self,
         store: Store,
-        admit: Callable[[Recipe], tuple[DatasetRecord, DatasetRecord | None]],
+        admit: Callable[[Recipe], tuple[Recipe, DatasetRecord, DatasetRecord | None]],
         before_run: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
@@ -77,7 +77,7 @@ class Runs:
 
     def start(self, recipe: Recipe) -> Run:
         """Put a run into the queue. Raises ModelForgeError at once for what can be known to be wrong."""
-        dataset, evaluation = self._admit(recipe)
+        recipe, dataset, evaluation = self._admit(recipe)
         named = {"dataset": dataset.id, "name": recipe.name or _default_name(dataset, recipe)}
         named["eval_dataset"] = evaluation.id if evaluation else ""
         recipe = recipe.model_copy(update={**named, "base_model": base_model.canonical(recipe.base_model)})

@@ -6,31 +6,73 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from modelforge.architecture import DECODER, Architecture
 from modelforge.models.generate import write_answer
 from modelforge.models.sampling import Sampling
+from modelforge.recipe import Recipe
 from modelforge.tasks import read_exchange
-from modelforge.tasks.base import Exchange
+from modelforge.tasks.summarization import read_pair
 
 QUESTIONS = 3
 _SAMPLING = Sampling(max_new_tokens=48, temperature=0.0)
 
+Row = Mapping[str, Any]
+Sample = tuple[str, str, str]
+"""What was asked, the answer expected ("" where there is none), the answer given."""
+
 
 def show_answers(
-    model: Any, tokenizer: Any, rows: Sequence[Mapping[str, Any]], *, step: int, emit: Callable[..., None]
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[Row],
+    *,
+    recipe: Recipe,
+    architecture: Architecture = DECODER,
+    step: int,
+    emit: Callable[..., None],
 ) -> None:
-    """Emit a `sampled` event for each of the first few rows that ask something: question, expected answer, the model's.
-
-    Rows of plain text ask nothing; those with tools would have to be asked with the tools.
-    """
+    """Emit a `sampled` event for each of the first few rows that ask something: question, expected answer, the
+    model's."""
     was_training = model.training
     model.eval()
-    for asked, expected, _ in islice(_find_questions(rows), QUESTIONS):
-        answer = "".join(write_answer(model, tokenizer, asked, _SAMPLING))
-        emit("sampled", step=step, prompt=asked[-1]["content"], expected=expected, answer=answer)
+    for asked, expected, answer in islice(_ANSWERED[architecture.name](model, tokenizer, rows, recipe), QUESTIONS):
+        emit("sampled", step=step, prompt=asked, expected=expected, answer=answer)
     model.train(was_training)
 
 
-def _find_questions(rows: Sequence[Mapping[str, Any]]) -> Iterator[Exchange]:
-    """The rows that can be asked without tools."""
-    exchanges = (read_exchange(dict(row)) for row in rows)
-    return (exchange for exchange in exchanges if exchange and not exchange.tools)
+def _answer_chats(model: Any, tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Iterator[Sample]:
+    """Rows of plain text ask nothing; those with tools would have to be asked with the tools."""
+    for row in rows:
+        exchange = read_exchange(dict(row))
+        asked, expected = (exchange.asked, exchange.answer) if exchange else (row.get("prompt"), "")
+        if asked and not (exchange and exchange.tools):
+            answer = "".join(write_answer(model, tokenizer, asked, _SAMPLING))
+            yield asked[-1]["content"], expected, answer
+
+
+def _answer_documents(model: Any, tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Iterator[Sample]:
+    from modelforge.data.pairs import PairEncoder
+    from modelforge.models.text_to_text import write_text
+
+    encoder = PairEncoder(tokenizer, recipe.max_length, recipe.max_target_length)
+    for row in rows:
+        document, summary = read_pair(dict(row))
+        source = encoder.encode(document, summary).input_ids
+        yield document, summary, "".join(write_text(model, tokenizer, source, _SAMPLING))
+
+
+def _answer_questions(model: Any, tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Iterator[Sample]:
+    from modelforge.models.spans import find_answers, window_encoder
+
+    encoder = window_encoder(tokenizer, recipe, model.config)
+    for row in rows:
+        asked = [(row["context"], row["question"])]
+        (span,) = find_answers(model, encoder, asked, max_answer_length=recipe.max_answer_length, may_be_missing=False)
+        yield row["question"], next(iter(row["answers"]["text"]), ""), span.text
+
+
+_ANSWERED: Mapping[str, Callable[[Any, Any, Sequence[Row], Recipe], Iterator[Sample]]] = {
+    "decoder": _answer_chats,
+    "encoder-decoder": _answer_documents,
+    "encoder": _answer_questions,
+}

@@ -1,26 +1,59 @@
-"""Which weights move: puts the recipe's adapter onto a loaded model."""
+"""Which weights move: all of a loaded model's, or those of an adapter put onto it."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from modelforge.errors import RecipeError
+from modelforge.architecture import DECODER, ENCODER, Architecture
+from modelforge.errors import NotFoundError, RecipeError
+from modelforge.loading import head_modules
 from modelforge.recipe import Recipe, Tuning
 
+_LAYER = re.compile(r"^(.*?)\.(\d+)\.")  # what the layers hang from, and the number of one: model.layers . 3 .
 
-def add_adapter(model: Any, recipe: Recipe) -> Any:
+
+def tune(model: Any, recipe: Recipe, architecture: Architecture = DECODER, parent: Path | None = None) -> Any:
+    """The model with the weights that the recipe trains set to be trained, and no others.
+
+    parent: the folder of an adapter to train further, in place of a fresh one. Raises RecipeError for unknown layers,
+    NotFoundError for an adapter that cannot be loaded.
+    """
+    if hasattr(model, "peft_config"):
+        raise ValueError("the model has an adapter already")
+    if not recipe.tuning.has_adapter:
+        return free_weights(model, recipe.tuning.top_layers)
+    if parent is not None:
+        return continue_adapter(model, parent)
+    return add_adapter(model, recipe, architecture)
+
+
+def free_weights(model: Any, top_layers: int) -> Any:
+    """Every weight is trained; or, of a model with layers, the topmost ones and all that stands above them."""
+    if top_layers:
+        kept = set(name_top_layers(model, top_layers))
+        heads = tuple(f"{head}." for head in head_modules(model))
+        for name, part in model.named_parameters():
+            found = _LAYER.match(name)
+            top = bool(found and f"{found[1]}.{found[2]}" in kept)
+            part.requires_grad_(top or (name.startswith(heads) and part is not _shared_matrix(model)))
+    else:
+        model.requires_grad_(True)
+    return model
+
+
+def add_adapter(model: Any, recipe: Recipe, architecture: Architecture = DECODER) -> Any:
     """The model with a fresh LoRA adapter, whose weights alone are trained. Raises RecipeError for unknown layers."""
     from peft import get_peft_model
 
     torch.manual_seed(recipe.seed)  # the adapter starts from random numbers
     try:
-        tuned = get_peft_model(model, lora_config(recipe.tuning))
+        tuned = get_peft_model(model, lora_config(recipe.tuning, model, architecture))
     except ValueError as error:
-        names = sorted(
-            {name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
-        )
+        names = sorted({name.rpartition(".")[2] for name in name_linear(model)})
         raise RecipeError(
             f"{recipe.tuning.target_modules!r} names no layer of this model.",
             where="setting tuning.target_modules",
@@ -30,15 +63,75 @@ def add_adapter(model: Any, recipe: Recipe) -> Any:
     return tuned
 
 
-def lora_config(tuning: Tuning) -> Any:
-    """The same settings as PEFT's LoraConfig."""
+def continue_adapter(model: Any, folder: Path) -> Any:
+    """The model with the adapter of a finished model, to be trained further."""
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    try:
+        return PeftModel.from_pretrained(model, folder, is_trainable=True)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise NotFoundError(
+            f"The adapter to train further cannot be loaded: {str(error).splitlines()[0]}",
+            where=str(folder),
+            fix="Its files are damaged; choose another model.",
+        ) from error
+
+
+def lora_config(tuning: Tuning, model: Any, architecture: Architecture = DECODER) -> Any:
+    """The same settings as PEFT's LoraConfig. A span head is no matrix to add to: it is trained as a whole."""
     from peft import LoraConfig
 
-    names = [name.strip() for name in tuning.target_modules.split(",") if name.strip()]
+    wanted = [name.strip() for name in tuning.target_modules.split(",") if name.strip()]
     return LoraConfig(
         r=tuning.r,
         lora_alpha=tuning.lora_alpha,  # a float serves as well
         lora_dropout=tuning.lora_dropout,
-        target_modules="all-linear" if names == ["all-linear"] else names,
-        task_type="CAUSAL_LM",
+        use_rslora=tuning.use_rslora,
+        use_dora=tuning.use_dora,
+        target_modules=choose_targets(model, wanted, tuning.top_layers, architecture),
+        modules_to_save=head_modules(model) if architecture is ENCODER else None,
+        task_type=architecture.task_type,
     )
+
+
+def choose_targets(model: Any, wanted: list[str], top_layers: int, architecture: Architecture) -> Any:
+    """PEFT's target_modules: "all-linear" or names as they were given; full names where only some layers are meant or
+    a head has to be left out."""
+    everything = wanted == ["all-linear"]
+    if not top_layers and (architecture is not ENCODER or not everything):
+        return "all-linear" if everything else wanted
+    heads = tuple(f"{head}." for head in head_modules(model)) if architecture is ENCODER else ()
+    top = set(name_top_layers(model, top_layers)) if top_layers else None
+    chosen = []
+    for name in name_linear(model):
+        found = _LAYER.match(f"{name}.")
+        in_top = top is None or (found is not None and f"{found[1]}.{found[2]}" in top)
+        named = everything or name.rpartition(".")[2] in wanted
+        in_head = bool(heads) and f"{name}.".startswith(heads)
+        if in_top and named and not in_head:
+            chosen.append(name)
+    return chosen or wanted  # PEFT complains of what it cannot find
+
+
+def name_linear(model: Any) -> list[str]:
+    """Full names of the model's linear layers, the output matrix left out."""
+    output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    kinds = ("Linear", "Linear4bit", "Conv1D")
+    return [name for name, part in model.named_modules() if type(part).__name__ in kinds and part is not output]
+
+
+def name_top_layers(model: Any, count: int) -> list[str]:
+    """Full names of the topmost layers, of the encoder and of the decoder where there are both."""
+    numbers: dict[str, int] = {}
+    for name, _ in model.named_parameters():
+        if found := _LAYER.match(name):
+            numbers[found[1]] = max(numbers.get(found[1], 0), int(found[2]))
+    return [
+        f"{stem}.{number}" for stem, last in numbers.items() for number in range(max(last + 1 - count, 0), last + 1)
+    ]
+
+
+def _shared_matrix(model: Any) -> Any:
+    """The embeddings' weights: where the output matrix is the same, it stays as it is with them."""
+    return model.get_input_embeddings().weight

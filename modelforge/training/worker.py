@@ -174,10 +174,13 @@ def model_record(model_id: str) -> ModelRecord:
                 "task",
                 "method",
                 "tuning",
+                "architecture",
+                "parent",
                 "created",
                 "run_id",
                 "metrics",
             )
+            if name in manifest  # older ones lack some
         },
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelforge import base_model, loading, paths, starter
+from modelforge import loading, paths, starter
 from modelforge.errors import BaseModelError, DatasetError
 from modelforge.recipe import Recipe
 from modelforge.ui import html, warmup

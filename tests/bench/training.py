@@ -93,23 +93,26 @@ def _train_stock(folder: Path, rows: list[dict[str, Any]]) -> tuple[Any, float]:
 
 def _train_ours(folder: Path, rows: list[dict[str, Any]]) -> tuple[Any, float]:
     from modelforge import base_model, hardware, loading
+    from modelforge.architecture import DECODER
     from modelforge.recipe import Recipe
     from modelforge.training import device, memory
     from modelforge.training.examples import encode_examples
     from modelforge.training.fused import fused_lora, fused_norms
     from modelforge.training.methods import METHODS
-    from modelforge.training.tune import add_adapter
+    from modelforge.training.tune import tune
 
     memory.share_one_arena()
     recipe = Recipe(base_model=str(folder), num_train_epochs=1.0, eval_split=0.0)
     base = base_model.resolve(recipe.base_model)
     tokenizer = loading.load_tokenizer(base.folder, base.id)
-    examples = encode_examples([{"messages": _messages(row)} for row in rows], tokenizer, recipe)
+    config, method = loading.load_config(base), METHODS["sft"].load(DECODER)
+    encode = method.make_encoder(tokenizer, recipe, config)
+    examples = encode_examples([{"messages": _messages(row)} for row in rows], encode, recipe)
     free_bytes = hardware.detect().device.free_bytes
-    compute = device.decide(recipe, hardware.probe(), loading.load_config(base), free_bytes)
-    model = add_adapter(loading.load_model(base, dtype=compute.dtype, device=compute.device), recipe)
+    compute = device.decide(recipe, hardware.probe(), config, free_bytes)
+    model = tune(loading.load_model(base, dtype=compute.weights, device=compute.device), recipe)
     workplace = Path(tempfile.mkdtemp())
-    trainer = METHODS["sft"](model, tokenizer, examples, recipe=recipe, compute=compute, folder=workplace)
+    trainer = method.build_trainer(model, tokenizer, examples, recipe=recipe, compute=compute, folder=workplace)
     with memory.kept_blocks(), fused_lora(model), fused_norms(model):
         start = time.perf_counter()
         trainer.train()

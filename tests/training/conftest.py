@@ -21,9 +21,10 @@ PLAIN = Compute("cpu", "float32", False, ())
 @pytest.fixture
 def build(tmp_path: Path) -> Callable[..., Any]:
     """build({"seed": 1}, rows=..., compute=...) -> the trainer that such a recipe gets."""
+    from modelforge.architecture import DECODER
     from modelforge.training.examples import encode_examples
     from modelforge.training.methods import METHODS
-    from modelforge.training.tune import add_adapter
+    from modelforge.training.tune import tune
 
     def make(
         settings: Mapping[str, Any] | None = None,
@@ -37,10 +38,11 @@ def build(tmp_path: Path) -> Callable[..., Any]:
         quick = {"max_steps": 3, "per_device_train_batch_size": 2, "learning_rate": 1e-2, "dtype": "float32"}
         recipe = Recipe().with_settings({**quick, **(settings or {}), **more})
         tokenizer = tokenizer or tiny.tokenizer()
-        examples = encode_examples(rows, tokenizer, recipe)
-        tuned = add_adapter(model or tiny.model(), recipe)
-        return METHODS[recipe.method](
-            tuned, tokenizer, examples, recipe=recipe, compute=compute, folder=tmp_path / "checkpoints"
+        model = model or tiny.model()
+        method = METHODS[recipe.method].load(DECODER)
+        examples = encode_examples(rows, method.make_encoder(tokenizer, recipe, model.config), recipe)
+        return method.build_trainer(
+            tune(model, recipe), tokenizer, examples, recipe=recipe, compute=compute, folder=tmp_path / "checkpoints"
         )
 
     return make

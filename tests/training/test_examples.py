@@ -13,6 +13,7 @@ from modelforge.models.sampling import Sampling
 from modelforge.recipe import Recipe
 from modelforge.training import samples
 from modelforge.training.examples import Examples, encode_examples
+from modelforge.training.methods.sft_decoder import make_encoder
 from tests import tiny
 
 CALL = {"id": "call00001", "type": "function", "function": {"name": "look", "arguments": {"house": 1}}}
@@ -34,7 +35,8 @@ def unlike_rows(count: int) -> list[dict[str, Any]]:
 
 
 def encode(rows: list[dict[str, Any]], eval_rows: list[dict[str, Any]] | None = None, **settings: Any) -> Examples:
-    return encode_examples(rows, tiny.tokenizer(), Recipe().with_settings(settings), eval_rows)
+    recipe = Recipe().with_settings(settings)
+    return encode_examples(rows, make_encoder(tiny.tokenizer(), recipe, tiny.config()), recipe, eval_rows)
 
 
 def test_rows_to_measure_with_are_those_that_were_given_and_all_others_are_trained_on() -> None:

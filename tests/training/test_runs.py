@@ -23,8 +23,8 @@ from modelforge.errors import BaseModelError, NotFoundError, RunStateError
 from modelforge.models.folder import read_manifest
 from modelforge.recipe import Recipe
 from modelforge.store import RunRecord, RunState, utc_now
-from modelforge.training import methods
 from modelforge.training.feed import Feed, read_events
+from modelforge.training.methods import sft_decoder
 from modelforge.training.run import Job, train
 from modelforge.training.runs import Runs
 from tests import tiny
@@ -368,7 +368,7 @@ def test_audit_18_whatever_is_raised_ends_the_run_with_a_way_out(
     def fail(*_: Any, **__: Any) -> Any:
         raise raised
 
-    monkeypatch.setitem(methods.METHODS, "sft", fail)
+    monkeypatch.setattr(sft_decoder, "build_trainer", fail)
     run = forge.runs.start(quick())
     assert run.wait(60) is RunState.failed
     assert run.record.error is not None

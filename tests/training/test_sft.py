@@ -22,11 +22,11 @@ from modelforge.errors import TrainingError
 from modelforge.models.folder import read_manifest
 from modelforge.recipe import Recipe
 from modelforge.tasks.summarization import INSTRUCTION
-from modelforge.training import methods
+from modelforge.training.arguments import total_steps
 from modelforge.training.device import Compute
 from modelforge.training.examples import Examples, encode_examples
 from modelforge.training.fused import fused_lora
-from modelforge.training.methods import sft
+from modelforge.training.methods import sft_decoder
 from modelforge.training.run import Job, train
 from tests import tiny
 
@@ -36,6 +36,10 @@ LONG = "The lamp of house 0 is red and the boat of house 1 is blue and the door 
 
 def losses(trainer: Any) -> list[float]:
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def encode(rows: Any, recipe: Recipe, tokenizer: Any = None) -> Examples:
+    return encode_examples(rows, sft_decoder.make_encoder(tokenizer or tiny.tokenizer(), recipe, tiny.config()), recipe)
 
 
 def run_training(trainer: Any) -> list[float]:
@@ -92,7 +96,7 @@ def test_prompt_and_padding_carry_no_loss(build: Build) -> None:
 
 def test_labels_end_with_the_end_of_text_token() -> None:
     tokenizer = tiny.tokenizer()
-    examples = encode_examples(tiny.rows(), tokenizer, Recipe())
+    examples = encode(tiny.rows(), Recipe(), tokenizer)
     for row in [*examples.train, *examples.evaluation]:
         assert row["labels"][-1] == row["input_ids"][-1] == tokenizer.eos_token_id
 
@@ -180,7 +184,7 @@ def test_same_seed_gives_the_same_losses_and_another_seed_others(build: Build) -
 
 def test_accumulated_batches_train_as_one_large_batch(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     in_order = torch.utils.data.SequentialSampler(range(18))  # grouping by length depends on the batch size
-    monkeypatch.setattr(sft.AnswerTrainer, "_get_train_sampler", lambda *_: in_order)
+    monkeypatch.setattr(sft_decoder.AnswerTrainer, "_get_train_sampler", lambda *_: in_order)
     rows = uneven_rows()
     large = build(rows=rows, per_device_train_batch_size=4, max_steps=4)
     assert len(large.train_dataset) == 18
@@ -200,9 +204,11 @@ def test_total_steps_are_those_of_the_trainer(build: Build, rows: int) -> None:
         sizes = {"per_device_train_batch_size": batch_size, "gradient_accumulation_steps": accumulated}
         wanted = Recipe().with_settings({**sizes, "num_train_epochs": epochs})
         examples = Examples([{"input_ids": [1, 2], "labels": [-100, 2]}] * rows, [], [], 0, 0, 0)
-        arguments = sft.training_arguments(wanted, Compute("cpu", "float32", False, ()), Path("unused"), examples)
+        arguments = sft_decoder.training_arguments(
+            wanted, Compute("cpu", "float32", False, ()), Path("unused"), examples
+        )
         batches = range(math.ceil(rows / batch_size))  # all that it asks of a loader is its length
-        assert sft.total_steps(wanted, rows) == trainer.set_initial_training_values(arguments, batches)[-1]
+        assert total_steps(wanted, rows) == trainer.set_initial_training_values(arguments, batches)[-1]
 
 
 def test_examples_that_are_cut_or_lose_their_answer_are_counted_and_told() -> None:
@@ -211,7 +217,7 @@ def test_examples_that_are_cut_or_lose_their_answer_are_counted_and_told() -> No
         {"messages": tiny.messages("Long?", LONG)},
         {"messages": tiny.messages(LONG, "red.")},
     ]
-    examples = encode_examples(rows, tiny.tokenizer(), Recipe().with_settings({"max_length": 40, "eval_split": 0}))
+    examples = encode(rows, Recipe().with_settings({"max_length": 40, "eval_split": 0}))
     assert len(examples.train) == 2
     assert (examples.cut_rows, examples.left_out) == (2, 1)
     assert examples.cut_tokens > 0
@@ -221,7 +227,7 @@ def test_examples_that_are_cut_or_lose_their_answer_are_counted_and_told() -> No
 
 def test_nothing_left_to_train_on_is_refused_with_the_setting_to_change() -> None:
     with pytest.raises(TrainingError) as caught:
-        encode_examples([{"messages": tiny.messages(LONG, "red.")}], tiny.tokenizer(), Recipe(max_length=8))
+        encode([{"messages": tiny.messages(LONG, "red.")}], Recipe(max_length=8))
     assert caught.value.where == "setting max_length"
 
 
@@ -294,7 +300,7 @@ def test_tokens_of_progress_are_those_that_were_trained_on(probed: Path, base: P
     wanted = tiny.recipe(base, "", max_steps=0, num_train_epochs=2, eval_split=0)
     rows = uneven_rows()
     events = follow(wanted, rows, tmp_path)
-    encoded = encode_examples(rows, tiny.tokenizer(), wanted)
+    encoded = encode(rows, wanted)
     tokens = [event["tokens"] for event in events if event["type"] == "progress"]
     assert tokens == sorted(tokens)
     assert tokens[-1] == 2 * sum(len(row["input_ids"]) for row in encoded.train)
@@ -409,11 +415,13 @@ def seen(
         file.write_text("".join(json.dumps(row) + "\n" for row in columns))
         result = Seen()
 
+        build_trainer = sft_decoder.build_trainer
+
         def watch(model: Any, tokenizer: Any, examples: Any, **more: Any) -> Any:
-            result.built["trainer"] = sft.build_trainer(model, tokenizer, examples, **more)
+            result.built["trainer"] = build_trainer(model, tokenizer, examples, **more)
             return result.built["trainer"]
 
-        patch.setitem(methods.METHODS, "sft", watch)
+        patch.setattr(sft_decoder, "build_trainer", watch)
         fills = {"<base>": str(base), "<dataset>": str(file)}
         settings = {name: fills.get(str(value), value) for name, (value, _, _) in REACHED.items()}
         forge = Forge()

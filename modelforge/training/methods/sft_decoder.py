@@ -1,8 +1,9 @@
-"""Supervised fine-tuning: TRL's SFTTrainer on rows that are already encoded, with the loss of the answers alone."""
+"""Supervised fine-tuning of decoders: TRL's SFTTrainer on rows that are already encoded, with the loss of the answers
+alone."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +11,42 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from modelforge.data.encode import IGNORED, ChatEncoder
+from modelforge.loading import window_of
+from modelforge.models.metrics import perplexity
 from modelforge.recipe import Recipe
+from modelforge.training.arguments import common_arguments, finish, hold_to_one_card
 from modelforge.training.batching import LengthGroupedSampler, RightPadding
 from modelforge.training.device import Compute
-from modelforge.training.examples import Examples
+from modelforge.training.examples import Encoding, Examples
 from modelforge.training.fused import AnswerLoss
+from modelforge.training.held_out import TokenMeanLoss
 
 # Settings by which an architecture changes its logits after the output matrix; TRL's own loss knows them all.
 _LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 
 
+def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
+    """Chats and texts as input_ids and labels, cut to max_length tokens or to what the model can read."""
+    encoder = ChatEncoder(tokenizer, min(recipe.max_length, window_of(config)))
+
+    def encode(row: Mapping[str, Any]) -> Encoding:
+        encoded = encoder.encode_row(row)
+        learnable = any(label != IGNORED for label in encoded.labels[1:])
+        feature = {"input_ids": list(encoded.input_ids), "labels": list(encoded.labels)}
+        return Encoding([feature] if learnable else [], encoded.cut, encoder.losses(row))
+
+    return encode
+
+
 def build_trainer(
     model: Any, tokenizer: Any, examples: Examples, *, recipe: Recipe, compute: Compute, folder: Path
 ) -> Any:
-    """A trainer, ready to run. It writes nothing but what `folder` is given for."""
+    """A trainer, ready to run."""
     fused = compute.device != "cuda" and _has_plain_head(model)  # on CUDA, TRL's Triton kernel does the same
-    arguments = training_arguments(recipe, compute, folder, examples)
     trainer = AnswerTrainer(
         model=model,
-        args=arguments,
+        args=training_arguments(recipe, compute, folder, examples),
         data_collator=RightPadding(tokenizer.pad_token_id) if fused else None,
         train_dataset=Dataset.from_list(examples.train),
         eval_dataset=Dataset.from_list(sorted(examples.evaluation, key=lambda row: len(row["input_ids"])))
@@ -37,61 +55,29 @@ def build_trainer(
         processing_class=tokenizer,
     )
     trainer.fused = fused
-    _drop_printing_callbacks(trainer)
-    return trainer
+    return finish(trainer, recipe)
+
+
+def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """loss in nats a token, and perplexity, of what the trainer measured."""
+    return {"loss": metrics["eval_loss"], "perplexity": perplexity(metrics["eval_loss"])}
 
 
 def training_arguments(recipe: Recipe, compute: Compute, folder: Path, examples: Examples) -> SFTConfig:
     """The recipe in TRL's words. Every setting that a trainer can take is in here."""
-    arguments = SFTConfig(
-        output_dir=str(folder),
-        num_train_epochs=recipe.num_train_epochs,
-        max_steps=recipe.max_steps or -1,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.lr_scheduler_type,
-        warmup_steps=recipe.warmup_steps,
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.max_grad_norm,
-        per_device_train_batch_size=recipe.per_device_train_batch_size,
-        per_device_eval_batch_size=recipe.per_device_train_batch_size,
-        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
-        max_length=recipe.max_length,
-        seed=recipe.seed,
-        eval_strategy="steps" if examples.evaluation else "no",
-        eval_steps=math.ceil(total_steps(recipe, len(examples.train)) / recipe.evaluations),
-        eval_on_start=bool(examples.evaluation),
-        prediction_loss_only=True,
-        activation_checkpointing=compute.gradient_checkpointing,
-        bf16=compute.dtype == "bfloat16",
-        fp16=compute.dtype == "float16",
-        use_cpu=compute.device == "cpu",
-        dataloader_pin_memory=compute.device == "cuda",
-        dataset_kwargs={"skip_prepare_dataset": True},
-        logging_steps=1,
-        logging_nan_inf_filter=False,  # it would show a loss that is no number as 0
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
+    return hold_to_one_card(
+        SFTConfig(
+            **{
+                **common_arguments(recipe, compute, folder, examples),
+                "max_length": recipe.max_length,
+                "dataset_kwargs": {"skip_prepare_dataset": True},
+            }
+        )
     )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # one process drives one card; TRL refuses DataParallel
-    return arguments
 
 
-def total_steps(recipe: Recipe, rows: int) -> int:
-    """Optimizer steps that the trainer will take, by its own arithmetic."""
-    if recipe.max_steps:
-        return recipe.max_steps
-    batches = math.ceil(rows / recipe.per_device_train_batch_size)
-    steps_per_epoch = max(math.ceil(batches / recipe.gradient_accumulation_steps), 1)
-    return math.ceil(recipe.num_train_epochs * steps_per_epoch)
-
-
-class AnswerTrainer(SFTTrainer):
-    """SFTTrainer whose loss, when `fused`, comes from the hidden states at labelled positions alone.
-
-    Its evaluation loss is the mean over all held-out answer tokens; Trainer's own is a mean of batch means, which
-    depends on how rows are batched.
-    """
+class AnswerTrainer(TokenMeanLoss, SFTTrainer):
+    """SFTTrainer whose loss, when `fused`, comes from the hidden states at labelled positions alone."""
 
     fused = False
 
@@ -102,22 +88,14 @@ class AnswerTrainer(SFTTrainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        compute = self._fused_loss if self.fused else super().compute_loss
-        loss = compute(model, inputs, num_items_in_batch=num_items_in_batch)
-        if not self.model.training:
-            tokens = int((inputs["labels"][:, 1:] != -100).sum())
-            self._held_out_loss += float(loss) * tokens
-            self._held_out_tokens += tokens
+        if not self.fused:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss = self._fused_loss(inputs, num_items_in_batch)
+        self.count_held_out(inputs, loss)
         return loss
 
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        self._held_out_loss, self._held_out_tokens = 0.0, 0
-        output = super().evaluation_loop(*args, **kwargs)
-        output.metrics["eval_loss"] = self._held_out_loss / max(self._held_out_tokens, 1)
-        return output
-
-    def _fused_loss(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        decoder = self.model.get_base_model()
+    def _fused_loss(self, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        decoder = _decoder_of(self.model)
         with self.compute_loss_context_manager():
             hidden = decoder.base_model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state[:, :-1]
             labels = inputs["labels"][:, 1:]  # position t predicts token t + 1
@@ -131,8 +109,13 @@ class AnswerTrainer(SFTTrainer):
         return loss / torch.as_tensor(tokens).clamp(min=1)
 
 
+def _decoder_of(model: Any) -> Any:
+    """The decoder, without the adapter around it."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
 def _has_plain_head(model: Any) -> bool:
-    decoder = model.get_base_model()
+    decoder = _decoder_of(model)
     config = decoder.config.get_text_config()
     head = decoder.get_output_embeddings()
     return (
@@ -142,10 +125,3 @@ def _has_plain_head(model: Any) -> bool:
         and not getattr(config, "output_router_logits", False)
         and all(getattr(config, name, None) in (None, 1, 1.0) for name in _LOGIT_CHANGES)
     )
-
-
-def _drop_printing_callbacks(trainer: Any) -> None:
-    from transformers.trainer_callback import PrinterCallback, ProgressCallback
-
-    for callback in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(callback)

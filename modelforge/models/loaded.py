@@ -1,0 +1,89 @@
+"""A finished model in memory: from its files to something that answers, tuned and as its base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from modelforge import base_model, hardware, loading, paths
+from modelforge.architecture import ARCHITECTURES, Architecture
+from modelforge.errors import NotFoundError
+from modelforge.models import folder
+from modelforge.recipe import Recipe
+from modelforge.store import ModelRecord
+
+
+@dataclass
+class Loaded:
+    """tuned and base are the same object where an adapter makes the difference between them; where every weight was
+    trained, base is another, and None until it is asked for."""
+
+    record: ModelRecord
+    manifest: Mapping[str, Any]
+    recipe: Recipe
+    tokenizer: Any
+    tuned: Any
+    base: Any
+
+    @property
+    def is_adapter(self) -> bool:
+        return self.tuned is self.base
+
+    @property
+    def has_unanswerable(self) -> bool:
+        """Whether it was shown questions that their text does not answer."""
+        return bool(self.manifest["dataset"].get("has_unanswerable"))
+
+
+def load_tuned(record: ModelRecord) -> Loaded:
+    """The model, ready to answer. Raises NotFoundError or BaseModelError."""
+    manifest = folder.read_manifest(record.id)  # whole, or NotFoundError
+    recipe = Recipe.build(manifest["recipe"])
+    place, architecture = paths.model_dir(record.id), ARCHITECTURES[record.architecture]
+    tokenizer = loading.load_tokenizer(place, record.name, architecture)
+    if record.tuning == "full":
+        tuned = load_weights(replace(base_model.resolve(record.base_model), folder=place), architecture)
+        return Loaded(record, manifest, recipe, tokenizer, tuned.eval(), None)
+    base = base_model.resolve(record.base_model)
+    weights = load_weights(base, architecture, quantised=record.tuning == "qlora", seed=recipe.seed)
+    tuned = _put_on_adapter(weights, record).eval()
+    return Loaded(record, manifest, recipe, tokenizer, tuned, tuned)
+
+
+def load_base(loaded: Loaded) -> Any:
+    """The base model of one whose every weight was trained, ready to answer."""
+    base = base_model.resolve(loaded.record.base_model)
+    return load_weights(base, ARCHITECTURES[loaded.record.architecture], seed=loaded.recipe.seed).eval()
+
+
+def load_weights(
+    base: base_model.BaseModel, architecture: Architecture, *, quantised: bool = False, seed: int = 0
+) -> Any:
+    """A model's weights where they answer fastest; packed into 4 bits as in training, where the device can do that.
+    seed: of the training, so that a head that the files lack is the one that training began with."""
+    found = hardware.probe()
+    dtype = "float32" if found.kind == "cpu" else max(found.gigaflops, key=lambda name: found.gigaflops[name])
+    return loading.load_model(
+        base,
+        architecture=architecture,
+        dtype=dtype,
+        device=found.kind,
+        quantised=quantised and found.kind != "mps",
+        seed=seed,
+    )
+
+
+def _put_on_adapter(weights: Any, record: ModelRecord) -> Any:
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    place = paths.model_dir(record.id)
+    try:
+        return PeftModel.from_pretrained(weights, place)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise NotFoundError(
+            f"The adapter of {record.name} cannot be loaded: {str(error).splitlines()[0]}",
+            where=str(place),
+            fix="Its files are damaged; train it again.",
+        ) from error

@@ -1,0 +1,147 @@
+"""Finding the answer to a question in a text with an encoder that has a span head.
+
+Of all windows of the text the best span is taken, by the sum of its start's and its end's logit, as BERT's run_squad
+does (https://github.com/google-research/bert). How a text is cut into windows is `data/windows.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from modelforge.data.windows import NOWHERE, Window, WindowEncoder
+from modelforge.loading import window_of
+from modelforge.models.metrics import METRICS
+from modelforge.recipe import Recipe
+
+N_BEST = 20  # starts and ends looked at in each window; those of BERT's run_squad
+WINDOWS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Span:
+    """An answer. start, end: where it stands in the context, in characters, end behind the last one. text "" with start
+    and end 0: the text has no answer. score: its probability among the best candidates, from 0 to 1."""
+
+    text: str
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    logit: float
+    start: int
+    end: int
+
+
+def window_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> WindowEncoder:
+    """The recipe's windows, no longer than the model can read."""
+    return WindowEncoder(tokenizer, min(recipe.max_length, window_of(config)), recipe.doc_stride)
+
+
+def find_answers(
+    model: Any,
+    encoder: WindowEncoder,
+    asked: Sequence[tuple[str, str]],
+    *,
+    max_answer_length: int,
+    may_be_missing: bool,
+    turn: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> list[Span]:
+    """The answers to (context, question) pairs.
+
+    model: an encoder with a span head, in eval mode. max_answer_length: tokens. may_be_missing: whether "no answer" is
+    one. turn: entered for each batch of windows.
+    """
+    owners: list[int] = []
+    windows: list[Window] = []
+    for row, (context, question) in enumerate(asked):
+        found, _ = encoder.encode_row({"context": context, "question": question})
+        owners += [row] * len(found)
+        windows += found
+    candidates: list[list[_Candidate]] = [[] for _ in asked]
+    nothing = [float("inf")] * len(asked)  # a text has no answer only as far as none of its windows has one
+    for first in range(0, len(windows), WINDOWS_AT_ONCE):
+        batch = windows[first : first + WINDOWS_AT_ONCE]
+        starts, ends = _compute_logits(model, encoder.tokenizer, batch, turn)
+        for place, window in enumerate(batch):
+            row = owners[first + place]
+            candidates[row] += _list_candidates(window, starts[place], ends[place], max_answer_length)
+            nothing[row] = min(nothing[row], float(starts[place][NOWHERE] + ends[place][NOWHERE]))
+    return [
+        _choose(asked[row][0], candidates[row], nothing[row] if may_be_missing else None) for row in range(len(asked))
+    ]
+
+
+def pad_windows(tokenizer: Any, windows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+    """Windows padded on the right to the longest, with a mask: an encoder looks in both directions.
+
+    -> each of their inputs (B, T), attention_mask (B, T)
+    """
+    longest = max(len(window["input_ids"]) for window in windows)
+    fillers = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
+    padded = {
+        name: torch.tensor([window[name] + [fillers[name]] * (longest - len(window[name])) for window in windows])
+        for name in windows[0]
+    }
+    lengths = torch.tensor([len(window["input_ids"]) for window in windows])
+    padded["attention_mask"] = (torch.arange(longest)[None, :] < lengths[:, None]).long()
+    return padded
+
+
+def _compute_logits(
+    model: Any, tokenizer: Any, windows: Sequence[Window], turn: Callable[[], AbstractContextManager[Any]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of starts and of ends, each (B, T)."""
+    inputs = pad_windows(tokenizer, [window.inputs for window in windows])
+    with turn(), torch.inference_mode():
+        output = model(**{name: values.to(model.device) for name, values in inputs.items()})
+    return output.start_logits.float().cpu(), output.end_logits.float().cpu()
+
+
+def _list_candidates(window: Window, starts: torch.Tensor, ends: torch.Tensor, longest: int) -> list[_Candidate]:
+    """The best spans of one window. starts, ends: logits (T)."""
+    inside = torch.tensor([span is not None for span in window.spans])
+    count = len(window.spans)
+    starts, ends = (logits[:count].masked_fill(~inside, -torch.inf) for logits in (starts, ends))
+    best = min(N_BEST, int(inside.sum()))
+    found = []
+    end_places = ends.topk(best).indices.tolist()
+    for start in starts.topk(best).indices.tolist():
+        for end in end_places:
+            if start <= end < start + longest:
+                first, last = window.spans[start], window.spans[end]
+                assert first is not None and last is not None  # noqa: S101 - only these have finite logits
+                found.append(_Candidate(float(starts[start] + ends[end]), first[0], last[1]))
+    return found
+
+
+def _choose(context: str, candidates: list[_Candidate], nothing: float | None) -> Span:
+    best = sorted(candidates, key=lambda candidate: -candidate.logit)[:N_BEST]
+    if nothing is not None:
+        best.append(_Candidate(nothing, 0, 0))
+    if not best:
+        return Span("", 0, 0, 0.0)
+    shares = torch.softmax(torch.tensor([candidate.logit for candidate in best]), dim=0)
+    index = int(shares.argmax())
+    chosen = best[index]
+    return Span(context[chosen.start : chosen.end], chosen.start, chosen.end, float(shares[index]))
+
+
+def score_spans(answers: Sequence[str], rows: Sequence[Any]) -> dict[str, float]:
+    """exact_match and f1 of answers to mapped rows: of several expected answers the one that agrees best counts, as in
+    SQuAD's evaluation script; a row without any expects ""."""
+    found = {}
+    for name in ("exact_match", "f1"):
+        best = (
+            max(METRICS[name]([answer], [expected]) for expected in (row["answers"]["text"] or [""]))
+            for answer, row in zip(answers, rows, strict=True)
+        )
+        found[name] = sum(best) / len(answers)
+    return found

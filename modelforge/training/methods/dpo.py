@@ -1,0 +1,102 @@
+"""Direct preference optimisation of decoders: TRL's DPOTrainer on pairs that are already encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from trl import DPOConfig, DPOTrainer
+
+from modelforge.data.encode import IGNORED, ChatEncoder
+from modelforge.loading import window_of
+from modelforge.recipe import Recipe
+from modelforge.training.arguments import common_arguments, finish, hold_to_one_card
+from modelforge.training.batching import LengthGroupedSampler
+from modelforge.training.device import Compute
+from modelforge.training.examples import Encoding, Examples
+
+_UNCUT = 10**9
+
+
+def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
+    """Pairs as prompt_ids, chosen_ids and rejected_ids; of what is too long the end is cut off."""
+    encoder = ChatEncoder(tokenizer, _UNCUT)
+    longest = min(recipe.max_length, window_of(config))
+
+    def encode(row: Mapping[str, Any]) -> Encoding:
+        pair = encode_pair(encoder, row)
+        room = max(longest - len(pair["prompt_ids"]), 0)
+        cut = sum(max(len(pair[side]) - room, 0) for side in ("chosen_ids", "rejected_ids"))
+        kept = {**pair, **{side: pair[side][:room] for side in ("chosen_ids", "rejected_ids")}}
+        # answers that are the same as far as they are kept teach nothing
+        learnable = kept["chosen_ids"] != kept["rejected_ids"] and kept["chosen_ids"] and kept["rejected_ids"]
+        return Encoding([kept] if learnable else [], cut, [])
+
+    return encode
+
+
+def encode_pair(encoder: ChatEncoder, row: Mapping[str, Any]) -> dict[str, list[int]]:
+    """prompt_ids, chosen_ids and rejected_ids of a mapped row, uncut if the encoder cuts nothing."""
+    chosen = encoder.encode_row({"prompt": row["prompt"], "chosen": row["chosen"]})
+    rejected = encoder.encode_row({"prompt": row["prompt"], "chosen": row["rejected"]})
+    prompt = min(_count_unlabelled(chosen.labels), _count_unlabelled(rejected.labels))
+    return {
+        "prompt_ids": chosen.input_ids[:prompt],
+        "chosen_ids": chosen.input_ids[prompt:],
+        "rejected_ids": rejected.input_ids[prompt:],
+    }
+
+
+def build_trainer(
+    model: Any, tokenizer: Any, examples: Examples, *, recipe: Recipe, compute: Compute, folder: Path
+) -> Any:
+    """A trainer, ready to run. What it compares with is the base model beneath a new adapter, a small copy of an
+    adapter that is trained further, or, where every weight is trained, what the model said before the first step."""
+    arguments = DPOConfig(
+        **{
+            **common_arguments(recipe, compute, folder, examples),
+            "max_length": recipe.max_length,
+            "beta": recipe.dpo.beta,
+            "loss_type": [recipe.dpo.loss_type],
+            "label_smoothing": recipe.dpo.label_smoothing,
+            "precompute_ref_log_probs": not recipe.tuning.has_adapter,
+        }
+    )
+    trainer = PreferenceTrainer(
+        model=model,
+        args=hold_to_one_card(arguments),
+        train_dataset=Dataset.from_list(examples.train),
+        eval_dataset=Dataset.from_list(examples.evaluation) if examples.evaluation else None,
+        processing_class=tokenizer,
+    )
+    return finish(trainer, recipe)
+
+
+def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """loss, reward_margin, and preference_accuracy by rewards, of what the trainer measured."""
+    names = {
+        "loss": "eval_loss",
+        "reward_margin": "eval_rewards/margins",
+        "preference_accuracy": "eval_rewards/accuracies",
+    }
+    return {name: metrics[told] for name, told in names.items() if told in metrics}
+
+
+class PreferenceTrainer(DPOTrainer):
+    """DPOTrainer for encoded pairs, with pairs of about the same length in a batch."""
+
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        return dataset  # encoded already, by the same code as everywhere else here
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        rows = train_dataset or self.train_dataset
+        sides = zip(rows["prompt_ids"], rows["chosen_ids"], rows["rejected_ids"], strict=True)
+        lengths = [len(prompt) + max(len(chosen), len(rejected)) for prompt, chosen, rejected in sides]
+        return LengthGroupedSampler(lengths, self.args.train_batch_size, self.args.seed)
+
+
+def _count_unlabelled(labels: list[int]) -> int:
+    """How many tokens stand before the first that carries a loss."""
+    return next((index for index, label in enumerate(labels) if label != IGNORED), len(labels))

@@ -1,0 +1,68 @@
+"""Group relative policy optimisation of decoders: TRL's GRPOTrainer with rewards that need no other model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from modelforge.data.encode import ChatEncoder
+from modelforge.loading import window_of
+from modelforge.recipe import Recipe
+from modelforge.training.arguments import common_arguments, finish, hold_to_one_card
+from modelforge.training.device import Compute
+from modelforge.training.examples import Encoding, Examples
+from modelforge.training.rewards import check_rows, reward_functions
+
+MEASURED = 16  # held-out prompts that are answered at every evaluation; writing is slow
+_UNCUT = 10**9
+
+
+def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
+    """Prompts as they are, with their references; those too long to be answered are left out."""
+    encoder = ChatEncoder(tokenizer, _UNCUT)
+    room = min(recipe.max_length, window_of(config) - recipe.grpo.max_completion_length)
+
+    def encode(row: Mapping[str, Any]) -> Encoding:
+        too_many = len(encoder.encode_row({"prompt": row["prompt"]}).input_ids) - room
+        if too_many > 0:
+            return Encoding([], too_many, [])
+        return Encoding([{"prompt": list(row["prompt"]), "reference": row.get("reference") or ""}], 0, [])
+
+    return encode
+
+
+def build_trainer(
+    model: Any, tokenizer: Any, examples: Examples, *, recipe: Recipe, compute: Compute, folder: Path
+) -> Any:
+    """A trainer, ready to run. Raises RecipeError where a reward needs references that rows lack."""
+    check_rows(recipe.grpo.rewards, [*examples.train, *examples.evaluation])
+    arguments = GRPOConfig(
+        **{
+            **common_arguments(recipe, compute, folder, examples),
+            "per_device_eval_batch_size": recipe.grpo.num_generations,
+            "num_generations": recipe.grpo.num_generations,
+            "max_completion_length": recipe.grpo.max_completion_length,
+            "temperature": recipe.grpo.temperature,
+            "beta": recipe.grpo.beta,
+            "reward_weights": [reward.weight for reward in recipe.grpo.rewards],
+        }
+    )
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=list(reward_functions(recipe.grpo.rewards)),
+        args=hold_to_one_card(arguments),
+        train_dataset=Dataset.from_list(examples.train),
+        eval_dataset=Dataset.from_list(examples.evaluation[:MEASURED]) if examples.evaluation else None,
+        processing_class=tokenizer,
+    )
+    return finish(trainer, recipe)
+
+
+def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """mean_reward and loss, of what the trainer measured."""
+    names = {"loss": "eval_loss", "mean_reward": "eval_reward"}
+    return {name: metrics[told] for name, told in names.items() if told in metrics}

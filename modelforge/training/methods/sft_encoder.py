@@ -1,0 +1,99 @@
+"""Supervised fine-tuning of encoders with a span head: where in a text the answer begins and ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import Trainer, TrainingArguments
+
+from modelforge.data.windows import WindowEncoder
+from modelforge.models.spans import find_answers, pad_windows, score_spans, window_encoder
+from modelforge.recipe import Recipe
+from modelforge.tasks.extractive_question_answering import has_unanswerable
+from modelforge.training.arguments import common_arguments, finish, hold_to_one_card
+from modelforge.training.batching import LengthGroupedSampler
+from modelforge.training.device import Compute
+from modelforge.training.examples import Encoding, Examples
+
+POSITIONS = ("start_positions", "end_positions")
+
+
+def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
+    """Questions on a text as windows with the place of the answer."""
+    encoder = window_encoder(tokenizer, recipe, config)
+
+    def encode(row: Mapping[str, Any]) -> Encoding:
+        windows, cut = encoder.encode_row(row)
+        features = [{**window.inputs, POSITIONS[0]: window.start, POSITIONS[1]: window.end} for window in windows]
+        return Encoding(features, cut, [])
+
+    return encode
+
+
+def build_trainer(
+    model: Any, tokenizer: Any, examples: Examples, *, recipe: Recipe, compute: Compute, folder: Path
+) -> Any:
+    """A trainer, ready to run."""
+    arguments = TrainingArguments(
+        **{**common_arguments(recipe, compute, folder, examples), "label_names": list(POSITIONS)}
+    )
+    if compute.gradient_checkpointing and recipe.tuning.has_adapter:
+        model.enable_input_require_grads()
+    trainer = SpanTrainer(
+        model=model,
+        args=hold_to_one_card(arguments),
+        data_collator=WindowPadding(tokenizer),
+        train_dataset=Dataset.from_list(examples.train),
+        eval_dataset=Dataset.from_list(examples.evaluation) if examples.evaluation else None,
+        processing_class=tokenizer,
+    )
+    trainer.eval_rows = list(examples.eval_rows)
+    trainer.encoder = window_encoder(tokenizer, recipe, model.config)
+    trainer.longest = recipe.max_answer_length
+    trainer.may_be_missing = has_unanswerable(examples.train_rows)
+    return finish(trainer, recipe)
+
+
+def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """loss in nats a position, exact_match and f1, of what the trainer measured."""
+    names = {"loss": "eval_loss", "exact_match": "eval_exact_match", "f1": "eval_f1"}
+    return {name: metrics[told] for name, told in names.items() if told in metrics}
+
+
+class WindowPadding:
+    """Windows of a batch, padded. -> the inputs of the model (B, T), start_positions (B), end_positions (B)"""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        windows = [{name: each[name] for name in each if name not in POSITIONS} for each in features]
+        places = {name: torch.tensor([each[name] for each in features]) for name in POSITIONS}
+        return {**pad_windows(self.tokenizer, windows), **places}
+
+
+class SpanTrainer(Trainer):
+    """Trainer that answers the held-out questions whenever it measures."""
+
+    eval_rows: list[Mapping[str, Any]]
+    encoder: WindowEncoder
+    longest: int
+    may_be_missing: bool
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        lengths = [len(ids) for ids in (train_dataset or self.train_dataset)["input_ids"]]
+        return LengthGroupedSampler(lengths, self.args.train_batch_size, self.args.seed)
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        output = super().evaluation_loop(*args, **kwargs)
+        asked = [(row["context"], row["question"]) for row in self.eval_rows]
+        spans = find_answers(
+            self.model, self.encoder, asked, max_answer_length=self.longest, may_be_missing=self.may_be_missing
+        )
+        scores = score_spans([span.text for span in spans], self.eval_rows)
+        output.metrics |= {f"eval_{name}": value for name, value in scores.items()}
+        return output

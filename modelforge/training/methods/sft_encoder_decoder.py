@@ -1,0 +1,88 @@
+"""Supervised fine-tuning of encoder-decoders: the encoder reads the document, the labels are its summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
+
+from modelforge.data.pairs import PairEncoder
+from modelforge.loading import window_of
+from modelforge.models.metrics import METRICS, perplexity
+from modelforge.models.text_to_text import write_texts
+from modelforge.recipe import Recipe
+from modelforge.tasks.summarization import read_pair
+from modelforge.training.arguments import common_arguments, finish, hold_to_one_card
+from modelforge.training.batching import LengthGroupedSampler
+from modelforge.training.device import Compute
+from modelforge.training.examples import Encoding, Examples
+from modelforge.training.held_out import TokenMeanLoss
+
+WRITTEN = 16  # held-out documents that are summarised at every evaluation
+
+
+def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
+    """Documents as input_ids, summaries as labels."""
+    window = window_of(config)
+    encoder = PairEncoder(tokenizer, min(recipe.max_length, window), min(recipe.max_target_length, window))
+
+    def encode(row: Mapping[str, Any]) -> Encoding:
+        document, summary = read_pair(dict(row))
+        pair = encoder.encode(document, summary)
+        feature = {"input_ids": pair.input_ids, "labels": pair.labels}
+        return Encoding([feature], pair.cut, encoder.losses(document, summary))
+
+    return encode
+
+
+def build_trainer(
+    model: Any, tokenizer: Any, examples: Examples, *, recipe: Recipe, compute: Compute, folder: Path
+) -> Any:
+    """A trainer, ready to run."""
+    arguments = Seq2SeqTrainingArguments(**common_arguments(recipe, compute, folder, examples))
+    if compute.gradient_checkpointing and recipe.tuning.has_adapter:
+        model.enable_input_require_grads()
+    trainer = SummaryTrainer(
+        model=model,
+        args=hold_to_one_card(arguments),
+        # with the model, the collator makes the decoder's inputs of the labels
+        data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
+        train_dataset=Dataset.from_list(examples.train),
+        eval_dataset=Dataset.from_list(sorted(examples.evaluation, key=lambda row: len(row["input_ids"])))
+        if examples.evaluation
+        else None,
+        processing_class=tokenizer,
+    )
+    trainer.written = [read_pair(dict(row)) for row in examples.eval_rows[:WRITTEN]]
+    trainer.limits = (recipe.max_length, recipe.max_target_length)
+    return finish(trainer, recipe)
+
+
+def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """loss in nats a token, perplexity, and rougeL of the summaries written, of what the trainer measured."""
+    found = {"loss": metrics["eval_loss"], "perplexity": perplexity(metrics["eval_loss"])}
+    return found | ({"rougeL": metrics["eval_rougeL"]} if "eval_rougeL" in metrics else {})
+
+
+class SummaryTrainer(TokenMeanLoss, Seq2SeqTrainer):
+    """Seq2SeqTrainer that writes summaries of some held-out documents whenever it measures."""
+
+    label_shift = 0
+    written: list[tuple[str, str]]
+    limits: tuple[int, int]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        lengths = [len(ids) for ids in (train_dataset or self.train_dataset)["input_ids"]]
+        return LengthGroupedSampler(lengths, self.args.train_batch_size, self.args.seed)
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        output = super().evaluation_loop(*args, **kwargs)
+        if self.written:
+            encoder = PairEncoder(self.processing_class, *self.limits)
+            documents = [encoder.encode(*pair).input_ids for pair in self.written]
+            answers = write_texts(self.model, self.processing_class, documents, self.limits[1])
+            output.metrics["eval_rougeL"] = METRICS["rougeL"](answers, [summary for _, summary in self.written])
+        return output
