@@ -1,15 +1,26 @@
-"""From a goal and a dataset to proposed settings. The goals are data: assets/presets.yaml."""
+"""From a goal, a dataset and what is trained how to proposed settings: goals and rules are data, assets/presets.yaml.
+
+A preset is what the app proposes before anything is known but sizes; a recipe that names nothing has the recipe's own
+defaults instead.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import yaml
 
-from modelforge import paths
+from modelforge import catalog, paths
 from modelforge.data.samples import samples
-from modelforge.recipe import STARTER, Recipe, Task
+from modelforge.hardware import Hardware
+from modelforge.recipe import STARTER, STARTERS_BY_TASK, Recipe, Task
+from modelforge.tasks import TASKS
+
+SIZES = {"tiny": 50_000_000, "small": 300_000_000, "medium": 2_000_000_000}
+"""Size of a base model, as the rules name it -> the number of parameters that it stays under; else it is large."""
 
 
 @dataclass(frozen=True)
@@ -21,18 +32,70 @@ class Goal:
     sentence: str
     rows_seen: int
     epochs: tuple[int, int]
-    settings: dict[str, Any]
 
-    def propose(self, rows: int) -> dict[str, Any]:
-        """Settings for a dataset of that many rows."""
-        fewest, most = self.epochs
-        passes = min(max(round(self.rows_seen / max(rows, 1)), fewest), most)
-        return {**self.settings, "num_train_epochs": float(passes)}
+    def propose(
+        self,
+        rows: int,
+        *,
+        task: Task = Task.TEXT_GENERATION,
+        method: str = "sft",
+        tuning: str = "lora",
+        architecture: str | None = None,
+        parameters: int = 0,
+        hardware: Hardware | None = None,
+    ) -> dict[str, Any]:
+        """Settings for a dataset of that many rows, by their full names.
+
+        architecture: the base model's, by name; left out, the usual one of the task. parameters: how many it has; left
+        out, those of the task's starter. hardware: left out, a machine of the lowest tier.
+        """
+        case = {
+            "goal": self.key,
+            "task": task.value,
+            "method": method,
+            "tuning": tuning,
+            "architecture": architecture or TASKS[task].architectures[0],
+            "size": _size(parameters or _starter_parameters(task)),
+            "tier": hardware.tier if hardware else "low",
+        }
+        wanted: dict[str, Any] = {"rows_seen": self.rows_seen, "epochs": self.epochs}
+        for rule in rules():
+            if rule.applies(case):
+                wanted |= rule.settings
+        (fewest, most), rows_seen = wanted.pop("epochs"), wanted.pop("rows_seen")
+        if tuning == "full":
+            wanted = {name: value for name, value in wanted.items() if not name.startswith("tuning.")}
+        if "max_steps" in wanted:
+            return wanted
+        passes = min(max(round(rows_seen / max(rows, 1)), fewest), most)
+        return {**wanted, "num_train_epochs": float(passes)}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Settings, and the cases that they are for: name of an axis -> values."""
+
+    cases: Mapping[str, tuple[str, ...]]
+    settings: Mapping[str, Any]
+
+    def applies(self, case: Mapping[str, str]) -> bool:
+        return all(case[axis] in values for axis, values in self.cases.items())
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    """Every rule, in the order in which they are applied."""
+    return tuple(
+        Rule(
+            {axis: tuple(each) if isinstance(each, list) else (each,) for axis, each in row["for"].items()}, row["set"]
+        )
+        for row in _presets()["rules"]
+    )
 
 
 def goals() -> dict[str, Goal]:
     """Every goal by its key, in the order in which they are offered."""
-    listed = yaml.safe_load(paths.asset("presets.yaml").read_text(encoding="utf-8"))
+    listed = _presets()["goals"]
     return {key: Goal(key, **{**values, "epochs": tuple(values["epochs"])}) for key, values in listed.items()}
 
 
@@ -41,3 +104,18 @@ def demo_recipe() -> Recipe:
     sample = next(sample for sample in samples() if sample.task is Task.TEXT_GENERATION)
     recipe = Recipe(base_model=STARTER, dataset=sample.name, name="Demo")
     return recipe.with_settings(goals()["quick"].propose(sample.rows))
+
+
+def _size(parameters: int) -> str:
+    return next((name for name, limit in SIZES.items() if parameters < limit), "large")
+
+
+def _starter_parameters(task: Task) -> int:
+    entry = catalog.find(STARTERS_BY_TASK[task])
+    return entry.parameters if entry else 0
+
+
+@cache
+def _presets() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(paths.asset("presets.yaml").read_text(encoding="utf-8"))
+    return loaded
