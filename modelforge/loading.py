@@ -91,7 +91,7 @@ def load_model(
         raise BaseModelError(
             f"The weights of {base.id} cannot be loaded.", where=str(base.folder), fix=_first_line(error)
         ) from error
-    return model if quantised else model.to(device)
+    return _keep_differentiable(model) if quantised else model.to(device)
 
 
 def head_modules(model: Any) -> list[str]:
@@ -110,6 +110,18 @@ def window_of(config: Any) -> int:
     if getattr(text, "model_type", "") in _PADDED_POSITIONS:
         positions -= (getattr(text, "pad_token_id", None) or 0) + 1
     return int(positions)
+
+
+def _keep_differentiable(model: Any) -> Any:
+    """The same model, whose 4-bit layers stay as they are after they were used without gradients.
+
+    On a processor with AVX512-BF16 bitsandbytes 0.50 packs the weights anew at the first evaluation, for a kernel that
+    passes no gradients on: a training that is measured before its first step would learn nothing, without a word.
+    """
+    for part in model.modules():
+        if hasattr(part, "support_avx512bf16_for_cpu"):
+            part.support_avx512bf16_for_cpu = False
+    return model
 
 
 def _nf4(base: BaseModel, architecture: Architecture, dtype: str) -> Any:

@@ -95,5 +95,5 @@ class SpanTrainer(Trainer):
             self.model, self.encoder, asked, max_answer_length=self.longest, may_be_missing=self.may_be_missing
         )
         scores = score_spans([span.text for span in spans], self.eval_rows)
-        output.metrics |= {f"eval_{name}": value for name, value in scores.items()}
+        output.metrics.update({f"eval_{name}": value for name, value in scores.items()})
         return output
