@@ -55,12 +55,14 @@ class HubServer:
 
     tokens: token -> user, each may write to the user's own repositories; read_only: tokens that may only read.
     repos: repository id -> {"private": bool, "files": {path: bytes}, "commits": [{"oid", "summary", "files"}]}.
+    gated: repository id -> users with access; everybody sees that it is there, only those get its files.
     requests: "METHOD path" of all that was asked for, in order.
     """
 
     tokens: dict[str, str] = field(default_factory=lambda: {"hf_annas_token_1234567890": "anna"})
     read_only: set[str] = field(default_factory=set)
     repos: dict[str, dict[str, Any]] = field(default_factory=dict)
+    gated: dict[str, set[str]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     slow_seconds: float = 0.0  # before each answer
     url: str = ""
@@ -221,6 +223,7 @@ class HubServer:
             return _refuse(404, "Invalid rev id", "RevisionNotFound")
         siblings = [{"rfilename": path, "size": len(content)} for path, content in commit["files"].items()]
         about = {"id": asked.repo, "sha": commit["oid"], "private": self.repos[asked.repo]["private"], "tags": []}
+        about["gated"] = "manual" if asked.repo in self.gated else False
         return 200, about | {"siblings": siblings}, {}
 
     def _tree(self, asked: Request) -> Answer:
@@ -235,6 +238,8 @@ class HubServer:
         return 200, entries, {}
 
     def _resolve(self, asked: Request) -> Answer:
+        if asked.repo in self.gated and asked.who not in self.gated[asked.repo]:
+            return _refuse(403 if asked.who else 401, f"Access to model {asked.repo} is restricted.", "GatedRepo")
         if not (commit := self._find_commit(asked)):
             return _refuse(404, "Invalid rev id", "RevisionNotFound")
         at_commit = {"X-Repo-Commit": commit["oid"]}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,12 +16,15 @@ import pytest
 from huggingface_hub import constants, hf_api
 
 from modelforge import base_model, catalog, loading, paths, starter
-from modelforge.base_model import BaseModel
+from modelforge.architecture import ARCHITECTURES, DECODER, ENCODER, ENCODER_DECODER, Architecture
+from modelforge.base_model import BaseModel, verdict
 from modelforge.errors import BaseModelError, DiskFullError, ModelForgeError
 from modelforge.recipe import STARTER, Task
+from modelforge.tasks import TASKS
 from tests import tiny
-from tests.hub_server import HubServer
+from tests.hub_server import CLOSE, HubServer
 
+TOKEN = "hf_annas_token_1234567890"
 GENERATION = Task.TEXT_GENERATION
 HOSTILE = [
     "; touch x",
@@ -52,6 +58,7 @@ def config_folder(place: Path, config: Any) -> Path:
     place.mkdir(parents=True)
     (place / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
     (place / "model.safetensors").write_bytes(b"not weights")
+    (place / "tokenizer.json").write_text("{}")
     return place
 
 
@@ -87,9 +94,12 @@ def test_audit_08_name_that_is_none_starts_nothing(name: str, tmp_path: Path, mo
 def test_hub_id_without_a_hub_is_refused_with_a_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    base_model.check("some/model", GENERATION)  # nothing wrong that could be known without asking
-    with pytest.raises(BaseModelError, match="switched off"):
-        base_model.resolve("some/model", GENERATION)
+    error = refused("some/model")
+    assert "switched off" in error.what and "starter" in error.fix
+
+
+def test_address_of_a_model_is_told_how_to_write_it() -> None:
+    assert refused("https://huggingface.co/Qwen/Qwen3-0.6B/tree/main").fix == "Write only Qwen/Qwen3-0.6B."
 
 
 def test_starter_comes_before_the_hub(home: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,45 +115,165 @@ def test_starter_comes_before_the_hub(home: Path, base: Path, monkeypatch: pytes
 
 # ---- audit 20: what cannot do the task -------------------------------------------------------------------------
 
-UNFIT = {
-    "T5": ({"architectures": ["T5ForConditionalGeneration"], "is_encoder_decoder": True}, "encoder before it writes"),
-    "old T5": ({"architectures": ["T5WithLMHeadModel"], "is_encoder_decoder": True}, "encoder before it writes"),
-    "BERT": ({"architectures": ["BertForMaskedLM"]}, "left to right"),
-    "headless decoder": ({"architectures": ["LlamaModel"]}, "no head"),
-    "headless encoder": ({"architectures": ["BertModel"]}, "no head"),
-    "span head": ({"architectures": ["BertForQuestionAnswering"]}, "left to right"),
-    "classifier": ({"architectures": ["LlamaForSequenceClassification"]}, "left to right"),
-    "pictures": ({"architectures": ["ViTForImageClassification"], "model_type": "vit"}, "left to right"),
-    "unknown": ({"model_type": "mystery"}, "left to right"),
-    "hostile": ({"architectures": "LlamaForCausalLM"}, "left to right"),
-    "numbers": ({"architectures": [1, None]}, "left to right"),
+WRITES = [Task.TEXT_GENERATION, Task.SUMMARIZATION]
+SPANS = [Task.EXTRACTIVE_QUESTION_ANSWERING]
+T5 = {"architectures": ["T5ForConditionalGeneration"], "model_type": "t5", "is_encoder_decoder": True}
+BERT = {"architectures": ["BertForMaskedLM"], "model_type": "bert"}
+LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+GEMMA = {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "vision_config": {}}
+FOREIGN = {"architectures": ["XForCausalLM"], "model_type": "x", "auto_map": {"AutoModelForCausalLM": "x.X"}}
+HEADLESS = {"architectures": ["LlamaModel"], "model_type": "llama"}
+UNFIT: dict[str, tuple[dict[str, Any], list[Task], str]] = {
+    "T5": (T5, [Task.TEXT_GENERATION, *SPANS], "which reads with an encoder before it writes"),
+    "T5 without a type": ({**T5, "model_type": None}, [Task.TEXT_GENERATION, *SPANS], "encoder before it writes"),
+    "BART": ({"architectures": ["BartModel"], "model_type": "bart", "is_encoder_decoder": True}, SPANS, "an encoder"),
+    "speech": ({"model_type": "whisper", "is_encoder_decoder": True}, list(Task), "no text-to-text model"),
+    "BERT": (BERT, WRITES, "which reads a text as a whole and writes none"),
+    "BERT without a type": ({"architectures": ["BertForMaskedLM"]}, WRITES, "writes none"),
+    "headless encoder": ({"architectures": ["BertModel"], "model_type": "bert"}, WRITES, "writes none"),
+    "span head": ({"architectures": ["BertForQuestionAnswering"]}, WRITES, "writes none"),
+    "encoder without a span head": (
+        {"architectures": ["EuroBertForMaskedLM"], "model_type": "eurobert"},
+        list(Task),
+        "which can be given no head that finds answers",
+    ),
+    "decoder": (LLAMA, SPANS, "which writes from left to right"),
+    "headless decoder": (HEADLESS, list(Task), "which has no head to write text with"),
+    "headless decoder without a type": ({"architectures": ["LlamaModel"]}, list(Task), "has no head"),
+    "classifier": (
+        {"architectures": ["LlamaForSequenceClassification"], "model_type": "llama"},
+        list(Task),
+        "was made for something else",
+    ),
+    "pictures": ({"architectures": ["ViTForImageClassification"], "model_type": "vit"}, list(Task), "neither writes"),
+    "pages": ({"architectures": ["LayoutLMv3Model"], "model_type": "layoutlmv3"}, list(Task), "neither writes"),
+    "text and pictures": (GEMMA, list(Task), "which also takes in pictures or sound"),
+    "own code": (FOREIGN, list(Task), "of a kind that transformers does not know"),
+    "unknown": ({"model_type": "mystery"}, list(Task), "of a kind that transformers does not know"),
+    "hostile class": ({"architectures": "LlamaForCausalLM"}, list(Task), "neither writes"),
+    "hostile type": ({**LLAMA, "model_type": ["llama"]}, list(Task), "does not know"),
+    "numbers": ({"architectures": [1, None]}, list(Task), "neither writes"),
 }
 
 
-@pytest.mark.parametrize("kind", UNFIT)
-@pytest.mark.parametrize("task", [Task.TEXT_GENERATION, Task.SUMMARIZATION])
+@pytest.mark.parametrize(("kind", "task"), [(kind, task) for kind, (_, tasks, _) in UNFIT.items() for task in tasks])
 def test_audit_20_architecture_that_cannot_do_the_task_is_refused_with_the_reason(
     tmp_path: Path, kind: str, task: Task
 ) -> None:
-    config, reason = UNFIT[kind]
+    config, _, reason = UNFIT[kind]
     error = refused(config_folder(tmp_path / "model", config), task)
     assert reason in error.what
-    assert task.value in error.fix and STARTER in error.fix
+    assert task.value in error.fix
+    assert all(ARCHITECTURES[name].example in error.fix for name in TASKS[task].architectures)
     if isinstance(config.get("architectures"), list) and isinstance(config["architectures"][0], str):
         assert config["architectures"][0] in error.what
 
 
 @pytest.mark.parametrize("name", ["LlamaForCausalLM", "Qwen3ForCausalLM", "GPT2LMHeadModel", "Gemma3ForCausalLM"])
 def test_audit_20_decoders_are_accepted(tmp_path: Path, name: str) -> None:
-    base_model.check(str(config_folder(tmp_path / "model", {"architectures": [name]})), GENERATION)
+    folder = config_folder(tmp_path / "model", {"architectures": [name]})
+    assert base_model.check(str(folder), GENERATION) is DECODER
 
 
-def test_audit_20_every_base_model_we_recommend_has_a_name_that_passes() -> None:
-    for entry in catalog.entries():
-        base_model.check(entry.id, entry.tasks[0])
+# What the config.json of each base model of the catalogue says of its architecture.
+QWEN3 = ("Qwen3ForCausalLM", "qwen3")
+ROBERTA = ("RobertaForMaskedLM", "roberta")
+MODERN_BERT = ("ModernBertForMaskedLM", "modernbert")
+XLM = ("XLMRobertaForMaskedLM", "xlm-roberta")
+FLAN = ("T5ForConditionalGeneration", "t5")
+T5_GEMMA = ("T5GemmaForConditionalGeneration", "t5gemma")
+LISTED = {
+    "Qwen/Qwen3-32B": QWEN3,
+    "mistralai/Mistral-Small-24B-Instruct-2501": ("MistralForCausalLM", "mistral"),
+    "Qwen/Qwen3-14B": QWEN3,
+    "microsoft/phi-4": ("Phi3ForCausalLM", "phi3"),
+    "ibm-granite/granite-4.1-8b": ("GraniteForCausalLM", "granite"),
+    "Qwen/Qwen3-8B": QWEN3,
+    "allenai/Olmo-3-7B-Instruct": ("Olmo3ForCausalLM", "olmo3"),
+    "Qwen/Qwen3-4B-Instruct-2507": QWEN3,
+    "microsoft/Phi-4-mini-instruct": ("Phi3ForCausalLM", "phi3"),
+    "ibm-granite/granite-4.1-3b": ("GraniteForCausalLM", "granite"),
+    "HuggingFaceTB/SmolLM3-3B": ("SmolLM3ForCausalLM", "smollm3"),
+    "google/flan-t5-xl": FLAN,
+    "Qwen/Qwen3-1.7B": QWEN3,
+    "HuggingFaceTB/SmolLM2-1.7B-Instruct": ("LlamaForCausalLM", "llama"),
+    "Qwen/Qwen2.5-1.5B-Instruct": ("Qwen2ForCausalLM", "qwen2"),
+    "allenai/OLMo-2-0425-1B-Instruct": ("Olmo2ForCausalLM", "olmo2"),
+    "google/flan-t5-large": FLAN,
+    "Qwen/Qwen3-0.6B": QWEN3,
+    "facebook/bart-large-cnn": ("BartForConditionalGeneration", "bart"),
+    "facebook/bart-large-xsum": ("BartForConditionalGeneration", "bart"),
+    "Qwen/Qwen2.5-0.5B-Instruct": ("Qwen2ForCausalLM", "qwen2"),
+    "google/flan-t5-base": FLAN,
+    "HuggingFaceTB/SmolLM2-360M-Instruct": ("LlamaForCausalLM", "llama"),
+    "facebook/bart-base": ("BartModel", "bart"),
+    "HuggingFaceTB/SmolLM2-135M-Instruct": ("LlamaForCausalLM", "llama"),
+    "google/flan-t5-small": FLAN,
+    "meta-llama/Llama-3.1-8B-Instruct": ("LlamaForCausalLM", "llama"),
+    "google/t5gemma-2b-2b-prefixlm-it": T5_GEMMA,
+    "meta-llama/Llama-3.2-3B-Instruct": ("LlamaForCausalLM", "llama"),
+    "meta-llama/Llama-3.2-1B-Instruct": ("LlamaForCausalLM", "llama"),
+    "google/gemma-3-1b-it": ("Gemma3ForCausalLM", "gemma3_text"),
+    "google/t5gemma-b-b-prefixlm-it": T5_GEMMA,
+    "google/gemma-3-270m-it": ("Gemma3ForCausalLM", "gemma3_text"),
+    "answerdotai/ModernBERT-large": MODERN_BERT,
+    "FacebookAI/xlm-roberta-large": XLM,
+    "FacebookAI/roberta-large": ROBERTA,
+    "answerdotai/ModernBERT-base": MODERN_BERT,
+    "deepset/roberta-base-squad2": ("RobertaForQuestionAnswering", "roberta"),
+    "FacebookAI/roberta-base": ROBERTA,
+    "FacebookAI/xlm-roberta-base": XLM,
+    "google-bert/bert-base-multilingual-cased": ("BertForMaskedLM", "bert"),
+    "google-bert/bert-base-uncased": ("BertForMaskedLM", "bert"),
+    "distilbert/distilbert-base-uncased": ("DistilBertForMaskedLM", "distilbert"),
+    "sentence-transformers/all-MiniLM-L6-v2": ("BertModel", "bert"),
+}
 
 
-@pytest.mark.parametrize("config", ["", "{", "[]", "null", "3"])
+def test_audit_20_the_architecture_of_every_base_model_of_the_catalogue_is_told_here() -> None:
+    assert list(LISTED) == [entry.id for entry in catalog.entries()]
+
+
+@pytest.mark.parametrize("entry", catalog.entries(), ids=lambda entry: entry.id)
+def test_audit_20_every_base_model_we_recommend_passes_the_check_of_typed_ones(
+    tmp_path: Path, entry: catalog.Entry
+) -> None:
+    name, kind = LISTED[entry.id]
+    config = {
+        "architectures": [name],
+        "model_type": kind,
+        "is_encoder_decoder": entry.architecture == "encoder-decoder",
+    }
+    folder = config_folder(tmp_path / "model", config)
+    for task in Task:
+        if task in entry.tasks:
+            found = base_model.check(str(folder), task)
+            assert found and found.name == entry.architecture
+        else:
+            refused(folder, task)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=lambda architecture: architecture.name)
+def test_audit_20_each_example_that_a_refusal_names_is_in_the_catalogue(architecture: Architecture) -> None:
+    entry = catalog.find(architecture.example)
+    assert entry and entry.architecture == architecture.name and not entry.gated
+
+
+def test_audit_20_model_of_the_catalogue_for_another_task_is_refused_without_a_hub(hub: HubServer, home: Path) -> None:
+    assert "writes from left to right" in refused("Qwen/Qwen3-0.6B", SPANS[0]).what
+    assert "writes none" in refused("sentence-transformers/all-MiniLM-L6-v2", GENERATION).what
+    assert hub.requests == []
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq", "bitsandbytes", "fp8", None])
+def test_packed_weights_are_refused(tmp_path: Path, method: str | None) -> None:
+    packed = {"quant_method": method} if method else True
+    error = refused(config_folder(tmp_path / "model", {**LLAMA, "quantization_config": packed}))
+    assert "packed already" in error.what and (method or "") in error.what and "qlora" in error.fix
+
+
+@pytest.mark.parametrize("config", ["", "{", "[]", "null", "3", "[" * 100_000])
 def test_config_that_is_none_is_refused(tmp_path: Path, config: str) -> None:
     assert "config.json" in refused(config_folder(tmp_path / "model", config)).what
 
@@ -152,85 +282,68 @@ def test_folder_without_a_config_is_no_model(tmp_path: Path) -> None:
     assert "no config.json" in refused(tmp_path).what
 
 
+def test_adapter_and_gguf_are_told_apart_from_models(tmp_path: Path) -> None:
+    for file, what in (("adapter_config.json", "is an adapter"), ("model-q4.gguf", "only as GGUF")):
+        folder = tmp_path / file
+        folder.mkdir()
+        (folder / file).write_text("{}")
+        (folder / "adapter_model.safetensors").write_bytes(b"")
+        assert what in refused(folder).what
+
+
 def test_weights_that_could_run_code_are_refused(copy: Path) -> None:
     next(copy.glob("*.safetensors")).rename(copy / "pytorch_model.bin")
     error = refused(copy)
     assert "safetensors" in error.what and "run code" in error.fix
 
 
-# ---- loading ---------------------------------------------------------------------------------------------------
+def test_weights_that_are_there_in_part_are_refused(copy: Path) -> None:
+    weights = copy / "model.safetensors"
+    weights.rename(copy / "model-00001-of-00002.safetensors")
+    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    assert "lacks 1 of its files of weights, model-00002-of-00002" in refused(copy).what
 
 
-def loaded(folder: Path) -> BaseModel:
-    return BaseModel(str(folder), folder, "")
+def test_model_without_a_tokenizer_is_refused(copy: Path) -> None:
+    (copy / "tokenizer.json").unlink()
+    assert "no tokenizer" in refused(copy).what
 
 
-def test_weights_are_loaded_in_the_wanted_dtype(base: Path) -> None:
-    import torch
-
-    for dtype in ("float32", "bfloat16"):
-        model = loading.load_model(loaded(base), dtype=dtype, device="cpu")
-        assert {part.dtype for part in model.parameters()} == {getattr(torch, dtype)}
-
-
-@pytest.mark.parametrize("keep", [0, 4, 1000, -100])
-def test_damaged_weights_are_refused_with_their_place(copy: Path, keep: int) -> None:
-    file = next(copy.glob("*.safetensors"))
-    file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(BaseModelError) as caught:
-        loading.load_model(loaded(copy), dtype="float32", device="cpu")
-    assert "cannot be loaded" in caught.value.what
-    assert caught.value.where == str(copy) and caught.value.fix
+def test_folder_is_described_without_loading_it(base: Path) -> None:
+    found = base_model.look(str(base), GENERATION)
+    assert (found.verdict, found.place, found.architecture) == ("good", "here", DECODER)
+    assert found.parameters == sum(part.numel() for part in tiny.model().parameters())
+    assert found.weight_bytes == (base / "model.safetensors").stat().st_size
+    assert (found.context, found.has_chat_template, found.gated) == (512, True, False)
+    assert found.sentence == f"A decoder of 0M parameters, on this machine ({found.weight_bytes / 1e3:.3g} kB)."
 
 
-def test_weights_of_another_shape_are_refused(copy: Path) -> None:
-    config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps(config | {"hidden_size": 64, "head_dim": 16}))
-    with pytest.raises(BaseModelError, match="cannot be loaded"):
-        loading.load_model(loaded(copy), dtype="float32", device="cpu")
+def test_missing_chat_template_is_a_note_and_no_refusal(copy: Path) -> None:
+    (copy / "chat_template.jinja").unlink()
+    found = base_model.look(str(copy), GENERATION)
+    assert (found.verdict, found.has_chat_template) == ("good", False)
+    assert "no chat template: a plain one will be used" in found.sentence
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", "not json", '{"model": {"type": "no such"}}'])
-def test_damaged_tokenizer_is_refused(copy: Path, text: str) -> None:
-    (copy / "tokenizer.json").write_text(text)
-    with pytest.raises(BaseModelError, match="tokenizer"):
-        loading.load_tokenizer(copy, "copy")
+@pytest.mark.parametrize("name", ["../..", "a b", "/etc", "x" * 5000, "", "some/model", STARTER, "\0"])
+def test_look_never_raises_and_always_says_something(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for task in Task:
+        found = base_model.look(name, task)
+        assert found.sentence.endswith(".")
+        assert (found.verdict == "bad") == (found.error is not None)
 
 
-def test_tokenizer_without_an_end_is_refused(copy: Path) -> None:
-    config = json.loads((copy / "tokenizer_config.json").read_text())
-    (copy / "tokenizer_config.json").write_text(json.dumps(config | {"eos_token": None}))
-    with pytest.raises(BaseModelError, match="end-of-sequence"):
-        loading.load_tokenizer(copy, "copy")
-
-
-def test_tokenizer_without_padding_pads_with_its_end(tmp_path: Path) -> None:
-    tiny.tokenizer(pad_token=None).save_pretrained(tmp_path / "t")
-    tokenizer = loading.load_tokenizer(tmp_path / "t", "t")
-    assert tokenizer.pad_token_id == tokenizer.eos_token_id is not None
-
-
-@pytest.mark.parametrize("model_type", ["no-such-type", None])
-def test_unknown_architecture_is_refused(tmp_path: Path, model_type: str | None) -> None:
-    folder = config_folder(tmp_path / "model", {"architectures": ["XForCausalLM"], "model_type": model_type})
-    with pytest.raises(BaseModelError, match="not known"):
-        loading.load_config(loaded(folder))
-
-
-def test_code_that_comes_with_a_model_is_not_run(copy: Path, tmp_path: Path) -> None:
-    trap = f"open({str(tmp_path / 'ran')!r}, 'w')\n"
-    for name in ("configuration_trap.py", "modeling_trap.py", "tokenization_trap.py"):
-        (copy / name).write_text(trap)
-    config = json.loads((copy / "config.json").read_text()) | {
-        "model_type": "trap",
-        "auto_map": {"AutoConfig": "configuration_trap.C", "AutoModelForCausalLM": "modeling_trap.M"},
-    }
-    (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(BaseModelError):
-        loading.load_config(loaded(copy))
-    with pytest.raises(BaseModelError):
-        loading.load_model(loaded(copy), dtype="float32", device="cpu")
-    assert not (tmp_path / "ran").exists()
+@pytest.mark.parametrize(("starter_id", "task"), [(STARTER, GENERATION), (ENCODER.example, SPANS[0])])
+def test_starter_that_is_not_fetched_is_described_from_the_catalogue(starter_id: str, task: Task, home: Path) -> None:
+    found = base_model.look(starter_id, task)
+    assert (found.verdict, found.place) == ("good", "package index")
+    assert "works without the Hub" in found.sentence
+    assert not home.exists()
 
 
 # ---- the Hub, a small one on loopback --------------------------------------------------------------------------
@@ -276,14 +389,55 @@ def test_model_from_the_hub_is_fetched_once_and_then_found_offline(
     assert hub.requests == []
 
 
-def test_audit_20_model_on_the_hub_is_refused_before_its_weights_are_fetched(hub: HubServer) -> None:
-    config = {"architectures": ["T5ForConditionalGeneration"], "is_encoder_decoder": True}
-    publish(hub, "anna/t5", {"config.json": json.dumps(config).encode(), "model.safetensors": b"w" * 1000})
-    with pytest.raises(BaseModelError, match="T5ForConditionalGeneration"):
-        base_model.resolve("anna/t5", GENERATION)
+@pytest.mark.parametrize(
+    ("config", "task", "reason"),
+    [
+        (T5, GENERATION, "T5ForConditionalGeneration"),
+        (LLAMA, SPANS[0], "LlamaForCausalLM"),
+        (HEADLESS, GENERATION, "head"),
+    ],
+)
+def test_audit_20_model_on_the_hub_is_refused_before_its_weights_are_fetched(
+    hub: HubServer, config: dict[str, Any], task: Task, reason: str
+) -> None:
+    publish(hub, "anna/model", {"config.json": json.dumps(config).encode(), "model.safetensors": b"w" * 1000})
+    for _ in range(2):  # also when something of it is in the cache
+        assert reason in refused("anna/model", task).what
     assert fetched(hub) == {"config.json"}
-    with pytest.raises(BaseModelError, match="T5ForConditionalGeneration"):
-        base_model.resolve("anna/t5", GENERATION)  # also when a part of it is in the cache
+
+
+def test_look_at_the_hub_tells_all_and_fetches_no_weights(hub: HubServer, base: Path) -> None:
+    files = {path.name: path.read_bytes() for path in base.iterdir()}
+    publish(
+        hub, "anna/tiny", files | {"consolidated.safetensors": b"the weights once more", "onnx/m.safetensors": b"x"}
+    )
+    found = base_model.look(" anna/tiny ", GENERATION)
+    assert (found.id, found.verdict, found.place) == ("anna/tiny", "good", "hub")
+    assert (found.architecture, found.weight_bytes) == (DECODER, len(files["model.safetensors"]))
+    assert (found.context, found.has_chat_template, found.gated) == (512, True, False)
+    assert found.sentence == f"A decoder: {found.weight_bytes / 1e3:.3g} kB will be fetched from the Hub."
+    assert fetched(hub) == {"config.json"}
+    assert not Path(constants.HF_HUB_CACHE).exists()
+    assert base_model.check("anna/tiny", GENERATION) is DECODER
+    where = base_model.resolve("anna/tiny", GENERATION).folder
+    assert {path.name for path in where.iterdir()} == files.keys()  # nothing twice
+
+
+@pytest.mark.parametrize(("config", "has"), [(b"{}", False), (b'{"chat_template": "{{ messages }}"}', True)])
+def test_chat_template_is_looked_for_in_the_tokenizers_config_too(hub: HubServer, config: bytes, has: bool) -> None:
+    files = {"config.json": json.dumps(LLAMA).encode(), "model.safetensors": b"w", "tokenizer.json": b"{}"}
+    publish(hub, "anna/tiny", files | {"tokenizer_config.json": config})
+    found = base_model.look("anna/tiny", GENERATION)
+    assert found.has_chat_template is has
+    assert ("plain one will be used" in found.sentence) is not has
+
+
+def test_encoder_decoder_is_not_asked_for_a_chat_template(hub: HubServer) -> None:
+    files = {"config.json": json.dumps(T5).encode(), "model.safetensors": b"w", "spiece.model": b"p"}
+    publish(hub, "anna/t5", files)
+    found = base_model.look("anna/t5", Task.SUMMARIZATION)
+    assert found.architecture is ENCODER_DECODER
+    assert found.sentence == "An encoder-decoder: 1 bytes will be fetched from the Hub."
 
 
 def test_audit_17_model_that_does_not_fit_the_disk_is_refused_before_its_weights_are_fetched(
@@ -291,41 +445,166 @@ def test_audit_17_model_that_does_not_fit_the_disk_is_refused_before_its_weights
 ) -> None:
     publish(hub, "anna/tiny", {path.name: path.read_bytes() for path in base.iterdir()})
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**6, used=10**6 - 5, free=5))
-    with pytest.raises(DiskFullError) as caught:
-        base_model.resolve("anna/tiny", GENERATION)
-    assert caught.value.free == 5 and caught.value.needed > (base / "model.safetensors").stat().st_size
+    for call in (base_model.check, base_model.resolve):
+        with pytest.raises(DiskFullError) as caught:
+            call("anna/tiny", GENERATION)
+        assert caught.value.free == 5 and caught.value.needed > (base / "model.safetensors").stat().st_size
     assert "model.safetensors" not in fetched(hub)
 
 
-def test_model_without_safetensors_on_the_hub_is_refused_unfetched(hub: HubServer) -> None:
-    publish(hub, "anna/old", {"config.json": b"{}", "pytorch_model.bin": b"pickle"})
-    with pytest.raises(BaseModelError, match="safetensors"):
-        base_model.resolve("anna/old", GENERATION)
+@pytest.mark.parametrize(
+    ("files", "what"),
+    [
+        ({"config.json": b"{}", "pytorch_model.bin": b"pickle"}, "safetensors"),
+        ({"config.json": b"{}", "consolidated.safetensors": b"w"}, "safetensors"),
+        ({"adapter_config.json": b"{}", "adapter_model.safetensors": b"w"}, "is an adapter"),
+        ({"model-q4.gguf": b"w"}, "only as GGUF"),
+        ({"README.md": b"soon"}, "no config.json"),
+    ],
+)
+def test_what_is_no_model_to_train_is_refused_by_the_names_of_its_files(
+    hub: HubServer, files: dict[str, bytes], what: str
+) -> None:
+    publish(hub, "anna/old", files)
+    assert what in refused("anna/old").what
     assert fetched(hub) == set()
+
+
+@pytest.mark.parametrize("config", [b"", b"[]", b"\xff"])
+def test_config_on_the_hub_that_is_none_is_refused(hub: HubServer, config: bytes) -> None:
+    publish(hub, "anna/odd", {"config.json": config, "model.safetensors": b"w"})
+    assert "config.json" in refused("anna/odd").what
 
 
 @pytest.mark.parametrize("private", [True, False])
 def test_model_that_is_missing_or_private_is_told_so(hub: HubServer, private: bool) -> None:
     if private:
         publish(hub, "anna/secret", {"config.json": b"{}"}, private=True)
-    with pytest.raises(BaseModelError, match="private") as caught:
-        base_model.resolve("anna/secret", GENERATION)
-    assert "hf auth login" in caught.value.fix
+    error = refused("anna/secret")
+    assert "private" in error.what and "hf auth login" in error.fix
 
 
-def test_audit_12_gated_model_is_told_where_to_ask(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = (403, {"error": "gated"}, {"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"})
-    monkeypatch.setattr(hub, "answer", lambda *_: answer)
-    with pytest.raises(BaseModelError, match="gated") as caught:
-        base_model.resolve("meta/llama", GENERATION)
-    assert "https://huggingface.co/meta/llama" in caught.value.fix
+def test_private_model_of_ones_own_is_found(hub: HubServer, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    publish(hub, "anna/secret", {path.name: path.read_bytes() for path in base.iterdir()}, private=True)
+    assert base_model.look("anna/secret", GENERATION).verdict == "good"
+    assert base_model.resolve("anna/secret", GENERATION).source == "the Hugging Face Hub"
+
+
+def test_token_that_is_not_accepted_is_told_so(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_expired_1234567890123")
+    publish(hub, "anna/tiny", {"config.json": b"{}"})
+    assert "hf_expired" not in str(refused("anna/tiny"))
+
+
+@pytest.mark.parametrize("signed_in", [False, True])
+def test_audit_12_gated_model_is_told_where_to_ask(
+    hub: HubServer, base: Path, monkeypatch: pytest.MonkeyPatch, signed_in: bool
+) -> None:
+    if signed_in:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+    publish(hub, "meta/llama", {path.name: path.read_bytes() for path in base.iterdir()})
+    hub.gated["meta/llama"] = set()
+    error = refused("meta/llama")
+    assert "gated" in error.what
+    assert "https://huggingface.co/meta/llama" in error.fix and "hf auth login" in error.fix
+    found = base_model.look("meta/llama", GENERATION)
+    assert found.verdict == "bad" and "https://huggingface.co/meta/llama" in found.sentence
+
+
+def test_gated_model_with_access_is_as_good_as_another(
+    hub: HubServer, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    publish(hub, "meta/llama", {path.name: path.read_bytes() for path in base.iterdir()})
+    hub.gated["meta/llama"] = {"anna"}
+    found = base_model.look("meta/llama", GENERATION)
+    assert (found.verdict, found.gated) == ("good", True)
+    assert found.sentence.endswith("It is gated, and you have access.")
+    assert base_model.resolve("meta/llama", GENERATION).folder.is_dir()
+
+
+def unreachable(name: str, seconds: float) -> None:
+    """A look says so in time, a check refuses nothing, and only when it is needed it is an error."""
+    started = time.monotonic()
+    found = base_model.look(name, GENERATION)
+    assert time.monotonic() - started < seconds
+    assert (found.verdict, found.place) == ("unknown", "unknown")
+    assert "could not be reached, so it will be checked at the start" in found.sentence
+    base_model.check(name, GENERATION)
+    with pytest.raises(BaseModelError, match="cannot be reached"):
+        base_model.resolve(name, GENERATION)
 
 
 def test_hub_that_cannot_be_reached_is_told_so(monkeypatch: pytest.MonkeyPatch, hub: HubServer) -> None:
     monkeypatch.setattr(hf_api.api, "endpoint", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(BaseModelError, match="cannot be reached"):
+    unreachable("anna/tiny", 2)
+    unreachable("Qwen/Qwen3-0.6B", 2)
+    assert base_model.look("Qwen/Qwen3-0.6B", GENERATION).sentence.startswith("A decoder of 596M parameters: ")
+
+
+@pytest.mark.parametrize("status", [500, 503, 429, CLOSE])
+def test_hub_that_fails_is_as_one_that_cannot_be_reached(hub: HubServer, status: int) -> None:
+    hub.fail_next(status, times=100)
+    unreachable("anna/tiny", 2)
+
+
+@pytest.mark.parametrize("answer", [b"<html>Sign in to the hotel</html>", [], {}, {"siblings": 3}, "x"])
+def test_what_answers_instead_of_the_hub_is_as_one_that_cannot_be_reached(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    monkeypatch.setattr(hub, "answer", lambda *_: (200, answer, {}))
+    unreachable("anna/tiny", 2)
+
+
+def test_hub_that_does_not_answer_keeps_nobody_waiting(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdict, "LOOK_SECONDS", 0.2)
+    hub.slow_seconds = 1.0
+    started = time.monotonic()
+    assert base_model.look("anna/tiny", GENERATION).verdict == "unknown"
+    assert time.monotonic() - started < 0.8
+
+
+def test_hub_that_drips_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch, hub: HubServer) -> None:
+    """A byte now and then satisfies every time-out of an HTTP client."""
+    monkeypatch.setattr(verdict, "LOOK_SECONDS", 0.5)
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(hf_api.api, "endpoint", address)
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+                while not stop.wait(0.05):
+                    connection.sendall(b" ")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        started = time.monotonic()
+        assert base_model.look("anna/tiny", GENERATION).verdict == "unknown"
+        assert time.monotonic() - started < 1.5
+        stop.set()
+        thread.join()
+
+
+def test_download_that_was_broken_off_is_not_taken_for_the_model(
+    hub: HubServer, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {path.name: path.read_bytes() for path in base.iterdir() if path.suffix != ".safetensors"}
+    weights = {f"model-0000{each}-of-00002.safetensors": b"w" * each for each in (1, 2)}
+    index = json.dumps({"weight_map": {str(place): name for place, name in enumerate(weights)}}).encode()
+    publish(hub, "anna/tiny", files | weights | {"model.safetensors.index.json": index})
+    hub.fail_next(403, "model-00002", times=100)
+    with pytest.raises(BaseModelError):
         base_model.resolve("anna/tiny", GENERATION)
+    assert base_model.look("anna/tiny", GENERATION).place == "hub"
+    hub._failures.clear()
+    assert base_model.resolve("anna/tiny", GENERATION).source == "the Hugging Face Hub"
+    assert base_model.look("anna/tiny", GENERATION).place == "here"
 
 
 def test_home_is_not_where_the_hub_cache_is(home: Path) -> None:

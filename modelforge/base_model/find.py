@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelforge import paths, starter
-from modelforge.architecture import Architecture, add_article, describe_class, recognise
+from modelforge import catalog, paths, starter
+from modelforge.architecture import ARCHITECTURES, Architecture, add_article, describe_class, recognise
 from modelforge.base_model import hub
 from modelforge.base_model.contents import CONFIG, check_fit, make_refusal, read_folder, read_object
 from modelforge.errors import BaseModelError
@@ -29,6 +29,8 @@ def resolve(name: str, task: Task | None = None) -> BaseModel:
     Raises BaseModelError, DownloadError or DiskFullError.
     """
     base = find_here(name)
+    if base is None and task:
+        check_listed(name, task)
     if base is None and name in starter.STARTERS:
         base = BaseModel(name, starter.ensure(name), starter.STARTERS[name].source)
     if base is None:
@@ -52,6 +54,15 @@ def find_here(name: str) -> BaseModel | None:
     hub.check_id(name)
     cached = hub.find_cached(name)
     return BaseModel(name, cached, "the local Hub cache") if cached else None
+
+
+def check_listed(name: str, task: Task) -> catalog.Entry | None:
+    """Refuse a base model of the catalogue that was made for another task, without asking anybody; else its entry."""
+    listed = catalog.find(name)
+    if listed and listed.architecture not in TASKS[task].architectures:
+        kind = ARCHITECTURES[listed.architecture]
+        raise make_refusal(f"{name} is {add_article(kind.name)}, which {kind.sentence}.", task)
+    return listed
 
 
 def canonical(name: str) -> str:

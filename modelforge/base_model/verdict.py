@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from modelforge import catalog, hardware, starter
+from modelforge import hardware, starter
 from modelforge.architecture import ARCHITECTURES, DECODER, Architecture, add_article
 from modelforge.base_model import hub
-from modelforge.base_model.contents import Contents, check_fit, make_refusal, read_folder
-from modelforge.base_model.find import find_here
+from modelforge.base_model.contents import Contents, check_fit, read_folder
+from modelforge.base_model.find import check_listed, find_here
 from modelforge.errors import ModelForgeError
 from modelforge.recipe import Task
-from modelforge.tasks import TASKS
 
 LOOK_SECONDS = 4.0
 """How long the Hub may take to answer while somebody waits at the form."""
@@ -90,10 +89,7 @@ def check(name: str, task: Task) -> Architecture | None:
 def _look(name: str, task: Task) -> Look:
     if here := find_here(name):
         return _describe(read_folder(here.folder, name), task, "here")
-    listed = catalog.find(name)
-    if listed and listed.architecture not in TASKS[task].architectures:
-        kind = ARCHITECTURES[listed.architecture]
-        raise make_refusal(f"{name} is {add_article(kind.name)}, which {kind.sentence}.", task)
+    listed = check_listed(name, task)
     known = Look(
         name,
         architecture=ARCHITECTURES[listed.architecture] if listed else None,
