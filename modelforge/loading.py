@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,7 @@ def load_model(
     architecture = architecture or architecture_of(base)
     placed = {"quantization_config": _nf4(base, architecture, dtype), "device_map": {"": device}} if quantised else {}
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _quiet():
             torch.manual_seed(seed)
             model = getattr(transformers, architecture.auto_class).from_pretrained(
                 base.folder,
@@ -110,6 +112,20 @@ def window_of(config: Any) -> int:
     if getattr(text, "model_type", "") in _PADDED_POSITIONS:
         positions -= (getattr(text, "pad_token_id", None) or 0) + 1
     return int(positions)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without progress bars and tables on the terminal: what matters of them is said elsewhere."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _keep_differentiable(model: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ def add_commands(commands: Any) -> None:
 
     generate = add_command(commands, "generate", "let a model answer", generate_text)
     generate.add_argument("model", metavar="MODEL", help="id, unique prefix or name")
-    generate.add_argument("--prompt", required=True, metavar="T", help="what to say to it")
+    asked = generate.add_argument_group("what it is asked; - reads it from stdin")
+    asked.add_argument("--prompt", metavar="T", help="what to say to it")
+    asked.add_argument("--document", metavar="T", help="the text to summarise")
+    asked.add_argument("--context", metavar="T", help="the text to find an answer in")
+    asked.add_argument("--question", metavar="T", help="the question that the context answers")
     generate.add_argument("--base", action="store_true", help="let the untrained base model answer")
     generate.add_argument("--max-new-tokens", type=int, default=256, metavar="N")
     generate.add_argument("--seed", type=int, metavar="N")
@@ -66,19 +71,38 @@ def generate_text(arguments: argparse.Namespace) -> None:
 
     from modelforge.models.sampling import Sampling
 
+    given = read_inputs(arguments)
     forge = open_forge()
     model = forge.models[arguments.model]
     sampling = Sampling.build(
         max_new_tokens=arguments.max_new_tokens, temperature=arguments.temperature, seed=arguments.seed
     )
     started = time.monotonic()
-    text = model.chat(arguments.prompt, base=arguments.base, sampling=sampling)
+    found = {}
+    if "prompt" in given:
+        text = model.chat(given["prompt"], base=arguments.base, sampling=sampling)
+    elif "document" in given:
+        text = model.summarise(given["document"], base=arguments.base, sampling=sampling)
+    else:
+        span = model.find_answer(given["context"], given["question"], base=arguments.base)
+        text = span.text
+        found = {"answer": span.text, "start": span.start, "end": span.end, "score": round(span.score, 6)}
     shape = {
         "text": text,
         "tokens": forge.playground.count_tokens(text),
         "seconds": round(time.monotonic() - started, 3),
+        **found,
     }
     answer(arguments, shape, text)
+
+
+def read_inputs(arguments: argparse.Namespace) -> dict[str, str]:
+    """What the model is asked, by name. Exits with 2 unless it is a prompt, a document, or a context and a question."""
+    named = {name: getattr(arguments, name) for name in ("prompt", "document", "context", "question")}
+    given = {name: text for name, text in named.items() if text is not None}
+    if set(given) not in ({"prompt"}, {"document"}, {"context", "question"}):
+        arguments.parser.error("give --prompt, or --document, or --context and --question")
+    return {name: sys.stdin.read() if text == "-" else text for name, text in given.items()}
 
 
 def evaluate_model(arguments: argparse.Namespace) -> None:

@@ -16,9 +16,10 @@ Command = Callable[[argparse.Namespace], int | None]
 
 
 def add_command(where: Any, name: str, help: str, command: Command) -> Any:
-    """A command's parser in a group of commands; it has the function that carries it out as its default `command`."""
+    """A command's parser in a group of commands. What it parses holds the function that carries it out as `command`,
+    and the parser itself, to complain with of what it cannot express, as `parser`."""
     made = where.add_parser(name, help=help, description=help)
-    made.set_defaults(command=command)
+    made.set_defaults(command=command, parser=made)
     made.add_argument("--json", action="store_true", help="print JSON only on stdout")
     return made
 

@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+
+MEASURED = {
+    "loss": "loss {:.4f}",
+    "perplexity": "perplexity {:.2f}",
+    "rougeL": "ROUGE-L {:.3f}",
+    "exact_match": "exact match {:.1%}",
+    "f1": "F1 {:.1%}",
+    "preference_accuracy": "better answer preferred {:.1%}",
+    "reward_margin": "reward margin {:.3f}",
+    "mean_reward": "mean reward {:.3f}",
+}
+"""How each number that is measured on held-out rows is written."""
+
+
+def describe_metrics(metrics: Mapping[str, Any]) -> str:
+    """ "loss 1.2345, perplexity 3.44", of those that are there."""
+    return ", ".join(form.format(metrics[name]) for name, form in MEASURED.items() if name in metrics)
 
 
 def describe(event: dict[str, Any]) -> str:  # noqa: PLR0911 - one return for each type of event
@@ -13,12 +32,13 @@ def describe(event: dict[str, Any]) -> str:  # noqa: PLR0911 - one return for ea
             return f"{event['train_rows']} examples to train on, {event['eval_rows']} held out. {reasons}"
         case "progress":
             loss = "not a number" if event["loss"] is None else f"{event['loss']:.4f}"
+            reward = f"reward {event['reward']:.3f}  " if "reward" in event else ""
             return (
-                f"step {event['step']}/{event['total_steps']}  loss {loss}  "
+                f"step {event['step']}/{event['total_steps']}  loss {loss}  {reward}"
                 f"{event['tokens_per_second']:.0f} tokens/s  {event['eta_seconds']:.0f} s left"
             )
         case "evaluated":
-            return f"held-out loss {event['eval_loss']:.4f}, perplexity {event['perplexity']:.2f}"
+            return "held out: " + describe_metrics(event)
         case "sampled":
             return f"  asked:    {event['prompt']}\n  answered: {event['answer']}\n  expected: {event['expected']}"
         case "warning":

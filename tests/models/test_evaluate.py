@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from modelforge import Forge
+from modelforge.data.encode import ChatEncoder
 from modelforge.data.split import split
 from modelforge.errors import DatasetError, RecipeError
-from modelforge.models.evaluate import choose_evenly, make_trials, read_held_out
+from modelforge.models.evaluate import choose_evenly, read_held_out
 from modelforge.models.folder import read_manifest
+from modelforge.models.measures.chats import make_trials
 from modelforge.models.metrics import METRICS
 from modelforge.models.sampling import Sampling
 from modelforge.recipe import Recipe
@@ -107,9 +109,9 @@ def test_plain_text_asks_nothing_and_has_perplexity_alone(forge: Forge, record: 
 
 def test_rows_whose_answer_lies_beyond_max_length_are_left_out_as_in_training() -> None:
     short, long = {"messages": tiny.messages("Who?", "Me.")}, {"messages": tiny.messages("Who? " * 100, "Me.")}
-    assert [trial.reference for trial in make_trials([short, long], tiny.tokenizer(), 64)] == ["Me."]
+    assert [trial.reference for trial in make_trials([short, long], ChatEncoder(tiny.tokenizer(), 64))] == ["Me."]
     later = {"messages": [*short["messages"], *long["messages"]]}
-    (trial,) = make_trials([later], tiny.tokenizer(), 64)  # its first answer can be measured
+    (trial,) = make_trials([later], ChatEncoder(tiny.tokenizer(), 64))  # its first answer can be measured
     assert len(trial.encoded.input_ids) == 64 < len(trial.prompt)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from modelforge.errors import RecipeError
-from modelforge.models.generate import _choose, write_answer, write_answers
+from modelforge.models.generate import choose_token, write_answer, write_answers
 from modelforge.models.sampling import Sampling
 from tests import tiny
 
@@ -133,11 +133,11 @@ def test_template_that_refuses_the_conversation_is_told(model: Any) -> None:
 def test_nucleus_draws_only_from_the_likeliest() -> None:
     logits = torch.tensor([0.0, 5.0, 4.9, -3.0])
     generator = torch.Generator().manual_seed(0)
-    drawn = {_choose(logits.clone(), Sampling(temperature=1.0, top_p=0.9), generator) for _ in range(200)}
+    drawn = {choose_token(logits.clone(), Sampling(temperature=1.0, top_p=0.9), generator) for _ in range(200)}
     assert drawn == {1, 2}
-    assert {_choose(logits.clone(), Sampling(temperature=1.0, top_p=1e-6), generator) for _ in range(50)} == {1}
-    assert _choose(logits, Sampling(), generator) == 1
-    likely = [_choose(logits.clone(), Sampling(temperature=0.01, top_p=1.0), generator) for _ in range(100)]
+    assert {choose_token(logits.clone(), Sampling(temperature=1.0, top_p=1e-6), generator) for _ in range(50)} == {1}
+    assert choose_token(logits, Sampling(), generator) == 1
+    likely = [choose_token(logits.clone(), Sampling(temperature=0.01, top_p=1.0), generator) for _ in range(100)]
     assert set(likely) <= {1, 2} and likely.count(1) > 95
 
 
