@@ -51,6 +51,8 @@ _SPANS = "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES"
 _MASKED = "MODEL_FOR_MASKED_LM_MAPPING_NAMES"
 _BODIES = "MODEL_MAPPING_NAMES"
 """Names of transformers' own tables of model type -> class, in `transformers.models.auto.modeling_auto`."""
+_TEXT_PARTS = ("qwen3_5",)
+"""Types of models of text and pictures of which transformers loads the part for text by itself, as a decoder; tried."""
 
 
 def recognise(config: Mapping[str, Any]) -> tuple[Architecture | None, str]:
@@ -65,7 +67,8 @@ def recognise(config: Mapping[str, Any]) -> tuple[Architecture | None, str]:
     if config.get("is_encoder_decoder") is True:
         is_text = kind is None or _has(_TEXT_TO_TEXT, kind)
         return _kind_or(ENCODER_DECODER, is_text, "is no text-to-text model that transformers knows")
-    if any("CausalLM" in name or "LMHead" in name for name in classes) and (kind is None or _has(_CAUSAL, kind)):
+    writes = any("CausalLM" in name or "LMHead" in name for name in classes) and (kind is None or _has(_CAUSAL, kind))
+    if writes or kind in _TEXT_PARTS:
         return DECODER, DECODER.sentence
     if _has(_CAUSAL, kind) and not _has(_MASKED, kind):
         headless = bool(classes) and all(name.endswith("Model") for name in classes)
@@ -93,7 +96,8 @@ def _find_foreign(config: Mapping[str, Any]) -> str:
     """What speaks against a model of any kind; "" for nothing."""
     if config.get("model_type") and not _is_type(config["model_type"]):
         return "is of a kind that transformers does not know, and code that comes with a model is never run"
-    if any(isinstance(config.get(part), dict) for part in ("vision_config", "audio_config")):
+    takes_more = any(isinstance(config.get(part), dict) for part in ("vision_config", "audio_config"))
+    if takes_more and config.get("model_type") not in _TEXT_PARTS:
         return "also takes in pictures or sound; only models of text alone are trained here"
     return ""
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from modelforge import base_model, catalog, starter
+from modelforge import base_model, catalog, loading, starter
 from modelforge.architecture import ARCHITECTURES, DECODER, ENCODER, Architecture
 from modelforge.base_model import BaseModel
 from modelforge.errors import BaseModelError, ModelForgeError
@@ -168,7 +168,43 @@ def test_audit_20_decoders_are_accepted(tmp_path: Path, name: str) -> None:
     assert base_model.check(str(folder), GENERATION) is DECODER
 
 
+def test_text_part_of_a_model_of_text_and_pictures_is_the_same_decoder(tmp_path: Path) -> None:
+    """Where a type is taken for a decoder though it sees, its text part loads by itself and writes the same."""
+    import torch
+    from transformers.models.qwen3_5 import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
+    heads = {
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+    }
+    rope = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5, "mrope_section": [1, 1, 0]}
+    text = {
+        "vocab_size": 64,
+        "num_hidden_layers": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "tie_word_embeddings": True,
+    }
+    vision = {"depth": 1, "hidden_size": 32, "num_heads": 4, "intermediate_size": 64, "out_hidden_size": 32}
+    torch.manual_seed(0)
+    whole = Qwen3_5ForConditionalGeneration(
+        Qwen3_5Config(text_config=sizes | heads | text | {"rope_parameters": rope}, vision_config=vision)
+    ).eval()
+    whole.save_pretrained(tmp_path / "model")
+    base = BaseModel("seeing", tmp_path / "model", "")
+    assert base_model.check_architecture(base, GENERATION) is DECODER
+    part = loading.load_model(base, dtype="float32", device="cpu").eval()
+    tokens = torch.arange(12).reshape(2, 6)
+    with torch.no_grad():
+        assert torch.equal(part(input_ids=tokens).logits, whole(input_ids=tokens).logits)
+    assert not any("visual" in name for name, _ in part.named_parameters())
+
+
 # What the config.json of each base model of the catalogue says of its architecture.
+QWEN3_5 = ("Qwen3_5ForConditionalGeneration", "qwen3_5")
 QWEN3 = ("Qwen3ForCausalLM", "qwen3")
 ROBERTA = ("RobertaForMaskedLM", "roberta")
 MODERN_BERT = ("ModernBertForMaskedLM", "modernbert")
@@ -182,18 +218,22 @@ LISTED = {
     "microsoft/phi-4": ("Phi3ForCausalLM", "phi3"),
     "ibm-granite/granite-4.1-8b": ("GraniteForCausalLM", "granite"),
     "Qwen/Qwen3-8B": QWEN3,
+    "Qwen/Qwen3.5-9B": QWEN3_5,
     "allenai/Olmo-3-7B-Instruct": ("Olmo3ForCausalLM", "olmo3"),
     "Qwen/Qwen3-4B-Instruct-2507": QWEN3,
+    "Qwen/Qwen3.5-4B": QWEN3_5,
     "microsoft/Phi-4-mini-instruct": ("Phi3ForCausalLM", "phi3"),
     "ibm-granite/granite-4.1-3b": ("GraniteForCausalLM", "granite"),
     "HuggingFaceTB/SmolLM3-3B": ("SmolLM3ForCausalLM", "smollm3"),
     "google/flan-t5-xl": FLAN,
     "Qwen/Qwen3-1.7B": QWEN3,
+    "Qwen/Qwen3.5-2B": QWEN3_5,
     "HuggingFaceTB/SmolLM2-1.7B-Instruct": ("LlamaForCausalLM", "llama"),
     "Qwen/Qwen2.5-1.5B-Instruct": ("Qwen2ForCausalLM", "qwen2"),
     "allenai/OLMo-2-0425-1B-Instruct": ("Olmo2ForCausalLM", "olmo2"),
     "google/flan-t5-large": FLAN,
     "Qwen/Qwen3-0.6B": QWEN3,
+    "Qwen/Qwen3.5-0.8B": QWEN3_5,
     "facebook/bart-large-cnn": ("BartForConditionalGeneration", "bart"),
     "facebook/bart-large-xsum": ("BartForConditionalGeneration", "bart"),
     "Qwen/Qwen2.5-0.5B-Instruct": ("Qwen2ForCausalLM", "qwen2"),
@@ -237,6 +277,8 @@ def test_audit_20_every_base_model_we_recommend_passes_the_check_of_typed_ones(
         "model_type": kind,
         "is_encoder_decoder": entry.architecture == "encoder-decoder",
     }
+    if kind == "qwen3_5":
+        config |= {"vision_config": {}, "text_config": {"max_position_embeddings": entry.context}}
     folder = config_folder(tmp_path / "model", config)
     for task in Task:
         if task in entry.tasks:

@@ -109,7 +109,8 @@ def _look(name: str, task: Task) -> Look:
 
 
 def _describe(contents: Contents, task: Task, place: Literal["here", "hub"]) -> Look:
-    context = contents.config.get("max_position_embeddings")
+    text = contents.config.get("text_config")  # of a model that takes in pictures too
+    context = (text if isinstance(text, dict) else contents.config).get("max_position_embeddings")
     return Look(
         id=contents.id,
         place=place,
