@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from transformers import ModernBertConfig, RobertaConfig, T5Config
 
 from modelforge import loading
+from modelforge.architecture import ENCODER
 from modelforge.base_model import BaseModel
 from modelforge.errors import BaseModelError
 from tests import tiny
@@ -97,3 +101,52 @@ def test_code_that_comes_with_a_model_is_not_run(copy: Path, tmp_path: Path) -> 
     with pytest.raises(BaseModelError):
         loading.load_model(loaded(copy), dtype="float32", device="cpu")
     assert not (tmp_path / "ran").exists()
+
+
+# ---- models that read ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    return loaded(tiny.write_encoder(tmp_path_factory.mktemp("models") / "encoder"))
+
+
+def test_encoder_gets_a_head_for_spans_from_the_seed_and_nothing_else(encoder: BaseModel) -> None:
+    import torch
+
+    def weights(seed: int) -> torch.Tensor:
+        torch.manual_seed(99)
+        model = loading.load_model(encoder, dtype="float32", device="cpu", seed=seed)
+        assert loading.head_modules(model) == ["qa_outputs"]
+        assert torch.initial_seed() == 99  # the run's own random numbers stay as they were
+        return model.qa_outputs.weight.detach().clone()
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_tokenizer_of_an_encoder_needs_padding_and_no_end(tmp_path: Path) -> None:
+    tokenizer = tiny.tokenizer()
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(tmp_path / "t")
+    assert loading.load_tokenizer(tmp_path / "t", "t", ENCODER).is_fast
+    tiny.tokenizer(pad_token=None).save_pretrained(tmp_path / "u")
+    with pytest.raises(BaseModelError, match="no padding token"):
+        loading.load_tokenizer(tmp_path / "u", "u", ENCODER)
+
+
+@pytest.mark.parametrize(
+    ("made", "tokens"),
+    [
+        (tiny.config, 512),
+        (lambda: RobertaConfig(max_position_embeddings=514, pad_token_id=1), 512),
+        (lambda: ModernBertConfig(max_position_embeddings=8192), 8192),
+    ],
+    ids=["Llama", "RoBERTa", "ModernBERT"],
+)
+def test_window_is_what_can_be_read_at_once(made: Callable[[], Any], tokens: int) -> None:
+    assert loading.window_of(made()) == tokens
+
+
+def test_window_of_relative_positions_has_no_bound() -> None:
+    assert loading.window_of(T5Config()) > 10**6
