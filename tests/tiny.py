@@ -1,4 +1,5 @@
-"""Makers of small real parts: a Llama of two layers with random weights, its tokenizer, rows, files, recipes.
+"""Makers of small real parts: models of two layers with random weights (a Llama, a T5, a BERT), their tokenizers, rows
+of every shape, files, recipes.
 
 Nothing here stands in for what is tested: the models load with from_pretrained and train with TRL.
 """
@@ -6,12 +7,13 @@ Nothing here stands in for what is tested: the models load with from_pretrained 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from modelforge.recipe import Recipe
+from modelforge.tasks import SHAPES
 
 COLOURS = ("red", "blue", "green", "white", "black", "brown", "pink", "grey")
 THINGS = ("lamp", "boat", "door", "bird")
@@ -36,11 +38,52 @@ def rows(count: int = 16) -> list[dict[str, Any]]:
     return [{"messages": messages(*pair)} for pair in PAIRS[:count]]
 
 
+def user_rows(shape: str, count: int = 16) -> list[dict[str, Any]]:
+    """Rows of a shape (a key of `modelforge.tasks.SHAPES`) as a user brings them, columns named as roles.
+
+    Every fourth question on a text (shape span) is one that the text does not answer.
+    """
+    return [_USER_ROWS[shape](number, *pair) for number, pair in enumerate(PAIRS[:count])]
+
+
+def mapped_rows(shape: str, count: int = 16) -> list[dict[str, Any]]:
+    """The same rows as a dataset holds them."""
+    found = [SHAPES[shape].map_row(row, frozenset()) for row in user_rows(shape, count)]
+    assert not any(faults for _, faults in found)
+    return [row for row, _ in found if row is not None]
+
+
+def _make_question(number: int, prompt: str, answer: str) -> dict[str, Any]:
+    context = f"News of house {number // len(THINGS)}. {answer} That is all."
+    if number % 4 == 3:
+        return {"context": context, "question": "Who lives there?", "answers": {"text": [], "answer_start": []}}
+    colour = answer.split()[-1].rstrip(".")
+    return {
+        "context": context,
+        "question": prompt,
+        "answers": {"text": [colour], "answer_start": [context.index(colour)]},
+    }
+
+
+_USER_ROWS: dict[str, Callable[[int, str, str], dict[str, Any]]] = {
+    "chat": lambda _, prompt, answer: {"prompt": prompt, "response": answer},
+    "text": lambda _, prompt, answer: {"text": f"{prompt} {answer}"},
+    "summary": lambda _, prompt, answer: {"document": f"{prompt} {answer} That is what they say.", "summary": answer},
+    "span": _make_question,
+    "preference": lambda _, prompt, answer: {"prompt": prompt, "chosen": answer, "rejected": "I do not know."},
+    "prompts": lambda _, prompt, answer: {"prompt": prompt, "reference": answer},
+}
+
+
+def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """A file of such rows."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
 def write_rows(path: Path, pairs: Sequence[tuple[str, str]] = PAIRS[:16]) -> Path:
     """A JSONL file as a user brings it."""
-    lines = (json.dumps({"prompt": prompt, "response": answer}) for prompt, answer in pairs)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
+    return write_jsonl(path, [{"prompt": prompt, "response": answer} for prompt, answer in pairs])
 
 
 @cache
@@ -104,6 +147,108 @@ def write_base(folder: Path, *, chosen_tokenizer: Any = None, **changes: Any) ->
     model(**changes).save_pretrained(folder)
     (chosen_tokenizer or tokenizer()).save_pretrained(folder)
     return folder
+
+
+def text_to_text_tokenizer() -> Any:
+    """The same pieces without a chat; as T5's it ends each text with the end-of-text token."""
+    from tokenizers import Tokenizer
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer.from_str(_trained_bpe())
+    raw.post_processor = TemplateProcessing(single="$A <|im_end|>", special_tokens=[("<|im_end|>", 2)])
+    return PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", pad_token=SPECIAL[0])
+
+
+def text_to_text_model(**changes: Any) -> Any:
+    """A T5 with random weights, the same ones at every call."""
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    sizes: dict[str, Any] = {
+        "vocab_size": len(tokenizer()),
+        "d_model": 32,
+        "d_kv": 8,
+        "d_ff": 64,
+        "num_layers": 2,
+        "num_heads": 4,
+        "decoder_start_token_id": 0,
+        "pad_token_id": 0,
+        "eos_token_id": 2,
+    }
+    torch.manual_seed(0)
+    return T5ForConditionalGeneration(T5Config(**(sizes | changes)))
+
+
+def write_text_to_text(folder: Path, **changes: Any) -> Path:
+    """A base model's folder with an encoder-decoder."""
+    text_to_text_model(**changes).save_pretrained(folder)
+    text_to_text_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def encoder_tokenizer() -> Any:
+    """The same pieces as BERT's tokenizer frames them: [CLS] A [SEP] B [SEP], with token types."""
+    from tokenizers import Tokenizer
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer.from_str(_trained_bpe())
+    raw.post_processor = TemplateProcessing(
+        single="<|other|> $A <|im_end|>",
+        pair="<|other|> $A <|im_end|> $B:1 <|im_end|>:1",
+        special_tokens=[("<|other|>", 3), ("<|im_end|>", 2)],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        pad_token=SPECIAL[0],
+        cls_token="<|other|>",
+        sep_token="<|im_end|>",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+
+
+def encoder_config(**changes: Any) -> Any:
+    from transformers import BertConfig
+
+    sizes: dict[str, Any] = {
+        "vocab_size": len(tokenizer()),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 128,
+        "pad_token_id": 0,
+    }
+    return BertConfig(**(sizes | changes))
+
+
+def span_model(**changes: Any) -> Any:
+    """A BERT with a span head, all weights random and the same ones at every call."""
+    import torch
+    from transformers import BertForQuestionAnswering
+
+    torch.manual_seed(0)
+    return BertForQuestionAnswering(encoder_config(**({"initializer_range": 0.2} | changes)))
+
+
+def write_encoder(folder: Path, **changes: Any) -> Path:
+    """A base model's folder with an encoder that has no head, as sentence-transformers publishes them."""
+    import torch
+    from transformers import BertModel
+
+    torch.manual_seed(0)
+    BertModel(encoder_config(**changes)).save_pretrained(folder)
+    encoder_tokenizer().save_pretrained(folder)
+    return folder
+
+
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "decoder": write_base,
+    "encoder-decoder": write_text_to_text,
+    "encoder": write_encoder,
+}
+"""The maker of a base model's folder, by architecture."""
 
 
 def recipe(base: Path | str, dataset: Path | str, settings: Mapping[str, Any] | None = None, **more: Any) -> Recipe:
