@@ -14,7 +14,7 @@ from modelforge import paths
 from modelforge.errors import AccessError
 from modelforge.forge import Forge, shared_forge
 from modelforge.training.memory import share_one_arena
-from modelforge.ui import dataset, header, html, hub, models, playground, train, warmup
+from modelforge.ui import dataset, header, html, hub, models, playground, train, train_form, warmup
 from modelforge.ui import hardware as hardware_tab
 from modelforge.ui.access import Access, decide_access
 from modelforge.ui.dataset_library import show_library
@@ -49,13 +49,12 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
             with gr.Tab("Hub", id="hub") as hub_place:
                 push = hub.build(forge)
 
-        def open_train(chosen: str | None = None) -> list[Any]:
-            return train.offer_choices(forge, chosen)
+        def open_train(chosen: str | None = None) -> Any:
+            return train_form.offer_datasets(forge, chosen)
 
-        def offer_more(dataset_now: str | None, run_now: str | None) -> list[Any]:
+        def offer_more(dataset_now: str | None, parent: str, run_now: str | None) -> list[Any]:
             """Coming back to the Train tab keeps what was chosen there."""
-            choices, picked = train.list_datasets(forge, dataset_now)
-            return [gr.Dropdown(choices=choices, value=picked), *training.list_runs(run_now or "")]
+            return [train_form.offer_datasets(forge, dataset_now, parent), *training.list_runs(run_now or "")]
 
         def model_of(run_id: str) -> str | None:
             return forge.runs.get(run_id).model_id if run_id else None
@@ -64,10 +63,10 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
             name: (lambda name=name: gr.Tabs(selected=name))
             for name in ("dataset", "train", "models", "playground", "hub")
         }
-        train_choices = [training.dataset, training.base_model]
+        form = training.form
 
         # What a page shows when it is opened or reloaded: the truth as it is now, whoever started what.
-        listen(page.load, open_train, None, train_choices)
+        listen(page.load, open_train, None, [form.dataset])
         listen(page.load, training.refresh, [training.run_id, training.seen], training.shown)
         listen(page.load, lambda: header.show(forge), None, [top.machine, top.run])
         listen_all(
@@ -87,7 +86,10 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
             data.library.outputs,
         )
         listen(
-            train_place.select, offer_more, [training.dataset, training.earlier], [training.dataset, training.earlier]
+            train_place.select,
+            offer_more,
+            [form.dataset, form.parent, training.earlier],
+            [form.dataset, training.earlier],
         )
         listen_all(
             [page.load, models_place.select],
@@ -103,7 +105,7 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
         # Each step's end offers the next with its choice made.
         listen(top.run.click, go["train"], None, tabs)
         listen(machine.next.click, go["dataset"], None, tabs)
-        saved = listen(data.saved.success, open_train, data.library.chosen, train_choices)
+        saved = listen(data.saved.success, open_train, data.library.chosen, [form.dataset])
         listen(saved.success, go["train"], None, tabs)
         for button, place, target in (
             (training.chat, "playground", chat.model),
@@ -113,6 +115,8 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
                 button.click, lambda run_id: playground.offer(forge, model_of(run_id)), training.run_id, target
             )
             listen(chosen.success, go[place], None, tabs)
+        further = listen(library.further.click, lambda model_id: model_id or "", library.chosen, form.parent)
+        listen(further.success, go["train"], None, tabs)
         for button, place, target in ((library.chat, "playground", chat.model), (library.push, "hub", push.model)):
             chosen = listen(button.click, lambda model_id: playground.offer(forge, model_id), library.chosen, target)
             listen(chosen.success, go[place], None, tabs)

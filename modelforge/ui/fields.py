@@ -4,33 +4,74 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Collection
 from typing import Any
 
 import gradio as gr
 from pydantic.fields import FieldInfo
 
-from modelforge.recipe import bounds, describe_bounds, fields
+from modelforge.recipe import Recipe, bounds, describe_bounds, fields
 
 TITLES = {
     "tuning": "Adapter",
+    "dpo": "Preferences (DPO)",
+    "grpo": "Rewards (GRPO)",
     "training": "Training",
     "data": "Data",
     "hardware": "Machine",
     "run": "Run",
 }
 
+OF_ARCHITECTURES = {
+    "doc_stride": ("encoder",),
+    "max_answer_length": ("encoder",),
+    "max_target_length": ("encoder-decoder",),
+}
+"""Setting -> the only kinds of models that it means anything to."""
 
-def build_widgets(leave_out: set[str]) -> dict[str, Any]:
-    """name -> widget for every setting but those that have a place of their own, grouped under their titles."""
+
+class SettingWidgets(dict[str, Any]):
+    """name -> widget of settings. groups: name of a group -> the box around its widgets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups: dict[str, Any] = {}
+
+
+def build_widgets(leave_out: Collection[str]) -> SettingWidgets:
+    """A widget for every setting but those that have a place of their own, grouped under their titles."""
     listed = {name: info for name, info in fields().items() if name not in leave_out}
-    made: dict[str, Any] = {}
+    made = SettingWidgets()
     for group, title in TITLES.items():
         members = {name: info for name, info in listed.items() if _group(info) == group}
         if members:
-            gr.HTML(f'<div class="mf-group-title">{title}</div>')
-            with gr.Row(elem_classes="mf-settings"):
-                made |= {name: _widget(name, info) for name, info in members.items()}
+            with gr.Column(visible=is_applied(group)) as made.groups[group]:
+                gr.HTML(f'<div class="mf-group-title">{title}</div>')
+                with gr.Row(elem_classes="mf-settings"):
+                    made |= {name: _widget(name, info) for name, info in members.items()}
     return made
+
+
+def is_applied(group: str, method: str = "sft", tuning: str = "lora", *, is_further: bool = False) -> bool:
+    """Whether the settings of a group mean anything. is_further: to a model that is trained further, whose adapter is
+    settled."""
+    if group == "tuning":
+        return tuning != "full" and not is_further
+    return group == method or group not in ("dpo", "grpo")
+
+
+def read_defaults(task: str, method: str, tuning: str) -> dict[str, Any]:
+    """Full name -> default of every setting; some depend on these three."""
+    rewards = {"rewards": [{"type": "length"}]} if method == "grpo" else {}  # it asks for one
+    recipe = Recipe.build({"task": task, "method": method, "tuning": {"type": tuning}, "grpo": rewards})
+    dumped = recipe.model_dump(mode="json")
+    return {name: _reach(dumped, name) for name in fields()}
+
+
+def _reach(values: Any, name: str) -> Any:
+    for part in name.split("."):
+        values = values[part]
+    return values
 
 
 def _group(info: FieldInfo) -> str:
@@ -40,13 +81,17 @@ def _group(info: FieldInfo) -> str:
 
 def _widget(name: str, info: FieldInfo) -> Any:
     kind: Any = info.annotation
+    default = _reach(Recipe().model_dump(mode="json"), name)
     shared = {"label": name, "info": _sentence(info), "min_width": 220, "elem_id": f"set-{name.replace('.', '-')}"}
+    shared["visible"] = "decoder" in OF_ARCHITECTURES.get(name, ("decoder",))
     if typing.get_origin(kind) is typing.Literal:
-        return gr.Dropdown(list(typing.get_args(kind)), value=info.default, **shared)
+        return gr.Dropdown(list(typing.get_args(kind)), value=default, **shared)
+    if kind is bool:
+        return gr.Checkbox(default, **shared)
     if kind in (int, float):
-        return gr.Number(info.default, precision=0 if kind is int else None, **shared)
+        return gr.Number(default, precision=0 if kind is int else None, **shared)
     if isinstance(kind, types.GenericAlias) or kind is str:
-        return gr.Textbox(info.default or "", **shared)
+        return gr.Textbox(default or "", **shared)
     raise TypeError(f"there is no widget for setting {name} of type {kind}")
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import gradio as gr
 
 from modelforge import catalog, hardware, paths
+from modelforge.architecture import ARCHITECTURES, add_article
 from modelforge.forge import Forge
-from modelforge.recipe import Task
-from modelforge.tasks import TASKS
+from modelforge.recipe import Recipe, Task
+from modelforge.tasks import SHAPES, TASKS
+from modelforge.training.combinations import architectures_of, tunings_of
+from modelforge.training.methods import METHODS
+from modelforge.training.tunings import TUNINGS
 from modelforge.ui import html, warmup
 from modelforge.ui.events import listen
 
@@ -59,38 +63,68 @@ def describe_machine() -> str:
         ),
         empty="No device was found.",
     )
+    home = html.note(f"Everything is kept in {paths.home()}.")
+    return (
+        html.note(found.sentence, "good")
+        + numbers
+        + f"<h3>What can be trained here</h3>{_describe_ways()}"
+        + f"<h3>How large a base model can be here</h3>{_describe_tunings(found)}"
+        + f"<h3>Good to start from</h3>{_describe_starts(found)}"
+        + f"<h3>Devices</h3>{devices}"
+        + home
+    )
+
+
+def _describe_ways() -> str:
+    """Each form of examples, what is done with it, and by which kind of model."""
+    rows = [
+        (
+            TASKS[shape.task].title,
+            shape.title,
+            f"{METHODS[method].title}: {METHODS[method].sentence}",
+            " or ".join(
+                f"{add_article(name)}, which {ARCHITECTURES[name].sentence}"
+                for name in architectures_of(shape.task, method)
+            ),
+        )
+        for shape in SHAPES.values()
+        for method in shape.methods
+    ]
+    return html.table(("Task", "Your examples", "Method", "Base model"), rows, empty="Nothing.")
+
+
+def _describe_tunings(found: hardware.Hardware) -> str:
+    """Each tuning with the largest base model for it, or why it cannot be done on this machine."""
+    rows = []
+    for name, spec in TUNINGS.items():
+        able = name in tunings_of(found.device.kind)
+        size = hardware.describe_parameters(catalog.largest_parameters(found, name))
+        here = f"up to about {size} parameters" if able else f"not here: {spec.reason}"
+        rows.append((spec.title, here, spec.sentence))
+    return html.table(("Tuning", "Here", "What it does"), rows, empty="Nothing.")
+
+
+def _describe_starts(found: hardware.Hardware) -> str:
     known = {entry.id: entry for entry in catalog.entries()}
-    starts = [
+    rows = [
         (TASKS[task].title, name, hardware.describe_parameters(known[name].parameters), known[name].sentence)
         for task in Task
         for name in catalog.recommended(found, task)[:3]
     ]
-    models = html.table(
-        ("Task", "Good to start from", "Size", "What it is"), starts, empty="No base model of the list fits."
-    )
-    home = html.note(f"Everything is kept in {paths.home()}.")
-    return (
-        html.note(found.sentence, "good") + numbers + "<h3>Devices</h3>" + devices + "<h3>Models</h3>" + models + home
-    )
+    return html.table(("Task", "Base model", "Size", "What it is"), rows, empty="No base model of the list fits.")
 
 
 def describe_speeds() -> str:
     """How fast each number format is here; measured at the first call on a machine (a second or two)."""
     warmup.wait()
-    found = hardware.probe()
-    rates = html.table(
-        ("Number format", "Matrix products", "Used for training"),
-        (
-            (name, f"{rate:,.0f} GFLOP/s", "yes" if name == _used(found) else "no")
-            for name, rate in found.gigaflops.items()
-        ),
-        empty="Nothing was measured.",
-    )
-    return f"<h3>Number formats, timed on {html.text(found.name)}</h3>{rates}"
-
-
-def _used(found: hardware.Probe) -> str:
-    from modelforge.recipe import Recipe
     from modelforge.training.device import choose_dtype
 
-    return choose_dtype(Recipe(), found)[0]
+    found = hardware.probe()
+    used, reason = choose_dtype(Recipe(), found)
+    rates = html.table(
+        ("Number format", "Matrix products", "Used for training"),
+        ((name, f"{rate:,.0f} GFLOP/s", "yes" if name == used else "no") for name, rate in found.gigaflops.items()),
+        empty="Nothing was measured.",
+    )
+    why = html.aside(f"Training computes in {reason}.")
+    return f"<h3>Number formats, timed on {html.text(found.name)}</h3>{rates}{why}"

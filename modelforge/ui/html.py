@@ -58,6 +58,11 @@ def note(sentence: str, kind: str = "quiet") -> str:
     return f'<div class="mf-note mf-{kind}">{text(sentence)}</div>'
 
 
+def aside(sentence: str) -> str:
+    """A sentence in small print, below what it is about."""
+    return f'<div class="mf-aside">{text(sentence)}</div>'
+
+
 def title(heading: str, sentence: str = "") -> str:
     below = f"<p>{text(sentence)}</p>" if sentence else ""
     return f'<div class="mf-title"><h2>{text(heading)}</h2>{below}</div>'

@@ -1,4 +1,7 @@
-"""Models tab: the library of finished models: look, rename, delete; from here to the Playground and the Hub."""
+"""Models tab: the library of finished models: look, rename, delete; from here to training, Playground and Hub.
+
+Measuring one is in `evaluation`.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,15 @@ from typing import Any
 import gradio as gr
 
 from modelforge.forge import Forge
+from modelforge.recipe import Task
 from modelforge.store import ModelRecord
+from modelforge.tasks import TASKS
+from modelforge.training.methods import METHODS
+from modelforge.training.tunings import TUNINGS
 from modelforge.ui import html
+from modelforge.ui.evaluation import EvaluationPanel, attach_evaluation
 from modelforge.ui.events import listen
+from modelforge.ui.metrics import SHOWN, describe_change, find_telling, show_metrics
 
 
 class ModelsTab:
@@ -18,7 +27,8 @@ class ModelsTab:
     def __init__(self) -> None:
         gr.HTML(
             html.title(
-                "Models", "What your finished runs have left. Each is an adapter: a small file beside its base model."
+                "Models",
+                "What your finished runs have left: adapters, small files beside their base model, or whole models.",
             )
         )
         self.table = gr.HTML(elem_id="models-table")
@@ -29,7 +39,8 @@ class ModelsTab:
                 )
                 self.name = gr.Textbox(label="Name", max_length=120, elem_id="models-name")
                 with gr.Row(elem_classes="mf-actions"):
-                    self.chat = gr.Button("Chat →", variant="primary")
+                    self.chat = gr.Button("Try it →", variant="primary", elem_id="models-try")
+                    self.further = gr.Button("Train further →", elem_id="models-further")
                     self.push = gr.Button("Push to the Hub →")
                 with gr.Row(elem_classes="mf-actions"):
                     self.rename = gr.Button("Rename", elem_id="models-rename")
@@ -40,6 +51,7 @@ class ModelsTab:
                     self.keep = gr.Button("Keep it", visible=False)
             with gr.Column(scale=2, min_width=320):
                 self.details = gr.HTML(elem_id="models-details")
+                self.evaluation = EvaluationPanel()
 
     @property
     def shown(self) -> list[Any]:
@@ -51,7 +63,7 @@ def build(forge: Forge) -> ModelsTab:
     asking = [tab.delete, tab.confirm, tab.keep]
 
     def choose(model_id: str | None) -> list[Any]:
-        return [*describe_choice(forge, model_id), *_ask(False)]
+        return [*describe_choice(forge, model_id), *_ask(False), ""]
 
     def rename(model_id: str | None, name: str) -> list[Any]:
         record = forge.models.rename(model_id or "", name)
@@ -61,7 +73,8 @@ def build(forge: Forge) -> ModelsTab:
         forge.models.delete(model_id or "")
         return [*show_models(forge), *_ask(False)]
 
-    listen(tab.chosen.change, choose, tab.chosen, [tab.name, tab.details, *asking])
+    listen(tab.chosen.change, choose, tab.chosen, [tab.name, tab.details, *asking, tab.evaluation.result])
+    attach_evaluation(forge, tab.chosen, tab.evaluation)
     listen(tab.rename.click, rename, [tab.chosen, tab.name], tab.shown)
     listen(tab.delete.click, lambda: _ask(True), None, asking)
     listen(tab.keep.click, lambda: _ask(False), None, asking)
@@ -73,9 +86,17 @@ def show_models(forge: Forge, chosen: str | None = None) -> list[Any]:
     """Values of `ModelsTab.shown`."""
     records = forge.models.all()
     table = html.table(
-        ("Name", "Task", "Base model", "Made", "Held-out loss", "Dataset"),
+        ("Name", "Task", "Method", "Base model", "Made", "Measured, base → tuned", "Dataset"),
         (
-            (each.name, each.task, each.base_model, html.date(each.created), describe_gain(each), each.dataset_name)
+            (
+                each.name,
+                each.task,
+                f"{each.method}, {each.tuning}",
+                each.base_model,
+                html.date(each.created),
+                _describe_telling(each.metrics),
+                each.dataset_name,
+            )
             for each in records
         ),
         empty="No model yet. Train one: the Train tab has everything chosen for a first try.",
@@ -91,10 +112,10 @@ def offer_models(forge: Forge) -> list[tuple[str, str]]:
     return [(f"{each.name} · {html.date(each.created)}", each.id) for each in forge.models.all()]
 
 
-def describe_gain(record: ModelRecord) -> str:
-    """ "2.31 → 1.08": the held-out loss of base and tuned model."""
-    base, tuned = record.metrics.get("base"), record.metrics.get("tuned")
-    return f"{base['loss']:.3f} → {tuned['loss']:.3f}" if base and tuned else "not measured"
+def _describe_telling(metrics: dict[str, Any]) -> str:
+    """ "F1 21.0% → 88.0%": what says whether it got better."""
+    name = find_telling(metrics)
+    return f"{SHOWN[name].title} {describe_change(metrics, name)}" if name else "not measured"
 
 
 def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
@@ -106,8 +127,9 @@ def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
     manifest = forge.models.manifest(record)
     numbers = html.tiles(
         [
-            ("Held-out loss", describe_gain(record)),
-            ("Perplexity", _perplexities(record)),
+            ("Task", TASKS[Task(record.task)].title),
+            ("Method", METHODS[record.method].title),
+            ("Tuning", TUNINGS[record.tuning].title),
             ("Steps", manifest.get("steps", "-")),
             ("Took", html.seconds(manifest.get("seconds", 0))),
         ]
@@ -119,18 +141,19 @@ def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
             ("Had from", manifest.get("base_source", "")),
             ("Dataset", f"{dataset['name']}: {dataset['train_rows']} rows trained on, {dataset['eval_rows']} held out"),
             ("Dataset hash", dataset["sha256"]),
-            ("Method", f"{record.method}, {record.tuning}"),
+            ("Trained further from", _name_parent(known, record.parent)),
             ("Run", record.run_id or "-"),
             ("Id", record.id),
             ("Folder", forge.models.path(record)),
         ]
     )
-    return [record.name, numbers + lineage]
+    return [record.name, numbers + show_metrics(record.metrics) + lineage]
 
 
-def _perplexities(record: ModelRecord) -> str:
-    base, tuned = record.metrics.get("base"), record.metrics.get("tuned")
-    return f"{base['perplexity']:.1f} → {tuned['perplexity']:.1f}" if base and tuned else "not measured"
+def _name_parent(known: dict[str, ModelRecord], parent: str | None) -> str:
+    if not parent:
+        return html.NOTHING
+    return known[parent].name if parent in known else f"{parent}, which was deleted"
 
 
 def _ask(asking: bool) -> list[Any]:

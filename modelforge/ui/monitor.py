@@ -14,7 +14,8 @@ from modelforge.forge import Forge
 from modelforge.hardware import describe_bytes
 from modelforge.store import RunRecord, RunState
 from modelforge.ui import html
-from modelforge.ui.chart import draw_loss
+from modelforge.ui.chart import draw
+from modelforge.ui.metrics import SHOWN, TELLING, describe_outcome
 from modelforge.ui.run_view import RunView
 
 SENTENCES = {
@@ -83,19 +84,9 @@ def show_run(record: RunRecord, view: RunView) -> list[Any]:
         )
         head += html.bar(share, f"step {step} of {total} · {share:.0%} · {left}")
     if latest:
-        head += html.tiles(
-            [
-                ("Step", f"{step} / {total}"),
-                ("Time left", html.seconds(latest["eta_seconds"]) if record.state.active else "-"),
-                ("Loss", "-" if latest["loss"] is None else f"{latest['loss']:.3f}"),
-                ("Held-out loss", f"{view.held_out[-1][1]:.3f}" if view.held_out else "-"),
-                ("Tokens/s", f"{latest['tokens_per_second']:.0f}"),
-                ("Memory", describe_bytes(latest["memory_bytes"])),
-            ]
-        )
-    head += "".join(html.note(event["message"], "warning") for event in [view.latest.get("warning")] if event)
-    chart = draw_loss(view.losses, view.held_out, total) if view.losses or view.held_out else ""
-    return [head, chart, _answers(view), "\n".join(view.lines)]
+        head += html.tiles(_numbers(record, view, latest))
+    head += "".join(html.note(sentence, "warning") for sentence in view.warnings)
+    return [head, _charts(record, view, total), _answers(view), "\n".join(view.lines)]
 
 
 def show_nothing() -> list[Any]:
@@ -104,13 +95,12 @@ def show_nothing() -> list[Any]:
 
 def _state(record: RunRecord) -> str:
     if record.state is RunState.finished:
-        return html.note(_verdict(record.metrics), "good")
+        sentence, better = describe_outcome(record.metrics)
+        return html.note(sentence, "good" if better else "warning")
     if record.state is RunState.failed and record.error:
-        error = record.error
-        said = " ".join(
-            part for part in (f"{error['where']}:" if error["where"] else "", error["what"], error["fix"]) if part
-        )
-        return html.note(f"Failed. {said}", "bad")
+        where = f"{record.error['where']}: " if record.error["where"] else ""
+        remedy = f"<p>What to do: {html.text(record.error['fix'])}</p>" if record.error["fix"] else ""
+        return f'<div class="mf-note mf-bad">Failed. {html.text(where + record.error["what"])}{remedy}</div>'
     sentence, kind = SENTENCES[record.state]
     if record.state is RunState.stopped:
         sentence += (
@@ -121,15 +111,50 @@ def _state(record: RunRecord) -> str:
     return html.note(sentence, kind)
 
 
-def _verdict(metrics: dict[str, Any]) -> str:
-    """Whether it got better, in one sentence, from what was measured."""
-    base, tuned = metrics.get("base"), metrics.get("tuned")
-    if not base or not tuned:
-        return "Finished. Nothing was held out, so whether it got better was not measured; ask it in the Playground."
-    before, after = base["loss"], tuned["loss"]
-    if after < before:
-        return f"Finished, and better: on held-out examples the loss fell from {before:.3f} to {after:.3f}."
-    return f"Finished, but not better: on held-out examples the loss went from {before:.3f} to {after:.3f}."
+def _numbers(record: RunRecord, view: RunView, latest: dict[str, Any]) -> list[tuple[str, str]]:
+    """The tiles: how far it is, how fast, and the newest value of all that is measured."""
+    loss = "-" if latest["loss"] is None else f"{latest['loss']:.3f}"
+    numbers = [
+        ("Step", f"{latest['step']} / {latest['total_steps']}"),
+        ("Time left", html.seconds(latest["eta_seconds"]) if record.state.active else "-"),
+        ("Reward", f"{latest['reward']:.3f}") if "reward" in latest else ("Loss", loss),
+    ]
+    measured = {name: points[-1][1] for name, points in view.held_out.items() if points}
+    shown = [name for name in TELLING if name in measured and name != "perplexity"]
+    if "mean_reward" in measured:
+        shown.remove("loss")  # of training by reward it says nothing
+    if "f1" in measured or "reward_margin" in measured:
+        shown += [name for name in ("exact_match", "preference_accuracy") if name in measured]
+    numbers += [(SHOWN[name].title, SHOWN[name].write(measured[name])) for name in shown]
+    speed = [("Tokens/s", f"{latest['tokens_per_second']:.0f}")] if latest["tokens_per_second"] else []
+    return [*numbers, *speed, ("Memory", describe_bytes(latest["memory_bytes"]))]
+
+
+def _charts(record: RunRecord, view: RunView, total: int) -> str:
+    """The curve that tells: the loss, or for training by reward the reward; for preferences the margin as well."""
+    if not view.curves and not view.held_out:
+        return ""
+    curves, held_out = view.curves, view.held_out
+    if "reward" in curves or "mean_reward" in held_out:
+        return draw(
+            curves.get("reward", []),
+            held_out.get("mean_reward", []),
+            total,
+            title="reward",
+            step_title="reward of the answers written while training",
+            held_out_title="mean reward on held-out prompts",
+        )
+    charts = draw(curves.get("loss", []), held_out.get("loss", []), total)
+    if "reward_margin" in curves:
+        charts += draw(
+            curves["reward_margin"],
+            held_out.get("reward_margin", []),
+            total,
+            title="reward margin",
+            step_title="margin between the better and the worse answer",
+            held_out_title="on held-out pairs",
+        )
+    return charts
 
 
 def _answers(view: RunView) -> str:

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from modelforge.training.feed import Feed
 from modelforge.training.words import describe
+from modelforge.ui.metrics import SHOWN
 
 MOST_POINTS = 1200
 MOST_LINES = 400
 
+CURVES = ("loss", "reward", "reward_margin")
+"""What a step can say that is worth a curve."""
+
 
 class RunView:
-    """The curve, the answers, the latest numbers and the log of one run, gathered from its events."""
+    """The curves, the answers, the latest numbers and the log of one run, gathered from its events."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._lock = threading.Lock()
         self.cursor = 0
-        self.losses: list[tuple[float, float]] = []
-        self.held_out: list[tuple[float, float]] = []
+        self.curves: dict[str, list[tuple[float, float]]] = {}  # name in progress events -> (step, value)
+        self.held_out: dict[str, list[tuple[float, float]]] = {}  # metric -> (step, value)
         self.answers: dict[str, dict[str, Any]] = {}
         self.latest: dict[str, dict[str, Any]] = {}
+        self.warnings: list[str] = []
         self.lines: list[str] = []
 
     def refresh(self) -> int:
@@ -36,14 +42,25 @@ class RunView:
     def _take(self, event: dict[str, Any]) -> None:
         self.latest[event["type"]] = event
         match event["type"]:
-            case "progress" if event["loss"] is not None:
-                self.losses.append((event["step"], event["loss"]))
-                if len(self.losses) > MOST_POINTS:
-                    self.losses = self.losses[::2]
+            case "progress":
+                _add_points(self.curves, event, CURVES)
             case "evaluated":
-                self.held_out.append((event["step"], event["eval_loss"]))
+                measured = {"loss": event.get("eval_loss"), **event}  # older runs wrote it under that name alone
+                _add_points(self.held_out, measured, tuple(SHOWN))
             case "sampled":
                 shown = self.answers.setdefault(event["prompt"], {"expected": event["expected"]})
                 shown["before" if event["step"] == 0 else "after"] = event["answer"]
+            case "warning":
+                self.warnings.append(event["message"])
         if line := describe(event):
             self.lines = [*self.lines, f"{event['time'][11:19]}  {line}"][-MOST_LINES:]
+
+
+def _add_points(curves: dict[str, list[tuple[float, float]]], event: dict[str, Any], names: Sequence[str]) -> None:
+    for name in names:
+        value = event.get(name)
+        if isinstance(value, int | float):
+            points = curves.setdefault(name, [])
+            points.append((event["step"], value))
+            if len(points) > MOST_POINTS:
+                curves[name] = points[::2]

@@ -1,37 +1,32 @@
-"""Train tab: three choices and one button; all else folded away. While a run goes on, the same page is its monitor."""
+"""Train tab: a few choices and one button; all else folded away. While a run goes on, the same page is its monitor.
+
+The choices are in `train_form`, the planner's verdict on them in `verdict`, what is shown of a run in `monitor`.
+"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
 
-from modelforge import catalog, hardware
-from modelforge.data.samples import samples
-from modelforge.errors import ModelForgeError, RunStateError
+from modelforge.errors import ModelForgeError, RecipeError, RunStateError
 from modelforge.forge import Forge
-from modelforge.goals import goals
-from modelforge.recipe import STARTER, Recipe, Task, fields
-from modelforge.store import RunState
-from modelforge.tasks import SHAPES, TASKS
-from modelforge.ui import fields as widgets
+from modelforge.recipe import Recipe
+from modelforge.store import RunRecord, RunState
 from modelforge.ui import html, warmup
 from modelforge.ui.events import listen, listen_all
 from modelforge.ui.monitor import Monitor, Views, show_nothing, show_run
-
-_OF_THE_FILE = {"columns", "repairs", "dataset_config", "dataset_split"}  # settled once the dataset is in the library
-OWN_PLACE = {"dataset", "eval_dataset", "base_model", "task", "name", "method", "tuning.type", *_OF_THE_FILE}
-HELD_OUT = ("A share of the dataset, held out", "")
-FIRST_GOAL = "quick"
+from modelforge.ui.reward_trial import try_rewards
+from modelforge.ui.train_form import TrainForm, attach_form
+from modelforge.ui.verdict import VerdictPanel, attach_verdict, find_remedy, refuse_what_does_not_fit
 
 
 class TrainTab:
     """Its components. `run_id` is the run this page looks at; `seen` what it has shown of it."""
 
     def __init__(self) -> None:
-        offered = goals()
         self.refresh: Callable[..., list[Any]]
         self.list_runs: Callable[..., list[Any]]
         self.run_id = gr.State("")
@@ -41,25 +36,8 @@ class TrainTab:
         )
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
-                self.dataset = gr.Dropdown(
-                    [], label="Dataset", info="Your datasets and the samples.", elem_id="train-dataset"
-                )
-                self.base_model = gr.Dropdown(
-                    [],
-                    label="Base model",
-                    info="What training starts from; a Hub id or a folder can be typed too.",
-                    allow_custom_value=True,
-                    elem_id="train-base-model",
-                )
-                self.goal = gr.Radio(
-                    [(f"{goal.title}: {goal.sentence}", key) for key, goal in offered.items()],
-                    value=FIRST_GOAL,
-                    label="Goal",
-                    elem_id="train-goal",
-                )
-                self.name = gr.Textbox(
-                    label="Name of the model", info="Left empty, one is made from the dataset.", max_length=120
-                )
+                self.form = TrainForm()
+                self.verdict = VerdictPanel()
                 with gr.Row(elem_classes="mf-actions"):
                     self.start = gr.Button("Start training", variant="primary", size="lg", elem_id="train-start")
                     self.stop = gr.Button(
@@ -67,15 +45,7 @@ class TrainTab:
                     )
                 self.problem = gr.HTML("", elem_id="train-problem")
                 with gr.Accordion("Advanced: every setting", open=False):
-                    # chosen, not typed: on an app that is shared nobody names files of this machine
-                    measured_with = gr.Dropdown(
-                        [HELD_OUT],
-                        value="",
-                        label="eval_dataset",
-                        info=fields()["eval_dataset"].description,
-                        elem_id="set-eval_dataset",
-                    )
-                    self.settings = {"eval_dataset": measured_with, **widgets.build_widgets(OWN_PLACE)}
+                    self.form.build_settings()
                 with gr.Accordion("The same as a recipe and on the command line", open=False):
                     gr.HTML("<p>What the form shows is what trains. Saved as recipe.yaml, it trains on a terminal.</p>")
                     self.recipe = gr.Code(
@@ -86,8 +56,9 @@ class TrainTab:
                     )
             with gr.Column(scale=3, min_width=320):
                 self.monitor = Monitor()
+                self.retry = gr.Button("Fix and retry", variant="primary", visible=False, elem_id="train-retry")
                 with gr.Row(visible=False, elem_classes="mf-actions") as self.next_row:
-                    self.chat = gr.Button("Chat with it →", variant="primary", elem_id="train-chat")
+                    self.chat = gr.Button("Try it →", variant="primary", elem_id="train-chat")
                     self.look = gr.Button("See it in Models", variant="secondary")
         gr.HTML("<h3>Earlier runs</h3>")
         with gr.Row(elem_classes="mf-actions"):
@@ -97,32 +68,61 @@ class TrainTab:
         self.timer = gr.Timer(1.0)
 
     @property
-    def form(self) -> dict[str, Any]:
-        """Setting -> widget, of the whole form."""
-        return {"dataset": self.dataset, "base_model": self.base_model, "name": self.name, **self.settings}
-
-    @property
     def shown(self) -> list[Any]:
-        return [self.run_id, self.seen, *self.monitor.outputs, self.start, self.stop, self.next_row, self.earlier]
+        buttons = [self.start, self.stop, self.retry, self.next_row]
+        return [self.run_id, self.seen, *self.monitor.outputs, *buttons, self.earlier]
 
 
-def build(forge: Forge) -> TrainTab:  # noqa: PLR0915 - handlers beside the widgets that they serve
+def build(forge: Forge) -> TrainTab:
     tab = TrainTab()
-    views = Views(forge)
-    names, inputs = list(tab.form), list(tab.form.values())
+    form = tab.form
+    attach_form(forge, form)
+    attach_verdict(forge, form, tab.verdict)
+    _attach_runs(forge, tab)
 
-    def read_form(*values: Any) -> Recipe:
-        """The recipe that the form shows."""
-        given = dict(zip(names, values, strict=True))
-        return Recipe().with_settings({**given, "task": _task_of(forge, given["dataset"])})
+    def show_recipe(*values: Any) -> list[str]:
+        if not form.is_open(*values):
+            return ["", "", ""]
+        try:
+            recipe = form.read(forge, *values)
+        except ModelForgeError as error:
+            return [html.note(str(error), "bad"), "", ""]
+        changed = f"modelforge train recipe.yaml --set dataset={shlex.quote(recipe.dataset)}"
+        return ["", recipe.to_yaml(), changed]
+
+    def try_out(*values: Any) -> Iterator[str]:
+        yield from try_rewards(forge, form.read(forge, *values))
+
+    listen_all([each.change for each in form.inputs], show_recipe, form.inputs, [tab.problem, tab.recipe, tab.command])
+    listen(form.rewards.preview.click, try_out, form.inputs, form.rewards.tried)
+    return tab
+
+
+def _attach_runs(forge: Forge, tab: TrainTab) -> None:  # noqa: PLR0915 - handlers beside the widgets that they serve
+    views = Views(forge)
 
     def start(*values: Any) -> list[Any]:
-        recipe = read_form(*values)
+        recipe = tab.form.read(forge, *values)
         warmup.wait()
+        refuse_what_does_not_fit(forge, recipe)
+        return begin(recipe)
+
+    def begin(recipe: Recipe) -> list[Any]:
         run = forge.runs.start(recipe)
         if run.state is RunState.queued and forge.runs.current().id != run.id:  # type: ignore[union-attr]
             gr.Info("Another run is in progress. This one waits in the queue and starts by itself.")
         return refresh(run.id, None)
+
+    def retry(run_id: str) -> list[Any]:
+        """Start a run that ran out of memory again, with what makes it need less."""
+        record = forge.runs.get(run_id)
+        remedy = find_remedy(forge, Recipe.build(record.recipe))
+        if remedy is None:
+            raise RecipeError("Nothing is left to make it smaller.", fix="Choose a smaller base model.")
+        title, recipe = remedy
+        shown = begin(recipe)
+        gr.Info(f"Started again: {html.text(title)}")
+        return shown
 
     def stop(run_id: str) -> list[Any]:
         if not run_id:
@@ -137,7 +137,7 @@ def build(forge: Forge) -> TrainTab:  # noqa: PLR0915 - handlers beside the widg
             current = forge.runs.current() or next(iter(known.values()), None)
             if current is None:
                 quiet = seen == "nothing"
-                nothing = ["", "nothing", *show_nothing(), *_buttons(None, None), *list_runs()]
+                nothing = ["", "nothing", *show_nothing(), *_buttons(None), *list_runs()]
                 return [gr.skip()] * len(tab.shown) if quiet else nothing
             run_id = current.id
         record = known[run_id]
@@ -147,7 +147,7 @@ def build(forge: Forge) -> TrainTab:  # noqa: PLR0915 - handlers beside the widg
             return [gr.skip()] * len(tab.shown)
         changed = not seen or [seen[0], seen[2]] != [run_id, record.state.value]
         runs = list_runs(run_id) if changed else [gr.skip()]
-        return [run_id, now_seen, *show_run(record, view), *_buttons(record.state, record.model_id), *runs]
+        return [run_id, now_seen, *show_run(record, view), *_buttons(record), *runs]
 
     def list_runs(chosen: str = "") -> list[Any]:
         runs = forge.runs.all()
@@ -158,119 +158,30 @@ def build(forge: Forge) -> TrainTab:  # noqa: PLR0915 - handlers beside the widg
         ids = [run.id for run in runs]
         return [gr.Dropdown(choices=choices, value=chosen if chosen in ids else next(iter(ids), None))]
 
-    def propose(goal: str, dataset: str) -> list[Any]:
-        """The goal's settings in the widgets, and those that the dataset asks for; the others go back to their
-        defaults."""
-        defaults = {name: fields()[name].default for name in tab.settings}
-        wanted = {**defaults, **goals()[goal].propose(_rows_of(forge, dataset)), **_settings_of(forge, dataset)}
-        more = {"eval_dataset": {"choices": [HELD_OUT, *list_datasets(forge, None)[0]]}}
-        return [gr.update(value=wanted[name], **more.get(name, {})) for name in tab.settings]
-
-    def show_recipe(*values: Any) -> list[str]:
-        if not (values[names.index("dataset")] and values[names.index("base_model")]):
-            return ["", "", ""]  # the page is still opening
-        try:
-            recipe = read_form(*values)
-        except ModelForgeError as error:
-            return [html.note(str(error), "bad"), "", ""]
-        changed = f"modelforge train recipe.yaml --set dataset={shlex.quote(recipe.dataset)}"
-        return ["", recipe.to_yaml(), changed]
-
     def forget(run_id: str | None) -> list[Any]:
         forge.runs.delete(run_id or "")
         return [*refresh("", None), gr.Button(visible=True), gr.Button(visible=False)]
 
     tab.refresh, tab.list_runs = refresh, list_runs
-    listen(tab.start.click, start, inputs, tab.shown, show_progress="minimal")
+    listen(tab.start.click, start, tab.form.inputs, tab.shown, show_progress="minimal")
+    listen(tab.retry.click, retry, tab.run_id, tab.shown)
     listen(tab.stop.click, stop, tab.run_id, tab.shown)
     listen(tab.timer.tick, refresh, [tab.run_id, tab.seen], tab.shown, trigger_mode="once")
-    listen_all([tab.goal.input, tab.dataset.change], propose, [tab.goal, tab.dataset], list(tab.settings.values()))
-    listen_all([widget.change for widget in inputs], show_recipe, inputs, [tab.problem, tab.recipe, tab.command])
     listen(tab.earlier.input, lambda run_id: refresh(run_id, None), tab.earlier, tab.shown)
-    listen(
-        tab.forget.click,
-        lambda: [gr.Button(visible=False), gr.Button(visible=True)],
-        None,
-        [tab.forget, tab.forget_really],
-    )
-    listen(tab.forget_really.click, forget, tab.earlier, [*tab.shown, tab.forget, tab.forget_really])
-    return tab
+    asking = [tab.forget, tab.forget_really]
+    listen(tab.forget.click, lambda: [gr.Button(visible=False), gr.Button(visible=True)], None, asking)
+    listen(tab.forget_really.click, forget, tab.earlier, [*tab.shown, *asking])
 
 
-def offer_choices(forge: Forge, chosen: str | None = None) -> list[Any]:
-    """[dataset, base model]: what can be chosen, with a sound choice made."""
-    values, picked = list_datasets(forge, chosen)
-    return [gr.Dropdown(choices=values, value=picked), offer_base_models(forge, picked)]
-
-
-def list_datasets(forge: Forge, chosen: str | None) -> tuple[list[tuple[str, str]], str]:
-    """(choices, the one picked): own datasets first, then the samples, as far as they can be trained."""
-    own = [
-        (f"{each.name} ({each.rows} rows)", each.id)
-        for each in forge.datasets.all()
-        if _is_trainable(Task(each.task), each.shape)
-    ]
-    bundled = [
-        (f"Sample: {sample.name} ({sample.rows} rows)", sample.name)
-        for sample in samples()
-        if _is_trainable(sample.task)
-    ]
-    choices = own + bundled
-    known = {value for _, value in choices}
-    return choices, chosen if chosen in known else bundled[0][1]
-
-
-def offer_base_models(forge: Forge, dataset: str) -> Any:
-    """Base models that fit this machine and the dataset's task, offline ones first."""
-    from modelforge.recipe import parse_task
-
-    names = catalog.recommended(hardware.detect(), parse_task(_task_of(forge, dataset)))
-    known = {entry.id: entry for entry in catalog.entries()}
-    size = hardware.describe_parameters
-    choices = [
-        (f"{name} ({size(known[name].parameters)}{', works offline' if known[name].offline else ''})", name)
-        for name in names
-    ]
-    return gr.Dropdown(choices=choices, value=names[0] if names else STARTER)
-
-
-def _buttons(state: RunState | None, model_id: str | None) -> list[Any]:
-    """[start, stop, next_row] for a run in that state."""
+def _buttons(record: RunRecord | None) -> list[Any]:
+    """[start, stop, retry, next_row] for a run as it is."""
+    state = record.state if record else None
     stoppable = state in (RunState.queued, RunState.preparing, RunState.running)
     busy = state is not None and state.active
+    is_too_large = bool(record and record.error and "memory" in record.error["kind"] and state is RunState.failed)
     return [
         gr.Button("Queue another" if busy else "Start training"),
         gr.Button(interactive=stoppable),
-        gr.Row(visible=model_id is not None),
+        gr.Button(visible=is_too_large),
+        gr.Row(visible=bool(record and record.model_id)),
     ]
-
-
-def _task_of(forge: Forge, dataset: str | None) -> str:
-    for sample in samples():
-        if sample.name == dataset:
-            return sample.task.value
-    return forge.datasets.find(dataset or "").task
-
-
-def _rows_of(forge: Forge, dataset: str | None) -> int:
-    for sample in samples():
-        if sample.name == dataset:
-            return sample.rows
-    return forge.datasets.find(dataset or "").rows
-
-
-def _settings_of(forge: Forge, dataset: str) -> dict[str, Any]:
-    """What follows from a dataset of the library: the one to measure with, and a max_length that leaves its rows
-    whole."""
-    known = {record.id: record for record in forge.datasets.all()}
-    if dataset not in known:
-        return {}
-    record = known[dataset]
-    return {
-        "eval_dataset": record.eval_dataset if record.eval_dataset in known else "",
-        "max_length": record.max_length or Recipe().max_length,
-    }
-
-
-def _is_trainable(task: Task, shape: str = "") -> bool:
-    return bool(SHAPES[shape].methods if shape in SHAPES else TASKS[task].methods)

@@ -6,7 +6,7 @@ import gradio as gr
 
 from modelforge.recipe import Recipe, fields
 from modelforge.ui.fields import build_widgets
-from modelforge.ui.train import OWN_PLACE
+from modelforge.ui.train_form import OWN_PLACE
 
 
 def test_every_setting_has_a_widget_or_a_place_of_its_own() -> None:

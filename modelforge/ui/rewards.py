@@ -1,0 +1,188 @@
+"""The rewards editor of the Train tab: what an answer earns, in a few rows; and a try of it before any training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from modelforge.errors import RecipeError
+
+ROWS = 4
+NONE = ""
+
+KINDS = {
+    "matches_reference": "Agrees with the reference of its row",
+    "length": "Has the right length",
+    "contains": "Says certain words",
+    "avoids": "Does not say certain words",
+    "matches_pattern": "Matches a pattern",
+    "valid_json": "Is valid JSON",
+}
+"""Type of reward -> what an answer earns it for."""
+
+TEXTS = {
+    "contains": ("Words or phrases", "Separated by commas; each earns its share."),
+    "avoids": ("Words or phrases", "Separated by commas; each that is said costs its share."),
+    "matches_pattern": ("Pattern", r"A regular expression, for example ^\d+$ for a number."),
+    "valid_json": ("JSON schema", 'Left empty, any JSON will do. For example {"type": "object"}.'),
+}
+"""Type of reward -> (label, help) of the text that it takes."""
+
+COMPARED = {
+    "f1": "by the words in common",
+    "exact_match": "word for word",
+    "contains": "by saying it somewhere",
+}
+
+
+@dataclass(frozen=True)
+class RewardRow:
+    """The widgets of one reward."""
+
+    box: Any
+    kind: Any
+    weight: Any
+    text: Any
+    least: Any
+    most: Any
+    by: Any
+
+    @property
+    def values(self) -> list[Any]:
+        return [self.kind, self.weight, self.text, self.least, self.most, self.by]
+
+    @property
+    def fields(self) -> list[Any]:
+        """Those that not every kind has."""
+        return [self.text, self.least, self.most, self.by]
+
+
+class RewardEditor:
+    """Its components. A row whose kind is "none" counts for nothing."""
+
+    def __init__(self) -> None:
+        with gr.Column(visible=False, elem_id="rewards") as self.box:
+            gr.HTML(
+                '<div class="mf-group-title">What earns a reward</div>'
+                "<p>Each gives an answer between 0 and 1, times its weight; the model learns to raise the sum.</p>"
+            )
+            self.rows = [_build_row(index) for index in range(ROWS)]
+            self.shown_rows = gr.State(1)
+            with gr.Row(elem_classes="mf-actions"):
+                self.more = gr.Button("Add a reward", variant="secondary", size="sm", elem_id="rewards-more")
+                self.preview = gr.Button(
+                    "Preview the reward", variant="secondary", size="sm", elem_id="rewards-preview"
+                )
+            self.tried = gr.HTML("", elem_id="rewards-tried")
+
+    @property
+    def inputs(self) -> list[Any]:
+        return [widget for row in self.rows for widget in row.values]
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What `show_default` gives values for."""
+        return [self.box, self.shown_rows, self.tried, *(each for row in self.rows for each in (row.box, *row.values))]
+
+
+def _build_row(index: int) -> RewardRow:
+    name = f"reward-{index + 1}"
+    with gr.Group(visible=index == 0) as box:
+        with gr.Row(elem_classes="mf-settings"):
+            kind = gr.Dropdown(
+                [("none", NONE), *((title, kind) for kind, title in KINDS.items())],
+                value="length" if index == 0 else NONE,
+                label=f"Reward {index + 1}: an answer that",
+                min_width=200,
+                scale=3,
+                elem_id=f"{name}-kind",
+            )
+            weight = gr.Number(1.0, label="Weight", min_width=90, scale=1, elem_id=f"{name}-weight")
+        with gr.Row(elem_classes="mf-settings"):
+            text = gr.Textbox(
+                label="Words", visible=False, lines=1, max_lines=6, max_length=20_000, elem_id=f"{name}-text"
+            )
+            least = gr.Number(
+                1, label="At least (words)", precision=0, min_width=110, visible=index == 0, elem_id=f"{name}-least"
+            )
+            most = gr.Number(
+                40, label="At most (words)", precision=0, min_width=110, visible=index == 0, elem_id=f"{name}-most"
+            )
+            by = gr.Dropdown(
+                [(title, by) for by, title in COMPARED.items()],
+                value="f1",
+                label="Compared",
+                visible=False,
+                elem_id=f"{name}-by",
+            )
+    return RewardRow(box, kind, weight, text, least, most, by)
+
+
+def show_fields(kind: str) -> list[Any]:
+    """Updates of `RewardRow.fields` for a kind: what it takes, and nothing else."""
+    label, help = TEXTS.get(kind, ("Words", ""))
+    return [
+        gr.update(label=label, info=help, visible=kind in TEXTS),
+        gr.update(visible=kind == "length"),
+        gr.update(visible=kind == "length"),
+        gr.update(visible=kind == "matches_reference"),
+    ]
+
+
+def show_more(count: int) -> list[Any]:
+    """[how many rows are shown, the box of each]: one more."""
+    count = min(count + 1, ROWS)
+    return [count, *(gr.Group(visible=index < count) for index in range(ROWS))]
+
+
+def show_default(*, visible: bool, has_references: bool) -> list[Any]:
+    """Updates of `RewardEditor.outputs`: one sound reward, or the editor gone."""
+    rows: list[Any] = []
+    for index in range(ROWS):
+        kind = NONE if index else "matches_reference" if has_references else "length"
+        fresh = zip(show_fields(kind), ("", 1, 40, "f1"), strict=True)
+        fields = [{**update, "value": value} for update, value in fresh]
+        rows += [gr.Group(visible=index == 0), gr.update(value=kind), gr.update(value=1.0), *fields]
+    return [gr.Column(visible=visible), 1, "", *rows]
+
+
+def read_rewards(values: Sequence[Any]) -> list[dict[str, Any]]:
+    """What the rows say, as grpo.rewards takes it; `values` are those of `RewardEditor.inputs`. Raises RecipeError."""
+    width = len(values) // ROWS
+    rows = [values[first : first + width] for first in range(0, len(values), width)]
+    return [_read_row(f"Reward {number}", row) for number, row in enumerate(rows, start=1) if row[0]]
+
+
+def _read_row(where: str, values: Sequence[Any]) -> dict[str, Any]:
+    kind, weight, text, least, most, by = values
+    settings: dict[str, Any] = {"type": kind, "weight": weight}
+    if kind in ("contains", "avoids"):
+        words = [word.strip() for word in (text or "").split(",") if word.strip()]
+        if not words:
+            raise RecipeError("No words are given.", where=where, fix="Write some, separated by commas.")
+        return {**settings, "words": words}
+    if kind == "matches_pattern":
+        if not text:
+            raise RecipeError("No pattern is given.", where=where, fix="Write one, or choose another reward.")
+        return {**settings, "pattern": text}
+    if kind == "length":
+        return {**settings, "least": least, "most": most}
+    if kind == "matches_reference":
+        return {**settings, "by": by}
+    return {**settings, "json_schema": _read_schema(text, where)}
+
+
+def _read_schema(text: str, where: str) -> dict[str, Any]:
+    if not (text or "").strip():
+        return {}
+    try:
+        schema = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RecipeError("The schema is not JSON.", where=where, fix=f"{error}.") from error
+    if not isinstance(schema, dict):
+        raise RecipeError("A schema is a JSON object.", where=where, fix='For example {"type": "object"}.')
+    return schema
