@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -112,7 +113,8 @@ def detect() -> Hardware:
 
 @dataclass(frozen=True)
 class Probe:
-    """What torch can use here, measured. gigaflops: dtype name -> rate of a matrix product (10^9 a second)."""
+    """What torch can use here, measured. gigaflops: dtype name -> rate of a matrix product (10^9 a second).
+    index: torch's number of the card, of several the one with the most free memory."""
 
     kind: DeviceKind
     name: str
@@ -120,6 +122,7 @@ class Probe:
     memory_bytes: int
     gigaflops: dict[str, float]
     torch_version: str
+    index: int = 0
 
 
 def probe() -> Probe:
@@ -140,6 +143,11 @@ def probe() -> Probe:
     partial.write_text(json.dumps({"machine": machine, **asdict(measured)}), encoding="utf-8")
     partial.replace(cache)
     return measured
+
+
+def roomiest(free_bytes: Sequence[int]) -> int:
+    """Which of several cards has the most free memory: the first of those that have."""
+    return max(range(len(free_bytes)), key=lambda index: (free_bytes[index], -index))
 
 
 def describe_parameters(count: int) -> str:
@@ -173,9 +181,12 @@ def as_json(hardware: Hardware, recommended: dict[str, list[str]]) -> dict[str, 
 def _measure(torch_version: str) -> Probe:
     import torch
 
+    index = 0
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if device == "cuda":
-        properties = torch.cuda.get_device_properties(0)
+        index = roomiest([torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())])
+        torch.cuda.set_device(index)  # what is timed below, and what a run uses: one process drives one card
+        properties = torch.cuda.get_device_properties(index)
         name, memory, capability = properties.name, properties.total_memory, (properties.major, properties.minor)
     else:
         name, memory, capability = _processor_name(), detect().device.memory_bytes, (0, 0)
@@ -186,7 +197,7 @@ def _measure(torch_version: str) -> Probe:
         if device == "cuda" and dtype == torch.bfloat16 and capability < (8, 0):
             continue  # before Ampere bfloat16 is emulated
         rates[str(dtype).removeprefix("torch.")] = _gigaflops(torch, device, dtype)
-    return Probe(device, name, capability, memory, rates, torch_version)  # type: ignore[arg-type]
+    return Probe(device, name, capability, memory, rates, torch_version, index)  # type: ignore[arg-type]
 
 
 def _gigaflops(torch: Any, device: str, dtype: Any) -> float:

@@ -1,8 +1,9 @@
-"""What to use of what was probed: device, dtype, gradient checkpointing. Pure decisions, each with its reason."""
+"""What to use of what was probed: device, dtype, attention, optimizer, checkpointing, workers. Decisions, each with its
+reason; facts come from `hardware`, bytes from the planner."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelforge.errors import RecipeError
@@ -10,6 +11,10 @@ from modelforge.hardware import DeviceKind, Probe
 from modelforge.recipe import Recipe
 
 FASTER_BY = 1.2  # a 16-bit format must beat float32 by this factor on a processor to be worth its lost digits
+COMFORTABLE = 0.8  # share of the free memory that a run may be reckoned to take before memory counts as short
+WORKERS_REASON = "no loader workers: rows are encoded before training, and a batch is padded in a millisecond"
+OPTIMIZER_DEVICES: dict[str, tuple[DeviceKind, ...]] = {"adamw_torch_fused": ("cuda",), "paged_adamw_8bit": ("cuda",)}
+"""Optimizers that do not run everywhere -> where they do."""
 
 
 @dataclass(frozen=True)
@@ -34,21 +39,45 @@ class Compute:
 
 
 def decide(recipe: Recipe, probe: Probe, config: Any, free_bytes: int) -> Compute:
-    """Choose from what was measured. `config` is the base model's transformers config, `free_bytes` of the device."""
+    """Choose from what was measured. `config` is the base model's transformers config, `free_bytes` of the device.
+
+    Raises RecipeError for a number format or an optimizer that does not train here.
+    """
     dtype, dtype_reason = choose_dtype(recipe, probe)
-    text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    rows, length = recipe.per_device_train_batch_size, recipe.max_length
-    kept = activation_bytes(text_config, rows=rows, length=length, dtype=dtype)
-    room = int(0.6 * (free_bytes - weight_bytes(text_config, dtype=dtype)))
-    checkpointing, checkpointing_reason = _checkpointing(recipe, kept, room)
-    return Compute(
+    quantised = recipe.tuning.type == "qlora"
+    attention, attention_reason = _attention(recipe, probe)
+    plain = Compute(
         probe.kind,
         dtype,
-        checkpointing,
-        (dtype_reason, checkpointing_reason),
+        False,
+        (),
         weights="float32" if recipe.tuning.type == "full" else dtype,
-        quantised=recipe.tuning.type == "qlora",
+        quantised=quantised,
+        attention=attention,
+        index=probe.index,
     )
+    held, kept = _held_bytes(recipe, plain, config)
+    checkpointing, checkpointing_reason = _checkpointing(recipe, kept, int(COMFORTABLE * free_bytes) - held)
+    optimizer, optimizer_reason = choose_optimizer(recipe, probe.kind, tight=held + kept > COMFORTABLE * free_bytes)
+    reasons: tuple[str, ...] = (dtype_reason, checkpointing_reason, attention_reason, optimizer_reason, WORKERS_REASON)
+    if quantised:
+        reasons += ("4-bit weights: the recipe's tuning is qlora",)
+    return replace(plain, gradient_checkpointing=checkpointing, optimizer=optimizer, reasons=reasons)
+
+
+def choose_optimizer(recipe: Recipe, kind: DeviceKind, *, tight: bool = False) -> tuple[str, str]:
+    """An optimizer by transformers' name, and the reason. Raises RecipeError for one that the device cannot run."""
+    if recipe.optim != "auto":
+        if recipe.optim in OPTIMIZER_DEVICES and kind not in OPTIMIZER_DEVICES[recipe.optim]:
+            raise RecipeError(
+                f"{recipe.optim} needs an NVIDIA card.", where="setting optim", fix="Use auto, or adamw_torch."
+            )
+        return recipe.optim, f"optimizer {recipe.optim}: as the recipe says"
+    if kind != "cuda":
+        return "adamw_torch", "optimizer adamw_torch: the one that every device has"
+    if tight and recipe.tuning.type != "lora":
+        return "paged_adamw_8bit", "optimizer paged_adamw_8bit: a quarter of AdamW's memory, which is short here"
+    return "adamw_torch_fused", "optimizer adamw_torch_fused: AdamW in one pass over the weights"
 
 
 def choose_dtype(recipe: Recipe, probe: Probe) -> tuple[str, str]:
@@ -119,3 +148,25 @@ def _checkpointing(recipe: Recipe, kept_bytes: int, room_bytes: int) -> tuple[bo
             f"gradient checkpointing on: {kept_bytes / 1e9:.1f} GB of activations do not fit beside the weights",
         )
     return False, f"gradient checkpointing off: {kept_bytes / 1e9:.1f} GB of activations fit"
+
+
+def _attention(recipe: Recipe, probe: Probe) -> tuple[str, str]:
+    if recipe.attn_implementation != "auto":
+        return recipe.attn_implementation, f"attention {recipe.attn_implementation}: as the recipe says"
+    if probe.kind == "mps":
+        return "sdpa", "attention sdpa: torch's own, which keeps its scores on Apple GPUs"
+    return "sdpa", "attention sdpa: torch's own, which keeps no scores"
+
+
+def _held_bytes(recipe: Recipe, compute: Compute, config: Any) -> tuple[int, int]:
+    """(weights and optimizer, what a step holds beside them), without checkpointing: counted, else reckoned."""
+    from modelforge.planner.memory import estimate
+
+    found = estimate(recipe, compute, config)
+    if found is not None:
+        return found.weights + found.optimizer, found.gradients + found.activations
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    kept = activation_bytes(
+        text, rows=recipe.per_device_train_batch_size, length=recipe.max_length, dtype=compute.dtype
+    )
+    return weight_bytes(text, dtype=compute.weights), kept

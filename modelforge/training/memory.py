@@ -9,7 +9,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sys
+import threading
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Self
 
 import psutil
 
@@ -53,6 +56,71 @@ def used_bytes(device: str) -> int:
 
         return int(torch.mps.current_allocated_memory())
     return int(psutil.Process().memory_info().rss)
+
+
+class PeakMeter:
+    """The most that is held while it is open: `with PeakMeter("cpu") as meter: ...`, then `meter.peak_bytes`.
+
+    `source` says how it is known: cuda, torch's own counter; process, the kernel's high-water mark of this process's
+    resident memory, set back at the beginning (Linux, proc(5), clear_refs); sampled, looked at four times a second.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.peak_bytes = 0
+        self.source: Literal["cuda", "process", "sampled"] = "sampled"
+        self._closed = threading.Event()
+        self._sampler = threading.Thread(target=self._sample, name="peak-meter", daemon=True)
+
+    def __enter__(self) -> Self:
+        if self.device == "cuda":
+            import torch
+
+            torch.cuda.reset_peak_memory_stats()
+            self.source = "cuda"
+        elif self.device == "cpu" and _reset_high_water():
+            self.source = "process"
+        else:
+            self._sampler.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.read()
+        self._closed.set()
+        if self.source == "sampled":
+            self._sampler.join()
+
+    def read(self) -> int:
+        """The peak so far."""
+        if self.source == "cuda":
+            import torch
+
+            found = int(torch.cuda.max_memory_allocated())
+        else:
+            found = _high_water() if self.source == "process" else used_bytes(self.device)
+        self.peak_bytes = max(self.peak_bytes, found)
+        return self.peak_bytes
+
+    def _sample(self) -> None:
+        while not self._closed.wait(0.25):
+            self.peak_bytes = max(self.peak_bytes, used_bytes(self.device))
+
+
+def _reset_high_water() -> bool:
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:  # no Linux, or not allowed here
+        return False
+    return _high_water() > 0
+
+
+def _high_water() -> int:
+    """VmHWM in bytes."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def _glibc() -> ctypes.CDLL | None:

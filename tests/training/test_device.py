@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
 from modelforge.errors import RecipeError
-from modelforge.hardware import GIB, Probe
+from modelforge.hardware import GIB, Probe, roomiest
 from modelforge.recipe import Recipe
 from modelforge.training.device import activation_bytes, choose_dtype, decide, weight_bytes
 from tests import tiny
@@ -102,14 +103,15 @@ def test_dtype_that_does_not_train_here_is_refused_with_those_that_do(probe: Pro
     ("probe", "config", "free_gigabytes", "checkpointing"),
     [
         (RTX_4060, STARTER, 7, False),
-        (RTX_4060, QWEN_HALF, 7, False),
-        (RTX_4060, QWEN_HALF, 6, True),
+        (RTX_4060, QWEN_HALF, 7, True),
         (RTX_3090, QWEN_HALF, 23, False),
+        (FAST_CPU, STARTER, 12, False),
         (RTX_3090, QWEN_8B, 23, True),  # the weights take 15 of them
         (T4, STARTER, 15, False),
         (T4, QWEN_HALF, 15, False),
         (H100, QWEN_8B, 79, False),
         (M2, STARTER, 10, False),
+        (M2, QWEN_8B, 10, True),
         (SLOW_CPU, STARTER, 12, False),
         (SLOW_CPU, STARTER, 4, True),
         (SLOW_CPU, QWEN_8B, 12, True),
@@ -129,6 +131,55 @@ def test_recipe_overrides_checkpointing(asked: str, free: int) -> None:
     compute = decide(Recipe(gradient_checkpointing=asked), H100, QWEN_8B, free)
     assert compute.gradient_checkpointing is (asked == "on")
     assert "as the recipe says" in compute.reasons[1]
+
+
+@pytest.mark.parametrize(
+    ("probe", "settings", "free_gigabytes", "optimizer"),
+    [
+        (H100, {}, 79, "adamw_torch_fused"),
+        (RTX_3090, {"tuning.type": "full"}, 8, "paged_adamw_8bit"),
+        (RTX_3090, {"tuning.type": "full"}, 23, "adamw_torch_fused"),
+        (M2, {}, 10, "adamw_torch"),
+        (SLOW_CPU, {"tuning.type": "full"}, 2, "adamw_torch"),
+        (FAST_CPU, {"optim": "adafactor"}, 12, "adafactor"),
+    ],
+)
+def test_optimizer_suits_the_device_and_its_memory(
+    probe: Probe, settings: dict[str, Any], free_gigabytes: int, optimizer: str
+) -> None:
+    compute = decide(Recipe().with_settings(settings), probe, STARTER, free_gigabytes * GIB)
+    assert compute.optimizer == optimizer
+    assert any(reason.startswith(f"optimizer {optimizer}: ") for reason in compute.reasons)
+
+
+@pytest.mark.parametrize("optim", ["paged_adamw_8bit", "adamw_torch_fused"])
+@pytest.mark.parametrize("probe", [M2, SLOW_CPU])
+def test_optimizer_that_needs_an_nvidia_card_is_refused_elsewhere(probe: Probe, optim: str) -> None:
+    with pytest.raises(RecipeError, match="adamw_torch") as caught:
+        decide(Recipe(optim=optim), probe, STARTER, 12 * GIB)
+    assert caught.value.where == "setting optim"
+
+
+def test_every_decision_has_a_reason_and_the_recipe_overrides_attention() -> None:
+    for probe in (RTX_4060, T4, M2, SLOW_CPU, FAST_CPU):
+        reasons = " | ".join(decide(Recipe(), probe, STARTER, 14 * GIB).reasons)
+        for word in ("float", "checkpointing", "attention", "optimizer", "workers"):
+            assert word in reasons
+    assert decide(Recipe(attn_implementation="eager"), T4, STARTER, 14 * GIB).attention == "eager"
+
+
+@pytest.mark.parametrize(("probe", "dtype"), [(T4, "float16"), (H100, "bfloat16"), (SLOW_CPU, "float32")])
+def test_full_tuning_keeps_float32_weights_whatever_it_computes_in(probe: Probe, dtype: str) -> None:
+    compute = decide(Recipe().with_settings({"tuning.type": "full"}), probe, STARTER, 14 * GIB)
+    assert (compute.weights, compute.dtype) == ("float32", dtype)
+
+
+def test_of_two_cards_the_one_with_the_most_free_memory_is_used() -> None:
+    assert roomiest([7 * GIB, 23 * GIB]) == 1
+    assert roomiest([23 * GIB, 7 * GIB]) == 0
+    assert roomiest([8 * GIB, 8 * GIB]) == 0
+    second = replace(RTX_3090, index=1)
+    assert decide(Recipe(), second, STARTER, 23 * GIB).index == 1
 
 
 def test_a_smaller_batch_or_length_does_without_checkpointing() -> None:

@@ -1,0 +1,59 @@
+"""The command that says what a recipe needs on this machine, before anything is fetched or trained."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelforge.cli.terminal import add_command, answer
+from modelforge.recipe import Recipe, parse_assignments
+
+if TYPE_CHECKING:
+    from modelforge.planner import Plan
+
+
+def add_commands(commands: Any) -> None:
+    plan = add_command(commands, "plan", "what a recipe needs on this machine, and whether it fits", plan_recipe)
+    plan.add_argument("recipe", metavar="RECIPE", help="a YAML file")
+    plan.add_argument("--set", action="append", default=[], metavar="K=V", help="replace a setting, as tuning.r=8")
+
+
+def plan_recipe(arguments: argparse.Namespace) -> None:
+    """A recipe that does not fit is an answer, not an error."""
+    from modelforge import planner
+
+    recipe = Recipe.from_file(Path(arguments.recipe)).with_settings(parse_assignments(arguments.set))
+    found = planner.plan(recipe, rows=count_rows(recipe), calibrate=True)
+    answer(arguments, found.as_json(), describe(found))
+
+
+def count_rows(recipe: Recipe) -> int | None:
+    """How many rows the recipe's dataset has, where that is quickly known; None leaves the time open."""
+    from modelforge import paths
+    from modelforge.data.samples import samples
+
+    if sample := next((each for each in samples() if each.name == recipe.dataset), None):
+        return sample.rows
+    file = paths.existing(recipe.dataset) if recipe.dataset else None
+    if file is None or not file.is_file() or recipe.max_steps:
+        return None
+    from modelforge.data.checks import check
+
+    return check(file, recipe.task, dict(recipe.columns)).rows
+
+
+def describe(found: Plan) -> str:
+    """The plan in words."""
+    from modelforge.hardware import describe_bytes
+
+    lines = [found.sentence]
+    if found.memory:
+        parts = ("weights", "gradients", "optimizer", "activations", "runtime")
+        lines += [f"  {part:12} {describe_bytes(getattr(found.memory, part))}" for part in parts]
+    lines += [f"disk: {describe_bytes(found.disk.needed)} needed, {describe_bytes(found.disk.free)} free"]
+    if found.seconds:
+        lines += [f"time: about {found.seconds / 60:.0f} min at {found.tokens_per_second:.0f} tokens a second"]
+    lines += [f"- {reason}" for reason in (found.compute.reasons if found.compute else ())]
+    lines += [f"To make it fit: {each.sentence}" for each in found.advice]
+    return "\n".join(lines)

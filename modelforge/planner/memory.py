@@ -1,0 +1,154 @@
+"""What a recipe needs of the device's memory: weights, gradients, optimizer, activations, and torch itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from modelforge.architecture import Architecture, recognise
+from modelforge.errors import RecipeError
+from modelforge.hardware import DeviceKind
+from modelforge.recipe import Recipe
+
+if TYPE_CHECKING:
+    from modelforge.training.device import Compute
+
+OPTIMIZER_BYTES: Mapping[str, float] = {
+    "adamw_torch": 8,  # two moments in float32
+    "adamw_torch_fused": 8,
+    "paged_adamw_8bit": 2.03,  # two moments in 8 bits and a float32 for each block of 256: arXiv 2110.02861
+    "adafactor": 0.1,  # a row and a column for each matrix: arXiv 1804.04235
+}
+"""Optimizer -> bytes for each trained number."""
+
+RUNTIME_BYTES: Mapping[DeviceKind, int] = {
+    "cpu": 580_000_000,  # resident with torch, transformers, trl and peft loaded and a tokenizer read, measured
+    "mps": 600_000_000,
+    "cuda": 500_000_000,  # context and cuBLAS workspace; "about 0.5 GB" in Hugging Face's "Model memory anatomy"
+}
+"""What a device holds before the first weight."""
+
+ALLOCATOR: Mapping[DeviceKind, float] = {"cpu": 1.35, "mps": 1.1, "cuda": 1.05}
+"""What is taken for each byte that a step holds. On a processor glibc's heap grows beyond what is held, more so since
+`training.memory.kept_blocks` keeps it: measured 1.29 and 1.35 for LoRA in float32, 1.55 in bfloat16, 2.0 for QLoRA."""
+_CPU_ALLOCATOR_16_BITS, _CPU_ALLOCATOR_PACKED = 1.55, 2.0
+_CPU_CHECKPOINTING_LEAVES = 0.5  # of a step without it: its short-lived blocks leave holes (measured 0.49, glibc 2.36)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes. runtime: of torch and its libraries. total: all of them, at the peak. available: of the device now, what
+    this process holds already included; 0 where it was not asked for. trained: how many numbers are trained."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    runtime: int
+    available: int = 0
+    trained: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.gradients + self.optimizer + self.activations + self.runtime
+
+
+def estimate(recipe: Recipe, compute: Compute, config: Any, *, longest: int | None = None) -> Memory | None:
+    """What a run needs, from a transformers config alone; None for one that cannot be built without its code.
+
+    longest: the longest row in tokens, where it is known and shorter than max_length. Raises RecipeError for layers
+    that this model has not.
+    """
+    values = config.to_dict()
+    if not values.get("architectures"):
+        values["architectures"] = [_usual_class(config)]
+    architecture, _ = recognise(values)
+    if architecture is None:
+        return None
+    length = length_of(recipe, config, longest)
+    try:
+        return _estimate(
+            _Key(config.to_json_string(use_diff=False), config), architecture, _bare(recipe), compute, length
+        )
+    except RecipeError:
+        raise
+    except Exception:  # noqa: BLE001 - a model with forward passes of its own kind: the caller reckons roughly
+        return None
+
+
+def length_of(recipe: Recipe, config: Any, longest: int | None = None) -> int:
+    """The longest sequence that will go through the model, in tokens."""
+    from modelforge.loading import window_of
+
+    length = recipe.max_length
+    if recipe.method == "grpo":
+        length += recipe.grpo.max_completion_length
+    return max(8, min(length, window_of(config), *([longest] if longest else [])))
+
+
+class _Key:
+    """A config that is found again by what it says: lru_cache compares by hash and equality."""
+
+    def __init__(self, text: str, config: Any) -> None:
+        self.text, self.config = text, config
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.text == other.text
+
+
+def _bare(recipe: Recipe) -> str:
+    """Those settings of a recipe that its memory depends on, as text."""
+    kept = {"method", "tuning", "task", "base_model", "per_device_train_batch_size", "max_target_length", "grpo"}
+    values = recipe.model_dump(mode="json", include=kept | {"dpo", "gradient_accumulation_steps"})
+    return recipe.build(values | {"learning_rate": 1e-4}).model_dump_json()
+
+
+@lru_cache(maxsize=256)
+def _estimate(key: _Key, architecture: Architecture, bare: str, compute: Compute, length: int) -> Memory:
+    from dataclasses import replace
+
+    from modelforge.planner.simulation import simulate
+
+    recipe = Recipe.model_validate_json(bare)
+    rows = recipe.per_device_train_batch_size
+    found = simulate(key.config, architecture, recipe, compute, rows=rows, length=length)
+    gradients = 4 * found.trained
+    # AdamW walks from matrix to matrix and needs two more like the one at hand.
+    peak = max(found.peak, gradients + 2 * 4 * found.largest)
+    held = peak * _allocator(compute)
+    if compute.device == "cpu" and compute.gradient_checkpointing:
+        plain = simulate(
+            key.config, architecture, recipe, replace(compute, gradient_checkpointing=False), rows=rows, length=length
+        )
+        held = peak + _CPU_CHECKPOINTING_LEAVES * plain.peak
+    return Memory(
+        weights=found.weights,
+        gradients=gradients,
+        optimizer=round(found.trained * OPTIMIZER_BYTES.get(compute.optimizer, 8)),
+        activations=max(round(held) - gradients, 0),
+        runtime=RUNTIME_BYTES[compute.device],
+        trained=found.trained,
+    )
+
+
+def _allocator(compute: Compute) -> float:
+    if compute.device == "cpu" and compute.quantised:
+        return _CPU_ALLOCATOR_PACKED
+    if compute.device == "cpu" and compute.dtype != "float32":
+        return _CPU_ALLOCATOR_16_BITS
+    return ALLOCATOR[compute.device]
+
+
+def _usual_class(config: Any) -> str:
+    """The class that a config stands for that was made by hand and names none: of decoders, the one that writes."""
+    from transformers.models.auto import modeling_auto
+
+    names = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    masked = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    kind = config.model_type
+    return names.get(kind, "") if kind not in masked else ""

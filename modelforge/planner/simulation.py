@@ -1,0 +1,98 @@
+"""One training step with fake tensors: every byte that would be taken and given back is counted, nothing is computed.
+
+The idea is that of torch.distributed._tools.MemTracker. What it cannot see is what lies under torch: the workspace of
+kernels, and how the allocator rounds and splits. `calibration` and `outcomes` correct for that.
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from modelforge.architecture import Architecture
+from modelforge.planner import skeleton, steps
+from modelforge.recipe import Recipe
+from modelforge.training.device import Compute
+from modelforge.training.fused import fused_lora
+
+
+@dataclass(frozen=True)
+class StepBytes:
+    """weights: parameters and buffers. trained: how many numbers are trained, float32 each. largest: of one matrix of
+    those. peak: the most that the step holds at once beside weights and optimizer, gradients included."""
+
+    weights: int
+    trained: int
+    largest: int
+    peak: int
+
+
+def simulate(
+    config: Any, architecture: Architecture, recipe: Recipe, compute: Compute, *, rows: int, length: int
+) -> StepBytes:
+    """What a step of `rows` examples of `length` tokens takes. Raises RecipeError for layers that there are not."""
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0) or 0
+    if layers <= 6 or recipe.tuning.top_layers or not recipe.tuning.has_adapter:
+        return _simulate_whole(config, architecture, recipe, compute, rows=rows, length=length)
+    two, four = (
+        _simulate_whole(skeleton.shorten(config, count), architecture, recipe, compute, rows=rows, length=length)
+        for count in (2, 4)
+    )
+    guessed = StepBytes(
+        four.weights + (four.weights - two.weights) * (layers - 4) // 2,
+        four.trained + (four.trained - two.trained) * (layers - 4) // 2,
+        four.largest,
+        four.peak + (four.peak - two.peak) * (layers - 4) // 2,
+    )
+    whole = skeleton.build(config, architecture, recipe, compute)
+    # Where the layers are not all alike, the guess is wrong.
+    if guessed.weights != sum(part.nbytes for part in {*whole.parameters(), *whole.buffers()}):
+        return _simulate_whole(config, architecture, recipe, compute, rows=rows, length=length)
+    return guessed
+
+
+def _simulate_whole(
+    config: Any, architecture: Architecture, recipe: Recipe, compute: Compute, *, rows: int, length: int
+) -> StepBytes:
+    model = skeleton.build(config, architecture, recipe, compute)
+    with skeleton.emptied(model, compute.device), fused_lora(model):
+        loss_of = steps.prepare(model, architecture, recipe, compute)
+        held = {*model.parameters(), *model.buffers()}
+        trained = [part.numel() for part in held if part.requires_grad]
+        with LiveBytes(held) as live:
+            loss_of(rows, length).backward()
+        return StepBytes(sum(part.nbytes for part in held), sum(trained), max(trained), live.peak)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of storages while they live. `peak`: the most at once, without those of `held` tensors."""
+
+    def __init__(self, held: set[Any]) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: dict[int, Any] = {id(part.untyped_storage()): part.untyped_storage() for part in held}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for each in tree_leaves(out):
+            if isinstance(each, torch.Tensor):
+                self._count(each.untyped_storage())
+        return out
+
+    def _count(self, storage: Any) -> None:
+        key, size = id(storage), storage.nbytes()
+        if key in self._known:
+            return
+
+        def forget(_: Any) -> None:
+            if self._known.pop(key, None) is not None:
+                self.now -= size
+
+        self._known[key] = weakref.ref(storage, forget)
+        self.now += size
+        self.peak = max(self.peak, self.now)

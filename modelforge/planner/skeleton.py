@@ -1,0 +1,184 @@
+"""A base model as its config describes it, tuned as a recipe says, without any numbers in it.
+
+First on the meta device, where neither a download nor memory is needed; then, to be computed with, as fake tensors:
+these know shape, dtype and device, so that autocast decides for them as it does for real ones, and hold nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import transformers
+
+from modelforge.architecture import ENCODER, Architecture
+from modelforge.loading import head_modules
+from modelforge.recipe import Recipe
+from modelforge.training.device import Compute
+from modelforge.training.tune import tune
+
+# NF4: 4 bits, and for each block of 64 weights a scale of 8 bits, whose own scales are a float32 for each 256 of them
+# (double quantisation: QLoRA, arXiv 2305.14314, section 3): 0.5 + 1/64 + 4/(64 x 256) = 0.516 bytes a weight.
+PACKED_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+
+_LAYER_COUNTS = ("num_hidden_layers", "num_layers", "num_decoder_layers", "encoder_layers", "decoder_layers")
+
+
+def shorten(config: Any, layers: int) -> Any:
+    """A copy of the config with so many layers in each stack, everything else as it is."""
+    short = copy.deepcopy(config)
+    for part in {id(each): each for each in (short, short.get_text_config())}.values():
+        full = getattr(part, "num_hidden_layers", 0)
+        for name in _LAYER_COUNTS:
+            if isinstance(getattr(part, name, None), int):
+                setattr(part, name, layers)
+        for name, value in list(vars(part).items()):
+            if isinstance(value, list) and len(value) == full:  # one entry a layer, such as layer_types
+                setattr(part, name, value[:layers])
+    return short
+
+
+def build(config: Any, architecture: Architecture, recipe: Recipe, compute: Compute) -> Any:
+    """The model on the meta device: with its adapter, packed weights and checkpointing, ready to train.
+
+    Raises RecipeError where the adapter names no layer of this model.
+    """
+    auto_class = getattr(transformers, architecture.auto_class)
+    kept_dtype = compute.dtype if compute.quantised else compute.weights
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with torch.device("meta"):
+            model = auto_class.from_config(
+                copy.deepcopy(config), dtype=getattr(torch, kept_dtype), attn_implementation=compute.attention
+            )
+        kept = set(head_modules(model)) if architecture is ENCODER else set()
+        model = tune(model, recipe, architecture)
+        if compute.quantised:
+            _pack(model, kept, getattr(torch, compute.dtype))
+        for part in model.parameters():
+            if part.requires_grad:
+                part.data = part.data.float()
+        if compute.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
+            if recipe.tuning.has_adapter:
+                model.enable_input_require_grads()
+    return model.train()
+
+
+@contextlib.contextmanager
+def emptied(model: Any, device: str) -> Iterator[Any]:
+    """Let all numbers of a model on the meta device be fake ones on the processor, and those made meanwhile too."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(), _attention_without_scores(device):
+        made: dict[int, tuple[Any, Any]] = {}  # the old one is kept, or another could get its id
+        for part in model.modules():
+            for held in (part._parameters, part._buffers):
+                for name, value in held.items():
+                    if value is None:
+                        continue
+                    if id(value) not in made:
+                        empty = torch.empty(value.shape, dtype=value.dtype, device="cpu")
+                        if isinstance(value, torch.nn.Parameter):
+                            empty = torch.nn.Parameter(empty, requires_grad=value.requires_grad)
+                        made[id(value)] = (empty, value)
+                    held[name] = made[id(value)][0]
+        with _norms_of_torch(model, device):
+            yield model
+
+
+class PackedProduct(torch.autograd.Function):
+    """What bitsandbytes' MatMul4Bit keeps and makes: the packed weight stays, an unpacked one comes and goes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, packed: Any, shape: Any, dtype: Any) -> Any:
+        ctx.save_for_backward(packed)
+        ctx.shape, ctx.dtype = shape, dtype
+        return torch.nn.functional.linear(x.to(dtype), torch.empty(shape, dtype=dtype, device=x.device))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        unpacked = torch.empty(ctx.shape, dtype=ctx.dtype, device=grad.device)
+        return grad.to(ctx.dtype) @ unpacked, None, None, None
+
+
+class AttentionWithoutScores(torch.autograd.Function):
+    """What the flash attention of torch keeps: q (B, H, T, D), k and v (B, K, S, D), the result, and a sum a row."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Any, k: Any, v: Any) -> Any:
+        out = torch.empty(*q.shape[:-1], v.shape[-1], dtype=q.dtype, device=q.device)
+        sums = torch.empty(q.shape[:-1], dtype=torch.float32, device=q.device)
+        ctx.save_for_backward(q, k, v, out, sums)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        q, k, v, _, _ = ctx.saved_tensors
+        return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+
+
+def _pack(model: Any, kept: set[str], dtype: Any) -> None:
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    for name, part in model.named_modules():
+        is_adapter = any(word in name for word in ("lora_A", "lora_B"))
+        if type(part) is not torch.nn.Linear or part is head or is_adapter or kept & set(name.split(".")):
+            continue
+        shape = tuple(part.weight.shape)
+        packed = torch.empty(round(shape[0] * shape[1] * PACKED_BYTES), dtype=torch.uint8, device="meta")
+        part.weight = torch.nn.Parameter(packed, requires_grad=False)
+        part.forward = _packed_forward(part, shape, dtype)
+
+
+def _packed_forward(layer: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    def forward(x: Any) -> Any:
+        out = PackedProduct.apply(x, layer.weight, shape, dtype)
+        return out if layer.bias is None else out + layer.bias.to(dtype)
+
+    return forward
+
+
+@contextlib.contextmanager
+def _attention_without_scores(device: str) -> Iterator[None]:
+    """Fake tensors would take the plain way, which keeps B x H x T x T scores. Apple GPUs do take it in training."""
+    plain = torch.nn.functional.scaled_dot_product_attention
+
+    def attention(query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, **more: Any) -> Any:
+        if dropout_p and device == "cpu":  # torch's fast way has no dropout on a processor
+            return plain(query, key, value, attn_mask, dropout_p, **more)
+        return AttentionWithoutScores.apply(query, key, value)
+
+    if device != "mps":
+        torch.nn.functional.scaled_dot_product_attention = attention
+    try:
+        yield
+    finally:
+        torch.nn.functional.scaled_dot_product_attention = plain
+
+
+@contextlib.contextmanager
+def _norms_of_torch(model: Any, device: str) -> Iterator[None]:
+    """As training.fused.fused_norms, whose comparison of real numbers cannot be made here: Gemma's add one."""
+
+    def forward_of(layer: Any) -> Any:
+        return lambda x: torch.nn.functional.rms_norm(x, layer.weight.shape, layer.weight, layer.variance_epsilon)
+
+    layers = [
+        layer
+        for layer in model.modules()
+        if type(layer).__name__.endswith("RMSNorm")
+        and not type(layer).__name__.startswith("Gemma")
+        and hasattr(layer, "variance_epsilon")
+        and layer.weight.dtype == torch.float32
+    ]
+    for layer in layers:
+        layer.forward = forward_of(layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.__dict__["forward"]

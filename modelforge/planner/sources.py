@@ -1,0 +1,76 @@
+"""What is known of a base model before its weights are here: its config, else its size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from modelforge import catalog, starter
+from modelforge.base_model import find, hub
+from modelforge.errors import ModelForgeError
+from modelforge.loading import load_config
+from modelforge.recipe import Recipe
+
+Source = Literal["config", "catalogue", "unknown"]
+_SECONDS = 4.0  # the Hub may take while somebody waits at the form
+
+
+@dataclass(frozen=True)
+class Known:
+    """config: of transformers; None where nothing is known. download_bytes: what is still to be fetched.
+    to_hub_cache: fetched into the Hub's own cache, which may be on another drive than home."""
+
+    config: Any
+    source: Source
+    download_bytes: int = 0
+    to_hub_cache: bool = False
+
+
+def look_up(recipe: Recipe) -> Known:
+    """Never fetches weights. A Hub that does not answer is no error: the catalogue's figures serve."""
+    name = recipe.base_model
+    try:
+        if here := find.find_here(name):
+            return Known(load_config(here), "config")
+        listed = catalog.find(name)
+        if name in starter.STARTERS:
+            return Known(like(listed.parameters) if listed else None, "catalogue", starter.STARTERS[name].disk_bytes)
+        contents = None if hub.is_switched_off() else hub.ask(name, seconds=_SECONDS)
+    except ModelForgeError:
+        return Known(None, "unknown")
+    if contents is not None and (config := _from_values(dict(contents.config))) is not None:
+        return Known(config, "config", int(contents.weight_bytes * 1.05), to_hub_cache=True)
+    if listed:
+        return Known(like(listed.parameters), "catalogue", 2 * listed.parameters, to_hub_cache=True)
+    return Known(None, "unknown", to_hub_cache=True)
+
+
+def like(parameters: int) -> Any:
+    """A Llama of about that many parameters: embeddings for 64,000 tokens, layers of 12 widths squared, and the usual
+    proportion of 1 to 32 between depth and width (8B: 32 layers of 4,096 is 1 to 128; 135M: 30 of 576 is 1 to 19)."""
+    from transformers import LlamaConfig
+
+    width, layers = 128, 2
+    while 64_000 * width + layers * 12 * width * width < parameters:
+        width += 64
+        layers = max(2, min(round(width / 40), 48))
+    return LlamaConfig(
+        vocab_size=64_000,
+        hidden_size=width,
+        intermediate_size=64 * round(width * 2.7 / 64),
+        num_hidden_layers=layers,
+        num_attention_heads=width // 64,
+        num_key_value_heads=width // 64,
+        max_position_embeddings=131_072,
+        tie_word_embeddings=True,
+        architectures=["LlamaForCausalLM"],
+    )
+
+
+def _from_values(values: dict[str, Any]) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.for_model(values.pop("model_type"), **values)
+    except (KeyError, ValueError, TypeError):
+        return None

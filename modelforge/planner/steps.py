@@ -1,0 +1,78 @@
+"""The forward pass of one training step, as each method does it: computed with fake tensors by `simulation` to count
+bytes, and with real ones by `calibration` to measure time. What it costs is what matters, so every token is alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from modelforge.architecture import DECODER, ENCODER, Architecture
+from modelforge.recipe import Recipe
+from modelforge.training.device import Compute
+from modelforge.training.fused import AnswerLoss
+
+SEQUENCES = {"sft": 1, "dpo": 2, "grpo": 1}
+"""Method -> sequences that go through the model for each example of a batch: dpo compares two answers."""
+
+
+def compute_loss(
+    model: Any, architecture: Architecture, recipe: Recipe, compute: Compute, *, rows: int, length: int
+) -> Any:
+    """The loss of a batch of `rows` examples, each as long as it can be: (rows x sequences, length) token ids."""
+    sequences = rows * SEQUENCES[recipe.method]
+    device = next(model.parameters()).device
+    ids = torch.zeros(sequences, length, dtype=torch.long, device=device)
+    with _autocast(compute, device.type):
+        if architecture is ENCODER:
+            answers = torch.zeros(sequences, dtype=torch.long, device=device)
+            return model(input_ids=ids, start_positions=answers, end_positions=answers).loss
+        if architecture is not DECODER:
+            target = torch.zeros(sequences, recipe.max_target_length, dtype=torch.long, device=device)
+            return model(input_ids=ids, labels=target, use_cache=False).loss
+        return _decoder_loss(model, recipe, compute, ids)
+
+
+def prepare(model: Any, architecture: Architecture, recipe: Recipe, compute: Compute) -> Callable[..., Any]:
+    """A function of rows and length that gives the loss; what a trainer does to the model before is done."""
+    if architecture is DECODER and not _is_fused(model, recipe, compute):
+        from trl.trainer.utils import add_fused_lm_head
+
+        add_fused_lm_head(_undressed(model), outputs=("log_probs", "entropy", "is_top1"))
+    return lambda rows, length: compute_loss(model, architecture, recipe, compute, rows=rows, length=length)
+
+
+def _decoder_loss(model: Any, recipe: Recipe, compute: Compute, ids: Any) -> Any:
+    decoder = _undressed(model)
+    if _is_fused(model, recipe, compute):
+        hidden = decoder.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+        labels = ids[:, 1:].reshape(-1)
+        return AnswerLoss.apply(hidden.reshape(len(labels), -1), decoder.get_output_embeddings().weight, labels)
+    if recipe.method == "dpo":
+        with torch.no_grad():  # the same sequences, by the model as it was
+            decoder(input_ids=ids, labels=ids, fused_lm_head=True)
+    return decoder(input_ids=ids, labels=ids, fused_lm_head=True).log_probs.sum()
+
+
+def _is_fused(model: Any, recipe: Recipe, compute: Compute) -> bool:
+    """Whether methods.sft_decoder takes its own loss: the output matrix stays as it is, and the device is no CUDA."""
+    head = _undressed(model).get_output_embeddings()
+    return (
+        recipe.method == "sft"
+        and compute.device != "cuda"
+        and type(head) is torch.nn.Linear
+        and not head.weight.requires_grad
+    )
+
+
+def _undressed(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _autocast(compute: Compute, kind: str) -> Any:
+    if compute.dtype == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(kind, getattr(torch, compute.dtype))
