@@ -57,7 +57,7 @@ def _make_question(number: int, prompt: str, answer: str) -> dict[str, Any]:
     context = f"News of house {number // len(THINGS)}. {answer} That is all."
     if number % 4 == 3:
         return {"context": context, "question": "Who lives there?", "answers": {"text": [], "answer_start": []}}
-    colour = answer.split()[-1].rstrip(".")
+    colour = answer.rsplit(maxsplit=1)[-1].rstrip(".")
     return {
         "context": context,
         "question": prompt,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from modelforge import base_model, hardware, loading, paths
@@ -43,7 +43,8 @@ def load_tuned(record: ModelRecord) -> Loaded:
     place, architecture = paths.model_dir(record.id), ARCHITECTURES[record.architecture]
     tokenizer = loading.load_tokenizer(place, record.name, architecture)
     if record.tuning == "full":
-        tuned = load_weights(replace(base_model.resolve(record.base_model), folder=place), architecture)
+        own = base_model.BaseModel(record.name, place, "")  # it needs its base only to be compared with
+        tuned = load_weights(own, architecture)
         return Loaded(record, manifest, recipe, tokenizer, tuned.eval(), None)
     base = base_model.resolve(record.base_model)
     weights = load_weights(base, architecture, quantised=record.tuning == "qlora", seed=recipe.seed)

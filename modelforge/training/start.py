@@ -9,7 +9,7 @@ from typing import Any
 from modelforge import base_model, loading, paths
 from modelforge.architecture import Architecture
 from modelforge.base_model import BaseModel
-from modelforge.errors import RecipeError
+from modelforge.errors import NotFoundError, RecipeError
 from modelforge.recipe import Recipe
 from modelforge.store import ModelRecord
 from modelforge.training.device import Compute
@@ -43,7 +43,13 @@ class Start:
 
 
 def find_start(recipe: Recipe) -> Start:
-    """Find what the recipe starts from, fetching it if need be. Raises BaseModelError, DownloadError, DiskFullError."""
+    """Find what the recipe starts from, fetching it if need be.
+
+    Raises NotFoundError for a model to train further that is gone, BaseModelError, DownloadError, DiskFullError.
+    """
+    if recipe.parent and not paths.model_dir(recipe.parent).exists():
+        fix = "Choose another model, or start from a base model."
+        raise NotFoundError("The model to train further was deleted.", where="setting parent", fix=fix)
     base = base_model.resolve(recipe.base_model, recipe.task)
     weights, adapter = base, None
     if recipe.parent and recipe.tuning.has_adapter:

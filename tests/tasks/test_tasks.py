@@ -5,7 +5,7 @@ import pytest
 from modelforge.errors import RecipeError
 from modelforge.models.metrics import METRICS, PERPLEXITY
 from modelforge.recipe import Recipe, Task, parse_task
-from modelforge.tasks import SHAPES, TASKS, check_trainable, read_exchange, read_texts
+from modelforge.tasks import SHAPES, TASKS, read_exchange, read_texts
 
 
 def test_every_task_is_declared_under_its_own_name():
@@ -113,14 +113,3 @@ def test_what_a_tool_is_called_with_is_part_of_what_a_chat_says():
         return {"messages": [CHAT[1], {"role": "assistant", "content": "", "tool_calls": calls}]}
 
     assert read_texts(call("Bremen")).answered != read_texts(call("Graz")).answered
-
-
-def test_method_that_cannot_train_a_task_or_a_shape_is_refused_with_what_can():
-    check_trainable(Task.TEXT_GENERATION, "sft")
-    check_trainable(Task.TEXT_GENERATION, "sft", "chat")
-    check_trainable(Task.TEXT_GENERATION, "sft", "text")
-    check_trainable(Task.SUMMARIZATION, "sft", "summary")
-    with pytest.raises(RecipeError, match=r"magic cannot train text-generation .*sft for documents and summaries"):
-        check_trainable(Task.TEXT_GENERATION, "magic")
-    with pytest.raises(RecipeError, match=r"magic cannot train prompts and answers .*sft for documents and summaries"):
-        check_trainable(Task.TEXT_GENERATION, "magic", "chat")

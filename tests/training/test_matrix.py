@@ -21,16 +21,17 @@ from typing import Any, NamedTuple, get_args
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from modelforge import Forge, paths
 from modelforge.architecture import ARCHITECTURES
-from modelforge.errors import RecipeError
+from modelforge.errors import NotFoundError, RecipeError
 from modelforge.hardware import DeviceKind
 from modelforge.models.folder import read_manifest
 from modelforge.recipe import Recipe, Task
 from modelforge.store import RunState
 from modelforge.tasks import SHAPES
+from modelforge.tasks.summarization import read_pair
 from modelforge.training import run as runs
 from modelforge.training import samples
 from modelforge.training.combinations import check_architecture, check_combination, check_method, check_tuning
@@ -52,6 +53,7 @@ class Cell(NamedTuple):
 
 # Answers of up to eight tokens are short of three words at the start: there is something to be learnt.
 REWARDS = [{"type": "length", "least": 3, "most": 8}]
+STEPS = 12
 OF_METHOD: dict[str, dict[str, Any]] = {
     "sft": {},
     "dpo": {},
@@ -60,6 +62,7 @@ OF_METHOD: dict[str, dict[str, Any]] = {
         "grpo.max_completion_length": 8,
         "learning_rate": 3e-2,
         "per_device_train_batch_size": 8,
+        "max_steps": 24,
     },
 }
 """What a recipe needs besides, to learn something in a few steps."""
@@ -147,7 +150,7 @@ class Trained:
     """A run of a cell, seen from outside. before, after: the state of the whole model around the training.
     trainable: names of the weights that were set to be trained."""
 
-    run: Any = None
+    run: Any
     model: Any = None
     before: dict[str, torch.Tensor] = field(default_factory=dict)
     after: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -182,7 +185,7 @@ class Trainings:
         self.forge = Forge()
         self.bases = {name: write(folder / name) for name, write in tiny.WRITERS.items()}
         self.files = {shape: tiny.write_jsonl(folder / f"{shape}.jsonl", tiny.user_rows(shape)) for shape in SHAPES}
-        self.seen = Trained()
+        self.seen = Trained(None)
         tune = runs.tune
 
         def watch(*given: Any, **more: Any) -> Any:
@@ -193,24 +196,28 @@ class Trainings:
 
         patch.setattr(runs, "tune", watch)
 
-    def start(self, cell: Cell, **settings: Any) -> Any:
+    def recipe(self, cell: Cell, /, **settings: Any) -> Recipe:
         quick = {
-            "max_steps": 12,
+            "max_steps": STEPS,
             "learning_rate": 1e-2,
             "lr_scheduler_type": "constant",
             "per_device_train_batch_size": 4,
             "evaluations": 1,
             "eval_split": 0.25,
         }
-        recipe = tiny.recipe(
+        return tiny.recipe(
             self.bases[cell.architecture], self.files[shape_of(cell)], {**quick, **cell.settings, **settings}
         )
-        return self.forge.runs.start(recipe)
 
-    def train(self, cell: Cell, **settings: Any) -> Trained:
-        self.seen = seen = Trained()
-        seen.run = self.start(cell, **settings)
-        seen.run.wait(100)
+    def start(self, cell: Cell, /, **settings: Any) -> Any:
+        recipe = self.recipe(cell, **settings)
+        self.seen = Trained(None)
+        self.seen.run = self.forge.runs.start(recipe)
+        return self.seen.run
+
+    def train(self, cell: Cell, /, **settings: Any) -> Trained:
+        self.start(cell, **settings).wait(100)
+        seen = self.seen
         seen.events = list(seen.run.events())
         if seen.model is not None:
             seen.after = copy_state(seen.model)
@@ -294,9 +301,9 @@ def test_run_learns_what_can_be_learnt(one: Trained, cell: Cell) -> None:
     if cell.method == "grpo":
         assert measured["tuned"]["mean_reward"] > measured["base"]["mean_reward"]
         rewards = [event["reward"] for event in one.of("progress")]
-        assert sum(rewards[-4:]) > sum(rewards[:4])
+        assert sum(rewards[-8:]) > sum(rewards[:8])
         return
-    assert len(one.losses) == 12 and all(math.isfinite(loss) for loss in one.losses)
+    assert len(one.losses) == STEPS and all(math.isfinite(loss) for loss in one.losses)
     assert sum(one.losses[-3:]) < 0.85 * sum(one.losses[:3])
     assert measured["tuned"]["loss"] < measured["base"]["loss"]
 
@@ -320,7 +327,7 @@ def test_saved_files_hold_what_was_trained(one: Trained, cell: Cell) -> None:
 def test_manifest_says_what_was_trained(one: Trained, cell: Cell) -> None:
     manifest = one.manifest
     assert Cell(Task(manifest["task"]), manifest["method"], manifest["architecture"], manifest["tuning"]) == cell
-    assert manifest["parent"] is None and manifest["steps"] == 12
+    assert manifest["parent"] is None and manifest["steps"] == one.run.record.total_steps
     assert manifest["dataset"]["has_unanswerable"] is (cell.architecture == "encoder")
     assert manifest["metrics"]["base"].keys() == manifest["metrics"]["tuned"].keys() >= {"loss"}
 
@@ -372,7 +379,7 @@ def test_saved_model_answers_in_a_new_process_as_at_the_end_of_its_training(
     one: Trained, cell: Cell, elsewhere: dict[str, Any]
 ) -> None:
     told = elsewhere[one.run.model_id]
-    for side, step in (("base", 0), ("tuned", 12)):
+    for side, step in (("base", 0), ("tuned", one.run.record.step)):
         shown = next(event["answer"] for event in one.of("sampled") if event["step"] == step)
         # while training, an answer is looked for in any case; a finished model may say that there is none
         assert told[side] == shown or (cell.architecture == "encoder" and told[side] == "")
@@ -401,3 +408,167 @@ def test_model_is_measured_in_a_new_process_by_the_metrics_of_its_method(
     assert metrics["tuned"].keys() == metrics["base"].keys() == expected
     if cell.method == "dpo":
         assert metrics["base"]["reward_margin"] == 0 < metrics["tuned"]["reward_margin"]
+
+
+# ---- runs that end otherwise -----------------------------------------------------------------------------------
+
+OF_EACH_METHOD = {(cell.method, cell.architecture): cell for cell in CELLS if cell.tuning == "lora"}.values()
+each_method = pytest.mark.parametrize("cell", OF_EACH_METHOD, ids="/".join)
+
+
+@each_method
+def test_stop_amid_a_run_saves_what_was_learnt_so_far(trainings: Trainings, cell: Cell) -> None:
+    run = trainings.start(cell, max_steps=100_000)
+    next(event for event in run.events() if event["type"] == "progress" and event["step"] >= 2)
+    run.stop()
+    assert run.wait(60) is RunState.stopped
+    last = list(run.events())[-1]
+    assert last["type"] == "stopped" and 2 <= last["step"] < 100_000
+    assert (run.record.step, run.model_id) == (last["step"], last["model_id"])
+    saved = load_file(paths.model_dir(run.model_id) / "adapter_model.safetensors")
+    assert all(part.abs().sum() > 0 for name, part in saved.items() if "lora_B" in name)  # zeros before training
+    assert read_manifest(run.model_id)["steps"] == last["step"]
+
+
+def break_base(cell: Cell, source: Path, target: Path) -> Path:
+    """A base model like the other, but with an infinite weight in the norm of its last layer."""
+    weights = load_file(source / "model.safetensors")
+    norms = [name for name in weights if "norm" in name.lower() and name.endswith("weight")]
+    weights[norms[-1]].fill_(math.inf)
+    shutil.copytree(source, target)
+    save_file(weights, target / "model.safetensors", {"format": "pt"})
+    return target
+
+
+@each_method
+@pytest.mark.parametrize("eval_split", [0.0, 0.25])
+def test_loss_that_is_no_number_ends_the_run_with_a_reason(
+    trainings: Trainings, tmp_path: Path, cell: Cell, eval_split: float
+) -> None:
+    broken = break_base(cell, trainings.bases[cell.architecture], tmp_path / "broken")
+    models = {path.name for path in (paths.home() / "models").glob("*")}
+    seen = trainings.train(cell, base_model=str(broken), eval_split=eval_split)
+    assert seen.run.state is RunState.failed
+    assert seen.run.record.error["kind"] == "training", seen.run.record.error
+    assert "learning_rate" in seen.run.record.error["where"] + seen.run.record.error["fix"]
+    assert seen.run.model_id is None and {path.name for path in (paths.home() / "models").glob("*")} == models
+
+
+# ---- trained further -------------------------------------------------------------------------------------------
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@each_cell
+def test_finished_model_is_trained_further_from_where_it_was(
+    trained: Mapping[Cell, Trained], trainings: Trainings, cell: Cell
+) -> None:
+    parent = trained[cell]
+    before = tree(parent.folder)
+    child = trainings.train(cell, parent=parent.run.model_id, max_steps=3)
+    assert child.run.state is RunState.finished, child.run.record.error
+    assert tree(parent.folder) == before
+    assert child.manifest["parent"] == trainings.forge.models[child.run.model_id].record.parent == parent.run.model_id
+    if cell.method == "dpo":  # what it is compared with is the parent
+        assert child.manifest["metrics"]["base"]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    elif cell.method == "sft":
+        assert child.manifest["metrics"]["base"]["loss"] == pytest.approx(
+            parent.manifest["metrics"]["tuned"]["loss"], rel=1e-4
+        )
+    assert child.trainable == parent.trainable
+    for name in parent.trainable:
+        assert torch.equal(child.before[name], parent.after[name]), name
+        # a model that answers alike whatever it is asked earns the same each time, and learns nothing from it
+        assert cell.method == "grpo" or not torch.equal(child.before[name], child.after[name]), name
+    frozen = child.before.keys() - child.trainable - SHARED
+    assert all(torch.equal(child.before[name], child.after[name]) for name in frozen)
+    file = "model.safetensors" if cell.tuning == "full" else "adapter_model.safetensors"
+    assert load_file(child.folder / file).keys() == load_file(parent.folder / file).keys()
+    assert {path.name for path in child.folder.iterdir()} == {path.name for path in parent.folder.iterdir()}
+    if cell.tuning != "full":
+        settings = [json.loads((each.folder / "adapter_config.json").read_text()) for each in (parent, child)]
+        assert settings[0]["base_model_name_or_path"] == settings[1]["base_model_name_or_path"]
+    row = trainings.forge.datasets.rows(child.run.record.dataset_id)[0]
+    assert isinstance(ask(trainings.forge.models[child.run.model_id], row), str)
+
+
+def ask(model: Any, row: Mapping[str, Any]) -> str:
+    short = samples._SAMPLING
+    if "context" in row:
+        return str(model.find_answer(row["context"], row["question"]).text)
+    if model.record.task == Task.SUMMARIZATION:
+        return str(model.summarise(read_pair(dict(row))[0], sampling=short))
+    return str(model.chat(row.get("prompt") or row["messages"][:1], sampling=short))
+
+
+CHAT = {cell.tuning: cell for cell in CELLS if (cell.task, cell.method) == (Task.TEXT_GENERATION, "sft")}
+
+
+@pytest.mark.parametrize(
+    ("parent", "settings", "said"),
+    [
+        (CHAT["lora"], {"task": "summarization"}, "was trained for text-generation, not for summarization"),
+        (CHAT["lora"], {"tuning.type": "full"}, "is an adapter"),
+        (CHAT["full"], {"tuning.type": "lora"}, "has no adapter to go on with"),
+    ],
+    ids=["task", "adapter-full", "full-adapter"],
+)
+def test_parent_that_cannot_be_gone_on_with_is_refused_with_what_can(
+    trained: Mapping[Cell, Trained], trainings: Trainings, parent: Cell, settings: dict[str, Any], said: str
+) -> None:
+    runs_before = len(trainings.forge.runs.all())
+    with pytest.raises(RecipeError, match=said) as caught:
+        trainings.start(parent, **{**settings, "parent": trained[parent].run.model_id})
+    assert caught.value.where == "setting parent"
+    [[name, value]] = re.findall(r"^Set ([\w.]+) to ([\w-]+), or start from a base model\.$", caught.value.fix)
+    assert len(trainings.forge.runs.all()) == runs_before
+    run = trainings.start(parent, **settings | {name: value}, parent=trained[parent].run.model_id, max_steps=1)
+    assert run.wait(60) is RunState.finished
+
+
+def test_parent_that_is_not_there_is_refused_at_once(trainings: Trainings) -> None:
+    for name in ("no such model", "../..", "; touch x"):
+        with pytest.raises(NotFoundError):
+            trainings.start(CHAT["lora"], parent=name)
+
+
+def test_parent_may_be_named_and_settles_base_model_and_adapter(
+    trained: Mapping[Cell, Trained], trainings: Trainings
+) -> None:
+    forge, parent = trainings.forge, trained[CHAT["lora"]]
+    name = forge.models.rename(parent.run.model_id, "My colours").name
+    seen = trainings.train(
+        CHAT["lora"], parent=name, base_model="no/such-model", max_steps=1, **{"tuning.r": 3, "tuning.lora_alpha": 1}
+    )
+    assert seen.run.state is RunState.finished, seen.run.record.error
+    recipe, theirs = Recipe.build(seen.manifest["recipe"]), Recipe.build(parent.manifest["recipe"])
+    assert recipe.parent == parent.run.model_id
+    assert (recipe.base_model, recipe.tuning) == (theirs.base_model, theirs.tuning)
+
+
+def test_other_method_goes_on_with_the_same_adapter(trained: Mapping[Cell, Trained], trainings: Trainings) -> None:
+    parent = trained[CHAT["lora"]]
+    [dpo] = [cell for cell in OF_EACH_METHOD if cell.method == "dpo"]
+    seen = trainings.train(dpo, parent=parent.run.model_id, max_steps=2)
+    assert seen.run.state is RunState.finished, seen.run.record.error
+    assert all(torch.equal(seen.before[name], parent.after[name]) for name in parent.trainable)
+    assert seen.manifest["metrics"]["base"]["reward_margin"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_parent_that_is_gone_when_its_turn_comes_is_said_to_be(
+    trainings: Trainings, tuning: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = CHAT[tuning]
+    doomed = trainings.train(cell, max_steps=1).run.model_id
+    recipe = trainings.recipe(cell, parent=doomed, max_steps=1)
+    before_run = trainings.forge.runs._worker._before_run
+    monkeypatch.setattr(
+        trainings.forge.runs._worker, "_before_run", lambda: (before_run(), shutil.rmtree(paths.model_dir(doomed)))
+    )
+    run = trainings.forge.runs.start(recipe)
+    assert run.wait(60) is RunState.failed
+    error = run.record.error
+    assert error["kind"] == "not found" and "parent" in error["where"] and error["fix"], error

@@ -12,7 +12,7 @@ from trl import DPOConfig, DPOTrainer
 from modelforge.data.encode import IGNORED, ChatEncoder
 from modelforge.loading import window_of
 from modelforge.recipe import Recipe
-from modelforge.training.arguments import common_arguments, finish, hold_to_one_card
+from modelforge.training.arguments import common_arguments, exact_weights, finish, hold_to_one_card
 from modelforge.training.batching import LengthGroupedSampler
 from modelforge.training.device import Compute
 from modelforge.training.examples import Encoding, Examples
@@ -64,13 +64,14 @@ def build_trainer(
             "precompute_ref_log_probs": not recipe.tuning.has_adapter,
         }
     )
-    trainer = PreferenceTrainer(
-        model=model,
-        args=hold_to_one_card(arguments),
-        train_dataset=Dataset.from_list(examples.train),
-        eval_dataset=Dataset.from_list(examples.evaluation) if examples.evaluation else None,
-        processing_class=tokenizer,
-    )
+    with exact_weights(model):
+        trainer = PreferenceTrainer(
+            model=model,
+            args=hold_to_one_card(arguments),
+            train_dataset=Dataset.from_list(examples.train),
+            eval_dataset=Dataset.from_list(examples.evaluation) if examples.evaluation else None,
+            processing_class=tokenizer,
+        )
     return finish(trainer, recipe)
 
 

@@ -12,7 +12,7 @@ from trl import GRPOConfig, GRPOTrainer
 from modelforge.data.encode import ChatEncoder
 from modelforge.loading import window_of
 from modelforge.recipe import Recipe
-from modelforge.training.arguments import common_arguments, finish, hold_to_one_card
+from modelforge.training.arguments import common_arguments, exact_weights, finish, hold_to_one_card
 from modelforge.training.device import Compute
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.rewards import check_rows, reward_functions
@@ -48,17 +48,20 @@ def build_trainer(
             "max_completion_length": recipe.grpo.max_completion_length,
             "temperature": recipe.grpo.temperature,
             "beta": recipe.grpo.beta,
+            # numbers that ran away show in the loss, which says so; drawing a token from them would raise
+            "generation_kwargs": {"remove_invalid_values": True},
             "reward_weights": [reward.weight for reward in recipe.grpo.rewards],
         }
     )
-    trainer = GRPOTrainer(
-        model=model,
-        reward_funcs=list(reward_functions(recipe.grpo.rewards)),
-        args=hold_to_one_card(arguments),
-        train_dataset=Dataset.from_list(examples.train),
-        eval_dataset=Dataset.from_list(examples.evaluation[:MEASURED]) if examples.evaluation else None,
-        processing_class=tokenizer,
-    )
+    with exact_weights(model):
+        trainer = GRPOTrainer(
+            model=model,
+            reward_funcs=list(reward_functions(recipe.grpo.rewards)),
+            args=hold_to_one_card(arguments),
+            train_dataset=Dataset.from_list(examples.train),
+            eval_dataset=Dataset.from_list(examples.evaluation[:MEASURED]) if examples.evaluation else None,
+            processing_class=tokenizer,
+        )
     return finish(trainer, recipe)
 
 

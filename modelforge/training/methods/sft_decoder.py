@@ -15,7 +15,7 @@ from modelforge.data.encode import IGNORED, ChatEncoder
 from modelforge.loading import window_of
 from modelforge.models.metrics import perplexity
 from modelforge.recipe import Recipe
-from modelforge.training.arguments import common_arguments, finish, hold_to_one_card
+from modelforge.training.arguments import common_arguments, exact_weights, finish, hold_to_one_card
 from modelforge.training.batching import LengthGroupedSampler, RightPadding
 from modelforge.training.device import Compute
 from modelforge.training.examples import Encoding, Examples
@@ -44,16 +44,17 @@ def build_trainer(
 ) -> Any:
     """A trainer, ready to run."""
     fused = compute.device != "cuda" and _has_plain_head(model)  # on CUDA, TRL's Triton kernel does the same
-    trainer = AnswerTrainer(
-        model=model,
-        args=training_arguments(recipe, compute, folder, examples),
-        data_collator=RightPadding(tokenizer.pad_token_id) if fused else None,
-        train_dataset=Dataset.from_list(examples.train),
-        eval_dataset=Dataset.from_list(sorted(examples.evaluation, key=lambda row: len(row["input_ids"])))
-        if examples.evaluation
-        else None,
-        processing_class=tokenizer,
-    )
+    with exact_weights(model):
+        trainer = AnswerTrainer(
+            model=model,
+            args=training_arguments(recipe, compute, folder, examples),
+            data_collator=RightPadding(tokenizer.pad_token_id) if fused else None,
+            train_dataset=Dataset.from_list(examples.train),
+            eval_dataset=Dataset.from_list(sorted(examples.evaluation, key=lambda row: len(row["input_ids"])))
+            if examples.evaluation
+            else None,
+            processing_class=tokenizer,
+        )
     trainer.fused = fused
     return finish(trainer, recipe)
 
