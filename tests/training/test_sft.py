@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -252,6 +254,12 @@ class Seen:
     def lora(self) -> Any:
         return self.built["trainer"].model.peft_config["default"]
 
+    @property
+    def adapted(self) -> dict[str, Any]:
+        """The layers that got an adapter, by name."""
+        modules = self.built["trainer"].model.named_modules()
+        return {name: layer for name, layer in modules if hasattr(layer, "lora_A")}
+
     def of(self, type: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["type"] == type]
 
@@ -327,12 +335,13 @@ def test_bfloat16_trains_with_adapters_in_float32(build: Build) -> None:
 
 # ---- every field of the recipe reaches the trainer -------------------------------------------------------------
 
-# Each setting with a value that is not its default, and where that value must be seen once the run is over.
-REACHED: dict[str, tuple[Any, Callable[[Seen], Any], Any]] = {
+Reached = dict[str, tuple[Any, Callable[[Seen], Any], Any]]
+"""A setting -> a value that is not its default, where it must be seen once the run is over, and what must be seen."""
+
+DECODER: Reached = {
     "name": ("Reached", lambda seen: seen.manifest["name"], "Reached"),
     "base_model": ("<base>", lambda seen: seen.manifest["base_model"].endswith("tiny"), True),
     "task": ("summarization", lambda seen: seen.of("sampled")[0]["prompt"].startswith(INSTRUCTION), True),
-    "method": ("sft", lambda seen: seen.manifest["method"], "sft"),
     "dataset": ("<dataset>", lambda seen: seen.manifest["dataset"]["name"], "reached"),
     "columns": (
         {"document": "frage", "summary": "antwort"},
@@ -343,11 +352,25 @@ REACHED: dict[str, tuple[Any, Callable[[Seen], Any], Any]] = {
     "dataset_config": ("main", lambda seen: seen.manifest["recipe"]["dataset_config"], "main"),
     "dataset_split": ("test", lambda seen: seen.manifest["recipe"]["dataset_split"], "test"),
     "repairs": (("strip",), lambda seen: seen.dataset.repairs.get("strip", 0) > 0, True),
-    "tuning.type": ("lora", lambda seen: seen.lora.peft_type.value.lower(), "lora"),
     "tuning.r": (3, lambda seen: seen.lora.r, 3),
     "tuning.lora_alpha": (5.0, lambda seen: seen.lora.lora_alpha, 5.0),
     "tuning.lora_dropout": (0.25, lambda seen: seen.lora.lora_dropout, 0.25),
-    "tuning.target_modules": ("q_proj, v_proj", lambda seen: set(seen.lora.target_modules), {"q_proj", "v_proj"}),
+    "tuning.target_modules": (
+        "q_proj, v_proj",
+        lambda seen: {name.rpartition(".")[2] for name in seen.adapted},
+        {"q_proj", "v_proj"},
+    ),
+    "tuning.top_layers": (1, lambda seen: {name.split(".")[-3] for name in seen.adapted}, {"1"}),  # layers 0 and 1
+    "tuning.use_rslora": (
+        True,
+        lambda seen: {round(layer.scaling["default"], 4) for layer in seen.adapted.values()},
+        {round(5 / math.sqrt(3), 4)},
+    ),
+    "tuning.use_dora": (
+        True,
+        lambda seen: all(layer.lora_magnitude_vector for layer in seen.adapted.values()),
+        True,
+    ),
     "num_train_epochs": (1.5, lambda seen: seen.args.num_train_epochs, 1.5),
     "max_steps": (5, lambda seen: (seen.args.max_steps, seen.record.step), (5, 5)),
     "learning_rate": (3e-3, lambda seen: seen.args.learning_rate, 3e-3),
@@ -382,7 +405,82 @@ REACHED: dict[str, tuple[Any, Callable[[Seen], Any], Any]] = {
         lambda seen: (seen.manifest["hardware"]["dtype"], str(seen.built["trainer"].model.dtype), seen.args.bf16),
         ("bfloat16", "torch.bfloat16", True),
     ),
+    "attn_implementation": (
+        "eager",
+        lambda seen: seen.built["trainer"].model.config._attn_implementation,
+        "eager",
+    ),
+    "optim": ("adafactor", lambda seen: type(seen.built["trainer"].optimizer.optimizer).__name__, "Adafactor"),
     "seed": (7, lambda seen: (seen.args.seed, seen.built["split"]), (7, True)),
+}
+
+PREFERENCES: Reached = {
+    "method": ("dpo", lambda seen: type(seen.built["trainer"]).__mro__[1], trl.DPOTrainer),
+    "tuning.type": (
+        "qlora",
+        lambda seen: {type(layer.base_layer).__name__ for layer in seen.adapted.values()},
+        {"Linear4bit"},
+    ),
+    "dpo.beta": (0.3, lambda seen: (seen.args.beta, seen.built["trainer"].beta), (0.3, 0.3)),
+    "dpo.loss_type": ("robust", lambda seen: seen.built["trainer"].loss_types, ["robust"]),
+    "dpo.label_smoothing": (0.125, lambda seen: seen.built["trainer"].label_smoothing, 0.125),
+}
+REWARDS: Reached = {
+    "grpo.num_generations": (2, lambda seen: seen.built["trainer"].num_generations, 2),
+    "grpo.max_completion_length": (
+        5,
+        lambda seen: seen.built["trainer"].generation_config.max_new_tokens,
+        5,
+    ),
+    "grpo.temperature": (0.7, lambda seen: seen.built["trainer"].generation_config.temperature, 0.7),
+    "grpo.beta": (0.05, lambda seen: seen.built["trainer"].beta, 0.05),
+    "grpo.rewards": (
+        [{"type": "length", "weight": 2.0}, {"type": "matches_reference", "weight": 0.5}],
+        lambda seen: (seen.built["trainer"].reward_func_names, seen.built["trainer"].reward_weights.tolist()),
+        (["length", "matches_reference"], [2.0, 0.5]),
+    ),
+}
+DOCUMENTS: Reached = {
+    "max_target_length": (
+        5,
+        lambda seen: (
+            max(map(len, seen.built["trainer"].train_dataset["labels"])),
+            seen.built["trainer"].limits[1],
+        ),
+        (5, 5),
+    ),
+}
+QUESTIONS: Reached = {
+    "doc_stride": (5, lambda seen: seen.built["trainer"].encoder.doc_stride, 5),
+    "max_answer_length": (2, lambda seen: seen.built["trainer"].longest, 2),
+}
+FURTHER: Reached = {
+    "parent": (
+        "<parent>",
+        lambda seen: (seen.manifest["parent"], seen.lora.r),
+        "the model of the first run, with its r",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A run to see settings in. shape: of its rows. others: what it needs besides."""
+
+    reached: Reached
+    shape: str = ""
+    architecture: str = "decoder"
+    others: dict[str, Any] = field(default_factory=dict)
+
+
+QUICK = {"max_steps": 1, "dtype": "float32", "per_device_train_batch_size": 2}
+RUNS = {
+    "decoder": Tried(DECODER),
+    "preferences": Tried(PREFERENCES, "preference", others=QUICK),
+    "rewards": Tried(REWARDS, "prompts", others=QUICK | {"method": "grpo"}),
+    "documents": Tried(DOCUMENTS, "summary", "encoder-decoder", QUICK | {"task": "summarization"}),
+    "questions": Tried(QUESTIONS, "span", "encoder", QUICK | {"task": "question-answering", "max_length": 32}),
+    "further": Tried(FURTHER, "summary", others=QUICK | {"task": "summarization"}),
 }
 
 # Measured with in place of a share: test_separate_dataset_is_measured_with_in_place_of_a_share.
@@ -390,62 +488,90 @@ OWN_RUN = {"eval_dataset"}
 
 
 @pytest.fixture(scope="module")
-def seen(
-    tmp_path_factory: pytest.TempPathFactory, measured: Path, base: Path, request: pytest.FixtureRequest
-) -> Iterator[Seen]:
-    """One run in which no setting has its default, seen from everywhere."""
-    import json
-    import shutil
-
+def look_at(tmp_path_factory: pytest.TempPathFactory, measured: Path, base: Path) -> Iterator[Callable[[str], Seen]]:
+    """look_at("decoder") -> that run, seen from everywhere; each is carried out once."""
     from modelforge import Forge
+    from modelforge.training.methods import dpo, grpo, sft_encoder, sft_encoder_decoder
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODELFORGE_HOME", str(tmp_path_factory.mktemp("home")))
+        home = tmp_path_factory.mktemp("home")
+        patch.setenv("MODELFORGE_HOME", str(home))
         paths.cache_dir().mkdir(parents=True)
         shutil.copy(measured, paths.cache_dir() / "probe.json")
-        file = tmp_path_factory.mktemp("files") / "reached.jsonl"
-        letters = random.Random(0)
-        words = ["".join(letters.choices("abcdefgh", k=5)) for _ in range(400)]
-        # Rows that are alike are not held out from each other; every second answer goes beyond max_length.
-        pairs = [
-            (" ".join(letters.sample(words, 3)) + " ", " ".join(letters.sample(words, 20 if n % 2 else 2)))
-            for n in range(16)
-        ]
-        columns = [{"antwort": summary, "frage": document, "x": "y"} for document, summary in pairs]
-        file.write_text("".join(json.dumps(row) + "\n" for row in columns))
+        files, forge = tmp_path_factory.mktemp("files"), Forge()
         result = Seen()
+        for module in (sft_decoder, sft_encoder_decoder, sft_encoder, dpo, grpo):
 
-        build_trainer = sft_decoder.build_trainer
+            def watch(*given: Any, build: Any = module.build_trainer, **more: Any) -> Any:
+                result.built["trainer"] = build(*given, **more)
+                return result.built["trainer"]
 
-        def watch(model: Any, tokenizer: Any, examples: Any, **more: Any) -> Any:
-            result.built["trainer"] = build_trainer(model, tokenizer, examples, **more)
-            return result.built["trainer"]
+            patch.setattr(module, "build_trainer", watch)
+        bases = {"decoder": base} | {name: tiny.WRITERS[name](files / name) for name in ("encoder-decoder", "encoder")}
 
-        patch.setattr(sft_decoder, "build_trainer", watch)
-        fills = {"<base>": str(base), "<dataset>": str(file)}
-        settings = {name: fills.get(str(value), value) for name, (value, _, _) in REACHED.items()}
-        forge = Forge()
-        run = forge.runs.start(Recipe().with_settings(settings))
-        run.wait()
-        assert run.model_id, run.record.error
-        result.events = list(run.events())
-        result.record, result.dataset = run.record, forge.datasets.find(run.record.dataset_id)
-        result.manifest = read_manifest(run.model_id)
-        rows = forge.datasets.rows(result.dataset.id)
-        held_out = [rows[index] for index in split(rows, 0.25, seed=7)[1]]
-        expected = {row["messages"][-1]["content"] for row in held_out[:3]}
-        result.built["split"] = {event["expected"] for event in result.of("sampled")} == expected
-        yield result
+        @cache
+        def look(name: str) -> Seen:
+            with pytest.MonkeyPatch.context() as inner:
+                inner.setenv("MODELFORGE_HOME", str(home))  # not that of the test which looks first
+                return carry_out(name)
+
+        def carry_out(name: str) -> Seen:
+            nonlocal result
+            tried = RUNS[name]
+            parent = look("decoder").record.model_id if "parent" in tried.reached else ""
+            file = files / "reached.jsonl"
+            tiny.write_jsonl(file, tiny.user_rows(tried.shape) if tried.shape else rows_that_lose_something())
+            fills = {"<base>": str(base), "<dataset>": str(file), "<parent>": parent}
+            settings = {
+                "base_model": str(bases[tried.architecture]),
+                "dataset": str(file),
+                **tried.others,
+                **{name: fills.get(str(value), value) for name, (value, _, _) in tried.reached.items()},
+            }
+            result = seen = Seen()
+            run = forge.runs.start(Recipe().with_settings(settings))
+            run.wait()
+            assert run.model_id, run.record.error
+            seen.events = list(run.events())
+            seen.record, seen.dataset = run.record, forge.datasets.find(run.record.dataset_id)
+            seen.manifest = read_manifest(run.model_id)
+            if name == "decoder":
+                rows = forge.datasets.rows(seen.dataset.id)
+                held_out = [rows[index] for index in split(rows, 0.25, seed=7)[1]]
+                expected = {row["messages"][-1]["content"] for row in held_out[:3]}
+                seen.built["split"] = {event["expected"] for event in seen.of("sampled")} == expected
+            return seen
+
+        yield look
+
+
+def rows_that_lose_something() -> list[dict[str, str]]:
+    """Rows that are alike are not held out from each other; every second answer goes beyond max_length."""
+    letters = random.Random(0)
+    words = ["".join(letters.choices("abcdefgh", k=5)) for _ in range(400)]
+    pairs = [
+        (" ".join(letters.sample(words, 3)) + " ", " ".join(letters.sample(words, 20 if n % 2 else 2)))
+        for n in range(16)
+    ]
+    return [{"antwort": summary, "frage": document, "x": "y"} for document, summary in pairs]
 
 
 @pytest.mark.parametrize("name", [name for name in recipe.fields() if name not in OWN_RUN])
-def test_every_setting_reaches_the_trainer(seen: Seen, name: str) -> None:
-    assert name in REACHED, f"say in REACHED where {name} shows once it has trained"
-    value, look, expected = REACHED[name]
-    info = recipe.fields()[name]
-    choices = get_args(info.annotation)
-    assert value != info.default or choices == (value,), "this is the default, so it shows nothing"
-    assert look(seen) == expected
+def test_every_setting_reaches_the_trainer(look_at: Callable[[str], Seen], name: str) -> None:
+    run = next((run for run, tried in RUNS.items() if name in tried.reached), None)
+    assert run, f"say in RUNS where {name} shows once it has trained"
+    value, look, expected = RUNS[run].reached[name]
+    assert value != recipe.fields()[name].default, "this is the default, so it shows nothing"
+    found = look(look_at(run))
+    if name == "parent":
+        expected = (look_at("decoder").record.model_id, 3)
+    assert found == expected
+
+
+@pytest.fixture
+def seen(look_at: Callable[[str], Seen]) -> Seen:
+    """The run in which most settings do not have their default."""
+    return look_at("decoder")
 
 
 def test_separate_dataset_is_measured_with_in_place_of_a_share(probed: Path, base: Path, tmp_path: Path) -> None:
