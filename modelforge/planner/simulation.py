@@ -39,19 +39,20 @@ def simulate(
     layers = getattr(config.get_text_config(), "num_hidden_layers", 0) or 0
     if layers <= 6 or recipe.tuning.top_layers or not recipe.tuning.has_adapter:
         return _simulate_whole(config, architecture, recipe, compute, rows=rows, length=length)
-    two, four = (
+    one, two = (
         _simulate_whole(skeleton.shorten(config, count), architecture, recipe, compute, rows=rows, length=length)
-        for count in (2, 4)
+        for count in (1, 2)
     )
+    more = layers - 2
     guessed = StepBytes(
-        four.weights + (four.weights - two.weights) * (layers - 4) // 2,
-        four.trained + (four.trained - two.trained) * (layers - 4) // 2,
-        four.largest,
-        four.peak + (four.peak - two.peak) * (layers - 4) // 2,
+        two.weights + more * (two.weights - one.weights),
+        two.trained + more * (two.trained - one.trained),
+        two.largest,
+        two.peak + more * (two.peak - one.peak),
     )
-    whole = skeleton.build(config, architecture, recipe, compute)
-    # Where the layers are not all alike, the guess is wrong.
-    if guessed.weights != sum(part.nbytes for part in {*whole.parameters(), *whole.buffers()}):
+    frozen = guessed.weights - 4 * guessed.trained
+    if not compute.quantised and frozen != skeleton.count_bytes(config, architecture, compute):
+        # Its layers are not all alike.
         return _simulate_whole(config, architecture, recipe, compute, rows=rows, length=length)
     return guessed
 

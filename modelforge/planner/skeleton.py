@@ -69,6 +69,15 @@ def build(config: Any, architecture: Architecture, recipe: Recipe, compute: Comp
     return model.train()
 
 
+def count_bytes(config: Any, architecture: Architecture, compute: Compute) -> int:
+    """What the base model's weights and buffers take, without an adapter, unpacked."""
+    with torch.device("meta"):
+        model = getattr(transformers, architecture.auto_class).from_config(
+            copy.deepcopy(config), dtype=getattr(torch, compute.weights)
+        )
+    return sum(part.nbytes for part in {*model.parameters(), *model.buffers()})
+
+
 @contextlib.contextmanager
 def emptied(model: Any, device: str) -> Iterator[Any]:
     """Let all numbers of a model on the meta device be fake ones on the processor, and those made meanwhile too."""
@@ -111,7 +120,8 @@ class AttentionWithoutScores(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Any, k: Any, v: Any) -> Any:
-        out = torch.empty(*q.shape[:-1], v.shape[-1], dtype=q.dtype, device=q.device)
+        rows, heads, length, _ = q.shape  # torch lays the result out as (B, T, H, D), and needs no copy afterwards
+        out = torch.empty(rows, length, heads, v.shape[-1], dtype=q.dtype, device=q.device).transpose(1, 2)
         sums = torch.empty(q.shape[:-1], dtype=torch.float32, device=q.device)
         ctx.save_for_backward(q, k, v, out, sums)
         return out

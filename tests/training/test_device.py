@@ -137,7 +137,7 @@ def test_recipe_overrides_checkpointing(asked: str, free: int) -> None:
     ("probe", "settings", "free_gigabytes", "optimizer"),
     [
         (H100, {}, 79, "adamw_torch_fused"),
-        (RTX_3090, {"tuning.type": "full"}, 8, "paged_adamw_8bit"),
+        (RTX_4060, {"tuning.type": "full"}, 5, "paged_adamw_8bit"),
         (RTX_3090, {"tuning.type": "full"}, 23, "adamw_torch_fused"),
         (M2, {}, 10, "adamw_torch"),
         (SLOW_CPU, {"tuning.type": "full"}, 2, "adamw_torch"),
