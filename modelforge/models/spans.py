@@ -123,7 +123,10 @@ def _list_candidates(window: Window, starts: torch.Tensor, ends: torch.Tensor, l
 
 
 def _choose(context: str, candidates: list[_Candidate], nothing: float | None) -> Span:
-    best = sorted(candidates, key=lambda candidate: -candidate.logit)[:N_BEST]
+    likeliest: dict[tuple[int, int], _Candidate] = {}  # windows overlap: one span counts once
+    for candidate in sorted(candidates, key=lambda candidate: -candidate.logit):
+        likeliest.setdefault((candidate.start, candidate.end), candidate)
+    best = list(likeliest.values())[:N_BEST]
     if nothing is not None:
         best.append(_Candidate(nothing, 0, 0))
     if not best:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from modelforge.loading import window_of
 from modelforge.models.generate import choose_token, grow_text, make_generator, stop_tokens
 from modelforge.models.sampling import Sampling
 
@@ -22,8 +23,8 @@ def write_text(
 ) -> Iterator[str]:
     """Yield what the model makes of a source (token ids) in pieces; their concatenation is the whole text.
 
-    model: an encoder-decoder in eval mode. turn: entered for each step of the model and left before anything is
-    yielded, so that several answers can take turns.
+    model: an encoder-decoder in eval mode; where its window is bounded, no more is read or written. turn: entered for
+    each step of the model and left before anything is yielded, so that several answers can take turns.
     """
     yield from grow_text(tokenizer, _draw_tokens(model, tokenizer, input_ids, sampling, turn))
 
@@ -37,7 +38,7 @@ def write_texts(
     written: list[list[int]] = [[] for _ in sources]
     writing, cache = set(range(len(sources))), None
     given = torch.full((len(sources), 1), first, device=model.device)
-    for place in range(max_new_tokens):
+    for place in range(min(max_new_tokens, window_of(model.config))):
         logits, cache = _step(model, read, mask, given, cache, turn)
         tokens = _force(model, place, logits.argmax(-1))  # (B)
         for row, token in enumerate(tokens.tolist()):
@@ -56,7 +57,7 @@ def _draw_tokens(model: Any, tokenizer: Any, input_ids: Sequence[int], sampling:
     read, mask = _read(model, tokenizer, [input_ids], turn)
     stops, cache = stop_tokens(model, tokenizer), None
     given = torch.full((1, 1), _first_token(model), device=model.device)
-    for place in range(sampling.max_new_tokens):
+    for place in range(min(sampling.max_new_tokens, window_of(model.config))):
         logits, cache = _step(model, read, mask, given, cache, turn)
         drawn = torch.tensor([choose_token(logits[0].cpu(), sampling, generator)], device=model.device)
         token = int(_force(model, place, drawn)[0])
@@ -68,6 +69,8 @@ def _draw_tokens(model: Any, tokenizer: Any, input_ids: Sequence[int], sampling:
 
 def _read(model: Any, tokenizer: Any, sources: Sequence[Sequence[int]], turn: Turn) -> tuple[Any, torch.Tensor]:
     """(what the encoder makes of the sources, the mask (B, T) of what is no padding)."""
+    window = window_of(model.config)
+    sources = [ids if len(ids) <= window else [*ids[: window - 1], ids[-1]] for ids in sources]  # the end stays
     longest = max(map(len, sources))
     filler = tokenizer.pad_token_id
     given = torch.tensor([list(ids) + [filler] * (longest - len(ids)) for ids in sources], device=model.device)

@@ -35,7 +35,7 @@ class Trial:
 
 def measure(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> Measured:
     """perplexity, and the wanted comparisons of texts; those that these rows say nothing about are left out."""
-    trials = make_trials(rows, ChatEncoder(sides.tokenizer, sides.recipe.max_length))
+    trials = make_trials(rows, ChatEncoder(sides.tokenizer, sides.longest))
     compared = [name for name in wanted if name != PERPLEXITY]
     sides.expect(2 * len(trials) * ((PERPLEXITY in wanted) + bool(compared)))
     found: dict[str, dict[str, float]] = {}

@@ -19,7 +19,7 @@ def measure(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> M
     mean of beta times what the tuned model adds to the log likelihood of the better answer over that of the worse one
     (the implicit reward of DPO, arXiv 2305.18290, equation 7); of the base model it is 0.
     """
-    encoder = ChatEncoder(sides.tokenizer, sides.recipe.max_length)
+    encoder = ChatEncoder(sides.tokenizer, sides.longest)
     pairs = [
         [encoder.encode_row({"prompt": row["prompt"], "chosen": row[side]}) for side in ("chosen", "rejected")]
         for row in rows

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from modelforge.loading import window_of
 from modelforge.models.chat import Playground
 from modelforge.models.loaded import Loaded
 
@@ -34,6 +35,11 @@ class Sides:
         self._playground = playground
         self._watch = watch
         self._steps, self._done = 1, 0
+
+    @property
+    def longest(self) -> int:
+        """Tokens of a row that are measured with: those that training saw."""
+        return min(self.recipe.max_length, window_of(self.loaded.tuned.config))
 
     def both(self) -> list[Side]:
         """The tuned side, then the base; a base of its own is loaded when it is its turn."""
