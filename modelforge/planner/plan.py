@@ -154,8 +154,10 @@ def check(recipe: Recipe, **known: Any) -> Plan:
 def record_outcome(made: Plan, *, measured_bytes: int, tokens_per_second: float) -> float:
     """Keep what a run took at its peak and how fast it was, for the next prediction. Returns by how much the prediction
     was off: 0.1 when 10% too high."""
-    if not made.memory or measured_bytes <= 0:
+    if not made.memory or not made.compute or measured_bytes <= 0:
         return 0.0
+    if made.compute.device != "cpu":
+        measured_bytes += made.memory.runtime  # an accelerator's counter sees tensors alone
     predicted = round(made.memory.total / made.correction)
     outcome = outcomes.Outcome(predicted, measured_bytes, tokens_per_second, made.recipe.base_model)
     outcomes.add_outcome(made.kind, outcome)
