@@ -8,7 +8,8 @@
     ├── StoreError          the registry cannot be read or written
     ├── DiskFullError       the target drive has too little space
     ├── MemoryFullError     the device ran out of memory
-    ├── TrainingError       a run could not start or go on (a loss that is not a number, nothing to train on)
+    ├── TrainingError       a run could not start or go on (nothing to train on)
+    ├── RunawayError        the loss or the weights of a run became something that is no number
     ├── RunStateError       the run, model or dataset is in a state that does not allow this (busy, in use)
     ├── DownloadError       something could not be fetched (no network, wrong checksum)
     ├── HubError            the Hugging Face Hub refused (sign-in, permission, name)
@@ -82,6 +83,10 @@ class MemoryFullError(ModelForgeError):
 
 class TrainingError(ModelForgeError):
     kind = "training"
+
+
+class RunawayError(ModelForgeError):
+    kind = "nan"
 
 
 class RunStateError(ModelForgeError):

@@ -32,9 +32,7 @@ def save_model(model: Any, tokenizer: Any, manifest: Mapping[str, Any]) -> str:
         free = shutil.disk_usage(partial).free
         if free < needed:
             raise DiskFullError(needed=needed, free=free, where=str(target.parent))
-        # of several adapters, TRL's copy to compare with is none of the model's
-        only = {"save_embedding_layers": False, "selected_adapters": ["default"]} if is_adapter else {}
-        model.save_pretrained(partial, **only)
+        model.save_pretrained(partial, **only_own_adapter(model))
         (partial / "README.md").unlink(missing_ok=True)  # PEFT's empty card; ours is made when the model is pushed
         tokenizer.save_pretrained(partial)
         text = json.dumps({"id": model_id, **manifest}, ensure_ascii=False, indent=2)
@@ -44,6 +42,12 @@ def save_model(model: Any, tokenizer: Any, manifest: Mapping[str, Any]) -> str:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return model_id
+
+
+def only_own_adapter(model: Any) -> dict[str, Any]:
+    """What `save_pretrained` has to be told: of several adapters, TRL's copy to compare with is none of the model's."""
+    is_adapter = hasattr(model, "peft_config")
+    return {"save_embedding_layers": False, "selected_adapters": ["default"]} if is_adapter else {}
 
 
 def read_manifest(model_id: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 PERPLEXITY = "perplexity"
 """The one metric that needs no answer: it is measured on the expected text itself, by `perplexity`."""
@@ -111,6 +111,19 @@ def normalise(text: str) -> str:
     """Lower case, without ASCII punctuation and English articles, white space made single; as SQuAD's
     normalize_answer."""
     return " ".join(_ARTICLE.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+TELLING = ("mean_reward", "reward_margin", "f1", "loss", "rougeL", "perplexity")
+"""What says whether a model got better: the first of these that was measured. The loss of training by reward says
+nothing, and that of pairs and of passages less than what was trained for."""
+LOWER_IS_BETTER = frozenset({"loss", PERPLEXITY})
+
+
+def rank(measured: Mapping[str, float]) -> tuple[float, float]:
+    """A number that is higher the better the telling metric is; where two are equal, the loss decides."""
+    name = next((name for name in TELLING if name in measured), None)
+    value = measured[name] if name else 0.0
+    return (-value if name in LOWER_IS_BETTER else value), -measured.get("loss", 0.0)
 
 
 Metric = Callable[[Sequence[str], Sequence[str]], float]

@@ -173,6 +173,28 @@ class Recipe(Settings):
         ge=1,
         le=100,
     )
+    checkpoint_minutes: float = setting(
+        5.0,
+        "The run saves itself after so much work, so that no more is lost when the machine goes down.",
+        group="run",
+        unit="minutes",
+        gt=0,
+        le=1440,
+    )
+    save_steps: int = setting(
+        0, "Save also after every so many steps; 0 goes by time alone.", group="run", unit="steps", ge=0, le=1_000_000
+    )
+    load_best_model_at_end: bool = setting(
+        True, "Keep the weights that did best on the held-out examples, rather than the last ones.", group="training"
+    )
+    early_stopping_patience: int = setting(
+        3,
+        "Stop when so many measurements in a row were no better than the best one; 0 never stops early.",
+        group="training",
+        unit="measurements",
+        ge=0,
+        le=100,
+    )
     gradient_checkpointing: Literal["auto", "on", "off"] = setting(
         "auto", "Compute some values twice to save memory; auto does so only when memory is short.", group="hardware"
     )

@@ -28,6 +28,12 @@ class RunState(StrEnum):
     stopped = "stopped"
     failed = "failed"
     interrupted = "interrupted"
+    paused = "paused"
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it can go on from where it was left, or from its beginning."""
+        return self in (RunState.interrupted, RunState.paused, RunState.failed)
 
     @property
     def active(self) -> bool:

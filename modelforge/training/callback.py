@@ -1,4 +1,7 @@
-"""What the trainer says while it trains, turned into events; and how it is told to stop."""
+"""What the trainer says while it trains, turned into events; and how it is told to stop.
+
+When it saves itself, and which of its weights are kept, is in `saving.py`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from modelforge.errors import TrainingError
+from modelforge.errors import RunawayError
 from modelforge.training import memory
 
 _OF_METHODS = {"reward_margin": "rewards/margins", "reward": "reward", "reward_std": "reward_std"}
@@ -34,13 +37,21 @@ class EventCallback(TrainerCallback):
         self.read_metrics = read_metrics
         self.is_stopping = is_stopping
         self.device = device
-        self.started = time.monotonic()
-        self.measuring = 0.0  # seconds spent on held-out rows: not part of the training speed
-        self._measured: dict[int, dict[str, float]] = {}
+        self.measured: dict[int, dict[str, float]] = {}  # step -> what was measured after it
+        self._clock: float | None = None  # when the first step of this process began
+        self._first_step = self._tokens_before = 0  # what was trained before, by a process that is gone
+        self._measuring = 0.0  # seconds spent on held-out rows: not part of the training speed
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._first_step = state.global_step
+        for entry in state.log_history:
+            if "eval_loss" in entry:
+                self.measured[entry["step"]] = self.read_metrics(entry)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == 0:
-            self.started, self.measuring = time.monotonic(), 0.0
+        if self._clock is None:
+            self._clock, self._measuring = time.monotonic(), 0.0
+            self._tokens_before = count_tokens(state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.is_stopping():
@@ -54,8 +65,8 @@ class EventCallback(TrainerCallback):
         if not logs or "loss" not in logs:
             return
         loss = float(logs["loss"])
-        seconds = max(time.monotonic() - self.started - self.measuring, 1e-6)
-        tokens = int(logs.get("num_tokens", 0))
+        seconds = max(time.monotonic() - (self._clock or 0.0) - self._measuring, 1e-6)
+        tokens = int(logs.get("num_tokens") or state.num_input_tokens_seen)  # TRL's count, or transformers'
         step, total = state.global_step, state.max_steps
         more = {name: float(logs[told]) for name, told in _OF_METHODS.items() if logs.get(told) is not None}
         self.emit(
@@ -66,8 +77,8 @@ class EventCallback(TrainerCallback):
             loss=loss if math.isfinite(loss) else None,
             learning_rate=float(logs.get("learning_rate", 0.0)),
             tokens=tokens,
-            tokens_per_second=round(tokens / seconds, 1),
-            eta_seconds=round(seconds / max(step, 1) * (total - step), 1),
+            tokens_per_second=round((tokens - self._tokens_before) / seconds, 1),
+            eta_seconds=round(seconds / max(step - self._first_step, 1) * (total - step), 1),
             seconds=round(seconds, 1),
             memory_bytes=memory.used_bytes(self.device),
             **more,
@@ -80,29 +91,41 @@ class EventCallback(TrainerCallback):
         metrics = metrics or {}
         if "eval_loss" not in metrics:
             return
-        self.measuring += float(metrics.get("eval_runtime", 0.0))
+        self._measuring += float(metrics.get("eval_runtime", 0.0))
         _refuse_infinite(float(metrics["eval_loss"]), state.global_step)
         measured = self.read_metrics(metrics)
-        self._measured[state.global_step] = measured
+        self.measured[state.global_step] = measured
         self.emit(
             "evaluated", step=state.global_step, total_steps=state.max_steps, eval_loss=measured["loss"], **measured
         )
 
     def finish(self, trainer: Any) -> None:
         """Measure once more unless the last step was measured already, or nothing is held out."""
-        if trainer.eval_dataset is not None and trainer.state.global_step not in self._measured:
+        if trainer.eval_dataset is not None and trainer.state.global_step not in self.measured:
             trainer.evaluate()
 
     def metrics(self, step: int) -> dict[str, dict[str, float]]:
         """base: before the first step; tuned: after `step`, and only if it was measured right there."""
         at = {"base": 0, "tuned": step}
-        return {name: self._measured[step] for name, step in at.items() if step in self._measured}
+        return {name: self.measured[step] for name, step in at.items() if step in self.measured}
+
+
+def count_tokens(state: Any) -> int:
+    """How many tokens were trained on, by a trainer's state: TRL's count, or transformers'."""
+    told = [entry["num_tokens"] for entry in state.log_history if "num_tokens" in entry]
+    return int(told[-1] if told else state.num_input_tokens_seen)
 
 
 def _refuse_infinite(loss: float, step: int) -> None:
     if not math.isfinite(loss):
-        raise TrainingError(
-            f"The loss became {loss} at step {step}: the numbers ran away.",
-            where="setting learning_rate",
-            fix="Lower learning_rate, set dtype to float32, or look for very odd examples in the dataset.",
-        )
+        raise runaway(f"The loss became {loss} at step {step}: the numbers ran away.")
+
+
+def runaway(what: str) -> RunawayError:
+    """The error, with its three likely causes."""
+    return RunawayError(
+        what,
+        where="setting learning_rate",
+        fix="Likely causes: learning_rate is too high (try a third of it); float16 cannot hold the numbers (set dtype "
+        "to float32); an example is very odd (look at the longest and the shortest in the Dataset tab).",
+    )

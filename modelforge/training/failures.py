@@ -18,7 +18,7 @@ def explain_failure(error: BaseException) -> dict[str, str]:
             fix="Lower per_device_train_batch_size or max_length, or switch gradient_checkpointing on.",
         )
         return explain_failure(full)
-    if _is_disk_full(error):
+    if is_disk_full(error):
         return {
             "kind": "disk",
             "what": "The disk is full.",
@@ -39,7 +39,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 
 
-def _is_disk_full(error: BaseException) -> bool:
+def is_disk_full(error: BaseException) -> bool:
     """safetensors says it in an error of its own."""
     named = isinstance(error, OSError) and error.errno == errno.ENOSPC
     return named or (type(error).__name__ == "SafetensorError" and f"os error {errno.ENOSPC}" in str(error))

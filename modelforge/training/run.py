@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from modelforge import catalog, hardware
+from modelforge.errors import ModelForgeError, RunawayError
 from modelforge.models.folder import package_versions, save_model
 from modelforge.recipe import Recipe
-from modelforge.store import utc_now
+from modelforge.store import RunState, utc_now
 from modelforge.tasks.extractive_question_answering import has_unanswerable
-from modelforge.training import device, memory
+from modelforge.training import checkpoints, device, memory
 from modelforge.training.callback import EventCallback, RunStopped
 from modelforge.training.examples import encode_examples
 from modelforge.training.fused import fused_lora, fused_norms
 from modelforge.training.methods import METHODS
 from modelforge.training.samples import show_answers
+from modelforge.training.saving import add_saving, go_on, pause, take_best
 from modelforge.training.start import find_start
 from modelforge.training.tune import tune
 
@@ -30,7 +32,8 @@ from modelforge.training.tune import tune
 @dataclass(frozen=True)
 class Job:
     """One run as the worker hands it over. `dataset` says for the manifest where the mapped `rows` come from.
-    eval_rows: rows of another file to measure with; None holds out a share of `rows`."""
+    eval_rows: rows of another file to measure with; None holds out a share of `rows`. A checkpoint in `folder` is gone
+    on from."""
 
     run_id: str
     recipe: Recipe
@@ -39,18 +42,29 @@ class Job:
     folder: Path
     emit: Callable[..., None]
     is_stopping: Callable[[], bool]
+    is_pausing: Callable[[], bool] = lambda: False
     eval_rows: Sequence[Mapping[str, Any]] | None = None
+
+    def is_leaving(self) -> bool:
+        """Whether to get out of what takes long."""
+        return self.is_stopping() or self.is_pausing()
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run left. model_id is None when it was stopped before the first step."""
+    """How a run ended. model_id is None where it left no model: stopped before the first step, or paused. error: what
+    it ended with, although its last good weights were saved."""
 
+    state: RunState
     model_id: str | None
-    stopped: bool
     step: int
     total_steps: int
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    error: ModelForgeError | None = None
+
+    @property
+    def stopped(self) -> bool:
+        return self.state is RunState.stopped
 
 
 def train(job: Job) -> Result:
@@ -63,7 +77,9 @@ def train(job: Job) -> Result:
     examples = encode_examples(job.rows, method.make_encoder(tokenizer, recipe, start.config), recipe, job.eval_rows)
     probe = hardware.probe()
     compute = device.decide(recipe, probe, start.config, hardware.detect().free_bytes(probe.kind))
-    emit("started", source=start.base.source, **asdict(compute), **examples.counts)
+    checkpoint = checkpoints.find_last(job.folder / "checkpoints")
+    step = checkpoints.step_of(checkpoint) if checkpoint else 0
+    emit("started", source=start.base.source, step=step, **asdict(compute), **examples.counts)
     for sentence in examples.warnings:
         emit("warning", message=sentence)
 
@@ -71,22 +87,33 @@ def train(job: Job) -> Result:
     trainer = method.build_trainer(
         model, tokenizer, examples, recipe=recipe, compute=compute, folder=job.folder / "checkpoints"
     )
-    callback = EventCallback(emit, job.is_stopping, compute.device, method.read_metrics)
+    callback = EventCallback(emit, job.is_leaving, compute.device, method.read_metrics)
     trainer.add_callback(callback)
+    add_saving(trainer, callback.measured, recipe, emit, job.is_pausing)
     ask = partial(
         show_answers, model, tokenizer, examples.shown, recipe=recipe, architecture=start.architecture, emit=emit
     )
 
+    error = None
     with memory.kept_blocks(), fused_lora(model), fused_norms(model):
         try:
-            ask(step=0)
-            trainer.train()
+            if checkpoint is None:
+                ask(step=0)
+            go_on(trainer, checkpoint)
             callback.finish(trainer)
         except RunStopped:
             pass
+        except RunawayError as runaway:
+            error = runaway
     step, steps = trainer.state.global_step, trainer.state.max_steps
+    if job.is_pausing() and not error:
+        pause(trainer)
+        return Result(RunState.paused, None, step, steps)
     if step == 0:
-        return Result(None, stopped=True, step=0, total_steps=steps)
+        return Result(RunState.stopped, None, step, steps)
+    stopped = job.is_stopping() and step < steps
+    if not stopped:
+        step = take_best(trainer, error)
 
     ask(step=step)
     manifest = {
@@ -110,4 +137,5 @@ def train(job: Job) -> Result:
         "versions": package_versions(),
     }
     model_id = save_model(model, tokenizer, manifest)
-    return Result(model_id, job.is_stopping() and step < steps, step, steps, callback.metrics(step))
+    state = RunState.failed if error else RunState.stopped if stopped else RunState.finished
+    return Result(state, model_id, trainer.state.global_step, steps, callback.metrics(step), error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,12 @@ class Run:
 
     def stop(self) -> None:
         self._runs.stop(self.id)
+
+    def pause(self) -> None:
+        self._runs.pause(self.id)
+
+    def resume(self) -> None:
+        self._runs.resume(self.id)
 
     def wait(self, seconds: float | None = None) -> RunState:
         """Wait for the end, at most that long; returns the state."""
@@ -108,6 +115,55 @@ class Runs:
         if not record.state.active:
             raise RunStateError(f"This run is not in progress; it is {record.state.value}.", where=record.id)
         self._worker.stop(record.id)
+
+    def pause(self, run_id: str) -> None:
+        """Ask a run to save itself and leave within one step, to go on another time. Raises RunStateError."""
+        record = self.get(run_id)
+        if not record.state.active:
+            raise RunStateError(f"This run is not in progress; it is {record.state.value}.", where=record.id)
+        self._worker.pause(record.id)
+
+    def resume(self, text: str) -> Run:
+        """Put a run that was paused, interrupted or failed into the queue again: it goes on from its last checkpoint,
+        or begins anew where it has none. Raises RunStateError for any other."""
+        record = self.get(text)
+        if not record.state.resumable:
+            raise RunStateError(
+                f"This run cannot go on; it is {record.state.value}.",
+                where=record.id,
+                fix="Only runs that were paused, interrupted or failed can; train its model further instead.",
+            )
+        with self._store.transaction():
+            if not self._store.runs.get(record.id).state.resumable:  # somebody else was faster
+                raise RunStateError("This run is in progress already.", where=record.id)
+            changes = {"state": RunState.queued, "finished": None, "error": None}
+            process = {"pid": os.getpid(), "process_started": psutil.Process().create_time()}
+            self._store.runs.update(record.id, **changes, **process)
+        self._worker.submit(record.id)
+        return Run(self, record.id)
+
+    def resumable(self) -> list[RunRecord]:
+        """The runs that were cut off or paused, the oldest first."""
+        waiting = (RunState.interrupted, RunState.paused)
+        return [record for record in reversed(self.all()) if record.state in waiting]
+
+    def move(self, text: str, place: int) -> None:
+        """Give a queued run another place in the queue; 0 is next."""
+        self._worker.move(self.get(text).id, place)
+
+    def waiting(self) -> list[RunRecord]:
+        """The runs in this process's queue, the next one first."""
+        return [self._store.runs.get(run_id) for run_id in self._worker.waiting()]
+
+    def pause_all(self, seconds: float) -> None:
+        """Let the run in progress and those that wait save themselves and leave, as when the process is asked to end;
+        wait for that so long at most."""
+        mine = [record for record in self.all() if record.state.active and record.pid == os.getpid()]
+        for record in mine:  # the newest first: none of those that wait shall begin meanwhile
+            self._worker.pause(record.id)
+        until = time.monotonic() + seconds
+        for record in mine:
+            self._worker.wait(record.id, max(until - time.monotonic(), 0))
 
     def handle(self, text: str) -> Run:
         return Run(self, self.get(text).id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-
 MEASURED = {
     "loss": "loss {:.4f}",
     "perplexity": "perplexity {:.2f}",
@@ -29,7 +28,8 @@ def describe(event: dict[str, Any]) -> str:  # noqa: PLR0911 - one return for ea
     match event["type"]:
         case "started":
             reasons = "; ".join(event["reasons"])
-            return f"{event['train_rows']} examples to train on, {event['eval_rows']} held out. {reasons}"
+            again = f"going on after step {event['step']}. " if event.get("step") else ""
+            return f"{again}{event['train_rows']} examples to train on, {event['eval_rows']} held out. {reasons}"
         case "progress":
             loss = "not a number" if event["loss"] is None else f"{event['loss']:.4f}"
             reward = f"reward {event['reward']:.3f}  " if "reward" in event else ""
@@ -41,6 +41,10 @@ def describe(event: dict[str, Any]) -> str:  # noqa: PLR0911 - one return for ea
             return "held out: " + describe_metrics(event)
         case "sampled":
             return f"  asked:    {event['prompt']}\n  answered: {event['answer']}\n  expected: {event['expected']}"
+        case "checkpoint":
+            return f"saved after step {event['step']}"
+        case "paused":
+            return f"paused after {event['step']} steps; it can go on from there"
         case "warning":
             return f"warning: {event['message']}"
         case "finished":

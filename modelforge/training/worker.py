@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import queue
 import shutil
 import sys
 import threading
@@ -22,7 +21,7 @@ from modelforge.data.prepare import read_rows
 from modelforge.errors import RunStateError
 from modelforge.recipe import Recipe
 from modelforge.store import ModelRecord, RunRecord, RunState, Store, utc_now
-from modelforge.training import memory
+from modelforge.training import checkpoints, memory
 from modelforge.training.failures import explain_failure
 from modelforge.training.feed import Feed, Pump
 
@@ -35,30 +34,71 @@ class Worker:
     def __init__(self, store: Store, before_run: Callable[[], None]) -> None:
         self._store = store
         self._before_run = before_run
-        self._waiting: queue.Queue[str] = queue.Queue()
+        self._waiting: list[str] = []
         self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
         self._pump: Pump | None = None
         self._feeds: dict[str, Feed] = {}
         self._stops: dict[str, threading.Event] = {}
+        self._pauses: dict[str, threading.Event] = {}
         self._ends: dict[str, threading.Event] = {}
 
     def submit(self, run_id: str) -> None:
         """Take a queued run when its turn comes."""
         with self._lock:
-            self._stops[run_id], self._ends[run_id] = threading.Event(), threading.Event()
-            self._waiting.put(run_id)
+            for flags in (self._stops, self._pauses, self._ends):
+                flags[run_id] = threading.Event()
+            self._waiting.append(run_id)
+            self._arrived.notify()
             if self._pump is None:
                 memory.share_one_arena()
                 self._pump = Pump()
                 threading.Thread(target=self._work, name="modelforge-worker", daemon=True).start()
 
     def stop(self, run_id: str) -> None:
-        if run_id not in self._stops:
+        """Let a run save a model and end."""
+        self._leave(run_id, self._stops)
+
+    def pause(self, run_id: str) -> None:
+        """Let a run save itself and leave, to go on another time."""
+        self._leave(run_id, self._pauses)
+
+    def move(self, run_id: str, place: int) -> None:
+        """Give a waiting run another place in the queue; 0 is next."""
+        with self._lock:
+            if run_id not in self._waiting:
+                raise RunStateError("This run is not waiting.", where=run_id, fix="Only queued runs can be moved.")
+            self._waiting.remove(run_id)
+            self._waiting.insert(place, run_id)
+
+    def waiting(self) -> tuple[str, ...]:
+        """The runs in the queue, the next one first."""
+        with self._lock:
+            return tuple(self._waiting)
+
+    def _leave(self, run_id: str, flags: dict[str, threading.Event]) -> None:
+        if run_id not in flags:
             raise RunStateError(
                 "This run belongs to another process.", where=run_id, fix="Stop it where it was started."
             )
-        self._stops[run_id].set()
+        flags[run_id].set()
         self._change(run_id, (RunState.preparing, RunState.running), state=RunState.stopping)
+        with self._lock:
+            waited = run_id in self._waiting
+            if waited:
+                self._waiting.remove(run_id)
+        if waited:  # it ends here and now: nobody has it in hand
+            self._end_waiting(run_id)
+
+    def _end_waiting(self, run_id: str) -> None:
+        assert self._pump is not None  # noqa: S101 - made when the run came
+        state = RunState.paused if self._pauses[run_id].is_set() else RunState.stopped
+        record = self._store.runs.get(run_id)
+        emit = self._pump.emitter(self.feed(run_id), run_id)
+        emit(state.value, model_id=None, step=record.step, total_steps=record.total_steps, metrics={})
+        self._pump.flush()
+        self._store.runs.update(run_id, state=state, finished=utc_now())
+        self._ends[run_id].set()
 
     def wait(self, run_id: str, seconds: float | None) -> bool:
         end = self._ends.get(run_id)
@@ -78,7 +118,9 @@ class Worker:
 
     def _work(self) -> None:
         while True:
-            run_id = self._waiting.get()
+            with self._arrived:
+                self._arrived.wait_for(lambda: self._waiting)
+                run_id = self._waiting.pop(0)
             try:
                 self._take(self._store.runs.get(run_id))
             except Exception:
@@ -90,12 +132,8 @@ class Worker:
         """One run, from the queue to its end, whatever happens."""
         assert self._pump is not None  # noqa: S101 - made before this thread
         emit = self._pump.emitter(self.feed(record.id), record.id)
-        if self._stops[record.id].is_set():
-            ending: dict[str, Any] = {"state": RunState.stopped}
-            last: dict[str, Any] = {"type": "stopped", "model_id": None, "step": 0, "total_steps": 0, "metrics": {}}
-        else:
-            with _logged(paths.run_dir(record.id) / "log.txt"):
-                ending, last = self._carry_out(record, emit)
+        with _logged(paths.run_dir(record.id) / "log.txt"):
+            ending, last = self._carry_out(record, emit)
         emit(**last)
         self._pump.flush()
         self._store.runs.update(record.id, finished=utc_now(), **ending)
@@ -113,20 +151,36 @@ class Worker:
             self._before_run()
             result = self._train(record, forward)
         except Exception as error:  # noqa: BLE001 - the one edge where everything is caught
-            failure = explain_failure(error)
-            log.error("%s\n%s", failure["what"], "".join(traceback.format_exception(error)))
-            return {"state": RunState.failed, "error": failure}, {"type": "failed", **failure}
+            self._clear(record.id, keep=True)
+            return self._describe_failure(error, {})
         finally:
-            shutil.rmtree(paths.run_dir(record.id) / "checkpoints", ignore_errors=True)
             _free_memory()
-        kind = "stopped" if result.stopped else "finished"
+        self._clear(record.id, keep=result.state is RunState.paused)
         numbers = {
             "model_id": result.model_id,
             "step": result.step,
             "total_steps": result.total_steps,
             "metrics": result.metrics,
         }
-        return {"state": RunState(kind), **numbers}, {"type": kind, **numbers}
+        if result.error:
+            return self._describe_failure(result.error, numbers)
+        return {"state": result.state, "error": None, **numbers}, {"type": result.state.value, **numbers}
+
+    @staticmethod
+    def _describe_failure(error: Exception, numbers: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        failure = explain_failure(error)
+        log.error("%s\n%s", failure["what"], "".join(traceback.format_exception(error)))
+        return {"state": RunState.failed, "error": failure, **numbers}, {"type": "failed", **failure, **numbers}
+
+    @staticmethod
+    def _clear(run_id: str, *, keep: bool) -> None:
+        """Remove what a run wrote for itself; keep: but for a checkpoint that it can go on from."""
+        place = paths.run_dir(run_id) / "checkpoints"
+        last = checkpoints.find_last(place) if keep else None
+        if last is None:
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            shutil.rmtree(place / checkpoints.PARTIAL, ignore_errors=True)
 
     def _train(self, record: RunRecord, emit: Callable[..., None]) -> Any:
         from modelforge.training.run import Job, train  # loads torch: not before the first run
@@ -143,6 +197,7 @@ class Worker:
                 folder=paths.run_dir(record.id),
                 emit=emit,
                 is_stopping=self._stops[record.id].is_set,
+                is_pausing=self._pauses[record.id].is_set,
             )
         )
         if result.model_id:

@@ -16,6 +16,7 @@ from modelforge.training.arguments import common_arguments, exact_weights, finis
 from modelforge.training.batching import LengthGroupedSampler
 from modelforge.training.device import Compute
 from modelforge.training.examples import Encoding, Examples
+from modelforge.training.saving import Durable
 
 _UNCUT = 10**9
 
@@ -85,7 +86,7 @@ def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: metrics[told] for name, told in names.items() if told in metrics}
 
 
-class PreferenceTrainer(DPOTrainer):
+class PreferenceTrainer(Durable, DPOTrainer):
     """DPOTrainer for encoded pairs, with pairs of about the same length in a batch."""
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:

@@ -16,6 +16,7 @@ from modelforge.training.arguments import common_arguments, exact_weights, finis
 from modelforge.training.device import Compute
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.rewards import check_rows, reward_functions
+from modelforge.training.saving import Durable
 
 MEASURED = 16  # held-out prompts that are answered at every evaluation; writing is slow
 _UNCUT = 10**9
@@ -54,7 +55,7 @@ def build_trainer(
         }
     )
     with exact_weights(model):
-        trainer = GRPOTrainer(
+        trainer = RewardTrainer(
             model=model,
             reward_funcs=list(reward_functions(recipe.grpo.rewards)),
             args=hold_to_one_card(arguments),
@@ -69,3 +70,7 @@ def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     """mean_reward and loss, of what the trainer measured."""
     names = {"loss": "eval_loss", "mean_reward": "eval_reward"}
     return {name: metrics[told] for name, told in names.items() if told in metrics}
+
+
+class RewardTrainer(Durable, GRPOTrainer):
+    """GRPOTrainer whose checkpoints can be trusted."""

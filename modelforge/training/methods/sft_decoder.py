@@ -21,6 +21,7 @@ from modelforge.training.device import Compute
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.fused import AnswerLoss
 from modelforge.training.held_out import TokenMeanLoss
+from modelforge.training.saving import Durable
 
 # Settings by which an architecture changes its logits after the output matrix; TRL's own loss knows them all.
 _LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
@@ -77,7 +78,7 @@ def training_arguments(recipe: Recipe, compute: Compute, folder: Path, examples:
     )
 
 
-class AnswerTrainer(TokenMeanLoss, SFTTrainer):
+class AnswerTrainer(Durable, TokenMeanLoss, SFTTrainer):
     """SFTTrainer whose loss, when `fused`, comes from the hidden states at labelled positions alone."""
 
     fused = False

@@ -18,6 +18,7 @@ from modelforge.training.arguments import common_arguments, finish, hold_to_one_
 from modelforge.training.batching import LengthGroupedSampler
 from modelforge.training.device import Compute
 from modelforge.training.examples import Encoding, Examples
+from modelforge.training.saving import Durable
 
 POSITIONS = ("start_positions", "end_positions")
 
@@ -39,7 +40,9 @@ def build_trainer(
 ) -> Any:
     """A trainer, ready to run."""
     arguments = TrainingArguments(
-        **{**common_arguments(recipe, compute, folder, examples), "label_names": list(POSITIONS)}
+        **common_arguments(recipe, compute, folder, examples),
+        label_names=list(POSITIONS),
+        include_num_input_tokens_seen="non_padding",
     )
     if compute.gradient_checkpointing and recipe.tuning.has_adapter:
         model.enable_input_require_grads()
@@ -76,7 +79,7 @@ class WindowPadding:
         return {**pad_windows(self.tokenizer, windows), **places}
 
 
-class SpanTrainer(Trainer):
+class SpanTrainer(Durable, Trainer):
     """Trainer that answers the held-out questions whenever it measures."""
 
     eval_rows: list[Mapping[str, Any]]

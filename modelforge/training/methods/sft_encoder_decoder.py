@@ -20,6 +20,7 @@ from modelforge.training.batching import LengthGroupedSampler
 from modelforge.training.device import Compute
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.held_out import TokenMeanLoss
+from modelforge.training.saving import Durable
 
 WRITTEN = 16  # held-out documents that are summarised at every evaluation
 
@@ -42,7 +43,9 @@ def build_trainer(
     model: Any, tokenizer: Any, examples: Examples, *, recipe: Recipe, compute: Compute, folder: Path
 ) -> Any:
     """A trainer, ready to run."""
-    arguments = Seq2SeqTrainingArguments(**common_arguments(recipe, compute, folder, examples))
+    arguments = Seq2SeqTrainingArguments(
+        **common_arguments(recipe, compute, folder, examples), include_num_input_tokens_seen="non_padding"
+    )
     if compute.gradient_checkpointing and recipe.tuning.has_adapter:
         model.enable_input_require_grads()
     trainer = SummaryTrainer(
@@ -67,7 +70,7 @@ def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     return found | ({"rougeL": metrics["eval_rougeL"]} if "eval_rougeL" in metrics else {})
 
 
-class SummaryTrainer(TokenMeanLoss, Seq2SeqTrainer):
+class SummaryTrainer(Durable, TokenMeanLoss, Seq2SeqTrainer):
     """Seq2SeqTrainer that writes summaries of some held-out documents whenever it measures."""
 
     label_shift = 0
