@@ -98,9 +98,13 @@ def load_model(
 
 def head_modules(model: Any) -> list[str]:
     """The parts of a model with weights that stand outside of its body: BertForQuestionAnswering has qa_outputs."""
+    parts = dict(model.named_children())
+    if model.base_model_prefix not in parts:  # T5's body is no part of its own
+        output = model.get_output_embeddings()
+        return [name for name, part in parts.items() if part is output]
     return [
         name
-        for name, part in model.named_children()
+        for name, part in parts.items()
         if name != model.base_model_prefix and next(part.parameters(), None) is not None
     ]
 

@@ -32,7 +32,7 @@ def tune(model: Any, recipe: Recipe, architecture: Architecture = DECODER, paren
 
 
 def free_weights(model: Any, top_layers: int) -> Any:
-    """Every weight is trained; or, of a model with layers, the topmost ones and all that stands above them."""
+    """Every weight is trained; or, of a model with layers, the topmost ones and its head."""
     if top_layers:
         kept = set(name_top_layers(model, top_layers))
         heads = tuple(f"{head}." for head in head_modules(model))
