@@ -188,7 +188,9 @@ def reckon(recipe: Recipe, here: Machine, *, calibrate: bool = False) -> Plan:
         measured = calibrated(recipe, compute, known.config, length=length, take=calibrate)
     if measured:
         held = need.gradients + need.optimizer
-        need = replace(need, activations=max(measured.growth_bytes - held, 0))
+        # Noise of a few layers grows with all layers; the counted figure has a usual allocator's. The mean is nearer.
+        mean = (max(measured.growth_bytes - held, 0) + need.activations) // 2
+        need = replace(need, activations=mean)
     if probe.kind != "cuda" and "torch" in sys.modules and here.hardware.free_memory_bytes:
         need = replace(need, runtime=max(RUNTIME_BYTES[probe.kind], min(_own_bytes(), 2 * RUNTIME_BYTES[probe.kind])))
     kind = f"{probe.kind} {probe.name} | {known.config.model_type} | {recipe.method} | {recipe.tuning.type}"
