@@ -25,7 +25,7 @@ class EvaluationPanel:
     def __init__(self) -> None:
         with gr.Row(elem_classes="mf-actions"):
             self.limit = gr.Number(
-                ROWS, label="At most so many held-out rows", precision=0, minimum=1, min_width=200, scale=0,
+                ROWS, label="Held-out rows, at most", precision=0, minimum=1, min_width=200, scale=0,
                 elem_id="models-evaluate-rows",
             )  # fmt: skip
             self.start = gr.Button("Evaluate", scale=0, min_width=140, elem_id="models-evaluate")

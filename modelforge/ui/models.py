@@ -141,7 +141,7 @@ def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
             ("Had from", manifest.get("base_source", "")),
             ("Dataset", f"{dataset['name']}: {dataset['train_rows']} rows trained on, {dataset['eval_rows']} held out"),
             ("Dataset hash", dataset["sha256"]),
-            ("Trained further from", _name_parent(known, record.parent)),
+            *([("Trained further from", _name_parent(known, record.parent))] if record.parent else []),
             ("Run", record.run_id or "-"),
             ("Id", record.id),
             ("Folder", forge.models.path(record)),
@@ -150,9 +150,7 @@ def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
     return [record.name, numbers + show_metrics(record.metrics) + lineage]
 
 
-def _name_parent(known: dict[str, ModelRecord], parent: str | None) -> str:
-    if not parent:
-        return html.NOTHING
+def _name_parent(known: dict[str, ModelRecord], parent: str) -> str:
     return known[parent].name if parent in known else f"{parent}, which was deleted"
 
 

@@ -35,16 +35,14 @@ def try_rewards(forge: Forge, recipe: Recipe) -> Iterator[str]:
         samples: list[Any] = []
         with _model(forge, recipe) as (model, tokenizer):
             for index, row in enumerate(chosen):
-                yield html.bar(index / len(chosen), f"Answering prompt {index + 1} of {len(chosen)} …") + _table(
-                    samples
-                )
+                yield html.bar(index / len(chosen), f"Answering prompt {index + 1} of {len(chosen)} …") + _list(samples)
                 refuse_beside_run(forge)
                 samples += preview_rewards(
                     model, tokenizer, [row], recipe.grpo, count=1, seed=(recipe.seed + index) % 2**31
                 )
         notes = [html.note(sentence, "warning") for sentence in find_warnings(samples)]
         fine = html.note("The answers earn different rewards, so there is something to learn from.", "good")
-        yield _table(samples) + ("".join(notes) or fine)
+        yield _list(samples) + ("".join(notes) or fine)
     finally:
         _one_at_a_time.release()
 
@@ -86,24 +84,20 @@ def _model(forge: Forge, recipe: Recipe) -> Iterator[tuple[Any, Any]]:
         gc.collect()
 
 
-def _table(samples: Sequence[Any]) -> str:
-    """Prompt, answer, score of each reward, total."""
-    if not samples:
-        return ""
-    names = list(samples[0].scores)
-    has_references = any(sample.reference for sample in samples)
-    head = ["Prompt", "Answer", *(["Reference"] if has_references else []), *map(_title, names), "Total"]
-    rows = [
-        [
-            _shorten(sample.prompt),
-            _shorten(sample.answer) + (" … (cut off)" if sample.is_cut else ""),
-            *([_shorten(sample.reference) or html.NOTHING] if has_references else []),
-            *(f"{score:.2f}" for score in sample.scores.values()),
-            f"{sample.total:.2f}",
-        ]
-        for sample in samples
-    ]
-    return html.table(head, rows, empty="")
+def _list(samples: Sequence[Any]) -> str:
+    """Of each: prompt, answer, reference, the score of each reward, and the total."""
+    return "".join(_describe(sample) for sample in samples)
+
+
+def _describe(sample: Any) -> str:
+    cut = " … (cut off)" if sample.is_cut else ""
+    scores = "".join(f"<span>{_title(name)} <b>{score:.2f}</b></span>" for name, score in sample.scores.items())
+    reference = f"<div>Reference: {html.text(_shorten(sample.reference))}</div>" if sample.reference else ""
+    return (
+        f'<div class="mf-sample"><div class="mf-sample-asked">{html.text(_shorten(sample.prompt))}</div>'
+        f"<div>{html.text(_shorten(sample.answer))}{cut}</div>{reference}"
+        f'<div class="mf-scores">{scores}<span>Total <b>{sample.total:.2f}</b></span></div></div>'
+    )
 
 
 def _title(name: str) -> str:

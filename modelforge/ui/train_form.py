@@ -52,14 +52,20 @@ class TrainForm:
         self.parent = gr.State("")
         self.case = gr.State(Case())
         self.advised = gr.State({})
-        with gr.Row(visible=False, elem_classes="mf-actions mf-parent") as self.parent_row:
+        with gr.Column(visible=False) as self.parent_row:
             self.parent_note = gr.HTML("", elem_id="train-parent")
-            self.leave_parent = gr.Button(
-                "Start from a base model instead", size="sm", scale=0, min_width=240, elem_id="train-leave-parent"
-            )
-        self.dataset = gr.Dropdown([], label="Dataset", info="Your datasets and the samples.", elem_id="train-dataset")
+            self.leave_parent = gr.Button("Start from a base model instead", size="sm", elem_id="train-leave-parent")
+        # Their choices change, and a handler under way may still bring the one made before: Gradio would refuse that
+        # with an error of its own, but for custom values. What is not on offer is put right by `fit_form`.
+        self.dataset = gr.Dropdown(
+            [],
+            label="Dataset",
+            info="Your datasets and the samples.",
+            allow_custom_value=True,
+            elem_id="train-dataset",
+        )
         self.what = gr.HTML("", elem_id="train-what")
-        self.method = gr.Dropdown([], label="Method", visible=False, elem_id="train-method")
+        self.method = gr.Dropdown([], label="Method", visible=False, allow_custom_value=True, elem_id="train-method")
         self.base_model = gr.Dropdown(
             [],
             label="Base model",
@@ -92,6 +98,7 @@ class TrainForm:
         measured_with = gr.Dropdown(
             [HELD_OUT],
             value="",
+            allow_custom_value=True,  # as above; only datasets of the library are taken
             label="eval_dataset",
             info=fields()["eval_dataset"].description,
             elem_id="set-eval_dataset",
@@ -152,7 +159,13 @@ class TrainForm:
         """The recipe that the form shows. Raises RecipeError, NotFoundError."""
         count = len(self.named)
         given = dict(zip(self.named, values[:count], strict=True))
-        given["task"] = offers.find_examples(forge, given["dataset"]).task.value
+        examples = offers.find_examples(forge, given["dataset"])
+        measured_with = given["eval_dataset"]
+        given |= {
+            "task": examples.task.value,
+            "dataset": examples.name,  # never a path
+            "eval_dataset": forge.datasets.find(measured_with).id if measured_with else "",
+        }
         if given["method"] == "grpo":
             given["grpo.rewards"] = rewards.read_rewards(values[count:])
         return Recipe().with_settings(given)
@@ -232,7 +245,7 @@ def fit_form(forge: Forge, form: TrainForm, *values: Any) -> list[Any]:
         case,
         advised,
         case.parent,
-        gr.Row(visible=parent is not None),
+        gr.Column(visible=parent is not None),
         _describe_parent(parent),
         gr.Dropdown(choices=offered, value=dataset),
         html.aside(f"{examples.sentence} {METHODS[method].title}: {METHODS[method].sentence}"),

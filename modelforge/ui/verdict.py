@@ -5,23 +5,27 @@ What is reckoned is the planner's affair; here it is asked, remembered for a whi
 
 from __future__ import annotations
 
-import threading
-import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from modelforge.errors import ModelForgeError, RecipeError
 from modelforge.forge import Forge
+from modelforge.hardware import describe_bytes
 from modelforge.recipe import Recipe
 from modelforge.ui import html
 from modelforge.ui.events import listen, listen_all
+from modelforge.ui.reckoner import Answer, Reckoner
 from modelforge.ui.train_form import TrainForm
+from modelforge.ui.train_offers import find_examples
 
 MOST_ADVICE = 3
-REMEMBERED_SECONDS = 20.0  # free memory and disk change
-"""How long a verdict on one recipe holds."""
+QUICK_SECONDS = 0.5  # what is known sooner needs no word that it is being reckoned
+VERDICT_SECONDS = 60.0
+ADVICE_SECONDS = 60.0  # each piece of advice is reckoned too
+START_SECONDS = 20.0  # how long a start waits for a verdict that is not there yet
 
 _KINDS = {"fits": "good", "tight": "warning", "won't fit": "bad", "unknown": "quiet"}
 
@@ -33,15 +37,18 @@ class Judgement:
     verdict: str
     sentence: str
     numbers: tuple[tuple[str, str], ...] = ()
-    advice: tuple[tuple[str, dict[str, Any]], ...] = field(default=())
+    advice: tuple[tuple[str, dict[str, Any]], ...] = ()
 
 
 class VerdictPanel:
-    """Its components; `offered` holds the settings that each button puts in."""
+    """Its components; `judged` holds the values of the form that were found not to fit, `offered` the settings that
+    each button puts in."""
 
     def __init__(self) -> None:
         self.shown = gr.HTML("", elem_id="train-verdict")
+        self.judged = gr.State([])
         self.offered = gr.State([])
+        self.help = gr.HTML("")
         with gr.Row(elem_classes="mf-actions mf-advice"):
             self.buttons = [
                 gr.Button("", size="sm", visible=False, min_width=140, elem_id=f"train-advice-{index + 1}")
@@ -50,19 +57,36 @@ class VerdictPanel:
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.shown, self.offered, *self.buttons]
+        return [self.help, self.offered, *self.buttons]
 
 
 def attach_verdict(forge: Forge, form: TrainForm, panel: VerdictPanel) -> None:
-    """Judge whenever the form has changed, and let advice be taken with one press."""
+    """Judge whenever the form has changed, then look for what would help, which one press puts in."""
 
-    def show(*values: Any) -> list[Any]:
-        if not form.is_open(*values):
-            return _show(None)
-        try:
-            return _show(judge(form.read(forge, *values)))
-        except ModelForgeError:
-            return _show(None)  # what is wrong is said where it is wrong
+    def show(*values: Any) -> Iterator[list[Any]]:
+        recipe = _read(forge, form, values)
+        found = judge(forge, recipe, seconds=QUICK_SECONDS) if recipe else Judgement("unknown", "")
+        if recipe and found is None:
+            yield [html.aside("Reckoning what this needs …"), []]
+            found = judge(forge, recipe, seconds=VERDICT_SECONDS)
+        if found is None:
+            found = Judgement("unknown", "What this needs takes too long to reckon; it will show when it runs.")
+        yield [_describe(found), list(values) if found.verdict in ("tight", "won't fit") and found.numbers else []]
+
+    def advise(judged: list[Any]) -> Iterator[list[Any]]:
+        recipe = _read(forge, form, judged) if judged else None
+        if recipe is None:
+            yield _offer("", ())
+            return
+        usual = list_usual_remedies(recipe)
+        yield _offer(
+            "What usually helps, while it is reckoned what is sure to fit; a press changes the settings:", usual
+        )
+        found = judge(forge, recipe, seconds=ADVICE_SECONDS, advise=True)
+        if found and found.advice:
+            yield _offer("What makes it fit; a press changes the settings:", found.advice)
+        else:
+            yield _offer("What usually helps; a press changes the settings:" if usual else "", usual)
 
     def take(index: int, offered: list[dict[str, Any]], advised: dict[str, Any]) -> list[Any]:
         """Put the settings of an advice into the form, and remember that they were put there."""
@@ -71,7 +95,8 @@ def attach_verdict(forge: Forge, form: TrainForm, panel: VerdictPanel) -> None:
         return [{**advised, **settings}, *values]
 
     watched = [widget for name, widget in form.named.items() if name != "name"] + form.rewards.inputs
-    listen_all([each.change for each in watched], show, form.inputs, panel.outputs)
+    listen_all([each.change for each in watched], show, form.inputs, [panel.shown, panel.judged])
+    listen_all([panel.judged.change], advise, panel.judged, panel.outputs)
     for index, button in enumerate(panel.buttons):
         listen(
             button.click,
@@ -81,65 +106,91 @@ def attach_verdict(forge: Forge, form: TrainForm, panel: VerdictPanel) -> None:
         )
 
 
-def _show(judged: Judgement | None) -> list[Any]:
+def _read(forge: Forge, form: TrainForm, values: Any) -> Recipe | None:
+    """The recipe of the form; None where it has none yet, or something is wrong, which is said where it is wrong."""
+    if not form.is_open(*values):
+        return None
+    try:
+        return form.read(forge, *values)
+    except ModelForgeError:
+        return None
+
+
+def _describe(judged: Judgement) -> str:
+    if not judged.sentence:
+        return ""
+    numbers = html.tiles(judged.numbers) if judged.numbers else ""
+    return html.note(judged.sentence, _KINDS[judged.verdict]) + numbers
+
+
+def _offer(sentence: str, advice: Sequence[tuple[str, dict[str, Any]]]) -> list[Any]:
     """Values of `VerdictPanel.outputs`."""
-    if judged is None or not judged.sentence:
-        return ["", [], *(gr.Button(visible=False) for _ in range(MOST_ADVICE))]
-    advice = judged.advice[:MOST_ADVICE]
+    advice = advice[:MOST_ADVICE]
     buttons = [gr.Button(title, visible=True) for title, _ in advice]
     hidden = [gr.Button(visible=False) for _ in range(MOST_ADVICE - len(advice))]
-    numbers = html.tiles(judged.numbers) if judged.numbers else ""
-    shown = html.note(judged.sentence, _KINDS[judged.verdict]) + numbers
-    return [shown, [settings for _, settings in advice], *buttons, *hidden]
+    return [html.aside(sentence) if sentence else "", [settings for _, settings in advice], *buttons, *hidden]
 
 
 def refuse_what_does_not_fit(forge: Forge, recipe: Recipe) -> None:
     """Raises RecipeError where the planner says that a run cannot fit."""
-    judged = judge(recipe)
-    if judged.verdict == "won't fit":
-        fix = " or ".join(title[:1].lower() + title[1:] for title, _ in judged.advice[:MOST_ADVICE])
-        raise RecipeError(judged.sentence, where="this machine", fix=f"Try: {fix}." if fix else "")
+    judged = judge(forge, recipe, seconds=START_SECONDS)
+    if judged and judged.verdict == "won't fit":
+        usual = list_usual_remedies(recipe)
+        raise RecipeError(judged.sentence, fix=usual[0][0] if usual else "Choose a smaller base model.")
 
 
 def find_remedy(forge: Forge, recipe: Recipe) -> tuple[str, Recipe] | None:
-    """(what is changed, the recipe) that needs less memory than one that ran out of it; None where nothing is left.
-
-    The planner's first advice that changes settings, else the usual way down: smaller batches with as many examples a
-    step, then computing values twice, then shorter examples.
-    """
-    for title, settings in judge(recipe).advice:
-        if "base_model" not in settings:
-            return title, recipe.with_settings(settings)
-    batch, steps = recipe.per_device_train_batch_size, recipe.gradient_accumulation_steps
-    if batch > 1:
-        halved = {
-            "per_device_train_batch_size": batch // 2,
-            "gradient_accumulation_steps": steps * -(-batch // (batch // 2)),
-        }
-        return f"batches of {batch // 2}, added up before each step.", recipe.with_settings(halved)
-    if recipe.gradient_checkpointing != "on":
-        return "gradient checkpointing is on.", recipe.with_settings({"gradient_checkpointing": "on"})
-    if recipe.max_length > 128:
-        return f"max_length is {recipe.max_length // 2}.", recipe.with_settings({"max_length": recipe.max_length // 2})
+    """(what is changed, the recipe) that needs less memory than one that ran out of it; None where nothing is left."""
+    judged = judge(forge, recipe, seconds=START_SECONDS, advise=True)
+    reckoned = [each for each in (judged.advice if judged else ()) if "base_model" not in each[1]]
+    for title, settings in [*reckoned, *list_usual_remedies(recipe)]:
+        return title, recipe.with_settings(settings)
     return None
 
 
-_judged: dict[str, tuple[float, Judgement]] = {}
-_lock = threading.Lock()  # one reckoning at a time: many pages may ask for the same
+def list_usual_remedies(recipe: Recipe) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """The usual way down, not reckoned: smaller batches with as many examples a step, then computing values twice, then
+    shorter examples."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    batch, added = recipe.per_device_train_batch_size, recipe.gradient_accumulation_steps
+    if batch > 1:
+        parts = -(-batch // (batch // 2))  # 3 for a batch of 3
+        halved = {"per_device_train_batch_size": batch // 2, "gradient_accumulation_steps": added * parts}
+        found.append((f"Work on {batch // 2} at once and add up {added * parts} batches.", halved))
+    if recipe.gradient_checkpointing != "on":
+        found.append(("Switch gradient checkpointing on: slower, less memory.", {"gradient_checkpointing": "on"}))
+    if recipe.max_length > 128:
+        half = recipe.max_length // 2
+        found.append((f"Cut examples at {half} tokens: longer ones lose their end.", {"max_length": half}))
+    return tuple(found)
 
 
-def judge(recipe: Recipe) -> Judgement:
-    """The planner's verdict, remembered for a while."""
-    key = recipe.model_copy(update={"name": ""}).to_yaml()
-    with _lock:
-        asked, found = _judged.get(key, (0.0, None))
-        if found is None or time.monotonic() - asked > REMEMBERED_SECONDS:
-            found = _ask_planner(recipe)
-            if len(_judged) > 100:
-                _judged.clear()
-            _judged[key] = (time.monotonic(), found)
-        return found
+_reckoner = Reckoner()
 
 
-def _ask_planner(recipe: Recipe) -> Judgement:
-    return Judgement("unknown", "")
+def judge(forge: Forge, recipe: Recipe, *, seconds: float, advise: bool = False) -> Judgement | None:
+    """The planner's verdict; None where it is not known within that time."""
+    examples = find_examples(forge, recipe.dataset)
+    made = _reckoner.ask(
+        recipe, seconds=seconds, advise=advise, rows=examples.rows, longest=examples.max_length or None
+    )
+    return None if made is None else _translate(recipe, made)
+
+
+def _translate(recipe: Recipe, made: Answer) -> Judgement:
+    if "error" in made:
+        return Judgement("won't fit", made["error"])
+    size, memory, disk = describe_bytes, made["memory"], made["disk"]
+    numbers = [("Disk", f"{size(disk['needed'])} of {size(disk['free'])} free")]
+    if memory["total"] is not None:
+        numbers.insert(0, ("Memory", f"{size(memory['total'])} of {size(memory['available'])}"))
+    if made["seconds"]:
+        numbers.append(("Time", f"about {html.seconds(made['seconds'])}"))
+    settled = {"base_model", "tuning.type"} if recipe.parent else set()
+    advice = [each for each in made["advice"] if not settled & set(each["settings"])]
+    return Judgement(
+        "won't fit" if disk["needed"] > disk["free"] else made["verdict"],
+        made["sentence"],
+        tuple(numbers),
+        tuple((each["sentence"], each["settings"]) for each in advice),
+    )
