@@ -68,25 +68,29 @@ def hold_to_one_card(arguments: Any) -> Any:
 
 @contextlib.contextmanager
 def exact_weights(model: Any) -> Iterator[None]:
-    """Keep the weights that are trained as they are while a trainer is built around them, in float32.
+    """Keep the weights that are trained as they are while a trainer is built around them.
 
     TRL rounds the adapters of a quantised model to bfloat16, which a processor multiplies a hundred times slower, and
     which loses small steps and, of an adapter that is trained further, digits.
     """
-    import torch
-
     kept = [(part, part.data) for part in model.parameters() if part.requires_grad]
     yield
     for part, data in kept:
-        part.data = data.to(torch.float32)
+        part.data = data
 
 
 def finish(trainer: Any, recipe: Recipe) -> Any:
-    """What all trainers need once they are built: silence on the terminal, and no copy of a fresh adapter."""
+    """What all trainers need once they are built: silence on the terminal, no copy of a fresh adapter, and trained
+    weights in float32."""
+    import torch
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
-    if recipe.tuning.has_adapter and _REFERENCE in trainer.model.peft_config and not recipe.parent:
-        trainer.model.delete_adapter(_REFERENCE)  # the base model beneath the new adapter is the same
+    if recipe.tuning.has_adapter:
+        if _REFERENCE in trainer.model.peft_config and not recipe.parent:
+            trainer.model.delete_adapter(_REFERENCE)  # the base model beneath the new adapter is the same
+        for part in trainer.model.parameters():
+            if part.requires_grad:  # a head beside the adapter comes in the base model's format
+                part.data = part.data.to(torch.float32)
     return trainer
