@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelforge.cli.terminal import add_command, add_group, answer, open_forge, print_json, say, table
 from modelforge.errors import RunStateError
 from modelforge.recipe import Recipe, parse_assignments
+from modelforge.store import RunState
 from modelforge.training.words import describe
 
 if TYPE_CHECKING:
-    from modelforge.forge import Forge
     from modelforge.training.runs import Run
 
 STOPPED = 130
@@ -30,31 +31,42 @@ def add_commands(commands: Any) -> None:
     runs = add_group(commands, "runs", "runs, past and present")
     add_command(runs, "list", "every run, the newest first", list_runs)
     add_command(runs, "show", "one run", show_run).add_argument("id", metavar="ID")
+    resume = add_command(runs, "resume", "let a run go on that was paused, interrupted or failed", resume_run)
+    resume.add_argument("id", metavar="ID")
     delete = add_command(runs, "delete", "remove a run's log and events; its model stays", delete_run)
     delete.add_argument("id", metavar="ID")
 
 
 def train_recipe(arguments: argparse.Namespace) -> int:
     recipe = Recipe.from_file(Path(arguments.recipe)).with_settings(parse_assignments(arguments.set))
-    return follow(open_forge(), recipe, as_json=arguments.json)
+    return follow(open_forge().runs.start(recipe), as_json=arguments.json)
 
 
 def train_demo(arguments: argparse.Namespace) -> int:
     from modelforge.goals import demo_recipe
 
-    return follow(open_forge(), demo_recipe(), as_json=arguments.json)
+    return follow(open_forge().runs.start(demo_recipe()), as_json=arguments.json)
 
 
-def follow(forge: Forge, recipe: Recipe, *, as_json: bool) -> int:
-    """Start a run and print its events until it ends. Ctrl-C saves and stops; a second one leaves at once."""
-    run = forge.runs.start(recipe)
-    printed, stopping = 0, False
+class Terminated(Exception):  # noqa: N818 - not an error: somebody wants this process to end
+    """SIGTERM came."""
+
+
+def follow(run: Run, *, as_json: bool, printed: int = 0) -> int:
+    """Print a run's events, from number `printed` on, until it ends. Ctrl-C saves a model and stops, SIGTERM saves the
+    run and leaves, to be resumed; a second Ctrl-C leaves at once."""
+    stopping = False
+    signal.signal(signal.SIGTERM, _terminate)
     while True:
         try:
             for event in run.events(printed):
                 printed += 1
                 print_event(event, as_json=as_json)
             return conclude(run)
+        except Terminated:
+            say("Saving, to go on another time.")
+            with contextlib.suppress(RunStateError):  # it ended just now
+                run.pause()
         except KeyboardInterrupt:
             if stopping:
                 raise
@@ -62,6 +74,10 @@ def follow(forge: Forge, recipe: Recipe, *, as_json: bool) -> int:
             say("Saving and stopping; press Ctrl-C again to leave at once.")
             with contextlib.suppress(RunStateError):  # it ended just now
                 run.stop()
+
+
+def _terminate(*_: Any) -> None:
+    raise Terminated
 
 
 def print_event(event: dict[str, Any], *, as_json: bool) -> None:
@@ -74,9 +90,12 @@ def print_event(event: dict[str, Any], *, as_json: bool) -> None:
 def conclude(run: Run) -> int:
     """The exit code of a run that has ended, and the reason on stderr if it failed."""
     last = run.feed.latest
-    if failed := last.get("failed"):
+    if run.state is RunState.failed and (failed := last.get("failed")):
         say(" ".join(failed[part] for part in ("where", "what", "fix") if failed[part]))
         return 1
+    if run.state is RunState.paused:
+        say(f"It can go on with: modelforge runs resume {run.id}")
+        return STOPPED
     return STOPPED if "stopped" in last else 0
 
 
@@ -90,6 +109,12 @@ def show_run(arguments: argparse.Namespace) -> None:
     runs = open_forge().runs
     row = run_row(runs, runs.get(arguments.id))
     answer(arguments, row, json.dumps(row, indent=2, ensure_ascii=False))
+
+
+def resume_run(arguments: argparse.Namespace) -> int:
+    runs = open_forge().runs
+    _, told = runs.feed(runs.get(arguments.id).id).since(0)  # what was said before is not said again
+    return follow(runs.resume(arguments.id), as_json=arguments.json, printed=told)
 
 
 def delete_run(arguments: argparse.Namespace) -> None:

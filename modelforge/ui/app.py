@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import webbrowser
 from typing import Any
 
@@ -17,10 +18,12 @@ from modelforge.training.memory import share_one_arena
 from modelforge.ui import dataset, header, html, hub, models, playground, train, train_form, warmup
 from modelforge.ui import hardware as hardware_tab
 from modelforge.ui.access import Access, decide_access
+from modelforge.ui.alone import alone_on_home, tell_address
 from modelforge.ui.dataset_library import show_library
 from modelforge.ui.events import listen, listen_all
 
 LARGEST_UPLOAD = "1gb"
+LEAVES_WITHIN = 8.0  # seconds that runs have to save themselves when the app is closed
 FORGOTTEN_AFTER_SECONDS = 24 * 3600  # uploads that were looked at and not saved
 
 
@@ -133,12 +136,19 @@ def serve(
     auth: str | None = None,
     open_browser: bool = True,
 ) -> None:
-    """Open the app and stay until Ctrl-C. Raises AccessError, before anything listens, for an unsafe way to open it."""
+    """Open the app and stay until Ctrl-C or SIGTERM; runs in progress save themselves then, to go on another time.
+
+    Raises AccessError, before anything listens, for an unsafe way to open it and for a home that another app has.
+    """
     access = decide_access(host=host, port=port, share=share, auth=auth)
+    with alone_on_home():
+        _open(access, open_browser=open_browser)
+
+
+def _open(access: Access, *, open_browser: bool) -> None:
     share_one_arena()
     forge = shared_forge()
     page = build(forge, access)
-    paths.home().mkdir(parents=True, exist_ok=True)
     try:
         _, url, _ = page.launch(
             server_name=access.host,
@@ -167,12 +177,15 @@ def serve(
             where=access.host,
             fix="Another program uses it; choose another one with --port.",
         ) from error
+    tell_address(url)
     print(f"ModelForge is open at {page.share_url or url}", flush=True)
     print("Press Ctrl-C to close it.", flush=True)
     if open_browser and not access.on_space:
         webbrowser.open(url)
     warmup.start(after_seconds=1.0)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     page.block_thread()
+    forge.runs.pause_all(LEAVES_WITHIN)
 
 
 def _theme() -> Any:
