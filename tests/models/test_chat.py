@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelforge import Forge, paths
-from modelforge.errors import BaseModelError, ModelForgeError, NotFoundError
+from modelforge.errors import BaseModelError, ModelForgeError, NotFoundError, RecipeError
 from modelforge.models.sampling import Sampling
 from tests import tiny
 
@@ -162,3 +163,117 @@ def test_failed_load_does_not_lock_the_playground(forge: Forge, record: Any, tin
     with pytest.raises(ModelForgeError):
         forge.models[other.id].chat("hi", sampling=SHORT)
     assert isinstance(forge.models[record.id].chat("hi", sampling=SHORT), str)
+
+
+# ---- every kind of model ---------------------------------------------------------------------------------------
+
+ASKED_OF = {
+    "decoder": lambda model, **more: model.chat("What colour is the lamp of house 0?", sampling=SHORT, **more),
+    "encoder-decoder": lambda model, **more: model.summarise("The lamp of house 0 is red.", sampling=SHORT, **more),
+    "encoder": lambda model, **more: model.find_answer("The lamp is red. The boat is blue.", "What is red?", **more),
+}
+SHAPE_OF = {
+    "decoder": ("chat", {}),
+    "encoder-decoder": ("summary", {"task": "summarization"}),
+    "encoder": ("span", {"task": "question-answering"}),
+}
+
+
+@pytest.fixture
+def train(forge: Forge, tmp_path: Path) -> Callable[..., Any]:
+    """train("encoder", "full") -> a model of that kind, trained so that it answers otherwise than its base."""
+
+    def make(architecture: str, tuning: str, **settings: Any) -> Any:
+        shape, task = SHAPE_OF[architecture]
+        base = tiny.WRITERS[architecture](tmp_path / architecture)
+        file = tiny.write_jsonl(tmp_path / f"{shape}.jsonl", tiny.user_rows(shape))
+        learn = {"max_steps": 8, "learning_rate": 3e-2, "tuning.type": tuning, "evaluations": 1}
+        run = forge.runs.start(tiny.recipe(base, file, {**learn, **task, **settings}))
+        run.wait(100)
+        assert run.model_id, run.record.error
+        return forge.models[run.model_id]
+
+    return make
+
+
+@pytest.mark.parametrize("tuning", ["lora", "qlora", "full"])
+@pytest.mark.parametrize("architecture", ASKED_OF)
+def test_tuned_and_base_answer_differently_whatever_was_trained(
+    train: Callable[..., Any], architecture: str, tuning: str
+) -> None:
+    model, ask = train(architecture, tuning), ASKED_OF[architecture]
+    tuned, base = ask(model), ask(model, base=True)
+    assert tuned != base
+    assert (ask(model), ask(model, base=True)) == (tuned, base)  # the switch leaves no trace
+    assert Forge().models[model.record.id].playground is not model.playground
+    assert ask(Forge().models[model.record.id], base=True) == base  # also where the base is asked first
+
+
+@pytest.mark.parametrize("architecture", ASKED_OF)
+def test_base_of_a_model_trained_whole_is_loaded_only_when_it_is_asked(
+    train: Callable[..., Any], architecture: str
+) -> None:
+    model = train(architecture, "full")
+    ASKED_OF[architecture](model)
+    loaded, tuned = model.playground.load(model.record)
+    assert loaded.base is None and not loaded.is_adapter
+    ASKED_OF[architecture](model, base=True)
+    assert model.playground.load(model.record)[0].base is not None is not tuned
+    model.playground.unload()
+    assert model.playground.load(model.record)[0].base is None
+
+
+@pytest.mark.parametrize("architecture", ASKED_OF)
+def test_model_trained_whole_answers_without_its_base(
+    train: Callable[..., Any], architecture: str, tmp_path: Path
+) -> None:
+    model, ask = train(architecture, "full"), ASKED_OF[architecture]
+    answer = ask(model)
+    model.playground.unload()
+    shutil.rmtree(tmp_path / architecture)
+    assert ask(model) == answer
+    with pytest.raises(BaseModelError) as caught:
+        ask(model, base=True)
+    assert str(tmp_path / architecture) in caught.value.what
+
+
+@pytest.mark.parametrize("asked", ASKED_OF)
+@pytest.mark.parametrize("architecture", ASKED_OF)
+def test_model_that_is_asked_for_what_it_does_not_do_says_what_to_give_it(
+    train: Callable[..., Any], architecture: str, asked: str
+) -> None:
+    model = train(architecture, "lora", max_steps=1)
+    if asked == architecture or (architecture, asked) == ("decoder", "encoder-decoder"):
+        ASKED_OF[asked](model)  # a decoder can be asked for a summary
+        return
+    with pytest.raises(RecipeError, match=f"is a model for {model.record.task}") as caught:
+        ASKED_OF[asked](model)
+    hints = {"decoder": "a prompt", "encoder-decoder": "a document", "encoder": "a context and a question"}
+    assert caught.value.fix == f"Give it {hints[architecture]}."
+
+
+def test_decoder_is_asked_for_a_summary_as_in_training(train: Callable[..., Any]) -> None:
+    from modelforge.tasks.summarization import to_messages
+
+    model = train("decoder", "lora")
+    document = 'He said "no" {x}\n\nand left.'
+    assert model.summarise(document, sampling=SHORT) == model.chat(to_messages({"document": document}), sampling=SHORT)
+
+
+@pytest.mark.parametrize("blank", ["", "  \n"])
+def test_nothing_given_is_said_to_be_missing(forge: Forge, record: Any, blank: str) -> None:
+    model = forge.models[record.id]
+    for ask, name in (
+        (lambda: model.summarise(blank), "document"),
+        (lambda: model.find_answer(blank, "Who?"), "context"),
+        (lambda: model.find_answer("Me.", blank), "question"),
+    ):
+        with pytest.raises(RecipeError, match=f"There is no {name}") as caught:
+            ask()
+        assert caught.value.where == name
+
+
+def test_long_text_is_searched_to_its_end(train: Callable[..., Any]) -> None:
+    context = "It goes on and on. " * 60 + "The boat is blue."
+    span = train("encoder", "full", max_length=48).find_answer(context, "What colour is the boat?")
+    assert span.text == context[span.start : span.end] and 0 <= span.score <= 1
