@@ -5,6 +5,7 @@ Most tests call `main` in this process; a few start the real program.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -312,6 +313,84 @@ def test_generate_refuses_settings_out_of_bounds(
 ) -> None:
     assert main(["generate", "Colours", "--prompt", "hi", *wrong]) == 1
     assert word in capfd.readouterr().err
+
+
+@pytest.fixture
+def reader(probed: Path, tmp_path: Path, call: Callable[..., Any]) -> Callable[[str, str], str]:
+    """reader("encoder", "span") -> the id of a model of that architecture, trained for a step on rows of that shape."""
+    tasks = {"span": "question-answering", "summary": "summarization"}
+
+    def train(architecture: str, shape: str) -> str:
+        base = tiny.WRITERS[architecture](tmp_path / architecture)
+        rows = tiny.write_jsonl(tmp_path / f"{shape}.jsonl", tiny.user_rows(shape))
+        text = yaml.safe_dump(tiny.recipe(base, rows, task=tasks[shape]).model_dump(mode="json"))
+        (tmp_path / f"{shape}.yaml").write_text(text)
+        return str(call("train", tmp_path / f"{shape}.yaml")[-1]["model_id"])
+
+    return train
+
+
+def test_generate_finds_an_answer_in_a_context_and_tells_where(
+    reader: Callable[[str, str], str], call: Callable[..., Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    model, context = reader("encoder", "span"), 'The lamp is "red" {x}.\nThe boat is blue.'
+    asked = ["generate", model, "--context", context, "--question", "What is red?"]
+    told = call(*asked)
+    assert told.keys() == {"text", "tokens", "seconds", "answer", "start", "end", "score"}
+    assert told["answer"] == told["text"] == context[told["start"] : told["end"]]
+    assert isinstance(told["start"], int) and isinstance(told["end"], int) and 0 <= told["score"] <= 1
+    assert call(*asked, "--base").keys() == told.keys()
+    assert main(asked) == 0
+    assert capfd.readouterr().out.rstrip("\n") == told["text"].rstrip("\n")
+
+
+def test_generate_summarises_a_document_also_from_stdin(
+    reader: Callable[[str, str], str], call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, document = reader("encoder-decoder", "summary"), 'The lamp is "red" {x}.\nThe boat is blue.'
+    told = call("generate", model, "--document", document, "--max-new-tokens", "8")
+    assert told.keys() == {"text", "tokens", "seconds"}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(document))
+    assert call("generate", model, "--document", "-", "--max-new-tokens", "8")["text"] == told["text"]
+
+
+def test_generate_summarises_with_a_decoder_too(forge_with_model: Any, call: Callable[..., Any]) -> None:
+    told = call("generate", "Colours", "--document", "The lamp is red.", "--max-new-tokens", "8")
+    assert told.keys() == {"text", "tokens", "seconds"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        ["--context", "It is red."],
+        ["--question", "What is it?"],
+        ["--prompt", "hi", "--document", "It is red."],
+        ["--document", "It is red.", "--question", "What is it?"],
+        ["--prompt", "hi", "--context", "It is red.", "--question", "What is it?"],
+    ],
+    ids=lambda wrong: " ".join(wrong[::2]) or "nothing",
+)
+def test_generate_with_inputs_that_do_not_go_together_exits_2(
+    capfd: pytest.CaptureFixture[str], wrong: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["generate", "Colours", *wrong])
+    assert caught.value.code == 2
+    printed = capfd.readouterr()
+    assert printed.out == "" and "--context and --question" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("inputs", "word"),
+    [(["--context", "Red.", "--question", "Which?"], "Give it a prompt"), (["--document", " "], "no document")],
+)
+def test_generate_of_what_the_model_does_not_do_is_one_line_that_says_what_it_does(
+    forge_with_model: Any, capfd: pytest.CaptureFixture[str], inputs: list[str], word: str
+) -> None:
+    assert main(["generate", "Colours", *inputs]) == 1
+    printed = capfd.readouterr()
+    assert printed.out == "" and word in printed.err and len(printed.err.strip().splitlines()) == 1
 
 
 def test_evaluate_tells_rows_and_the_metrics_of_both_sides(
