@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 
 from modelforge import base_model, hardware, paths, planner
+from modelforge.data.lengths import longest_row
 from modelforge.data.library import Datasets
 from modelforge.models.chat import Playground
 from modelforge.models.library import Models
@@ -46,6 +47,7 @@ class Forge:
         evaluation = self.datasets.resolve(recipe.eval_dataset, recipe) if recipe.eval_dataset else None
         for record in filter(None, (dataset, evaluation)):
             check_combination(recipe, shape=record.shape or None)
+        planner.admit(recipe, lambda: longest_row(self.datasets.rows(dataset.id)))
         return recipe, dataset, evaluation
 
 

@@ -169,3 +169,17 @@ def _round_up(width: float) -> int:
 def _percent(share: float) -> str:
     """ "0.8%"; what is little is not nothing."""
     return "less than 0.1%" if 0 < share < 0.0005 else f"{share * 100:.1f}%"
+
+
+def longest_row(rows: Sequence[Mapping[str, Any]]) -> int:
+    """About how many tokens the longest row has, by its characters alone: rather too many, at three characters a token
+    (English has four to five)."""
+    return max((_count_characters(row) for row in rows), default=0) // 3
+
+
+def _count_characters(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_count_characters, value.values()))
+    return sum(map(_count_characters, value)) if isinstance(value, list | tuple) else 0

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from modelforge.planner.admission import admit
 from modelforge.planner.disk import RUN_BYTES, check_disk
 from modelforge.planner.limits import check_limits, limits_of
 from modelforge.planner.plan import Advice, Plan, check, plan, record_outcome
@@ -13,6 +14,7 @@ __all__ = [
     "RUN_BYTES",
     "Advice",
     "Plan",
+    "admit",
     "check",
     "check_disk",
     "check_limits",

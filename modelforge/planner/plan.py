@@ -217,6 +217,13 @@ def reckon(recipe: Recipe, here: Machine, *, calibrate: bool = False) -> Plan:
     )
 
 
+def reckon_roughly(recipe: Recipe, config: Any, probe: Probe) -> Memory:
+    """From the config's numbers alone, in no time; may be wrong by half, rather too high."""
+    from modelforge.training.device import Compute
+
+    return _rough(recipe, Compute(probe.kind, "float32", gradient_checkpointing=False, reasons=()), config)
+
+
 def _corrected(need: Memory, correction: float, available: int) -> Memory:
     """With what earlier runs took: the difference goes where it comes from, to what a step holds."""
     activations = max(need.activations + round((correction - 1) * need.total), 0)

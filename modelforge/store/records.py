@@ -98,6 +98,7 @@ class RunRecord(Record):
     total_steps: int = 0
     error: dict[str, str] | None = None
     metrics: dict[str, Any] = {}
+    peak_bytes: int = 0
     pid: int | None = None
     process_started: float | None = None
 

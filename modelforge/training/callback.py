@@ -40,6 +40,7 @@ class EventCallback(TrainerCallback):
         self.measured: dict[int, dict[str, float]] = {}  # step -> what was measured after it
         self._clock: float | None = None  # when the first step of this process began
         self._first_step = self._tokens_before = 0  # what was trained before, by a process that is gone
+        self.tokens_per_second = 0.0
         self._measuring = 0.0  # seconds spent on held-out rows: not part of the training speed
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -68,6 +69,7 @@ class EventCallback(TrainerCallback):
         seconds = max(time.monotonic() - (self._clock or 0.0) - self._measuring, 1e-6)
         tokens = int(logs.get("num_tokens") or state.num_input_tokens_seen)  # TRL's count, or transformers'
         step, total = state.global_step, state.max_steps
+        self.tokens_per_second = round((tokens - self._tokens_before) / seconds, 1)
         more = {name: float(logs[told]) for name, told in _OF_METHODS.items() if logs.get(told) is not None}
         self.emit(
             "progress",
@@ -77,7 +79,7 @@ class EventCallback(TrainerCallback):
             loss=loss if math.isfinite(loss) else None,
             learning_rate=float(logs.get("learning_rate", 0.0)),
             tokens=tokens,
-            tokens_per_second=round((tokens - self._tokens_before) / seconds, 1),
+            tokens_per_second=self.tokens_per_second,
             eta_seconds=round(seconds / max(step - self._first_step, 1) * (total - step), 1),
             seconds=round(seconds, 1),
             memory_bytes=memory.used_bytes(self.device),

@@ -21,6 +21,13 @@ Feature = dict[str, Any]
 """One thing that a trainer takes into a batch: input_ids, labels and the like, as lists of token ids."""
 
 
+def count_tokens(feature: Feature) -> int:
+    """How many tokens a trainer reads of it at once; 0 for a prompt whose answers are still to be written."""
+    if "prompt_ids" in feature:
+        return len(feature["prompt_ids"]) + max(len(feature["chosen_ids"]), len(feature["rejected_ids"]))
+    return len(feature.get("input_ids", ()))
+
+
 class Encoding(NamedTuple):
     """A row, encoded. features: none where nothing is left to learn, several where the row is read in windows. cut:
     tokens cut off. losses: what the base model cannot be shown of it, a sentence each."""
@@ -54,6 +61,12 @@ class Examples:
     @property
     def counts(self) -> dict[str, int]:
         return {"train_rows": len(self.train_rows), "eval_rows": len(self.eval_rows)}
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What the planner wants to know: tokens of the longest and in the mean, where they are known before."""
+        lengths = [count_tokens(feature) for feature in self.train]
+        return {"longest": max(lengths) or None, "mean_tokens": sum(lengths) / len(lengths) or None}
 
     @property
     def warnings(self) -> list[str]:

@@ -161,6 +161,7 @@ class Worker:
             "step": result.step,
             "total_steps": result.total_steps,
             "metrics": result.metrics,
+            "peak_bytes": result.peak_bytes,
         }
         if result.error:
             return self._describe_failure(result.error, numbers)
