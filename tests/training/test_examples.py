@@ -109,7 +109,7 @@ def test_chat_that_the_template_refuses_is_an_error_of_the_dataset() -> None:
     tokenizer = tiny.tokenizer()
     tokenizer.chat_template = "{{ raise_exception('no system turn') }}"
     with pytest.raises(DatasetError, match="no system turn"):
-        encode_examples(tiny.rows(2), tokenizer, Recipe())
+        encode_examples(tiny.rows(2), make_encoder(tokenizer, Recipe(), tiny.config()), Recipe())
 
 
 # ---- answers that are shown meanwhile --------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def show(rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> list[di
     monkeypatch.setattr(samples, "_SAMPLING", Sampling(max_new_tokens=2))
     events: list[dict[str, Any]] = []
     emit = lambda type, **more: events.append({"type": type, **more})  # noqa: E731
-    samples.show_answers(tiny.model(), tiny.tokenizer(), rows, step=1, emit=emit)
+    samples.show_answers(tiny.model(), tiny.tokenizer(), rows, recipe=Recipe(), step=1, emit=emit)
     return events
 
 
