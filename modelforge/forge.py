@@ -13,6 +13,7 @@ import threading
 from modelforge import base_model, hardware, paths, planner
 from modelforge.data.lengths import longest_row
 from modelforge.data.library import Datasets
+from modelforge.legacy import Legacy
 from modelforge.models.chat import Playground
 from modelforge.models.library import Models
 from modelforge.recipe import Recipe
@@ -30,6 +31,7 @@ class Forge:
         self.playground = Playground()
         self.datasets = Datasets(self.store)
         self.models = Models(self.store, self.playground)
+        self.legacy = Legacy(self.store)
         self.runs = Runs(self.store, self._admit, self.playground.unload)
 
     def _admit(self, recipe: Recipe) -> tuple[Recipe, DatasetRecord, DatasetRecord | None]:

@@ -19,7 +19,7 @@ FILES = sorted([*PACKAGE.rglob("*.py"), APP])
 LAYERS = (
     ("errors", "paths", "recipe"),
     ("hardware", "catalog", "starter", "architecture", "base_model", "loading", "store", "data", "tasks"),
-    ("planner", "goals", "training", "models"),
+    ("planner", "goals", "training", "models", "legacy"),
     ("forge",),
     ("ui", "cli"),
 )

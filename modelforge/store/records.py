@@ -113,7 +113,10 @@ class RunRecord(Record):
 
 
 class ModelRecord(Record):
-    """A finished model. custom_base_model: the base model was the user's own choice, not one of the catalogue's."""
+    """A finished model. custom_base_model: the base model was the user's own choice, not one of the catalogue's.
+
+    files_missing_from: where an import looked for its files in vain; "" for a model that has them.
+    """
 
     name: str
     base_model: str
@@ -128,6 +131,7 @@ class ModelRecord(Record):
     dataset_name: str
     metrics: dict[str, Any] = {}
     description: str = ""
+    files_missing_from: str = ""
 
     @property
     def label(self) -> str:

@@ -1,0 +1,176 @@
+"""The files that belong to a row: which of them are there, safe and whole; copied into a folder of ours.
+
+Only files of names listed here are read, and only regular ones: a database that came from a stranger may name any
+folder of this machine as a model's. Pickles (.bin, .pt) can run code when they are opened; they are never copied.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelforge import paths
+from modelforge.base_model import find
+from modelforge.errors import DiskFullError, ModelForgeError
+from modelforge.models.folder import MANIFEST
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+MADE_FOR = "modelforge_config.json"
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "chat_template.jinja",
+)
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+_LARGEST_CONFIG_BYTES = 5_000_000
+_SPARE_BYTES = 50_000_000  # what a drive should have left
+
+
+class UnusableError(Exception):
+    """The files of a row are gone or cannot be taken over. Never leaves legacy/."""
+
+    def __init__(self, problem: str, fix: str) -> None:
+        self.problem = problem
+        self.fix = fix
+        super().__init__(problem)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """config: its adapter_config.json. made_for: its modelforge_config.json, {model_class, pipeline_task}."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    made_for: Mapping[str, Any]
+    tokenizer: tuple[Path, ...]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.folder / CONFIG, self.folder / WEIGHTS, *self.tokenizer)
+
+    @property
+    def architecture(self) -> str | None:
+        """By the class or PEFT's task type, which name the same heads; None where neither is known."""
+        told = f"{self.made_for.get('model_class')} {self.config.get('task_type')}".lower().replace("_", "")
+        kinds = {"causallm": "decoder", "seq2seqlm": "encoder-decoder", "seq2seq": "encoder-decoder"}
+        kinds |= {"questionans": "encoder"}
+        return next((kind for word, kind in kinds.items() if word in told), None)
+
+
+def find_adapter(folder: str, database: Path) -> Adapter:
+    """What the folder of a row holds. A relative one is looked for where the old app kept its data. Raises
+    UnusableError."""
+    if not folder.strip():
+        raise UnusableError("The row names no folder.", "Delete it from the list, or train it again.")
+    place = paths.existing(str(database.parent.parent / folder) if not folder.startswith("~") else folder)
+    if place is None or not place.is_dir():
+        raise UnusableError(
+            f"Its folder {folder[:300]} is gone." if place is None else f"{folder[:300]} is no folder.",
+            "Put the folder back and import again, or delete the model from the list.",
+        )
+    try:
+        return _look(place)
+    except OSError as error:
+        raise UnusableError(
+            f"Its folder {folder[:300]} cannot be read: {error.strerror or error}.",
+            "Check that you may read it and import again.",
+        ) from error
+
+
+def take_tokenizer(adapter: Adapter, base: str) -> tuple[Path, ...]:
+    """The tokenizer beside the adapter, else that of the base model if that is on this machine, else ()."""
+    if adapter.tokenizer:
+        return adapter.tokenizer
+    try:
+        found = find.find_here(base)
+    except ModelForgeError:
+        return ()
+    return tuple(found.folder / name for name in TOKENIZER if (found.folder / name).is_file()) if found else ()
+
+
+def copy_files(files: tuple[Path, ...], model_id: str, manifest: Mapping[str, Any]) -> None:
+    """Put the files and the manifest into the folder of a model of ours: it appears whole or not at all.
+
+    A folder that is there already is replaced: its record is not, so it is what a process left that was killed.
+    Raises DiskFullError and OSError.
+    """
+    target = paths.model_dir(model_id)
+    partial = target.with_name(f".{model_id}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        needed = sum(file.stat().st_size for file in files) + _SPARE_BYTES
+        free = shutil.disk_usage(partial).free
+        if free < needed:
+            raise DiskFullError(needed=needed, free=free, where=str(target.parent))
+        for file in files:
+            shutil.copyfile(file, partial / file.name)
+        text = json.dumps({"id": model_id, **manifest}, ensure_ascii=False, indent=2)
+        (partial / MANIFEST).write_text(text, encoding="utf-8")
+        if target.exists():
+            shutil.rmtree(target)
+        partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _look(place: Path) -> Adapter:
+    if not _is_plain(place / WEIGHTS):
+        pickles = sorted(file.name for file in place.iterdir() if file.suffix.lower() in _PICKLES)
+        if pickles:
+            raise UnusableError(
+                f"Its weights are in {pickles[0]}, a kind of file that can run code when opened; it was not copied.",
+                f"If you trust it, save the adapter as {WEIGHTS} in the same folder and import again.",
+            )
+        raise UnusableError(
+            f"Its folder {place} has no {WEIGHTS}.", "Put the file back and import again, or delete the model."
+        )
+    if not _is_plain(place / CONFIG):
+        raise UnusableError(f"Its folder {place} has no {CONFIG}.", "Put the file back and import again.")
+    config = _read_object(place / CONFIG)
+    if config is None or not isinstance(config.get("peft_type"), str):
+        raise UnusableError(f"{place / CONFIG} is damaged.", "Put it back from a backup and import again.")
+    _check_weights(place / WEIGHTS)
+    made_for = _read_object(place / MADE_FOR) if _is_plain(place / MADE_FOR) else None
+    return Adapter(place, config, made_for or {}, tuple(place / name for name in TOKENIZER if _is_plain(place / name)))
+
+
+def _is_plain(file: Path) -> bool:
+    """A link inside a folder may lead to any file of this machine, which a push to the Hub would then show."""
+    return file.is_file() and not file.is_symlink()
+
+
+def _read_object(file: Path) -> dict[str, Any] | None:
+    if file.stat().st_size > _LARGEST_CONFIG_BYTES:
+        return None
+    try:
+        found = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _check_weights(file: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "np") as weights:
+            whole = bool(weights.keys())
+    except SafetensorError:
+        whole = False
+    if not whole:
+        raise UnusableError(f"{file} is damaged.", "Put it back from a backup and import again.")

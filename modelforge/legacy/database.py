@@ -1,0 +1,173 @@
+"""The old ModelForge's SQLite file: where it is, and its rows as they stand in it. Knows not what they mean.
+
+The file is copied aside together with what SQLite keeps beside it, and only the copy is opened: opening the file itself
+would create or change the files beside it, would wait for whoever has it open, or would miss what is still in its log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelforge import paths
+from modelforge.errors import StoreError
+
+TABLES = {
+    "fine_tuned_models": (
+        ("id", "model_name", "base_model", "task"),
+        ("description", "creation_date", "model_path", "is_custom_base_model"),
+    ),
+    "models": (
+        ("id", "name", "base_model", "task"),
+        ("strategy", "provider", "path", "created_at", "updated_at", "compute_profile", "config", "is_active"),
+    ),
+}
+"""Table -> (columns that it always has, columns that it may have); AUDIT.md, "The old database"."""
+
+LONGEST_VALUE = 10_000  # characters of a value that are read
+_MAGIC = b"SQLite format 3\0"
+_BESIDE = ("-wal", "-journal")
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class OldRow:
+    """table and id say where it stands; values: column -> what SQLite gave (None, int, float, str, bytes)."""
+
+    table: str
+    values: dict[str, Any]
+
+    @property
+    def place(self) -> str:
+        return f"{self.table}, row {str(self.values['id'])[:60]}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """damage: "", or why rows behind the last one could not be read."""
+
+    rows: list[OldRow]
+    damage: str
+
+
+def usual_place() -> Path:
+    """Where the old ModelForge kept its database on this machine."""
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("ModelForge")) / "database" / "modelforge.sqlite"
+
+
+def read_database(text: str | Path) -> Reading:
+    """All rows of all three shapes. Raises StoreError when there is no such file or it is no such database."""
+    path = paths.existing(str(text))
+    if path is None:
+        raise StoreError(
+            "There is no database of an older ModelForge.",
+            where=str(text),
+            fix="Give its path: modelforge import-legacy PATH/modelforge.sqlite.",
+        )
+    with _copied(path) as copy, contextlib.closing(_connect(copy)) as connection:
+        try:
+            found = _find_tables(connection)
+        except sqlite3.Error as error:
+            raise _not_a_database(path, f"it is damaged ({error})") from error
+        if not found:
+            raise _not_a_database(path, f"it has no table {' or '.join(TABLES)} with the columns of a model")
+        rows: list[OldRow] = []
+        damage = [_read_table(connection, table, columns, rows) for table, columns in found.items()]
+        if not rows and any(damage):
+            raise _not_a_database(path, f"it is damaged ({' '.join(filter(None, damage))})")
+        return Reading(rows, " ".join(filter(None, damage)))
+
+
+def _not_a_database(path: Path, reason: str) -> StoreError:
+    return StoreError(
+        f"This is no database of an older ModelForge: {reason}.",
+        where=str(path),
+        fix="Choose the file modelforge.sqlite, or a backup of it.",
+    )
+
+
+@contextlib.contextmanager
+def _copied(path: Path) -> Iterator[Path]:
+    """A copy of the database as it is, and of its log, in a folder that is gone afterwards."""
+    try:
+        if not path.is_file():  # a folder, or a pipe that would never end
+            raise _not_a_database(path, "it is not a file")
+        with path.open("rb") as file:
+            if file.read(len(_MAGIC)) != _MAGIC:
+                raise _not_a_database(path, "it is not an SQLite file")
+        with tempfile.TemporaryDirectory(prefix="modelforge-", ignore_cleanup_errors=True) as folder:
+            copy = Path(folder) / "copy.sqlite"
+            _copy_unchanged(path, copy)
+            yield copy
+    except OSError as error:
+        raise StoreError(
+            f"The old database cannot be read: {error.strerror or error}.",
+            where=str(path),
+            fix="Check that you may read it and that there is space for a copy of it.",
+        ) from error
+
+
+def _copy_unchanged(path: Path, copy: Path) -> None:
+    """Copy the file and its log as of one moment: none of them may have changed meanwhile."""
+    for _ in range(_ATTEMPTS):
+        before = _parts(path)
+        for suffix in before:
+            shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
+        if _parts(path) == before:
+            return
+        for suffix in before:
+            Path(f"{copy}{suffix}").unlink(missing_ok=True)
+    raise StoreError("The old database is being written to.", where=str(path), fix="Close the old ModelForge first.")
+
+
+def _parts(path: Path) -> dict[str, tuple[int, int, int]]:
+    """Suffix -> inode, time and size, of the files that make up the database."""
+    found = {}
+    for suffix in ("", *_BESIDE):
+        with contextlib.suppress(FileNotFoundError):
+            status = Path(f"{path}{suffix}").stat()
+            found[suffix] = (status.st_ino, status.st_mtime_ns, status.st_size)
+    return found
+
+
+def _connect(copy: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{copy.as_uri()}?mode=rw", uri=True, isolation_level=None)
+    connection.text_factory = lambda data: data.decode("utf-8", errors="replace")
+    return connection
+
+
+def _find_tables(connection: sqlite3.Connection) -> dict[str, list[str]]:
+    """Table -> the columns to read. Only real tables count: a view could run whatever its author liked."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    listed = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE '%VIRTUAL%'")
+    names = {str(name).lower() for (name,) in listed}
+    found = {}
+    for table, (always, perhaps) in TABLES.items():
+        if table in names:
+            columns = {str(row[1]).lower() for row in connection.execute(f"PRAGMA table_info({table})")}
+            if columns.issuperset(always):
+                found[table] = [name for name in (*always, *perhaps) if name in columns]
+    return found
+
+
+def _read_table(connection: sqlite3.Connection, table: str, columns: list[str], rows: list[OldRow]) -> str:
+    """Add a table's rows; returns "", or why the rest of them cannot be read."""
+    # The names are those of TABLES, never of the file. What is longer than we would keep is not loaded.
+    asked = ", ".join(
+        f"CASE WHEN typeof({name}) IN ('text', 'blob') THEN substr({name}, 1, {LONGEST_VALUE}) ELSE {name} END"
+        for name in columns
+    )
+    try:
+        for values in connection.execute(f"SELECT {asked} FROM {table}"):  # noqa: S608
+            rows.append(OldRow(table, dict(zip(columns, values, strict=True))))
+    except sqlite3.Error as error:
+        return f"{table}: {error}."
+    return ""

@@ -1,0 +1,163 @@
+"""A row of the old database in our words. Whatever stands in it, something sound comes out; what was wrong is said.
+
+Nothing here becomes a path: our id is a hash, and the row's folder stays the text that it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from modelforge.errors import RecipeError
+from modelforge.legacy.database import OldRow
+from modelforge.models.library import LONGEST_NAME
+from modelforge.recipe import Task, parse_task
+
+LONGEST_DESCRIPTION = 2000
+_CUSTOM = "(Custom Model)"
+
+STRATEGIES = {
+    "sft": ("sft", "lora"),
+    "lora": ("sft", "lora"),
+    "qlora": ("sft", "qlora"),
+    "dpo": ("dpo", "lora"),
+    "rlhf": ("dpo", "lora"),  # what it called RLHF was DPO (AUDIT.md)
+}
+"""The old app's strategy -> our method and tuning; any other was supervised training of a LoRA adapter."""
+
+# Control characters, and halves of characters, which no file of ours could hold.
+_UNSOUND = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """row: table and id, "" for the file as a whole. fix: what to do about it."""
+
+    row: str
+    name: str
+    problem: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class OldModel:
+    """id: ours, the same each time the row is read. created: UTC ISO 8601, "" when the row tells none. task: None when
+    the row's is none of ours. folder: where the row says that its files are, as text. facts: what else it said."""
+
+    id: str
+    row: str
+    name: str
+    base_model: str
+    task: Task | None
+    stated_task: str
+    description: str
+    created: str
+    custom_base_model: bool
+    method: str
+    tuning: str
+    folder: str
+    active: bool
+    facts: dict[str, str]
+    problems: tuple[Problem, ...]
+
+
+def translate(row: OldRow, repeated: int = 0) -> OldModel:
+    """One row as a model. repeated: how many rows before it had the same identity, which only a damaged file has."""
+    values = row.values
+    older = row.table == "fine_tuned_models"
+    created = values.get("creation_date" if older else "created_at")
+    folder = values.get("model_path" if older else "path")
+    full_name = " ".join(_text(values.get("model_name" if older else "name")).split())
+    name = full_name[:LONGEST_NAME].strip() or f"Model {_text(values['id'])[:60]} of the older ModelForge"
+    description = _text(values.get("description")).strip()
+    strategy = _text(values.get("strategy")).strip().lower()
+    method, tuning = STRATEGIES.get(strategy, ("sft", "lora"))
+    time = read_time(created, local=older)
+
+    problems = []
+
+    def report(problem: str, fix: str) -> None:
+        problems.append(Problem(row.place, name, problem, fix))
+
+    if len(full_name) > LONGEST_NAME:
+        report(f"Its name was cut to {LONGEST_NAME} characters.", "Rename it as you like.")
+    if not full_name:
+        report("It has no name.", "Rename it as you like.")
+    if not time:
+        report(f"{_text(created)[:60]!r} is no time.", "It is listed with the time at which the database was written.")
+    if strategy and strategy not in STRATEGIES:
+        report(f"The strategy {strategy[:60]!r} is not known.", "It is listed as supervised training of LoRA.")
+    stated = _text(values.get("task")).strip()
+    return OldModel(
+        id=make_id(row, repeated),
+        row=row.place,
+        name=name,
+        base_model=_text(values.get("base_model")).strip()[:500],
+        task=find_task(stated),
+        stated_task=stated[:60],
+        description=description[:LONGEST_DESCRIPTION],
+        created=time,
+        custom_base_model=_is_custom(values, description),
+        method=method,
+        tuning=tuning,
+        folder=folder.decode("utf-8", "replace") if isinstance(folder, bytes) else str(folder or ""),
+        active=str(values.get("is_active")).strip().lower() not in ("0", "0.0", "false"),
+        facts={name: _text(value) for name, value in values.items() if value is not None},
+        problems=tuple(problems),
+    )
+
+
+def identity(row: OldRow) -> tuple[str, ...]:
+    """What stays the same of a row for as long as the old app keeps it. Ids alone could be those of two databases."""
+    values = row.values
+    if row.table == "models" and values["id"]:
+        return (row.table, repr(values["id"]))  # a uuid
+    return (row.table, *(repr(values.get(name)) for name in ("id", "creation_date", "base_model", "model_path")))
+
+
+def make_id(row: OldRow, repeated: int = 0) -> str:
+    """An id of ours such as `paths.new_id` makes, but derived: a row that is imported again is known again."""
+    parts = [*identity(row), *([str(repeated)] if repeated else [])]
+    return f"model-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"
+
+
+def find_task(name: str) -> Task | None:
+    """The task of a name or alias, with - or _ between its words; None where there is none."""
+    try:
+        return parse_task(name.replace("_", "-"))
+    except RecipeError:
+        return None
+
+
+def read_time(value: Any, *, local: bool) -> str:
+    """A time as records carry it; "" for what is none. local: one without a zone is this machine's, else UTC."""
+    try:
+        if isinstance(value, int | float):
+            time = datetime.fromtimestamp(value, UTC)
+        else:
+            time = datetime.fromisoformat(_text(value).strip())
+            if time.tzinfo is None:
+                time = time.astimezone() if local else time.replace(tzinfo=UTC)
+        return time.astimezone(UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):  # the year 0, infinity, a time before the system's first
+        return ""
+
+
+def _is_custom(values: dict[str, Any], description: str) -> bool:
+    """By the column; in files without it, or where it holds nothing, by how the description ends (AUDIT.md, 21)."""
+    told = values.get("is_custom_base_model")
+    if told is None:
+        return description.endswith(_CUSTOM)
+    return _text(told).strip().lower() not in ("", "0", "0.0", "false", "no")
+
+
+def _text(value: Any) -> str:
+    """Any value of SQLite's as text that every file and screen can hold."""
+    if value is None:
+        return ""
+    text = value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+    return _UNSOUND.sub(" ", text)

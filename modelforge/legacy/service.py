@@ -1,0 +1,241 @@
+"""The import of the older ModelForge's models: what there is to import, and importing it. Each row once.
+
+Files first, then all records in one transaction: a process that is killed between leaves folders without records, which
+the next import replaces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from modelforge import paths
+from modelforge.architecture import ARCHITECTURES
+from modelforge.errors import DiskFullError, ModelForgeError, RecipeError, StoreError
+from modelforge.legacy import adapter as adapters
+from modelforge.legacy import database as databases
+from modelforge.legacy.adapter import Adapter, UnusableError
+from modelforge.legacy.rows import OldModel, Problem, find_task, identity, translate
+from modelforge.recipe import TASK_ALIASES, Recipe, Task
+from modelforge.store import ModelRecord, Store, files
+from modelforge.tasks import TASKS
+from modelforge.training.combinations import check_architecture, check_method
+
+_SOURCE = "an older ModelForge"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """imported: rows that are models now, or whose files were found at last. skipped: rows that were deleted in the
+    old app, are here already, or could not be imported (then there is a problem that says why)."""
+
+    imported: int
+    skipped: int
+    problems: tuple[Problem, ...]
+
+
+class Legacy:
+    """The older ModelForge's models, for the app's banner and the command line."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def find(self) -> Path | None:
+        """The older ModelForge's database on this machine if it has rows that were not imported yet, else None.
+
+        Milliseconds, and never an error. Rows that an import has seen do not come back here: a model that was
+        imported and then deleted, or could not be imported, is not offered again.
+        """
+        path = databases.usual_place()
+        if not path.is_file():
+            return None
+        try:
+            seen = _read_seen()
+            offered = (model.id for model in _translate_all(databases.read_database(path).rows) if model.active)
+            return path if any(id not in seen for id in offered) else None
+        except ModelForgeError:
+            return None  # the command says what is wrong with it
+
+    def import_models(
+        self, database: str | Path | None = None, watch: Callable[[float], None] | None = None
+    ) -> Imported:
+        """Make a model of each row of an older ModelForge's database; by default of the one on this machine.
+
+        watch: told the share of the work that is done. Raises StoreError when there is no database, or it is none.
+        """
+        path = Path(database) if database is not None else databases.usual_place()
+        reading = databases.read_database(path)
+        home = paths.home()
+        home.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(home / "imported.json.lock", timeout=0):
+                return self._import(path.expanduser().absolute(), reading, watch or (lambda _: None))
+        except Timeout as error:
+            raise StoreError(
+                "Another import is under way.", where=str(home), fix="Wait until it is done, then look at your models."
+            ) from error
+
+    def _import(self, path: Path, reading: databases.Reading, watch: Callable[[float], None]) -> Imported:
+        written = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="milliseconds")
+        here = {record.id: record for record in self._store.models.all()}
+        problems: list[Problem] = []
+        ready: list[ModelRecord] = []
+        seen: set[str] = set()
+        models = _translate_all(reading.rows)
+        for number, model in enumerate(models):
+            watch(number / len(models))
+            known = here.get(model.id)
+            if not model.active or (known and not known.files_missing_from):
+                seen.add(model.id)
+                continue
+            try:
+                record, found = _take_over(replace(model, created=model.created or written), path)
+            except (OSError, DiskFullError) as error:  # not seen: it may well work the next time
+                fix = getattr(error, "fix", "Check that there is space and that ModelForge may write in its folder.")
+                what = getattr(error, "what", None) or f"It could not be copied: {error}."
+                problems.append(Problem(model.row, model.name, what, fix))
+                continue
+            seen.add(model.id)
+            problems += found
+            if record and not (known and record.files_missing_from):
+                ready.append(record)
+        imported = self._keep(ready)
+        _write_seen(seen)
+        if reading.damage:
+            problems.append(Problem("", "", f"Some rows cannot be read: {reading.damage}", "Import from a backup too."))
+        return Imported(imported, len(models) - imported, tuple(problems))
+
+    def _keep(self, records: list[ModelRecord]) -> int:
+        """Write the records, all or none; returns how many."""
+        with self._store.transaction():
+            there = {record.id for record in self._store.models.all()}
+            for record in records:
+                if record.id in there:  # its files were missing until now
+                    kept = record.model_dump(exclude={"id", "name", "description"})
+                    self._store.models.update(record.id, **kept)
+                else:
+                    self._store.models.add(record)
+        return len(records)
+
+
+def _translate_all(rows: list[databases.OldRow]) -> list[OldModel]:
+    counts: Counter[tuple[str, ...]] = Counter()
+    models = []
+    for row in rows:
+        key = identity(row)
+        models.append(translate(row, counts[key]))
+        counts[key] += 1
+    return models
+
+
+def _take_over(model: OldModel, database: Path) -> tuple[ModelRecord | None, list[Problem]]:
+    """The record of a row, its files copied if they can be; None when it can be no model of ours. With all that is
+    wrong with it. Raises OSError and DiskFullError when copying fails: nothing of it is left then."""
+    problems = list(model.problems)
+
+    def report(problem: str, fix: str) -> None:
+        problems.append(Problem(model.row, model.name, problem, fix))
+
+    adapter: Adapter | None = None
+    try:
+        adapter = adapters.find_adapter(model.folder, database)
+    except UnusableError as error:
+        unusable = error
+    task = model.task or (find_task(str(adapter.made_for.get("pipeline_task"))) if adapter else None)
+    if task is None:
+        accepted = ", ".join([*(known.value for known in Task), *TASK_ALIASES])
+        report(f"{model.stated_task!r} is not a task; it was not imported.", f"Accepted are: {accepted}.")
+        return None, problems
+    if model.task is None:
+        report(f"{model.stated_task!r} is not a task.", f"Its files say {task.value}.")
+    base = model.base_model or str((adapter.config if adapter else {}).get("base_model_name_or_path") or "")[:500]
+    if not base:
+        report("It names no base model.", "It can be kept, but not be loaded.")
+    manifest = _make_manifest(model, task, base or "unknown", adapter)
+    if adapter:
+        tokenizer = adapters.take_tokenizer(adapter, base)
+        if not tokenizer:
+            place = paths.model_dir(model.id)
+            report("It came without a tokenizer.", f"Copy the tokenizer files of {base} into {place}.")
+        adapters.copy_files(
+            (*adapter.files, *(file for file in tokenizer if file not in adapter.files)), model.id, manifest
+        )
+    else:
+        report(unusable.problem, unusable.fix)
+    fields = {name: manifest[name] for name in ModelRecord.model_fields if name in manifest}
+    missing = "" if adapter else (model.folder[:1000].encode("utf-8", "replace").decode() or "nowhere")
+    return (
+        ModelRecord(id=model.id, dataset_name=manifest["dataset"]["name"], files_missing_from=missing, **fields),
+        problems,
+    )
+
+
+def _make_manifest(model: OldModel, task: Task, base: str, adapter: Adapter | None) -> dict[str, Any]:
+    """What `models.folder.save_model` would have written, as far as it is known."""
+    architecture = (adapter.architecture if adapter else None) or TASKS[task].architectures[0]
+    method = model.method
+    try:
+        check_method(task, method)
+        check_architecture(task, method, ARCHITECTURES[architecture])
+    except RecipeError:
+        method = "sft"
+    recipe = _make_recipe(model, task, method, base, adapter.config if adapter else {})
+    return {
+        "name": model.name,
+        "base_model": base,
+        "base_source": _SOURCE,
+        "custom_base_model": model.custom_base_model,
+        "architecture": architecture,
+        "parent": None,
+        "task": task.value,
+        "method": method,
+        "tuning": model.tuning,
+        "created": model.created,
+        "run_id": None,
+        "description": model.description,
+        "dataset": {"id": "", "name": "not known", "rows": 0, "train_rows": 0, "eval_rows": 0, "sha256": ""},
+        "recipe": recipe.model_dump(mode="json"),
+        "metrics": {},
+        "imported": {"row": model.row, **model.facts},
+    }
+
+
+def _make_recipe(model: OldModel, task: Task, method: str, base: str, config: Mapping[str, Any]) -> Recipe:
+    """As much of the recipe as the adapter tells and our bounds allow."""
+    least = {"task": task.value, "method": method, "tuning": {"type": model.tuning}}
+    named = {**least, "name": model.name, "base_model": base}
+    known = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora")
+    told = {name: config[name] for name in known if config.get(name) is not None}
+    for settings in ({**named, "tuning": {**told, "type": model.tuning}}, named):
+        with contextlib.suppress(RecipeError):
+            return Recipe.build(settings)
+    return Recipe.build(least)
+
+
+def _seen_file() -> Path:
+    return paths.home() / "imported.json"
+
+
+def _read_seen() -> set[str]:
+    """The ids of rows that an import has seen."""
+    try:
+        listed = json.loads(_seen_file().read_bytes())["rows"]
+        return {id for id in listed if isinstance(id, str)}
+    except (OSError, ValueError, TypeError, KeyError):
+        return set()
+
+
+def _write_seen(seen: set[str]) -> None:
+    path = _seen_file()
+    with files.mapped_errors(path, "written"):
+        partial = path.with_name("imported.json.tmp")
+        files.write_file(partial, json.dumps({"rows": sorted(seen | _read_seen())}).encode())
+        files.replace_file(partial, path)
