@@ -449,7 +449,7 @@ def test_loss_that_is_no_number_ends_the_run_with_a_reason(
     models = {path.name for path in (paths.home() / "models").glob("*")}
     seen = trainings.train(cell, base_model=str(broken), eval_split=eval_split)
     assert seen.run.state is RunState.failed
-    assert seen.run.record.error["kind"] == "training", seen.run.record.error
+    assert "numbers ran away" in seen.run.record.error["what"], seen.run.record.error
     assert "learning_rate" in seen.run.record.error["where"] + seen.run.record.error["fix"]
     assert seen.run.model_id is None and {path.name for path in (paths.home() / "models").glob("*")} == models
 

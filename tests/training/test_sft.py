@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from modelforge import hardware, paths, recipe
 from modelforge.data.split import split
-from modelforge.errors import TrainingError
+from modelforge.errors import RunawayError, TrainingError
 from modelforge.models.folder import read_manifest
 from modelforge.recipe import Recipe
 from modelforge.tasks.summarization import INSTRUCTION
@@ -30,6 +30,7 @@ from modelforge.training.examples import Examples, encode_examples
 from modelforge.training.fused import fused_lora
 from modelforge.training.methods import sft_decoder
 from modelforge.training.run import Job, train
+from modelforge.training.saving import BestCallback, SavingCallback
 from tests import tiny
 
 Build = Callable[..., Any]
@@ -260,6 +261,10 @@ class Seen:
         modules = self.built["trainer"].model.named_modules()
         return {name: layer for name, layer in modules if hasattr(layer, "lora_A")}
 
+    def callback(self, kind: type) -> Any:
+        [found] = [each for each in self.built["trainer"].callback_handler.callbacks if isinstance(each, kind)]
+        return found
+
     def of(self, type: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["type"] == type]
 
@@ -269,7 +274,7 @@ def follow(
 ) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
     emit = lambda type, **fields: events.append({"type": type, **fields})  # noqa: E731
-    train(Job("run-0", wanted, rows, {}, folder, emit, lambda: False, eval_rows))
+    train(Job("run-0", wanted, rows, {}, folder, emit, lambda: False, eval_rows=eval_rows))
     return events
 
 
@@ -321,7 +326,7 @@ def test_loss_that_is_no_number_ends_the_run_with_a_reason(probed: Path, tmp_pat
     broken.save_pretrained(folder)
     tiny.tokenizer().save_pretrained(folder)
     for eval_split in (0.0, 0.1):
-        with pytest.raises(TrainingError) as caught:
+        with pytest.raises(RunawayError) as caught:
             follow(tiny.recipe(folder, "", eval_split=eval_split), tiny.rows(), tmp_path)
         assert "learning_rate" in caught.value.where + caught.value.fix
     assert not list((paths.home() / "models").glob("*"))
@@ -395,6 +400,10 @@ DECODER: Reached = {
     ),
     "eval_split": (0.25, lambda seen: len(seen.built["trainer"].eval_dataset), 4),
     "evaluations": (2, lambda seen: [event["step"] for event in seen.of("evaluated")], [0, 3, 5]),
+    "checkpoint_minutes": (7.0, lambda seen: seen.callback(SavingCallback).seconds, 420.0),
+    "save_steps": (2, lambda seen: [event["step"] for event in seen.of("checkpoint")], [2, 4]),
+    "load_best_model_at_end": (False, lambda seen: seen.callback(BestCallback).keep, False),
+    "early_stopping_patience": (1, lambda seen: seen.callback(BestCallback).patience, 1),
     "gradient_checkpointing": (
         "on",
         lambda seen: (seen.args.activation_checkpointing, seen.of("started")[0]["gradient_checkpointing"]),
@@ -415,7 +424,7 @@ DECODER: Reached = {
 }
 
 PREFERENCES: Reached = {
-    "method": ("dpo", lambda seen: type(seen.built["trainer"]).__mro__[1], trl.DPOTrainer),
+    "method": ("dpo", lambda seen: isinstance(seen.built["trainer"], trl.DPOTrainer), True),
     "tuning.type": (
         "qlora",
         lambda seen: {type(layer.base_layer).__name__ for layer in seen.adapted.values()},
