@@ -130,7 +130,7 @@ def train(job: Job) -> Result:
     if job.is_pausing() and not error:
         pause(trainer)
         return Result(RunState.paused, **numbers)
-    if step == 0:
+    if step == 0 and not error:
         return Result(RunState.stopped, **numbers)
 
     stopped = job.is_stopping() and step < steps
