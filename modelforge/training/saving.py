@@ -102,6 +102,19 @@ class BestCallback(TrainerCallback):
         return max(steps, key=lambda step: rank(self.measured[step]), default=None)
 
 
+class MissedMeasurement(TrainerCallback):
+    """Makes up for a measurement that was left out for a break: before the first step, but once the random numbers are
+    back, of which measuring takes some."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.trainer is not None:
+            trainer, self.trainer = self.trainer, None
+            trainer.evaluate()
+
+
 class SavingCallback(TrainerCallback):
     """Asks for a checkpoint whenever so much work would be lost without one, and when the run shall pause."""
 
@@ -154,9 +167,10 @@ def go_on(trainer: Any, checkpoint: Path | None) -> None:
         return
     state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
     measured = {entry["step"] for entry in state.log_history if "eval_loss" in entry}
+    trainer.args.eval_on_start = False
     due = state.global_step % trainer.args.eval_steps == 0 and state.global_step not in measured
-    # a measurement that was left out for the break is made up for; any other would be one too many
-    trainer.args.eval_on_start = due and trainer.eval_dataset is not None
+    if due and trainer.eval_dataset is not None:
+        trainer.add_callback(MissedMeasurement(trainer))
     if hasattr(trainer, "_total_train_tokens"):
         trainer._total_train_tokens = count_tokens(state)
     trainer.train(resume_from_checkpoint=str(checkpoint))
