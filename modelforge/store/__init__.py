@@ -7,6 +7,7 @@ storage.py     TinyDB's storage and table, with transactions
 durable.py     the file: read whole, replaced whole, backed up, repaired, migrated
 envelope.py    its bytes: schema version and checksum
 migrations.py  older files brought up to date
+manifests.py   what the folders of models and datasets tell, for a registry that was lost
 lock.py        one lock for threads and processes
 files.py       single steps on disk
 """

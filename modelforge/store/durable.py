@@ -12,7 +12,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelforge.store import files
+from modelforge.store import files, manifests
 from modelforge.store.envelope import HEAD_BYTES, SCHEMA, DamagedFileError, decode, encode
 from modelforge.store.lock import TransactionLock
 from modelforge.store.migrations import Tables, migrate
@@ -56,6 +56,7 @@ class DurableFile:
     """message: "", or what had to be done to the file since it was opened, in sentences for the user."""
 
     def __init__(self, path: Path) -> None:
+        self._home = path.absolute().parent  # of the folders that it can be rebuilt from
         self.path = Path(os.path.realpath(path))  # changing the directory must not change the file
         self.backup = self._beside("bak")
         self.lock = TransactionLock(self._beside("lock"))
@@ -97,7 +98,8 @@ class DurableFile:
             try:
                 return self._load()
             except FileNotFoundError:
-                return self._repair() if self.backup.exists() else _empty()
+                lost = self.backup.exists() or manifests.is_anything_left(self._home)
+                return self._repair() if lost else _empty()
             except DamagedFileError:
                 return self._repair()
 
@@ -130,31 +132,52 @@ class DurableFile:
         return Signature.of(status, data)
 
     def _repair(self) -> Snapshot:
-        """Set a damaged file aside and load the backup. Another process may have done it in the meantime."""
+        """Set a damaged file aside, load the backup, add what only the folders tell of. Another process may have done
+        it in the meantime."""
         with self.lock:
             lost = "was missing"
             try:
                 return self._load()
             except FileNotFoundError:
-                if not self.backup.exists():
-                    return _empty()
+                pass
             except DamagedFileError as damage:
                 lost = f"was damaged ({damage}) and is kept as {files.set_aside(self.path)}"
-            self._say(f"{self.path} {lost}. {self._restore()}")
-            return self._load() if self.path.exists() else _empty()
+            backup, told = self._take_backup()
+            rebuilt, also_told = self._rebuild(backup)
+            self._say(" ".join(filter(None, (f"{self.path} {lost}.", told, also_told))))
+            return self._load() if backup or rebuilt else _empty()
 
-    def _restore(self) -> str:
-        """Put the backup in place of the file; returns what was done."""
-        empty = "The registry starts empty; the folders of datasets, runs and models are untouched."
-        if not self.backup.exists():
-            return f"There is no backup. {empty}"
-        data = self.backup.read_bytes()
+    def _take_backup(self) -> tuple[Snapshot | None, str]:
+        """Put the backup in place of the file; returns its state, None where none is good, and what was done."""
         try:
-            decode(data)
+            data = self.backup.read_bytes()
+        except FileNotFoundError:
+            return None, "There is no backup."
+        try:
+            tables, schema = decode(data)
         except DamagedFileError as damage:
-            return f"Its backup is damaged too ({damage}) and is kept as {files.set_aside(self.backup)}. {empty}"
-        self._replace(data, keep_backup=False)
-        return "Its backup was loaded: the last change may be missing."
+            return None, f"Its backup is damaged too ({damage}) and is kept as {files.set_aside(self.backup)}."
+        signature = self._replace(data, keep_backup=False)
+        return Snapshot(tables, signature, schema), "Its backup was loaded: the last change may be missing."
+
+    def _rebuild(self, backup: Snapshot | None) -> tuple[Snapshot | None, str]:
+        """Add the models and datasets that only their folders tell of; returns the new state, if there are any, and
+        what was done."""
+        if backup is not None and backup.schema != SCHEMA:
+            return None, ""  # that of an older one is migrated first, a newer one is not touched
+        tables = backup.tables if backup else {}
+        found = manifests.find_lost(self._home, tables)
+        unreadable = f" {len(found.unreadable)} of them cannot be read." if found.unreadable else ""
+        if not found.tables:
+            empty = "The registry starts empty; the folders of datasets, runs and models are untouched."
+            return None, "" if backup else f"{empty}{unreadable}"
+        whole = {**tables, **{name: {**tables.get(name, {}), **lost} for name, lost in found.tables.items()}}
+        # Not by `write`: what is there is just the backup, which is to stay one.
+        snapshot = Snapshot(whole, self._replace(encode(whole), keep_backup=False), SCHEMA)
+        if backup:
+            return snapshot, f"Added from their folders, because it lacked them: {found.counted}.{unreadable}"
+        runs = "The list of runs is gone; their logs are still in the folder runs."
+        return snapshot, f"The registry was rebuilt from the folders: {found.counted}.{unreadable} {runs}"
 
     def _migrate(self) -> Snapshot:
         """Bring an older file to the current schema, after copying it. Another process may have done it already."""
