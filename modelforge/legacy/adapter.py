@@ -16,6 +16,7 @@ from typing import Any
 from modelforge import paths
 from modelforge.base_model import find
 from modelforge.errors import DiskFullError, ModelForgeError
+from modelforge.legacy.rows import clean_text
 from modelforge.models.folder import MANIFEST
 
 CONFIG = "adapter_config.json"
@@ -76,16 +77,17 @@ def find_adapter(folder: str, database: Path) -> Adapter:
     if not folder.strip():
         raise UnusableError("The row names no folder.", "Delete it from the list, or train it again.")
     place = paths.existing(str(database.parent.parent / folder) if not folder.startswith("~") else folder)
+    shown = clean_text(folder)[:300]
     if place is None or not place.is_dir():
         raise UnusableError(
-            f"Its folder {folder[:300]} is gone." if place is None else f"{folder[:300]} is no folder.",
+            f"Its folder {shown} is gone." if place is None else f"{shown} is no folder.",
             "Put the folder back and import again, or delete the model from the list.",
         )
     try:
         return _look(place)
     except OSError as error:
         raise UnusableError(
-            f"Its folder {folder[:300]} cannot be read: {error.strerror or error}.",
+            f"Its folder {shown} cannot be read: {error.strerror or error}.",
             "Check that you may read it and import again.",
         ) from error
 
@@ -101,31 +103,43 @@ def take_tokenizer(adapter: Adapter, base: str) -> tuple[Path, ...]:
     return tuple(found.folder / name for name in TOKENIZER if (found.folder / name).is_file()) if found else ()
 
 
-def copy_files(files: tuple[Path, ...], model_id: str, manifest: Mapping[str, Any]) -> None:
-    """Put the files and the manifest into the folder of a model of ours: it appears whole or not at all.
+def stage_files(files: tuple[Path, ...], model_id: str, manifest: Mapping[str, Any]) -> None:
+    """Write the files and the manifest beside the place where the model's folder will be: all of them or nothing.
 
-    A folder that is there already is replaced: its record is not, so it is what a process left that was killed.
     Raises DiskFullError and OSError.
     """
-    target = paths.model_dir(model_id)
-    partial = target.with_name(f".{model_id}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = _partial(model_id)
+    shutil.rmtree(partial, ignore_errors=True)  # of an import that was killed
     partial.mkdir(parents=True)
     try:
         needed = sum(file.stat().st_size for file in files) + _SPARE_BYTES
         free = shutil.disk_usage(partial).free
         if free < needed:
-            raise DiskFullError(needed=needed, free=free, where=str(target.parent))
+            raise DiskFullError(needed=needed, free=free, where=str(partial.parent))
         for file in files:
             shutil.copyfile(file, partial / file.name)
         text = json.dumps({"id": model_id, **manifest}, ensure_ascii=False, indent=2)
         (partial / MANIFEST).write_text(text, encoding="utf-8")
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        drop_staged(model_id)
         raise
+
+
+def place_staged(model_id: str) -> None:
+    """Give a staged folder its name. One of that name has no record: a process left it that was killed just then."""
+    target = paths.model_dir(model_id)
+    if target.exists():
+        shutil.rmtree(target)
+    _partial(model_id).rename(target)
+
+
+def drop_staged(model_id: str) -> None:
+    shutil.rmtree(_partial(model_id), ignore_errors=True)
+
+
+def _partial(model_id: str) -> Path:
+    target = paths.model_dir(model_id)
+    return target.with_name(f".{model_id}.partial")
 
 
 def _look(place: Path) -> Adapter:
@@ -133,17 +147,22 @@ def _look(place: Path) -> Adapter:
         pickles = sorted(file.name for file in place.iterdir() if file.suffix.lower() in _PICKLES)
         if pickles:
             raise UnusableError(
-                f"Its weights are in {pickles[0]}, a kind of file that can run code when opened; it was not copied.",
+                f"Its weights are in {clean_text(pickles[0])}, a kind of file that can run code when opened; it was not copied.",
                 f"If you trust it, save the adapter as {WEIGHTS} in the same folder and import again.",
             )
         raise UnusableError(
-            f"Its folder {place} has no {WEIGHTS}.", "Put the file back and import again, or delete the model."
+            f"Its folder {clean_text(str(place))} has no {WEIGHTS}.",
+            "Put the file back and import again, or delete the model.",
         )
     if not _is_plain(place / CONFIG):
-        raise UnusableError(f"Its folder {place} has no {CONFIG}.", "Put the file back and import again.")
+        raise UnusableError(
+            f"Its folder {clean_text(str(place))} has no {CONFIG}.", "Put the file back and import again."
+        )
     config = _read_object(place / CONFIG)
     if config is None or not isinstance(config.get("peft_type"), str):
-        raise UnusableError(f"{place / CONFIG} is damaged.", "Put it back from a backup and import again.")
+        raise UnusableError(
+            f"{clean_text(str(place / CONFIG))} is damaged.", "Put it back from a backup and import again."
+        )
     _check_weights(place / WEIGHTS)
     made_for = _read_object(place / MADE_FOR) if _is_plain(place / MADE_FOR) else None
     return Adapter(place, config, made_for or {}, tuple(place / name for name in TOKENIZER if _is_plain(place / name)))
@@ -173,4 +192,4 @@ def _check_weights(file: Path) -> None:
     except SafetensorError:
         whole = False
     if not whole:
-        raise UnusableError(f"{file} is damaged.", "Put it back from a backup and import again.")
+        raise UnusableError(f"{clean_text(str(file))} is damaged.", "Put it back from a backup and import again.")

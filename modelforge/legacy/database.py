@@ -38,14 +38,10 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class OldRow:
-    """table and id say where it stands; values: column -> what SQLite gave (None, int, float, str, bytes)."""
+    """values: column -> what SQLite gave (None, int, float, str, bytes); `id` is always among them."""
 
     table: str
     values: dict[str, Any]
-
-    @property
-    def place(self) -> str:
-        return f"{self.table}, row {str(self.values['id'])[:60]}"
 
 
 @dataclass(frozen=True)

@@ -68,35 +68,38 @@ class OldModel:
 def translate(row: OldRow, repeated: int = 0) -> OldModel:
     """One row as a model. repeated: how many rows before it had the same identity, which only a damaged file has."""
     values = row.values
+    place = f"{row.table}, row {clean_text(values['id'])[:60]}"
     older = row.table == "fine_tuned_models"
     created = values.get("creation_date" if older else "created_at")
     folder = values.get("model_path" if older else "path")
-    full_name = " ".join(_text(values.get("model_name" if older else "name")).split())
-    name = full_name[:LONGEST_NAME].strip() or f"Model {_text(values['id'])[:60]} of the older ModelForge"
-    description = _text(values.get("description")).strip()
-    strategy = _text(values.get("strategy")).strip().lower()
+    full_name = " ".join(clean_text(values.get("model_name" if older else "name")).split())
+    name = full_name[:LONGEST_NAME].strip() or f"Model {clean_text(values['id'])[:60]} of the older ModelForge"
+    description = clean_text(values.get("description")).strip()
+    strategy = clean_text(values.get("strategy")).strip().lower()
     method, tuning = STRATEGIES.get(strategy, ("sft", "lora"))
     time = read_time(created, local=older)
 
     problems = []
 
     def report(problem: str, fix: str) -> None:
-        problems.append(Problem(row.place, name, problem, fix))
+        problems.append(Problem(place, name, problem, fix))
 
     if len(full_name) > LONGEST_NAME:
         report(f"Its name was cut to {LONGEST_NAME} characters.", "Rename it as you like.")
     if not full_name:
         report("It has no name.", "Rename it as you like.")
     if not time:
-        report(f"{_text(created)[:60]!r} is no time.", "It is listed with the time at which the database was written.")
+        report(
+            f"{clean_text(created)[:60]!r} is no time.", "It is listed with the time at which the database was written."
+        )
     if strategy and strategy not in STRATEGIES:
         report(f"The strategy {strategy[:60]!r} is not known.", "It is listed as supervised training of LoRA.")
-    stated = _text(values.get("task")).strip()
+    stated = clean_text(values.get("task")).strip()
     return OldModel(
         id=make_id(row, repeated),
-        row=row.place,
+        row=place,
         name=name,
-        base_model=_text(values.get("base_model")).strip()[:500],
+        base_model=clean_text(values.get("base_model")).strip()[:500],
         task=find_task(stated),
         stated_task=stated[:60],
         description=description[:LONGEST_DESCRIPTION],
@@ -106,7 +109,7 @@ def translate(row: OldRow, repeated: int = 0) -> OldModel:
         tuning=tuning,
         folder=folder.decode("utf-8", "replace") if isinstance(folder, bytes) else str(folder or ""),
         active=str(values.get("is_active")).strip().lower() not in ("0", "0.0", "false"),
-        facts={name: _text(value) for name, value in values.items() if value is not None},
+        facts={name: clean_text(value) for name, value in values.items() if value is not None},
         problems=tuple(problems),
     )
 
@@ -139,7 +142,7 @@ def read_time(value: Any, *, local: bool) -> str:
         if isinstance(value, int | float):
             time = datetime.fromtimestamp(value, UTC)
         else:
-            time = datetime.fromisoformat(_text(value).strip())
+            time = datetime.fromisoformat(clean_text(value).strip())
             if time.tzinfo is None:
                 time = time.astimezone() if local else time.replace(tzinfo=UTC)
         return time.astimezone(UTC).isoformat(timespec="milliseconds")
@@ -152,10 +155,10 @@ def _is_custom(values: dict[str, Any], description: str) -> bool:
     told = values.get("is_custom_base_model")
     if told is None:
         return description.endswith(_CUSTOM)
-    return _text(told).strip().lower() not in ("", "0", "0.0", "false", "no")
+    return clean_text(told).strip().lower() not in ("", "0", "0.0", "false", "no")
 
 
-def _text(value: Any) -> str:
+def clean_text(value: Any) -> str:
     """Any value of SQLite's as text that every file and screen can hold."""
     if value is None:
         return ""

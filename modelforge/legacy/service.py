@@ -1,7 +1,7 @@
 """The import of the older ModelForge's models: what there is to import, and importing it. Each row once.
 
-Files first, then all records in one transaction: a process that is killed between leaves folders without records, which
-the next import replaces.
+All files are copied aside first; then folders get their names and records are written, in one transaction. What a
+killed import leaves is replaced by the next.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from modelforge.errors import DiskFullError, ModelForgeError, RecipeError, Store
 from modelforge.legacy import adapter as adapters
 from modelforge.legacy import database as databases
 from modelforge.legacy.adapter import Adapter, UnusableError
-from modelforge.legacy.rows import OldModel, Problem, find_task, identity, translate
+from modelforge.legacy.rows import OldModel, Problem, clean_text, find_task, identity, translate
 from modelforge.recipe import TASK_ALIASES, Recipe, Task
 from modelforge.store import ModelRecord, Store, files
 from modelforge.tasks import TASKS
@@ -84,46 +84,47 @@ class Legacy:
             ) from error
 
     def _import(self, path: Path, reading: databases.Reading, watch: Callable[[float], None]) -> Imported:
-        written = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="milliseconds")
         here = {record.id: record for record in self._store.models.all()}
         problems: list[Problem] = []
         ready: list[ModelRecord] = []
         seen: set[str] = set()
         models = _translate_all(reading.rows)
-        for number, model in enumerate(models):
-            watch(number / len(models))
-            known = here.get(model.id)
-            if not model.active or (known and not known.files_missing_from):
+        try:
+            for number, model in enumerate(models):
+                watch(number / len(models))
+                known = here.get(model.id)
+                if not model.active or (known and not known.files_missing_from):
+                    seen.add(model.id)
+                    continue
+                try:
+                    record, found = _take_over(model, path)
+                except (OSError, DiskFullError) as error:  # not seen: it may well work the next time
+                    problems.append(_describe_failure(model, error))
+                    continue
                 seen.add(model.id)
-                continue
-            try:
-                record, found = _take_over(replace(model, created=model.created or written), path)
-            except (OSError, DiskFullError) as error:  # not seen: it may well work the next time
-                fix = getattr(error, "fix", "Check that there is space and that ModelForge may write in its folder.")
-                what = getattr(error, "what", None) or f"It could not be copied: {error}."
-                problems.append(Problem(model.row, model.name, what, fix))
-                continue
-            seen.add(model.id)
-            problems += found
-            if record and not (known and record.files_missing_from):
-                ready.append(record)
-        imported = self._keep(ready)
+                problems += found
+                if record and not (known and record.files_missing_from):
+                    ready.append(record)
+            self._keep(ready)
+        finally:
+            for record in ready:
+                adapters.drop_staged(record.id)
         _write_seen(seen)
         if reading.damage:
             problems.append(Problem("", "", f"Some rows cannot be read: {reading.damage}", "Import from a backup too."))
-        return Imported(imported, len(models) - imported, tuple(problems))
+        return Imported(len(ready), len(models) - len(ready), tuple(problems))
 
-    def _keep(self, records: list[ModelRecord]) -> int:
-        """Write the records, all or none; returns how many."""
+    def _keep(self, records: list[ModelRecord]) -> None:
+        """Give the staged folders their names and write the records, all or none."""
         with self._store.transaction():
             there = {record.id for record in self._store.models.all()}
             for record in records:
+                if not record.files_missing_from:
+                    adapters.place_staged(record.id)
                 if record.id in there:  # its files were missing until now
-                    kept = record.model_dump(exclude={"id", "name", "description"})
-                    self._store.models.update(record.id, **kept)
+                    self._store.models.update(record.id, **record.model_dump(exclude={"id", "name", "description"}))
                 else:
                     self._store.models.add(record)
-        return len(records)
 
 
 def _translate_all(rows: list[databases.OldRow]) -> list[OldModel]:
@@ -136,9 +137,19 @@ def _translate_all(rows: list[databases.OldRow]) -> list[OldModel]:
     return models
 
 
+def _describe_failure(model: OldModel, error: OSError | DiskFullError) -> Problem:
+    if isinstance(error, DiskFullError):
+        return Problem(model.row, model.name, f"It was not imported: {error.what}", error.fix)
+    reason = error.strerror or str(error)
+    fix = "Check that there is space and that ModelForge may write in its folder, then import again."
+    return Problem(model.row, model.name, f"It was not imported, its files could not be copied: {reason}.", fix)
+
+
 def _take_over(model: OldModel, database: Path) -> tuple[ModelRecord | None, list[Problem]]:
-    """The record of a row, its files copied if they can be; None when it can be no model of ours. With all that is
+    """The record of a row, its files staged if they can be; None when it can be no model of ours. With all that is
     wrong with it. Raises OSError and DiskFullError when copying fails: nothing of it is left then."""
+    if not model.created:
+        model = replace(model, created=_time_written(database))
     problems = list(model.problems)
 
     def report(problem: str, fix: str) -> None:
@@ -165,17 +176,21 @@ def _take_over(model: OldModel, database: Path) -> tuple[ModelRecord | None, lis
         if not tokenizer:
             place = paths.model_dir(model.id)
             report("It came without a tokenizer.", f"Copy the tokenizer files of {base} into {place}.")
-        adapters.copy_files(
+        adapters.stage_files(
             (*adapter.files, *(file for file in tokenizer if file not in adapter.files)), model.id, manifest
         )
     else:
         report(unusable.problem, unusable.fix)
     fields = {name: manifest[name] for name in ModelRecord.model_fields if name in manifest}
-    missing = "" if adapter else (model.folder[:1000].encode("utf-8", "replace").decode() or "nowhere")
+    missing = "" if adapter else (clean_text(model.folder)[:1000] or "nowhere")
     return (
         ModelRecord(id=model.id, dataset_name=manifest["dataset"]["name"], files_missing_from=missing, **fields),
         problems,
     )
+
+
+def _time_written(file: Path) -> str:
+    return datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="milliseconds")
 
 
 def _make_manifest(model: OldModel, task: Task, base: str, adapter: Adapter | None) -> dict[str, Any]:
