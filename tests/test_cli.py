@@ -175,6 +175,36 @@ def test_ctrl_c_saves_stops_and_exits_130(probed: Path, write_recipe: Callable[.
     assert isinstance(forge.models[last["model_id"]].chat("hi"), str)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_run_whose_process_is_told_to_end_or_killed_goes_on(
+    probed: Path, write_recipe: Callable[..., Path], how: signal.Signals
+) -> None:
+    command = [str(PROGRAM), "train", str(write_recipe(max_steps=40, evaluations=1, save_steps=2)), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["type"] == "progress" and event["step"] == 5:
+                process.send_signal(how)
+        said, code = process.stderr.read(), process.wait(10)
+    run_id = event["run_id"]
+    assert "Traceback" not in said
+    if how is signal.SIGTERM:
+        assert code == 130 and event["type"] == "paused" and f"runs resume {run_id}" in said
+    listed = json.loads(program("runs", "list", "--json").stdout)
+    assert [row["state"] for row in listed] == ["paused" if how is signal.SIGTERM else "interrupted"]
+    done = program("runs", "resume", run_id, "--json")
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[0]["type"] == "started" and events[0]["step"] >= 4
+    steps = [each["step"] for each in events if each["type"] == "progress"]
+    assert steps == list(range(events[0]["step"] + 1, 41))
+    assert events[-1]["type"] == "finished"
+    refused = program("runs", "resume", run_id)
+    assert refused.returncode == 1 and "cannot go on; it is finished" in refused.stderr
+
+
 # ---- train -----------------------------------------------------------------------------------------------------
 
 

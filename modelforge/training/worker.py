@@ -24,6 +24,7 @@ from modelforge.store import ModelRecord, RunRecord, RunState, Store, utc_now
 from modelforge.training import checkpoints, memory
 from modelforge.training.failures import explain_failure
 from modelforge.training.feed import Feed, Pump
+from modelforge.training.watchdog import Watchdog
 
 log = logging.getLogger("modelforge")
 
@@ -143,13 +144,15 @@ class Worker:
         self._change(record.id, (RunState.queued,), state=RunState.preparing, started=utc_now())
 
         def forward(type: str, **fields: Any) -> None:
+            watchdog.notice()
             if type == "started":
                 self._change(record.id, (RunState.preparing,), state=RunState.running)
             emit(type, **fields)
 
         try:
-            self._before_run()
-            result = self._train(record, forward)
+            with Watchdog(emit) as watchdog:
+                self._before_run()
+                result = self._train(record, forward)
         except Exception as error:  # noqa: BLE001 - the one edge where everything is caught
             self._clear(record.id, keep=True)
             return self._describe_failure(error, {})
