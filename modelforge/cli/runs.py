@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from modelforge.cli.terminal import add_command, add_group, answer, open_forge, print_json, say, table
 from modelforge.errors import RunStateError
+from modelforge.models.metrics import rank
 from modelforge.recipe import Recipe, parse_assignments
 from modelforge.store import RunState
-from modelforge.training.words import describe
+from modelforge.training.words import describe, describe_metrics
 
 if TYPE_CHECKING:
     from modelforge.training.runs import Run
@@ -26,6 +27,12 @@ def add_commands(commands: Any) -> None:
     train = add_command(commands, "train", "train a recipe", train_recipe)
     train.add_argument("recipe", metavar="RECIPE", help="a YAML file")
     train.add_argument("--set", action="append", default=[], metavar="K=V", help="replace a setting, as tuning.r=8")
+    sweep = add_command(commands, "sweep", "train a recipe with several values of one or two settings", sweep_recipe)
+    sweep.add_argument("recipe", metavar="RECIPE", help="a YAML file")
+    sweep.add_argument(
+        "--over", action="append", required=True, metavar="K=V,V", help="values, as learning_rate=1e-4,1e-3"
+    )
+    sweep.add_argument("--set", action="append", default=[], metavar="K=V", help="replace a setting, as tuning.r=8")
     add_command(commands, "demo", "train the starter on a bundled dataset and show before and after", train_demo)
 
     runs = add_group(commands, "runs", "runs, past and present")
@@ -40,6 +47,26 @@ def add_commands(commands: Any) -> None:
 def train_recipe(arguments: argparse.Namespace) -> int:
     recipe = Recipe.from_file(Path(arguments.recipe)).with_settings(parse_assignments(arguments.set))
     return follow(open_forge().runs.start(recipe), as_json=arguments.json)
+
+
+def sweep_recipe(arguments: argparse.Namespace) -> int:
+    """Train one after another, and say at the end which did best."""
+    recipe = Recipe.from_file(Path(arguments.recipe)).with_settings(parse_assignments(arguments.set))
+    pairs = [given.partition("=") for given in arguments.over]
+    values = {
+        name.strip(): [parse_assignments([f"{name}={value}"])[name.strip()] for value in listed.split(",")]
+        for name, _, listed in pairs
+    }
+    runs = open_forge().runs.start_sweep(recipe, values)
+    codes = [follow(run, as_json=arguments.json) for run in runs]
+    if not arguments.json:
+        best = sorted(runs, key=lambda run: rank(run.record.metrics.get("tuned", {})), reverse=True)
+        rows = [
+            {"id": run.id, "name": run.record.label, "measured": describe_metrics(run.record.metrics.get("tuned", {}))}
+            for run in best
+        ]
+        print(table(rows, ("id", "name", "measured")))
+    return max(codes)
 
 
 def train_demo(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from modelforge.errors import RunStateError
 from modelforge.recipe import Recipe
 from modelforge.store import DatasetRecord, RunRecord, RunState, Store, utc_now
 from modelforge.training.feed import Feed, read_events
+from modelforge.training.sweep import vary
 from modelforge.training.worker import Worker
 
 
@@ -108,6 +109,14 @@ class Runs:
             raise
         self._worker.submit(record.id)
         return Run(self, record.id)
+
+    def start_sweep(self, recipe: Recipe, values: Mapping[str, Sequence[Any]]) -> list[Run]:
+        """Queue a run for every combination of the values of one or two settings. Nothing is queued unless all can
+        be; raises ModelForgeError."""
+        recipes = vary(recipe, values)
+        for each in recipes:
+            self._admit(each)
+        return [self.start(each) for each in recipes]
 
     def stop(self, run_id: str) -> None:
         """Ask a run to save and stop; it does so within one step. Raises RunStateError when it is not running here."""

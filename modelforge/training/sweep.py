@@ -1,0 +1,34 @@
+"""One recipe with several values of one or two settings: as many recipes, to be queued one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from modelforge.errors import RecipeError
+from modelforge.recipe import Recipe
+
+MOST_SETTINGS, MOST_RUNS = 2, 50
+
+
+def vary(recipe: Recipe, values: Mapping[str, Sequence[Any]]) -> list[Recipe]:
+    """Every combination of the values, named by what it varies. Raises RecipeError for a value that is out of bounds,
+    for more than two settings and for more than 50 runs."""
+    if not 0 < len(values) <= MOST_SETTINGS or not all(values.values()):
+        raise RecipeError(
+            f"A sweep varies one or two settings, not {len(values)}.",
+            where="sweep",
+            fix="Give one or two, each with its values, as learning_rate=1e-4,2e-4.",
+        )
+    chosen = [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
+    if len(chosen) > MOST_RUNS:
+        raise RecipeError(
+            f"These are {len(chosen)} runs; a sweep has {MOST_RUNS} at most.", where="sweep", fix="Give fewer values."
+        )
+    return [recipe.with_settings({**settings, "name": _name(recipe, settings)}) for settings in chosen]
+
+
+def _name(recipe: Recipe, settings: Mapping[str, Any]) -> str:
+    varied = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in settings.items())
+    return f"{recipe.name or 'Sweep'}: {varied}"[:120]
