@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from modelforge.training import feed as feeds
@@ -166,3 +167,26 @@ def test_file_name_that_is_no_text_is_written_all_the_same(path: Path) -> None:
     pump.emitter(feed, "run-1")("failed", where="caf\udce9.csv")  # a byte that is not UTF-8, as Python carries it
     pump.flush()
     assert [event["where"] for event in read_events(path)] == ["caf\udce9.csv"]
+
+
+@pytest.mark.slow
+def test_million_events_without_a_viewer_take_no_memory_and_one_that_comes_late_sees_them_all(tmp_path: Path) -> None:
+    pump, feed = Pump(), Feed(tmp_path / "events.jsonl")
+    emit = pump.emitter(feed, "run-0")
+    process = psutil.Process()
+
+    def put(first: int, behind: int) -> None:
+        for step in range(first, behind):
+            emit("progress", step=step, loss=1.0 / (step + 1), tokens=step * 100)
+            if step % 10_000 == 0:
+                pump.flush()  # no training is so fast that the pump could not keep up
+
+    put(0, 100_000)
+    pump.flush()
+    before = process.memory_info().rss
+    put(100_000, 1_000_000)
+    pump.flush()
+    assert process.memory_info().rss - before < 30_000_000
+    seen, cursor = feed.since(0)
+    assert cursor == 1_000_000
+    assert [event["step"] for event in seen] == list(range(1_000_000))
