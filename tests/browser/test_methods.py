@@ -6,6 +6,7 @@ All but the menus are slow: they train. The pictures are kept to be looked at.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,6 +58,8 @@ def test_question_answering_from_a_sample_to_an_answer_in_a_text(
     page = witness.open(own_app)
     choose(page, "train-dataset", "Sample: Island questions")
     expect(page.locator("#train-base-model input")).to_have_value(f"{ENCODER} (23M, works offline)")
+    page.get_by_role("radio", name="Full fine-tuning").check()
+    expect(page.locator("#set-tuning-r")).to_be_hidden()
     train(page, steps=3)
     expect(page.locator("#run-head .mf-tiles")).to_contain_text("Exact match")
     page.screenshot(path=screenshots / "light-1280-train-questions.png", full_page=True)
@@ -82,8 +85,10 @@ def test_question_answering_from_a_sample_to_an_answer_in_a_text(
     page.locator("#models-further").click()
     expect(page.locator("#train-parent")).to_contain_text("Training further: Island questions on all-MiniLM-L6-v2")
     expect(page.locator("#train-base-model input")).to_be_disabled()
+    page.get_by_label("Name of the model").fill("Islands, further")
     train(page, steps=2)
-    open_tab(page, "Models")
+    page.get_by_role("button", name="See it in Models").click()
+    expect(page.locator("#models-name textarea, #models-name input")).to_have_value("Islands, further")
     expect(page.locator("#models-details")).to_contain_text("Trained further from")
     open_tab(page, "Train")
     page.locator("#train-leave-parent").click()
@@ -135,7 +140,7 @@ def test_rewards_are_tried_before_training_and_the_reward_is_drawn(
     expect(page.locator("#run-head")).to_contain_text("sums on", timeout=60_000)
     page.locator("#rewards-preview").click()
     assert "A run is in progress and holds the memory" in read_toast(page)
-    expect(page.locator("#run-head")).to_contain_text("Finished", timeout=PATIENCE)
+    wait_for_end(page)
     expect(page.locator("#run-head .mf-tiles")).to_contain_text("Mean reward")
     expect(page.locator("#run-chart")).to_contain_text("mean reward on held-out prompts")
     picture(page, screenshots / "light-1280-train-reward-curve.png")
@@ -187,9 +192,17 @@ def train(page: Page, *, steps: int) -> None:
     """Press Start for so many steps and wait for the end."""
     set_number(page, "max_steps", str(steps))
     page.locator("#train-start").click()
-    expect(page.locator("#run-head .mf-bar-label")).to_contain_text(f"step {steps} of {steps}", timeout=PATIENCE)
-    expect(page.locator("#run-head")).to_contain_text("Finished", timeout=PATIENCE)
+    expect(page.locator("#header-run")).not_to_have_text("No run in progress", timeout=60_000)
+    wait_for_end(page)
+    expect(page.locator("#run-head .mf-bar-label")).to_contain_text(f"step {steps} of {steps}")
     expect(page.locator("#train-chat")).to_be_visible()
+
+
+def wait_for_end(page: Page) -> None:
+    """Until the newest run has ended, and well."""
+    expect(page.locator("#header-run")).to_have_text("No run in progress", timeout=PATIENCE)
+    expect(page.locator("#run-head")).to_contain_text(re.compile("Finished|Failed"))
+    expect(page.locator("#run-head")).to_contain_text("Finished")
 
 
 def set_number(page: Page, setting: str, value: str) -> None:
