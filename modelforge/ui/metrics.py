@@ -83,7 +83,10 @@ def describe_outcome(metrics: Mapping[str, Any]) -> tuple[str, bool]:
         if shown.title[1:2].isupper() or shown.title == "F1"
         else shown.title.lower()
     )
-    said = f"on held-out examples the {title} {verb} from {shown.write(before)} to {shown.write(after)}."
+    change = f"{verb} from {shown.write(before)} to {shown.write(after)}"
+    if shown.write(before) == shown.write(after):
+        change = f"stayed at about {shown.write(after)}"
+    said = f"on held-out examples the {title} {change}."
     return f"Finished, {'and' if better else 'but not'} better: {said}", better
 
 
@@ -102,7 +105,9 @@ def show_metrics(metrics: Mapping[str, Any]) -> str:
         if name in base or name in tuned
     ]
     return html.table(
-        ("Measured", "Base", "Tuned", "", "What it is"), rows, empty="Nothing was held out, so nothing was measured."
+        ("Measured", "Base", "Tuned", "Change", "What it is"),
+        rows,
+        empty="Nothing was held out, so nothing was measured.",
     )
 
 

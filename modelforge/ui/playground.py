@@ -16,6 +16,7 @@ from modelforge.errors import ModelForgeError, NotFoundError, RecipeError
 from modelforge.forge import Forge
 from modelforge.models.sampling import Sampling
 from modelforge.recipe import Task
+from modelforge.tasks import TASKS
 from modelforge.ui import html, warmup
 from modelforge.ui.events import listen
 from modelforge.ui.playground_texts import (
@@ -145,7 +146,7 @@ def fit(forge: Forge, model_id: str | None) -> list[Any]:
         return [hint, *(gr.Column(visible=visible) for visible in (True, False, False, True)), gr.skip()]
     shown = [record.task == task for task in (Task.TEXT_GENERATION, Task.SUMMARIZATION)]
     asks = record.task == Task.EXTRACTIVE_QUESTION_ANSWERING
-    hint = html.aside(f"{record.task}, from {record.base_model}, trained on {record.dataset_name}.")
+    hint = html.aside(f"{TASKS[Task(record.task)].title}, from {record.base_model}, trained on {record.dataset_name}.")
     boxes = [gr.Column(visible=visible) for visible in (*shown, asks, not asks)]
     return [hint, *boxes, gr.Textbox(visible=shown[0])]
 
