@@ -147,7 +147,7 @@ def _look(place: Path) -> Adapter:
         pickles = sorted(file.name for file in place.iterdir() if file.suffix.lower() in _PICKLES)
         if pickles:
             raise UnusableError(
-                f"Its weights are in {clean_text(pickles[0])}, a kind of file that can run code when opened; it was not copied.",
+                f"Its weights are in {clean_text(pickles[0])}, which can run code when opened; it was not copied.",
                 f"If you trust it, save the adapter as {WEIGHTS} in the same folder and import again.",
             )
         raise UnusableError(

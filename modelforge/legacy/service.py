@@ -93,7 +93,9 @@ class Legacy:
             for number, model in enumerate(models):
                 watch(number / len(models))
                 known = here.get(model.id)
-                if not model.active or (known and not known.files_missing_from):
+                if not model.active:
+                    continue
+                if known and not known.files_missing_from:
                     seen.add(model.id)
                     continue
                 try:
