@@ -285,5 +285,6 @@ def finish_model(forge: Any, base: Path, *, name: str = "Colours") -> Any:
         "metrics": {"base": {"loss": 6.0, "perplexity": 403.4}, "tuned": {"loss": 1.0, "perplexity": 2.7}},
         "versions": package_versions(),
     }
-    model_id = save_model(get_peft_model(weights, settings), tokenizer(), manifest)
-    return forge.store.models.add(model_record(model_id))
+    with forge.store.transaction():  # begun before there is a folder that a registry could be rebuilt from
+        model_id = save_model(get_peft_model(weights, settings), tokenizer(), manifest)
+        return forge.store.models.add(model_record(model_id))
