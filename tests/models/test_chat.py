@@ -174,7 +174,7 @@ ASKED_OF = {
 }
 SHAPE_OF = {
     "decoder": ("chat", {}),
-    "encoder-decoder": ("summary", {"task": "summarization"}),
+    "encoder-decoder": ("summary", {"task": "summarization", "max_target_length": 12}),
     "encoder": ("span", {"task": "question-answering"}),
 }
 

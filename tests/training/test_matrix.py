@@ -199,6 +199,7 @@ class Trainings:
     def recipe(self, cell: Cell, /, **settings: Any) -> Recipe:
         quick = {
             "max_steps": STEPS,
+            "max_target_length": 16,
             "learning_rate": 1e-2,
             "lr_scheduler_type": "constant",
             "per_device_train_batch_size": 4,
