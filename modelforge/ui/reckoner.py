@@ -18,6 +18,7 @@ from collections import OrderedDict
 from typing import Any
 
 from modelforge.recipe import Recipe
+from modelforge.ui import warmup
 
 IDLE_SECONDS = 180.0  # it holds some hundred megabytes
 LONGEST_SECONDS = 90.0  # a sentence nobody waits for any more is not worth more
@@ -99,6 +100,7 @@ class Reckoner:
         """Ask the process, a new one where there is none; one that is too slow is killed."""
         process = self._process
         if process is None or process.poll() is not None:
+            warmup.wait()  # both load torch: one after the other, or the first page waits for both
             command = [sys.executable, "-m", "modelforge.ui.reckoner"]
             process = self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -144,9 +146,17 @@ def main() -> None:
     os.dup2(2, 1)
     if hasattr(os, "nice"):
         os.nice(10)  # a run comes first
+    threading.Thread(target=_end_with_app, args=(os.getppid(),), daemon=True).start()
     for question in sys.stdin:
         said.write(json.dumps(answer(question)) + "\n")
         said.flush()
+
+
+def _end_with_app(app: int) -> None:
+    """An answer under way is of no use to anybody once the app is gone."""
+    while os.getppid() == app:
+        time.sleep(1.0)
+    os._exit(0)
 
 
 if __name__ == "__main__":

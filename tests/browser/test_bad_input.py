@@ -88,12 +88,13 @@ def test_html_and_pictures_in_a_chat_are_text(page: Page) -> None:
 
 def test_audit_12_an_unknown_base_model_gives_one_sentence(page: Page) -> None:
     type_base_model(page, "no-such-people/no-such-model")
-    page.locator("#train-start").click()
-    said = page.locator("#run-head .mf-bad")
+    said = page.locator("#train-base-note .mf-bad")
     expect(said).to_contain_text("no-such-people/no-such-model is not on this machine", timeout=60_000)
-    expect(said).to_contain_text("choose a starter model")
-    page.reload()
-    expect(said).to_contain_text("no-such-people/no-such-model")
+    page.locator("#train-start").click()
+    toast = read_toast(page)
+    assert "no-such-people/no-such-model is not on this machine" in toast
+    assert "choose a starter model" in toast
+    expect(page.locator("#train-base-model input")).to_have_value("no-such-people/no-such-model")
 
 
 def test_audit_08_a_command_typed_as_a_base_model_is_refused_and_has_no_effect(page: Page) -> None:
