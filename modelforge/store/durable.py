@@ -7,11 +7,13 @@ any moment leaves the old file or the new one. This file knows tables as plain d
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelforge.errors import StoreError
 from modelforge.store import files, manifests
 from modelforge.store.envelope import HEAD_BYTES, SCHEMA, DamagedFileError, decode, encode
 from modelforge.store.lock import TransactionLock
@@ -62,6 +64,7 @@ class DurableFile:
         self.lock = TransactionLock(self._beside("lock"))
         self.message = ""
         self._snapshot = _empty()
+        self._is_new = False  # there was nothing at all when it was opened, and nothing was written since
 
     def read(self) -> Snapshot:
         """The last committed state; cheap while the file stays as it is. Repairs and migrates when it must.
@@ -89,6 +92,14 @@ class DurableFile:
         with files.mapped_errors(self.path, "written", needed_bytes=len(data)):
             self._snapshot = Snapshot(tables, self._replace(data, keep_backup=self.path.exists()), SCHEMA)
 
+    def remove_leftovers(self) -> None:
+        """Remove what a killed writer left half written. Where that cannot be done it does no harm either."""
+        leftovers = [self._beside("tmp"), self._beside("bak.tmp")]
+        if any(file.exists() for file in leftovers):
+            with contextlib.suppress(StoreError, OSError), self.lock:  # or somebody is writing just now
+                for file in leftovers:
+                    file.unlink(missing_ok=True)
+
     def forget(self) -> None:
         """Drop what is kept in memory; the next read opens the file again."""
         self._snapshot = _empty()
@@ -98,10 +109,16 @@ class DurableFile:
             try:
                 return self._load()
             except FileNotFoundError:
-                lost = self.backup.exists() or manifests.is_anything_left(self._home)
-                return self._repair() if lost else _empty()
+                return self._repair() if self._is_lost() else _empty()
             except DamagedFileError:
                 return self._repair()
+
+    def _is_lost(self) -> bool:
+        """Whether a file that is not there once was. In a new home folders appear before their first record."""
+        if self.backup.exists():
+            return True
+        self._is_new = self._is_new or not manifests.is_anything_left(self._home)
+        return not self._is_new
 
     def _load(self) -> Snapshot:
         """Raises FileNotFoundError and DamagedFileError."""
@@ -113,6 +130,7 @@ class DurableFile:
                 return known
             data = head + file.read()
         tables, schema = decode(data)
+        self._is_new = False
         return Snapshot(tables, signature, schema)
 
     def _replace(self, data: bytes, *, keep_backup: bool) -> Signature:
@@ -128,6 +146,7 @@ class DurableFile:
             temporary.unlink(missing_ok=True)
             self._beside("bak.tmp").unlink(missing_ok=True)
             raise
+        self._is_new = False
         files.sync_folder(self.path.parent)
         return Signature.of(status, data)
 
@@ -142,42 +161,44 @@ class DurableFile:
                 pass
             except DamagedFileError as damage:
                 lost = f"was damaged ({damage}) and is kept as {files.set_aside(self.path)}"
-            backup, told = self._take_backup()
-            rebuilt, also_told = self._rebuild(backup)
+            backup, told = self._read_backup()
+            data, also_told = self._rebuild(backup)
+            if data:  # in one step: a kill leaves all of it to do, or nothing
+                self._replace(data, keep_backup=False)
             self._say(" ".join(filter(None, (f"{self.path} {lost}.", told, also_told))))
-            return self._load() if backup or rebuilt else _empty()
+            return self._load() if data else _empty()
 
-    def _take_backup(self) -> tuple[Snapshot | None, str]:
-        """Put the backup in place of the file; returns its state, None where none is good, and what was done."""
+    def _read_backup(self) -> tuple[bytes, str]:
+        """What the backup holds, b"" where there is no good one, and what is to be said of it."""
         try:
             data = self.backup.read_bytes()
+            decode(data)
         except FileNotFoundError:
-            return None, "There is no backup."
-        try:
-            tables, schema = decode(data)
+            return b"", "There is no backup."
         except DamagedFileError as damage:
-            return None, f"Its backup is damaged too ({damage}) and is kept as {files.set_aside(self.backup)}."
-        signature = self._replace(data, keep_backup=False)
-        return Snapshot(tables, signature, schema), "Its backup was loaded: the last change may be missing."
+            return b"", f"Its backup is damaged too ({damage}) and is kept as {files.set_aside(self.backup)}."
+        return data, "Its backup was loaded: the last change may be missing."
 
-    def _rebuild(self, backup: Snapshot | None) -> tuple[Snapshot | None, str]:
-        """Add the models and datasets that only their folders tell of; returns the new state, if there are any, and
-        what was done."""
-        if backup is not None and backup.schema != SCHEMA:
-            return None, ""  # that of an older one is migrated first, a newer one is not touched
-        tables = backup.tables if backup else {}
+    def _rebuild(self, backup: bytes) -> tuple[bytes, str]:
+        """The backup with the models and datasets that only their folders tell of, b"" where there is nothing, and
+        what is to be said of them."""
+        tables, schema = decode(backup) if backup else ({}, SCHEMA)
+        if schema != SCHEMA:
+            return backup, ""  # an older one is migrated next, a newer one is not touched
         found = manifests.find_lost(self._home, tables)
         unreadable = f" {len(found.unreadable)} of them cannot be read." if found.unreadable else ""
         if not found.tables:
-            empty = "The registry starts empty; the folders of datasets, runs and models are untouched."
-            return None, "" if backup else f"{empty}{unreadable}"
+            empty = f"The registry starts empty; the folders of datasets, runs and models are untouched.{unreadable}"
+            return backup, "" if backup else empty
         whole = {**tables, **{name: {**tables.get(name, {}), **lost} for name, lost in found.tables.items()}}
-        # Not by `write`: what is there is just the backup, which is to stay one.
-        snapshot = Snapshot(whole, self._replace(encode(whole), keep_backup=False), SCHEMA)
         if backup:
-            return snapshot, f"Added from their folders, because it lacked them: {found.counted}.{unreadable}"
-        runs = "The list of runs is gone; their logs are still in the folder runs."
-        return snapshot, f"The registry was rebuilt from the folders: {found.counted}.{unreadable} {runs}"
+            told = f"Added from their folders, because it lacked them: {found.counted}.{unreadable}"
+        else:
+            told = (
+                f"The registry was rebuilt from the folders: {found.counted}.{unreadable} "
+                "The list of runs is gone; their logs are still in the folder runs."
+            )
+        return encode(whole), told
 
     def _migrate(self) -> Snapshot:
         """Bring an older file to the current schema, after copying it. Another process may have done it already."""
@@ -186,11 +207,20 @@ class DurableFile:
             if old.schema >= SCHEMA:
                 return old
             with files.mapped_errors(self.path, "brought up to date"):
-                copy = files.free_name(self._beside(f"schema-{old.schema}"))
-                files.write_file(copy, self.path.read_bytes())
+                copy = self._keep_copy(self._beside(f"schema-{old.schema}"))
             self.write(migrate(old.tables, old.schema))
             self._say(f"{self.path} was brought from schema {old.schema} to {SCHEMA}; the old file is kept as {copy}.")
             return self._snapshot
+
+    def _keep_copy(self, wanted: Path) -> Path:
+        """A copy of the file under that name, or one like it where another file has that; returns its path."""
+        data = self.path.read_bytes()
+        if wanted.exists() and wanted.read_bytes() == data:  # of a process that was killed before it had migrated
+            return wanted
+        temporary, copy = self._beside("tmp"), files.free_name(wanted)
+        files.write_file(temporary, data)
+        files.replace_file(temporary, copy)
+        return copy
 
     def _say(self, sentence: str) -> None:
         if sentence not in self.message:

@@ -66,6 +66,7 @@ def copy_by_link(source: Path, target: Path) -> None:
     except OSError:  # FAT and some network drives have no links; should the disk be the matter, the copy says so
         write_file(spare, source.read_bytes())
     replace_file(spare, target)
+    spare.unlink(missing_ok=True)  # where both were names of one file already, renaming has left both
 
 
 def sync_folder(folder: Path) -> None:

@@ -15,6 +15,7 @@ import orjson
 
 from modelforge import paths
 from modelforge.errors import NotFoundError
+from modelforge.store import files
 from modelforge.store.migrations import Tables
 from modelforge.store.records import DatasetRecord, ModelRecord, Record
 
@@ -78,7 +79,10 @@ def is_anything_left(home: Path) -> bool:
 
 
 def find_lost(home: Path, tables: Tables) -> Found:
-    """The records that the folders in home tell of and the tables lack, in the order in which they were made."""
+    """The records that the folders in home tell of and the tables lack, in the order in which they were made.
+
+    Raises StoreError when a file cannot be read at all: who goes on without it would have lost it for good.
+    """
     lost: Tables = {}
     unreadable: list[Path] = []
     for kind in KINDS:
@@ -88,8 +92,9 @@ def find_lost(home: Path, tables: Tables) -> Found:
             if id in tables.get(kind.table, {}):
                 continue
             try:
-                records.append(_read(kind, manifest))
-            except (OSError, ValueError, TypeError, KeyError, AttributeError, StopIteration):
+                with files.mapped_errors(manifest, "rebuilt without this file"):  # a disk's error may pass
+                    records.append(_read(kind, manifest))
+            except (ValueError, TypeError, KeyError, AttributeError, StopIteration):
                 unreadable.append(manifest)
         records.sort(key=lambda record: record.created)
         lost[kind.table] = {record.id: record.model_dump(mode="json") for record in records}

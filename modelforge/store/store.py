@@ -27,6 +27,7 @@ class Store:
         self.datasets: Table[DatasetRecord] = Table(self._database, DatasetRecord, "dataset")
         self.runs: Table[RunRecord] = Table(self._database, RunRecord, "run")
         self.models: Table[ModelRecord] = Table(self._database, ModelRecord, "model")
+        self._database.storage.file.remove_leftovers()
         self._database.storage.read()
 
     @property

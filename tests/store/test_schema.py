@@ -51,8 +51,12 @@ def test_audit_21_an_older_file_is_migrated_with_nothing_lost(path: Path, plain:
 
 
 def test_the_old_file_is_copied_before_anything_is_changed(path: Path, plain: bytes, beside: Beside) -> None:
-    def fail(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+    replace = files.replace_file
+
+    def fail(source: Path, target: Path) -> None:
+        if target == path:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(DiskFullError):
         patch.setattr(files, "replace_file", fail)
