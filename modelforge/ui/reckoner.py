@@ -41,13 +41,15 @@ class Reckoner:
         self._process: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
 
-    def ask(self, recipe: Recipe, *, seconds: float, advise: bool = False, **known: Any) -> Answer | None:
+    def ask(
+        self, recipe: Recipe, *, seconds: float, advise: bool = False, age: float = KEPT_SECONDS, **known: Any
+    ) -> Answer | None:
         """The planner's answer, as far as it comes within that many seconds. known: what `planner.plan` takes of the
-        rows."""
+        rows. age: seconds that an answer given before may be old."""
         settings = recipe.model_copy(update={"name": ""}).model_dump(mode="json")
         question = json.dumps({"recipe": settings, "known": {**known, "advise": advise}}, sort_keys=True)
         with self._lock:
-            if found := self._known(question):
+            if found := self._known(question, age):
                 return found
             done = self._asked.get(question)
             if done is None:
@@ -60,11 +62,11 @@ class Reckoner:
                 self._thread.start()
         done.wait(seconds)
         with self._lock:
-            return self._known(question)
+            return self._known(question, age)
 
-    def _known(self, question: str) -> Answer | None:
+    def _known(self, question: str, age: float) -> Answer | None:
         answered, found = self._answers.get(question, (0.0, None))
-        return found if time.monotonic() - answered < KEPT_SECONDS else None
+        return found if time.monotonic() - answered < age else None
 
     def _work(self) -> None:
         while True:

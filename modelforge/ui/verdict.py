@@ -25,6 +25,7 @@ MOST_ADVICE = 3
 QUICK_SECONDS = 0.5  # what is known sooner needs no word that it is being reckoned
 VERDICT_SECONDS = 60.0
 ADVICE_SECONDS = 60.0  # each piece of advice is reckoned too
+SHOWN_SECONDS = 900.0  # a start goes by the verdict that is shown
 START_SECONDS = 20.0  # how long a start waits for a verdict that is not there yet
 
 _KINDS = {"fits": "good", "tight": "warning", "won't fit": "bad", "unknown": "quiet"}
@@ -133,7 +134,7 @@ def _offer(sentence: str, advice: Sequence[tuple[str, dict[str, Any]]]) -> list[
 
 def refuse_what_does_not_fit(forge: Forge, recipe: Recipe) -> None:
     """Raises RecipeError where the planner says that a run cannot fit."""
-    judged = judge(forge, recipe, seconds=START_SECONDS)
+    judged = judge(forge, recipe, seconds=START_SECONDS, age=SHOWN_SECONDS)
     if judged and judged.verdict == "won't fit":
         usual = list_usual_remedies(recipe)
         raise RecipeError(judged.sentence, fix=usual[0][0] if usual else "Choose a smaller base model.")
@@ -168,11 +169,11 @@ def list_usual_remedies(recipe: Recipe) -> tuple[tuple[str, dict[str, Any]], ...
 _reckoner = Reckoner()
 
 
-def judge(forge: Forge, recipe: Recipe, *, seconds: float, advise: bool = False) -> Judgement | None:
-    """The planner's verdict; None where it is not known within that time."""
+def judge(forge: Forge, recipe: Recipe, *, seconds: float, advise: bool = False, age: float = 60.0) -> Judgement | None:
+    """The planner's verdict, at most `age` seconds old; None where it is not known within `seconds`."""
     examples = find_examples(forge, recipe.dataset)
     made = _reckoner.ask(
-        recipe, seconds=seconds, advise=advise, rows=examples.rows, longest=examples.max_length or None
+        recipe, seconds=seconds, advise=advise, age=age, rows=examples.rows, longest=examples.max_length or None
     )
     return None if made is None else _translate(recipe, made)
 
