@@ -16,6 +16,7 @@ from pathlib import Path
 from modelforge import paths
 from modelforge.store import ModelRecord, Store, utc_now
 
+_FIRST = "import sys; from tests.store.measure import list_first; list_first(sys.argv[1])"
 _OTHER = "import sys; from tests.store.measure import write_often; write_often(sys.argv[1], int(sys.argv[2]))"
 
 
@@ -57,6 +58,13 @@ def write_often(path: str, times: int) -> None:
     report("  a write among several processes", lambda: store.models.add(make_model(0)), times)
 
 
+def list_first(path: str) -> None:
+    store = Store(Path(path))
+    processor = time.process_time()
+    report("  the first list in a new process", store.models.all, 1)
+    print(f"    of the processor {(time.process_time() - processor) * 1000:.1f} ms")
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as folder:
         path = Path(folder) / "small.json"
@@ -88,6 +96,8 @@ def main() -> None:
         print(f"size {path.stat().st_size / 1e6:.2f} MB")
         report("list 10,000, the first time", store.models.all, 1)
         report("list 10,000", store.models.all, 100)
+        for _ in range(5):
+            subprocess.run([sys.executable, "-c", _FIRST, str(path)], check=True)
         first = store.models.all()[0].id
 
         def write_and_list() -> None:

@@ -116,6 +116,21 @@ def test_what_a_caller_does_to_a_record_does_not_reach_the_store(
         assert opened.runs.get(added.id).recipe["tuning"]["r"] == 16
 
 
+def test_what_a_caller_does_to_flat_or_unknown_fields_does_not_reach_the_store_either(
+    path: Path, make_model: MakeModel
+) -> None:
+    store = Store(path)
+    added = store.models.add(make_model(metrics={"f1": 0.5}, scores={"a": [1]}))
+    for opened in (store, Store(path)):
+        for record in (opened.models.get(added.id), opened.models.all()[0]):
+            record.metrics["f1"] = 666
+            assert record.model_extra is not None
+            record.model_extra["scores"]["a"].append(666)
+    store.models.update(added.id, name="other")
+    kept = Store(path).models.get(added.id)
+    assert (kept.metrics, kept.model_extra) == ({"f1": 0.5}, {"scores": {"a": [1]}})
+
+
 def test_an_id_is_added_once_only(store: Store, make_model: MakeModel) -> None:
     model = store.models.add(make_model())
     with pytest.raises(StoreError, match=f"already is a model with the id {model.id}"):
