@@ -9,6 +9,7 @@ from typing import Any
 
 from modelforge.architecture import ENCODER, Architecture
 from modelforge.base_model import BaseModel
+from modelforge.building import BUILDING
 from modelforge.errors import BaseModelError
 
 _UNBOUNDED = 10**9
@@ -76,8 +77,7 @@ def load_model(
     architecture = architecture or architecture_of(base)
     placed = {"quantization_config": _nf4(base, architecture, dtype), "device_map": {"": device}} if quantised else {}
     try:
-        with torch.random.fork_rng(devices=[]), _quiet():
-            torch.manual_seed(seed)
+        with BUILDING, _seeded(seed, architecture), _quiet():
             model = getattr(transformers, architecture.auto_class).from_pretrained(
                 base.folder,
                 dtype=getattr(torch, dtype),
@@ -116,6 +116,20 @@ def window_of(config: Any) -> int:
     if getattr(text, "model_type", "") in _PADDED_POSITIONS:
         positions -= (getattr(text, "pad_token_id", None) or 0) + 1
     return int(positions)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, architecture: Architecture) -> Iterator[None]:
+    """A head that the files lack starts from the seed's random numbers. Nothing else here draws any: those of a run
+    that goes on meanwhile are left alone."""
+    import torch
+
+    if architecture is not ENCODER:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from modelforge import hardware, paths
+from modelforge.building import BUILDING
 from modelforge.errors import DiskFullError, DownloadError
 
 NOTE = "modelforge-starter.json"
@@ -150,7 +151,8 @@ def _dequantise(unpacked: Path, gguf: str, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(unpacked, gguf_file=gguf)
-    model = AutoModelForCausalLM.from_pretrained(unpacked, gguf_file=gguf, dtype=torch.float32)
+    with BUILDING:
+        model = AutoModelForCausalLM.from_pretrained(unpacked, gguf_file=gguf, dtype=torch.float32)
     model.hf_quantizer = None  # save_pretrained refuses a model that still says it is quantised
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

@@ -17,7 +17,7 @@ FILES = sorted([*PACKAGE.rglob("*.py"), APP])
 
 # Arrows point one way: a part may import itself, parts of its own layer and those of the layers above it in this list.
 LAYERS = (
-    ("errors", "paths", "recipe"),
+    ("errors", "paths", "recipe", "building"),
     ("hardware", "catalog", "starter", "architecture", "base_model", "loading", "store", "data", "tasks"),
     ("planner", "goals", "training", "models", "legacy"),
     ("forge",),

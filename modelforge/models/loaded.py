@@ -8,6 +8,7 @@ from typing import Any
 
 from modelforge import base_model, hardware, loading, paths
 from modelforge.architecture import ARCHITECTURES, Architecture
+from modelforge.building import BUILDING
 from modelforge.errors import NotFoundError
 from modelforge.models import folder
 from modelforge.recipe import Recipe
@@ -81,7 +82,8 @@ def _put_on_adapter(weights: Any, record: ModelRecord) -> Any:
 
     place = paths.model_dir(record.id)
     try:
-        return PeftModel.from_pretrained(weights, place)
+        with BUILDING:  # on the meta device first: no random numbers are drawn that a run beside it would miss
+            return PeftModel.from_pretrained(weights, place, low_cpu_mem_usage=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise NotFoundError(
             f"The adapter of {record.name} cannot be loaded: {str(error).splitlines()[0]}",

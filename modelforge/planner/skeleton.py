@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 import transformers
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from modelforge.architecture import ENCODER, Architecture
+from modelforge.building import BUILDING
 from modelforge.loading import head_modules
 from modelforge.recipe import Recipe
 from modelforge.training.device import Compute
@@ -49,7 +51,7 @@ def build(config: Any, architecture: Architecture, recipe: Recipe, compute: Comp
     """
     auto_class = getattr(transformers, architecture.auto_class)
     kept_dtype = compute.dtype if compute.quantised else compute.weights
-    with warnings.catch_warnings():
+    with BUILDING, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with torch.device("meta"):
             model = auto_class.from_config(
@@ -81,8 +83,6 @@ def count_bytes(config: Any, architecture: Architecture, compute: Compute) -> in
 @contextlib.contextmanager
 def emptied(model: Any, device: str) -> Iterator[Any]:
     """Let all numbers of a model on the meta device be fake ones on the processor, and those made meanwhile too."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     with FakeTensorMode(), _attention_without_scores(device):
         made: dict[int, tuple[Any, Any]] = {}  # the old one is kept, or another could get its id
         for part in model.modules():
@@ -154,20 +154,26 @@ def _packed_forward(layer: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 @contextlib.contextmanager
 def _attention_without_scores(device: str) -> Iterator[None]:
-    """Fake tensors would take the plain way, which keeps B x H x T x T scores. Apple GPUs do take it in training."""
-    plain = torch.nn.functional.scaled_dot_product_attention
+    """Fake tensors would take the plain way, which keeps B x H x T x T scores; Apple GPUs do take it in training.
 
-    def attention(query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, **more: Any) -> Any:
-        if dropout_p and device == "cpu":  # torch's fast way has no dropout on a processor
-            return plain(query, key, value, attn_mask, dropout_p, **more)
-        return AttentionWithoutScores.apply(query, key, value)
+    torch has one such function for the whole process. One thread at a time puts another in its place, and that leaves
+    real tensors, of a run or a chat beside it, to torch's own. (A mode of torch would be left in the backward pass.)
+    """
+    with BUILDING:
+        plain = torch.nn.functional.scaled_dot_product_attention
 
-    if device != "mps":
-        torch.nn.functional.scaled_dot_product_attention = attention
-    try:
-        yield
-    finally:
-        torch.nn.functional.scaled_dot_product_attention = plain
+        def attention(query: Any, key: Any, value: Any, *more: Any, **named: Any) -> Any:
+            dropout = named.get("dropout_p") or (more[1] if len(more) > 1 else 0.0)
+            if not isinstance(query, FakeTensor) or (dropout and device == "cpu"):
+                return plain(query, key, value, *more, **named)  # torch's fast way has no dropout on a processor
+            return AttentionWithoutScores.apply(query, key, value)
+
+        if device != "mps":
+            torch.nn.functional.scaled_dot_product_attention = attention
+        try:
+            yield
+        finally:
+            torch.nn.functional.scaled_dot_product_attention = plain
 
 
 @contextlib.contextmanager

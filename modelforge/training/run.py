@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from modelforge import catalog, hardware, planner
+from modelforge.building import BUILDING
 from modelforge.errors import ModelForgeError, RunawayError
 from modelforge.models.folder import package_versions, save_model
 from modelforge.planner import Plan
@@ -97,10 +98,11 @@ def train(job: Job) -> Result:
     began, ready = time.monotonic(), prepare(job)
     recipe, start, emit = job.recipe, ready.start, job.emit
     with memory.PeakMeter(ready.compute.device) as meter:
-        model = tune(start.load_model(ready.compute, recipe.seed), recipe, start.architecture, start.adapter)
-        trainer = ready.method.build_trainer(
-            model, ready.tokenizer, ready.examples, recipe=recipe, compute=ready.compute, folder=job.checkpoints
-        )
+        with BUILDING:
+            model = tune(start.load_model(ready.compute, recipe.seed), recipe, start.architecture, start.adapter)
+            trainer = ready.method.build_trainer(
+                model, ready.tokenizer, ready.examples, recipe=recipe, compute=ready.compute, folder=job.checkpoints
+            )
         callback = EventCallback(emit, job.is_leaving, ready.compute.device, ready.method.read_metrics)
         trainer.add_callback(callback)
         add_saving(trainer, callback.measured, recipe, emit, job.is_pausing)
