@@ -158,6 +158,21 @@ def _keep_differentiable(model: Any) -> Any:
     return model
 
 
+def join_dtypes(model: Any) -> Any:
+    """The same model, each head of which takes what the body gives it: a head that is trained beside an adapter is
+    float32, whatever the body computes in, and outside of autocast torch multiplies no two dtypes."""
+
+    def cast(head: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        wanted = next(head.parameters()).dtype
+        return tuple(each.to(wanted) if each.is_floating_point() else each for each in given)
+
+    for part in model.modules():
+        if type(part).__name__ == "ModulesToSaveWrapper":
+            for head in (part.original_module, *part.modules_to_save.values()):
+                head.register_forward_pre_hook(cast)
+    return model
+
+
 def _nf4(base: BaseModel, architecture: Architecture, dtype: str) -> Any:
     import torch
     import transformers

@@ -83,7 +83,7 @@ def _put_on_adapter(weights: Any, record: ModelRecord) -> Any:
     place = paths.model_dir(record.id)
     try:
         with BUILDING:  # on the meta device first: no random numbers are drawn that a run beside it would miss
-            return PeftModel.from_pretrained(weights, place, low_cpu_mem_usage=True)
+            return loading.join_dtypes(PeftModel.from_pretrained(weights, place, low_cpu_mem_usage=True))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise NotFoundError(
             f"The adapter of {record.name} cannot be loaded: {str(error).splitlines()[0]}",

@@ -10,7 +10,7 @@ import torch
 
 from modelforge.architecture import DECODER, ENCODER, Architecture
 from modelforge.errors import NotFoundError, RecipeError
-from modelforge.loading import head_modules
+from modelforge.loading import head_modules, join_dtypes
 from modelforge.recipe import Recipe, Tuning
 
 _LAYER = re.compile(r"^(.*?)\.(\d+)\.")  # what the layers hang from, and the number of one: model.layers . 3 .
@@ -27,8 +27,8 @@ def tune(model: Any, recipe: Recipe, architecture: Architecture = DECODER, paren
     if not recipe.tuning.has_adapter:
         return free_weights(model, recipe.tuning.top_layers)
     if parent is not None:
-        return continue_adapter(model, parent)
-    return add_adapter(model, recipe, architecture)
+        return join_dtypes(continue_adapter(model, parent))
+    return join_dtypes(add_adapter(model, recipe, architecture))
 
 
 def free_weights(model: Any, top_layers: int) -> Any:
