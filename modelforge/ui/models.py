@@ -20,6 +20,8 @@ from modelforge.ui.evaluation import EvaluationPanel, attach_evaluation
 from modelforge.ui.events import listen
 from modelforge.ui.metrics import SHOWN, describe_change, find_telling, show_metrics
 
+MOST_PROBLEMS = 5  # told one by one when old models are imported
+
 
 class ModelsTab:
     """Its components; `chosen` holds the id of the model that the buttons act on."""
@@ -31,6 +33,11 @@ class ModelsTab:
                 "What your finished runs have left: adapters, small files beside their base model, or whole models.",
             )
         )
+        with gr.Row(visible=False, elem_classes="mf-actions") as self.old:
+            gr.HTML(html.note("There are models of an older ModelForge on this machine. Nothing of it is changed."))
+            self.import_old = gr.Button(
+                "Import them", variant="primary", scale=0, min_width=160, elem_id="models-import"
+            )
         self.table = gr.HTML(elem_id="models-table")
         with gr.Row(visible=False) as self.panel:
             with gr.Column(scale=1, min_width=300):
@@ -55,7 +62,7 @@ class ModelsTab:
 
     @property
     def shown(self) -> list[Any]:
-        return [self.table, self.panel, self.chosen, self.name, self.details]
+        return [self.old, self.table, self.panel, self.chosen, self.name, self.details]
 
 
 def build(forge: Forge) -> ModelsTab:
@@ -73,6 +80,14 @@ def build(forge: Forge) -> ModelsTab:
         forge.models.delete(model_id or "")
         return [*show_models(forge), *_ask(False)]
 
+    def import_old() -> list[Any]:
+        done = forge.legacy.import_models()
+        gr.Info(f"{done.imported} models came in, {done.skipped} were left out.")
+        for problem in done.problems[:MOST_PROBLEMS]:
+            gr.Warning(html.text(f"{problem.name}: {problem.problem} {problem.fix}"))
+        return show_models(forge)
+
+    listen(tab.import_old.click, import_old, None, tab.shown)
     listen(tab.chosen.change, choose, tab.chosen, [tab.name, tab.details, *asking, tab.evaluation.result])
     attach_evaluation(forge, tab.chosen, tab.evaluation)
     listen(tab.rename.click, rename, [tab.chosen, tab.name], tab.shown)
@@ -104,7 +119,8 @@ def show_models(forge: Forge, chosen: str | None = None) -> list[Any]:
     ids = [each.id for each in records]
     picked = chosen if chosen in ids else next(iter(ids), None)
     chosen_now = gr.Dropdown(choices=offer_models(forge), value=picked)
-    return [table, gr.Row(visible=bool(ids)), chosen_now, *describe_choice(forge, picked)]
+    old = gr.Row(visible=forge.legacy.find() is not None)
+    return [old, table, gr.Row(visible=bool(ids)), chosen_now, *describe_choice(forge, picked)]
 
 
 def offer_models(forge: Forge) -> list[tuple[str, str]]:

@@ -22,10 +22,12 @@ SENTENCES = {
     RunState.queued: ("Waiting for its turn: another run is in progress, and runs go one at a time.", "quiet"),
     RunState.preparing: ("Getting ready: loading the base model and encoding the examples.", "quiet"),
     RunState.running: ("Training. You can close this page; the run goes on.", "good"),
-    RunState.stopping: ("Saving and stopping.", "warning"),
+    RunState.stopping: ("Saving.", "warning"),
+    RunState.paused: ("Paused. Press Resume and it goes on as if there had been no break.", "warning"),
     RunState.stopped: ("Stopped before its end.", "warning"),
     RunState.interrupted: (
-        "Interrupted: the app was closed or the machine went down while it was training.",
+        "Interrupted: the app was closed or the machine went down while it was training. Press Resume: it goes on from "
+        "where it was saved last.",
         "warning",
     ),
 }
@@ -100,7 +102,8 @@ def _state(record: RunRecord) -> str:
     if record.state is RunState.failed and record.error:
         where = f"{record.error['where']}: " if record.error["where"] else ""
         remedy = f"<p>What to do: {html.text(record.error['fix'])}</p>" if record.error["fix"] else ""
-        return f'<div class="mf-note mf-bad">Failed. {html.text(where + record.error["what"])}{remedy}</div>'
+        kept = "<p>The last weights that were good are kept as a model.</p>" if record.model_id else ""
+        return f'<div class="mf-note mf-bad">Failed. {html.text(where + record.error["what"])}{remedy}{kept}</div>'
     sentence, kind = SENTENCES[record.state]
     if record.state is RunState.stopped:
         sentence += (
@@ -127,7 +130,12 @@ def _numbers(record: RunRecord, view: RunView, latest: dict[str, Any]) -> list[t
         shown += [name for name in ("exact_match", "preference_accuracy") if name in measured]
     numbers += [(SHOWN[name].title, SHOWN[name].write(measured[name])) for name in shown]
     speed = [("Tokens/s", f"{latest['tokens_per_second']:.0f}")] if latest["tokens_per_second"] else []
-    return [*numbers, *speed, ("Memory", describe_bytes(latest["memory_bytes"]))]
+    predicted = view.latest.get("started", {}).get("predicted_bytes")
+    memory = [("Memory", describe_bytes(latest["memory_bytes"]))]
+    if record.peak_bytes:
+        memory = [("Memory at most", describe_bytes(record.peak_bytes))]
+        memory += [("Predicted", describe_bytes(predicted))] if predicted else []
+    return [*numbers, *speed, *memory]
 
 
 def _charts(record: RunRecord, view: RunView, total: int) -> str:

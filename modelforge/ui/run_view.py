@@ -42,6 +42,8 @@ class RunView:
     def _take(self, event: dict[str, Any]) -> None:
         self.latest[event["type"]] = event
         match event["type"]:
+            case "started":
+                self._go_back(event.get("step", 0))
             case "progress":
                 _add_points(self.curves, event, CURVES)
             case "evaluated":
@@ -54,6 +56,15 @@ class RunView:
                 self.warnings.append(event["message"])
         if line := describe(event):
             self.lines = [*self.lines, f"{event['time'][11:19]}  {line}"][-MOST_LINES:]
+
+    def _go_back(self, step: int) -> None:
+        """A run that goes on does so from a step that was passed already, at times: what came behind it is void."""
+        self.curves, self.held_out = _keep_up_to(step, self.curves), _keep_up_to(step, self.held_out)
+        self.warnings = []
+
+
+def _keep_up_to(step: int, curves: dict[str, list[tuple[float, float]]]) -> dict[str, list[tuple[float, float]]]:
+    return {name: [point for point in points if point[0] <= step] for name, points in curves.items()}
 
 
 def _add_points(curves: dict[str, list[tuple[float, float]]], event: dict[str, Any], names: Sequence[str]) -> None:

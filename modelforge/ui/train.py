@@ -43,6 +43,7 @@ class TrainTab:
                     self.stop = gr.Button(
                         "Stop and save", variant="stop", size="lg", interactive=False, elem_id="train-stop"
                     )
+                    self.pause = gr.Button("Pause", size="lg", interactive=False, elem_id="train-pause")
                 self.problem = gr.HTML("", elem_id="train-problem")
                 with gr.Accordion("Advanced: every setting", open=False):
                     self.form.build_settings()
@@ -56,6 +57,7 @@ class TrainTab:
                     )
             with gr.Column(scale=3, min_width=320):
                 self.monitor = Monitor()
+                self.resume = gr.Button("Resume", variant="primary", visible=False, elem_id="train-resume")
                 self.retry = gr.Button("Fix and retry", variant="primary", visible=False, elem_id="train-retry")
                 with gr.Row(visible=False, elem_classes="mf-actions") as self.next_row:
                     self.chat = gr.Button("Try it →", variant="primary", elem_id="train-chat")
@@ -69,7 +71,7 @@ class TrainTab:
 
     @property
     def shown(self) -> list[Any]:
-        buttons = [self.start, self.stop, self.retry, self.next_row]
+        buttons = [self.start, self.stop, self.pause, self.resume, self.retry, self.next_row]
         return [self.run_id, self.seen, *self.monitor.outputs, *buttons, self.earlier]
 
 
@@ -130,6 +132,15 @@ def _attach_runs(forge: Forge, tab: TrainTab) -> None:  # noqa: PLR0915 - handle
         forge.runs.stop(run_id)
         return refresh(run_id, None)
 
+    def pause(run_id: str) -> list[Any]:
+        forge.runs.pause(run_id)
+        return refresh(run_id, None)
+
+    def resume(run_id: str) -> list[Any]:
+        warmup.wait()
+        forge.runs.resume(run_id)
+        return refresh(run_id, None)
+
     def refresh(run_id: str, seen: Any) -> list[Any]:
         """Everything that shows the run, or nothing new."""
         known = {record.id: record for record in forge.runs.all()}
@@ -166,6 +177,8 @@ def _attach_runs(forge: Forge, tab: TrainTab) -> None:  # noqa: PLR0915 - handle
     listen(tab.start.click, start, tab.form.inputs, tab.shown, show_progress="minimal")
     listen(tab.retry.click, retry, tab.run_id, tab.shown)
     listen(tab.stop.click, stop, tab.run_id, tab.shown)
+    listen(tab.pause.click, pause, tab.run_id, tab.shown)
+    listen(tab.resume.click, resume, tab.run_id, tab.shown)
     listen(tab.timer.tick, refresh, [tab.run_id, tab.seen], tab.shown, trigger_mode="once")
     listen(tab.earlier.input, lambda run_id: refresh(run_id, None), tab.earlier, tab.shown)
     asking = [tab.forget, tab.forget_really]
@@ -174,7 +187,7 @@ def _attach_runs(forge: Forge, tab: TrainTab) -> None:  # noqa: PLR0915 - handle
 
 
 def _buttons(record: RunRecord | None) -> list[Any]:
-    """[start, stop, retry, next_row] for a run as it is."""
+    """[start, stop, pause, resume, retry, next_row] for a run as it is."""
     state = record.state if record else None
     stoppable = state in (RunState.queued, RunState.preparing, RunState.running)
     busy = state is not None and state.active
@@ -182,6 +195,8 @@ def _buttons(record: RunRecord | None) -> list[Any]:
     return [
         gr.Button("Queue another" if busy else "Start training"),
         gr.Button(interactive=stoppable),
+        gr.Button(interactive=stoppable),
+        gr.Button(visible=bool(state and state.resumable) and not is_too_large),
         gr.Button(visible=is_too_large),
         gr.Row(visible=bool(record and record.model_id)),
     ]

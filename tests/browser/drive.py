@@ -56,6 +56,12 @@ class App:
     url: str
     home: Path
     log: Path
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        self.process.kill()
+        self.process.wait()
 
 
 def environment_of(home: Path, **more: str) -> dict[str, str]:
@@ -78,10 +84,11 @@ def open_app(home: Path, *options: str, more: Mapping[str, str] | None = None) -
             command, env=environment_of(home, **(more or {})), stdout=said, stderr=subprocess.STDOUT
         )
         try:
-            yield App(_read_url(log, process), home, log)
+            yield App(_read_url(log, process), home, log, process)
             assert "Traceback" not in log.read_text(encoding="utf-8")
         finally:
-            process.send_signal(signal.SIGINT)
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:

@@ -1,0 +1,75 @@
+"""The app is killed in the middle of a run, or closed, and the run goes on when it is opened again."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.drive import Witness, choose, open_app
+
+PATIENCE = 240_000  # milliseconds: a run on a busy machine
+STEPS = 10
+
+
+def begin(page: Page) -> None:
+    choose(page, "train-dataset", "Sample: Customer questions")
+    page.get_by_role("button", name="Advanced: every setting").click()
+    wanted = {"max_steps": STEPS, "save_steps": 2, "per_device_train_batch_size": 2, "max_length": 64, "evaluations": 1}
+    for name, value in wanted.items():
+        field = page.locator(f"#set-{name} input")
+        field.fill(str(value))
+        field.press("Tab")
+    page.locator("#train-start").click()
+
+
+def steps_drawn(page: Page) -> int:
+    """The last step that the run's head tells."""
+    told = re.search(r"step (\d+) of", page.locator("#run-head").inner_text())
+    return int(told[1]) if told else 0
+
+
+@pytest.mark.slow
+def test_killed_app_offers_to_resume_and_the_curve_goes_on_to_its_end(
+    home_with_starter: Path, witness: Witness, screenshots: Path
+) -> None:
+    with open_app(home_with_starter) as app:
+        page = witness.open(app)
+        begin(page)
+        expect(page.locator("#run-head")).to_contain_text(re.compile(rf"step [4-9] of {STEPS}"), timeout=PATIENCE)
+        reached = steps_drawn(page)
+        page.context.close()  # or it would complain of the server, as it should
+        app.kill()
+    with open_app(home_with_starter) as app:
+        page = witness.open(app)
+        expect(page.locator("#run-head")).to_contain_text("Interrupted")
+        page.screenshot(path=screenshots / "light-1280-train-interrupted.png")
+        page.locator("#train-resume").click()
+        expect(page.locator("#run-head")).to_contain_text("Finished", timeout=PATIENCE)
+        assert steps_drawn(page) == STEPS
+        expect(page.locator("#train-resume")).to_be_hidden()
+        (told,) = home_with_starter.glob("runs/*/events.jsonl")
+        starts = [json.loads(line)["step"] for line in told.read_text().splitlines() if '"type": "started"' in line]
+        assert len(starts) == 2 and 2 <= starts[1] <= reached
+        expect(page.locator("#run-chart svg")).to_be_visible()
+        page.screenshot(path=screenshots / "light-1280-train-resumed.png")
+
+
+@pytest.mark.slow
+def test_paused_run_waits_through_a_restart(home_with_starter: Path, witness: Witness) -> None:
+    with open_app(home_with_starter) as app:
+        page = witness.open(app)
+        begin(page)
+        expect(page.locator("#run-head")).to_contain_text(re.compile(rf"step [2-9] of {STEPS}"), timeout=PATIENCE)
+        page.locator("#train-pause").click()
+        expect(page.locator("#run-head")).to_contain_text("Paused", timeout=60_000)
+        page.context.close()
+    with open_app(home_with_starter) as app:
+        page = witness.open(app)
+        expect(page.locator("#run-head")).to_contain_text("Paused")
+        page.locator("#train-resume").click()
+        expect(page.locator("#run-head")).to_contain_text("Finished", timeout=PATIENCE)
+        assert steps_drawn(page) == STEPS
