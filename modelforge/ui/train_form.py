@@ -200,6 +200,7 @@ def fit_form(forge: Forge, form: TrainForm, *values: Any) -> list[Any]:
     """Values of `TrainForm.fitted`: what can be chosen with the dataset (or the parent) that is chosen, and settings
     proposed for it; nothing where they were proposed for just this already."""
     dataset, method, base, tuning, goal, parent_id, before, advised = values
+    given = Case(dataset, method, base, tuning)
     if not dataset:
         return [gr.skip()] * len(form.fitted)
     parent = _find_parent(forge, parent_id)
@@ -247,15 +248,31 @@ def fit_form(forge: Forge, form: TrainForm, *values: Any) -> list[Any]:
         case.parent,
         gr.Column(visible=parent is not None),
         _describe_parent(parent),
-        gr.Dropdown(choices=offered, value=dataset),
+        gr.update(choices=offered, **_corrected(given.dataset, dataset)),
         html.aside(f"{examples.sentence} {METHODS[method].title}: {METHODS[method].sentence}"),
-        gr.Dropdown(choices=methods, value=method, visible=len(methods) > 1, info=METHODS[method].sentence),
-        gr.Dropdown(choices=bases, value=base, interactive=parent is None),
-        gr.Radio(choices=tunings, value=tuning, interactive=parent is None, info=TUNINGS[tuning].sentence),
+        gr.update(
+            choices=methods,
+            visible=len(methods) > 1,
+            info=METHODS[method].sentence,
+            **_corrected(given.method, method),
+        ),
+        gr.update(choices=bases, interactive=parent is None, **_corrected(given.base_model, base)),
+        gr.update(
+            choices=tunings,
+            interactive=parent is None,
+            info=TUNINGS[tuning].sentence,
+            **_corrected(given.tuning, tuning),
+        ),
         *shown,
         *settings,
         *(default_rewards if changed & {"dataset", "method"} else [gr.skip()] * len(default_rewards)),
     ]
+
+
+def _corrected(given: Any, wanted: Any) -> dict[str, Any]:
+    """A value only where it has to be another one. Whoever has chosen again meanwhile would see the choice undone, and
+    the two answers would then undo each other for ever."""
+    return {} if given == wanted else {"value": wanted}
 
 
 def look(name: str | None, case: Case) -> str:
