@@ -59,6 +59,7 @@ def test_a_file_that_is_no_dataset_gets_a_sentence(page: Page, tmp_path: Path) -
         expect(page.locator("#dataset-verdict")).to_contain_text("Nothing opened yet")
 
 
+@pytest.mark.slow
 def test_html_in_a_dataset_is_text_wherever_it_is_shown(page: Page, tmp_path: Path) -> None:
     rows = [{"prompt": f"{SCRIPT} {number}?", "response": f"{PICTURE} {number}"} for number in range(20)]
     rows += [{"prompt": "", "response": PICTURE}, rows[0]]
@@ -73,6 +74,7 @@ def test_html_in_a_dataset_is_text_wherever_it_is_shown(page: Page, tmp_path: Pa
     assert page.locator("#tabs img, #tabs script").count() == 0
 
 
+@pytest.mark.slow
 def test_html_and_pictures_in_a_chat_are_text(page: Page) -> None:
     open_tab(page, "Playground")
     page.get_by_label("number input for max_new_tokens").fill("8")
@@ -108,6 +110,7 @@ def test_audit_08_a_command_typed_as_a_base_model_is_refused_and_has_no_effect(p
     assert not Path("modelforge-was-here").exists()
 
 
+@pytest.mark.slow
 def test_audit_19_a_second_start_waits_in_the_queue_and_both_can_be_stopped(page: Page) -> None:
     choose(page, "train-dataset", "doors")
     page.get_by_role("radio", name="Best").check()
@@ -128,6 +131,7 @@ def test_audit_19_a_second_start_waits_in_the_queue_and_both_can_be_stopped(page
     expect(page.locator("#run-head")).to_contain_text("Nothing was learnt yet", timeout=60_000)
 
 
+@pytest.mark.slow
 def test_audit_13_a_model_deleted_elsewhere_is_said_to_be_gone(app: App, witness: Witness, page: Page) -> None:
     open_tab(page, "Playground")
     choose(page, "chat-model", "Door colours")

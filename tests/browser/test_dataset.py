@@ -128,6 +128,7 @@ def test_a_row_is_shown_with_where_it_is_cut(page: Page, tmp_path: Path) -> None
     expect(page.locator("#set-max_length input").first).to_have_value("96")
 
 
+@pytest.mark.slow
 def test_rows_that_were_trained_on_are_found_in_an_evaluation_file(page: Page, tmp_path: Path) -> None:
     upload(page, write_pairs(tmp_path / "towns.csv", PAIRS[:30]))
     expect(page.locator("#dataset-preview pre")).to_be_visible()
@@ -249,6 +250,7 @@ def test_reading_a_large_file_says_how_far_it_is_and_can_be_given_up(page: Page,
     expect(page.locator("#dataset-name").locator("input, textarea")).to_have_value("small")
 
 
+@pytest.mark.slow
 def test_a_broken_file_fits_every_window(page: Page, screenshots: Path, tmp_path: Path) -> None:
     upload(page, write_broken(tmp_path / "broken.jsonl"))
     expect(page.locator("#dataset-lengths .mf-histogram")).to_be_visible()

@@ -32,8 +32,15 @@ OVERHANG = """() => [...document.querySelectorAll('body *')]
   .slice(0, 5).map(each => each.outerHTML.slice(0, 160))"""
 
 
-@pytest.mark.parametrize("width", [WIDE, NARROW])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("scheme", "width"),
+    [
+        ("light", WIDE),
+        ("dark", NARROW),
+        pytest.param("light", NARROW, marks=pytest.mark.slow),
+        pytest.param("dark", WIDE, marks=pytest.mark.slow),
+    ],
+)
 def test_each_tab_fits_the_window_and_names_its_controls(
     app: App, witness: Witness, screenshots: Path, scheme: str, width: int
 ) -> None:
