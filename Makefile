@@ -15,8 +15,9 @@ install: .venv/.installed
 run: install
 	$(BIN)/python app.py
 
+# Two files at a time: most of a test is Python, which fills one core.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow --timeout 3600

@@ -39,7 +39,7 @@ def write_texts(
     writing, cache = set(range(len(sources))), None
     given = torch.full((len(sources), 1), first, device=model.device)
     for place in range(min(max_new_tokens, window_of(model.config))):
-        logits, cache = _step(model, read, mask, given, cache, turn)
+        logits, cache = _step(model, read, mask, given, cache=cache, turn=turn)
         tokens = _force(model, place, logits.argmax(-1))  # (B)
         for row, token in enumerate(tokens.tolist()):
             if token in stops:
@@ -58,7 +58,7 @@ def _draw_tokens(model: Any, tokenizer: Any, input_ids: Sequence[int], sampling:
     stops, cache = stop_tokens(model, tokenizer), None
     given = torch.full((1, 1), _first_token(model), device=model.device)
     for place in range(min(sampling.max_new_tokens, window_of(model.config))):
-        logits, cache = _step(model, read, mask, given, cache, turn)
+        logits, cache = _step(model, read, mask, given, cache=cache, turn=turn)
         drawn = torch.tensor([choose_token(logits[0].cpu(), sampling, generator)], device=model.device)
         token = int(_force(model, place, drawn)[0])
         if token in stops:
@@ -79,7 +79,7 @@ def _read(model: Any, tokenizer: Any, sources: Sequence[Sequence[int]], turn: Tu
         return model.get_encoder()(input_ids=given, attention_mask=mask), mask
 
 
-def _step(model: Any, read: Any, mask: Any, given: Any, cache: Any, turn: Turn) -> tuple[torch.Tensor, Any]:
+def _step(model: Any, read: Any, mask: Any, given: Any, *, cache: Any, turn: Turn) -> tuple[torch.Tensor, Any]:
     """(logits (B, V) of the next token, the cache)."""
     with turn(), torch.inference_mode():
         output = model(
