@@ -234,7 +234,7 @@ def test_train_takes_settings_and_tells_them_in_words(
         main(["train", str(write_recipe()), "--set", "tuning.r=3", "--set", "max_steps=2", "--set", "name=Mine"]) == 0
     )
     out = capfd.readouterr().out
-    assert "step 2/2" in out and "held-out loss" in out and "finished: model model-" in out
+    assert "step 2/2" in out and "held out: loss" in out and "finished: model model-" in out
     (run,) = call("runs", "list")
     assert (run["recipe"]["tuning"]["r"], run["recipe"]["max_steps"], run["recipe"]["name"]) == (3, 2, "Mine")
 
@@ -278,7 +278,8 @@ def test_audit_12_wrong_settings_are_one_readable_line(
 
 def test_demo_trains_the_starter_on_the_bundled_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(runs, "follow", lambda forge, recipe, *, as_json: seen.append(recipe) or 0)
+    monkeypatch.setattr("modelforge.training.runs.Runs.start", lambda self, recipe: seen.append(recipe))
+    monkeypatch.setattr(runs, "follow", lambda run, *, as_json: 0)
     assert main(["demo"]) == 0
     assert seen[0].base_model.startswith("HuggingFaceTB/") and seen[0].dataset == "Customer questions"
 

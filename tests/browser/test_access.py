@@ -52,6 +52,7 @@ def log_in(page: Page, user: str, password: str) -> int:
     return answer.value.status
 
 
+@pytest.mark.slow
 def test_files_of_the_home_are_not_served(app: App) -> None:
     adapter = next(app.home.glob("models/*/adapter_config.json"))
     for file in (app.home / "modelforge.json", adapter, Path("/etc/passwd"), Path("requirements.txt").absolute()):

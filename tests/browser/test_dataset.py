@@ -39,6 +39,7 @@ def page(app: App, witness: Witness) -> Page:
     return page
 
 
+@pytest.mark.slow
 def test_faults_are_shown_with_their_rows_mended_when_ticked_and_remembered(page: Page, tmp_path: Path) -> None:
     upload(page, write_broken(tmp_path / "street questions.jsonl"))
     verdict = page.locator("#dataset-verdict")

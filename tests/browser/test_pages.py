@@ -36,7 +36,7 @@ OVERHANG = """() => [...document.querySelectorAll('body *')]
     ("scheme", "width"),
     [
         ("light", WIDE),
-        ("dark", NARROW),
+        pytest.param("dark", NARROW, marks=pytest.mark.slow),
         pytest.param("light", NARROW, marks=pytest.mark.slow),
         pytest.param("dark", WIDE, marks=pytest.mark.slow),
     ],

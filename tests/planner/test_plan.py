@@ -79,6 +79,7 @@ def test_a_small_run_fits_and_says_why(base: Path) -> None:
     assert parts["available"] == 7 * GIB
 
 
+@pytest.mark.slow
 def test_advice_makes_it_fit_and_is_the_least_harmful_first(base: Path) -> None:
     much = {"per_device_train_batch_size": 64, "max_length": 512}
     wanted = plan_on_card(base, 7 * GIB, **much)
