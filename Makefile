@@ -17,7 +17,7 @@ run: install
 
 # Two files at a time: most of a test is Python, which fills one core.
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow --timeout 3600

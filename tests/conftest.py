@@ -13,13 +13,6 @@ from modelforge import paths, starter
 from modelforge.recipe import STARTER
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where two processes share the tests (`--dist loadgroup`), a file is not torn apart, nor are the browser's."""
-    for item in items:
-        name = "browser" if "browser" in item.path.parts else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(name))
-
-
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty MODELFORGE_HOME; nothing of the person who runs the tests is read or written."""

@@ -34,6 +34,7 @@ def page(app: App, witness: Witness) -> Page:
     return witness.open(app)
 
 
+@pytest.mark.slow
 def test_a_broken_line_is_named_with_its_row_and_line(page: Page, tmp_path: Path) -> None:
     lines = [json.dumps({"prompt": f"Question {number}?", "response": f"Answer {number}."}) for number in range(1, 61)]
     lines[56] = '{"prompt": "Question 57?", "response": '
@@ -45,6 +46,7 @@ def test_a_broken_line_is_named_with_its_row_and_line(page: Page, tmp_path: Path
     expect(page.get_by_role("button", name="Save and go to training")).to_be_disabled()
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_dataset_gets_a_sentence(page: Page, tmp_path: Path) -> None:
     for name, content in (
         ("empty.csv", b""),
@@ -88,6 +90,7 @@ def test_html_and_pictures_in_a_chat_are_text(page: Page) -> None:
     assert page.locator("#chat .message img, #chat .message script").count() == 0
 
 
+@pytest.mark.slow
 def test_audit_12_an_unknown_base_model_gives_one_sentence(page: Page) -> None:
     type_base_model(page, "no-such-people/no-such-model")
     said = page.locator("#train-base-note .mf-bad")
@@ -99,6 +102,7 @@ def test_audit_12_an_unknown_base_model_gives_one_sentence(page: Page) -> None:
     expect(page.locator("#train-base-model input")).to_have_value("no-such-people/no-such-model")
 
 
+@pytest.mark.slow
 def test_audit_08_a_command_typed_as_a_base_model_is_refused_and_has_no_effect(page: Page) -> None:
     for typed in ("; touch modelforge-was-here", "../..", PICTURE):
         type_base_model(page, typed)

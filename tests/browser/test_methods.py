@@ -29,6 +29,7 @@ def own_app(tmp_path_factory: pytest.TempPathFactory, make_home: Callable[[Path]
         yield opened
 
 
+@pytest.mark.slow
 def test_menus_follow_the_dataset_and_offer_only_what_can_be_trained(app: App, witness: Witness) -> None:
     page = witness.open(app)
     page.get_by_role("button", name="Advanced: every setting").click()
