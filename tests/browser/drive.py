@@ -36,7 +36,8 @@ OPENS_WITHIN = 90  # seconds, on a busy machine
 
 expect.set_options(timeout=20_000)  # milliseconds, on a busy machine
 
-LEAVING = "AbortError: signal is aborted"  # Gradio gives its stream of events up when a page is left or reloaded
+# Gradio gives its stream of events up when a page is left or reloaded, and says so of every answer under way.
+LEAVING = ("AbortError: signal is aborted", "Unexpected error Connection errored out")
 
 # A traceback on the page, be it for a moment, becomes a console error, which fails the test.
 WATCH_FOR_TRACEBACKS = """
@@ -133,7 +134,7 @@ class Witness:
         context = self.browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         context.add_init_script(WATCH_FOR_TRACEBACKS)
         context.on("request", lambda request: self._note_request(request.url))
-        context.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        context.on("console", lambda message: self._note_error(message.text) if message.type == "error" else None)
         context.on("weberror", lambda error: self._note_error(str(error.error)))
         context.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
         self.contexts.append(context)
@@ -152,7 +153,7 @@ class Witness:
         assert not self.dialogs, f"a page opened dialogs: {self.dialogs}"
 
     def _note_error(self, error: str) -> None:
-        if LEAVING not in error:
+        if not any(text in error for text in LEAVING):
             self.errors.append(error)
 
     def _note_request(self, url: str) -> None:
