@@ -64,8 +64,9 @@ def _wait_for_content(page: Page, tab: str) -> None:
             expect(page.get_by_text("Everything is kept in")).to_be_visible(timeout=20_000)
         case "Dataset":
             choose(page, "dataset-sample", "Customer questions")
-            expect(page.locator("#dataset-verdict")).to_contain_text("Ready to train")
-            expect(page.locator("#dataset-preview mark").first).to_be_visible()
+            expect(page.locator("#dataset-verdict")).to_contain_text("Ready to train", timeout=90_000)
+            # the tokenizer is loaded beside all else that an app does when it has just been opened
+            expect(page.locator("#dataset-preview mark").first).to_be_visible(timeout=90_000)
         case "Train":
             expect(page.locator("#run-head")).to_contain_text("Finished")
             expect(page.locator("#run-chart svg")).to_be_visible()
