@@ -24,23 +24,23 @@ def plan_recipe(arguments: argparse.Namespace) -> None:
     from modelforge import planner
 
     recipe = Recipe.from_file(Path(arguments.recipe)).with_settings(parse_assignments(arguments.set))
-    found = planner.plan(recipe, rows=count_rows(recipe), calibrate=True)
+    found = planner.plan(recipe, **look_at_rows(recipe), calibrate=True)
     answer(arguments, found.as_json(), describe(found))
 
 
-def count_rows(recipe: Recipe) -> int | None:
-    """How many rows the recipe's dataset has, where that is quickly known; None leaves the time open."""
+def look_at_rows(recipe: Recipe) -> dict[str, Any]:
+    """rows and mean_tokens of the recipe's dataset, where they are quickly known; else the time is left open."""
     from modelforge import paths
+    from modelforge.data.checks import check
+    from modelforge.data.lengths import mean_row
     from modelforge.data.samples import samples
 
-    if sample := next((each for each in samples() if each.name == recipe.dataset), None):
-        return sample.rows
-    file = paths.existing(recipe.dataset) if recipe.dataset else None
-    if file is None or not file.is_file() or recipe.max_steps:
-        return None
-    from modelforge.data.checks import check
-
-    return check(file, recipe.task, dict(recipe.columns)).rows
+    sample = next((each for each in samples() if each.name == recipe.dataset), None)
+    file = sample.path if sample else paths.existing(recipe.dataset) if recipe.dataset else None
+    if file is None or not file.is_file():
+        return {}
+    rows = check(file, recipe.task, dict(recipe.columns)).mapped_rows
+    return {"rows": len(rows), "mean_tokens": mean_row(rows.size, len(rows))}
 
 
 def describe(found: Plan) -> str:

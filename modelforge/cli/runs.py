@@ -14,6 +14,7 @@ from modelforge.errors import RunStateError
 from modelforge.models.metrics import rank
 from modelforge.recipe import Recipe, parse_assignments
 from modelforge.store import RunState
+from modelforge.training.sweep import read_values
 from modelforge.training.words import describe, describe_metrics
 
 if TYPE_CHECKING:
@@ -52,12 +53,8 @@ def train_recipe(arguments: argparse.Namespace) -> int:
 def sweep_recipe(arguments: argparse.Namespace) -> int:
     """Train one after another, and say at the end which did best."""
     recipe = Recipe.from_file(Path(arguments.recipe)).with_settings(parse_assignments(arguments.set))
-    pairs = [given.partition("=") for given in arguments.over]
-    values = {
-        name.strip(): [parse_assignments([f"{name}={value}"])[name.strip()] for value in listed.split(",")]
-        for name, _, listed in pairs
-    }
-    runs = open_forge().runs.start_sweep(recipe, values)
+    listed = [given.partition("=") for given in arguments.over]
+    runs = open_forge().runs.start_sweep(recipe, read_values((name, values) for name, _, values in listed))
     codes = [follow(run, as_json=arguments.json) for run in runs]
     if not arguments.json:
         best = sorted(runs, key=lambda run: rank(run.record.metrics.get("tuned", {})), reverse=True)

@@ -19,6 +19,7 @@ from modelforge.recipe import bounds, fields
 SAMPLED = 2000  # rows; the share of cut rows is then known to about a percentage point
 _MOST_CHARACTERS = 4_000_000  # about a million tokens, a second or two of work
 _GRAIN = 64  # tokens; a max_length is proposed in steps of this
+_TEMPLATE_TOKENS = 20  # of a question and its answer, about
 _LEADS = (1, 2, 4, 5, 8)  # bars of a histogram are one of these wide, times a power of ten
 
 Item = TypeVar("Item")
@@ -175,6 +176,11 @@ def longest_row(rows: Sequence[Mapping[str, Any]]) -> int:
     """About how many tokens the longest row has, by its characters alone: rather too many, at three characters a token
     (English has four to five)."""
     return max((_count_characters(row) for row in rows), default=0) // 3
+
+
+def mean_row(content_bytes: int, rows: int) -> float:
+    """About how many tokens a row has in the mean: four bytes a token in English, and what a chat template adds."""
+    return content_bytes / max(rows, 1) / 4 + _TEMPLATE_TOKENS
 
 
 def _count_characters(value: Any) -> int:

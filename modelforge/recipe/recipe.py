@@ -184,6 +184,11 @@ class Recipe(Settings):
     save_steps: int = setting(
         0, "Save also after every so many steps; 0 goes by time alone.", group="run", unit="steps", ge=0, le=1_000_000
     )
+    auto_resume: bool = setting(
+        False,
+        "Goes on by itself when the app is opened again, after it was closed or the machine went down.",
+        group="run",
+    )
     load_best_model_at_end: bool = setting(
         True, "Keep the weights that did best on the held-out examples, rather than the last ones.", group="training"
     )

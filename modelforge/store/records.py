@@ -84,7 +84,8 @@ class DatasetRecord(Record):
 class RunRecord(Record):
     """A run. error: kind, what, where, fix. times: UTC ISO 8601.
 
-    pid and process_started (seconds since 1970) tell whether its process still lives.
+    pid and process_started (seconds since 1970) tell whether its process still lives. queued: when it was put into the
+    queue; runs that change places change these times too, so that their order outlives the process.
     """
 
     state: RunState
@@ -101,6 +102,7 @@ class RunRecord(Record):
     peak_bytes: int = 0
     pid: int | None = None
     process_started: float | None = None
+    queued: str = ""
 
     @property
     def label(self) -> str:

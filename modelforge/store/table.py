@@ -156,7 +156,11 @@ class Table(Generic[R]):
     def _unshare(self, document: Document) -> Document:
         """The document, with copies of what somebody could change in it: validation copies the dicts of the record
         itself, no more. Nearly all of a list holds nothing deeper and is passed on as it is, a third of the time."""
-        inner = {name: _copy(value) for name in self._deep if (value := document.get(name)) and _is_nested(value)}
+        inner: Document = {}
+        for name in self._deep:
+            value = document.get(name)
+            if value and _is_nested(value):
+                inner[name] = _copy(value)
         if not document.keys() <= self._known:
             inner |= {name: _copy(value) for name, value in document.items() if name not in self._known}
         return {**document, **inner} if inner else document

@@ -95,7 +95,8 @@ class Runs:
             recipe=recipe.model_dump(mode="json"),
             dataset_id=dataset.id,
             dataset_name=dataset.name,
-            created=utc_now(),
+            created=(now := utc_now()),
+            queued=now,
             pid=os.getpid(),
             process_started=psutil.Process().create_time(),
         )
@@ -145,34 +146,58 @@ class Runs:
         with self._store.transaction():
             if not self._store.runs.get(record.id).state.resumable:  # somebody else was faster
                 raise RunStateError("This run is in progress already.", where=record.id)
-            changes = {"state": RunState.queued, "finished": None, "error": None}
+            changes = {"state": RunState.queued, "queued": utc_now(), "finished": None, "error": None}
             process = {"pid": os.getpid(), "process_started": psutil.Process().create_time()}
             self._store.runs.update(record.id, **changes, **process)
         self._worker.submit(record.id)
         return Run(self, record.id)
 
     def resumable(self) -> list[RunRecord]:
-        """The runs that were cut off or paused, the oldest first."""
+        """The runs that were cut off or paused, those that had begun first, then as they stood in the queue."""
         waiting = (RunState.interrupted, RunState.paused)
-        return [record for record in reversed(self.all()) if record.state in waiting]
+        found = [record for record in reversed(self.all()) if record.state in waiting]
+        return sorted(found, key=lambda record: (record.started is None, record.queued or record.created))
+
+    def resume_all(self) -> list[Run]:
+        """Put all that were cut off or paused into the queue again, in the order in which they were to be trained."""
+        return [self.resume(record.id) for record in self.resumable()]
+
+    def take_up(self) -> list[Run]:
+        """Let those go on that were cut off and whose recipe says that they do so by themselves; but not one that came
+        no step further the last time, as it would be cut off again."""
+        wanted = [
+            record
+            for record in self.resumable()
+            if record.state is RunState.interrupted and record.recipe.get("auto_resume") and _came_further(record)
+        ]
+        return [self.resume(record.id) for record in wanted]
 
     def move(self, text: str, place: int) -> None:
-        """Give a queued run another place in the queue; 0 is next."""
+        """Give a queued run another place in the queue; 0 is next. Raises RunStateError for one that does not wait."""
         self._worker.move(self.get(text).id, place)
+        with self._store.transaction():
+            waiting = [self._store.runs.get(run_id) for run_id in self._worker.waiting()]
+            times = sorted(record.queued for record in waiting)
+            for record, queued in zip(waiting, times, strict=True):
+                self._store.runs.update(record.id, queued=queued)
 
     def waiting(self) -> list[RunRecord]:
         """The runs in this process's queue, the next one first."""
         return [self._store.runs.get(run_id) for run_id in self._worker.waiting()]
 
-    def pause_all(self, seconds: float) -> None:
-        """Let the run in progress and those that wait save themselves and leave, as when the process is asked to end;
-        wait for that so long at most."""
-        mine = [record for record in self.all() if record.state.active and record.pid == os.getpid()]
-        for record in mine:  # the newest first: none of those that wait shall begin meanwhile
-            self._worker.pause(record.id)
+    def leave(self, seconds: float) -> None:
+        """Let the run in progress and those that wait save themselves, as the process is asked to end; wait for that so
+        long at most. They are interrupted then: nobody has paused them."""
+        mine = [record.id for record in self.all() if record.state.active and record.pid == os.getpid()]
+        for run_id in mine:  # the newest first: none of those that wait shall begin meanwhile
+            self._worker.pause(run_id)
         until = time.monotonic() + seconds
-        for record in mine:
-            self._worker.wait(record.id, max(until - time.monotonic(), 0))
+        for run_id in mine:
+            self._worker.wait(run_id, max(until - time.monotonic(), 0))
+        with self._store.transaction():
+            for run_id in mine:
+                if self._store.runs.get(run_id).state is RunState.paused:
+                    self._store.runs.update(run_id, state=RunState.interrupted)
 
     def handle(self, text: str) -> Run:
         return Run(self, self.get(text).id)
@@ -236,6 +261,14 @@ def latest_progress(record: RunRecord) -> tuple[int, int]:
         if event["type"] == "progress":
             latest = event["step"], event["total_steps"]
     return latest
+
+
+def _came_further(record: RunRecord) -> bool:
+    """Whether it made a step since its turn came last; one that has only waited shall have its turn."""
+    if record.started is None or record.queued > record.started:
+        return True
+    events = read_events(paths.run_dir(record.id) / "events.jsonl")
+    return any(event["type"] == "progress" and event["time"] > record.started for event in events)
 
 
 def _is_alive(record: RunRecord) -> bool:

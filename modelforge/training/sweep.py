@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
 from modelforge.errors import RecipeError
-from modelforge.recipe import Recipe
+from modelforge.recipe import Recipe, parse_assignments
 
 MOST_SETTINGS, MOST_RUNS = 2, 50
+
+
+def read_values(listed: Iterable[tuple[str, str]]) -> dict[str, list[Any]]:
+    """``[("learning_rate", "1e-4, 2e-4")]`` -> ``{"learning_rate": [0.0001, 0.0002]}``, each value read as YAML. Raises
+    RecipeError for what is no value, and for a setting that is named twice."""
+    found: dict[str, list[Any]] = {}
+    for name, values in ((name.strip(), values) for name, values in listed):
+        if name in found:
+            raise RecipeError(f"{name} is named twice.", where="sweep", fix="Give all its values in one place.")
+        given = [value for value in values.split(",") if value.strip()]
+        found[name] = [parse_assignments([f"{name}={value}"])[name] for value in given]
+    return found
 
 
 def vary(recipe: Recipe, values: Mapping[str, Sequence[Any]]) -> list[Recipe]:

@@ -182,10 +182,10 @@ def _open(access: Access, *, open_browser: bool) -> None:
     print("Press Ctrl-C to close it.", flush=True)
     if open_browser and not access.on_space:
         webbrowser.open(url)
-    warmup.start(after_seconds=1.0)
+    warmup.start(after_seconds=1.0, then=forge.runs.take_up)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     page.block_thread()
-    forge.runs.pause_all(LEAVES_WITHIN)
+    forge.runs.leave(LEAVES_WITHIN)
 
 
 def _theme() -> Any:

@@ -41,7 +41,8 @@ def show(forge: Forge) -> list[object]:
 def _describe_run(forge: Forge) -> str:
     record = forge.runs.current()
     if record is None:
-        return IDLE
+        left = len(forge.runs.resumable())
+        return f"{left} run{'s' if left > 1 else ''} to resume" if left else IDLE
     if record.state is not RunState.running:
         return f"Run: {record.state.value}"
     step, total = forge.runs.progress(record)

@@ -5,16 +5,22 @@ It only shows. Closing the page changes nothing; any number of pages see the sam
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import threading
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from modelforge import paths
+from modelforge.errors import NotFoundError
 from modelforge.forge import Forge
 from modelforge.hardware import describe_bytes
 from modelforge.store import RunRecord, RunState
 from modelforge.ui import html
 from modelforge.ui.chart import draw
+from modelforge.ui.events import listen
 from modelforge.ui.metrics import SHOWN, TELLING, describe_outcome
 from modelforge.ui.run_view import RunView
 
@@ -50,10 +56,28 @@ class Monitor:
                 autoscroll=True,
                 elem_id="run-log",
             )
+            self.fetch_log = gr.Button("Download the log", size="sm", elem_id="run-log-fetch")
+            # The file is made when it is asked for; then the browser presses this one.
+            self.log_file = gr.DownloadButton("log.txt", visible="hidden", elem_id="run-log-file")
 
     @property
     def outputs(self) -> list[Any]:
         return [self.head, self.chart, self.answers, self.log]
+
+
+def copy_log(record: RunRecord) -> Any:
+    """The run's log as a file of its own, in a folder that the app sweeps: nobody downloads from the home itself.
+    Raises NotFoundError for a run that has written none yet."""
+    log = paths.run_dir(record.id) / "log.txt"
+    if not log.exists():
+        raise NotFoundError("This run has no log yet.", where=record.id, fix="It begins with the training.")
+    folder = Path(tempfile.mkdtemp(prefix="modelforge-log-"))
+    return gr.DownloadButton(value=str(shutil.copy(log, folder / f"{record.id}.txt")))
+
+
+def attach_log(forge: Forge, monitor: Monitor, run_id: Any) -> None:
+    copied = listen(monitor.fetch_log.click, lambda chosen: copy_log(forge.runs.get(chosen)), run_id, monitor.log_file)
+    copied.success(None, js="() => document.querySelector('#run-log-file').click()")
 
 
 class Views:
@@ -134,7 +158,7 @@ def _numbers(record: RunRecord, view: RunView, latest: dict[str, Any]) -> list[t
     memory = [("Memory", describe_bytes(latest["memory_bytes"]))]
     if record.peak_bytes:
         memory = [("Memory at most", describe_bytes(record.peak_bytes))]
-        memory += [("Predicted", describe_bytes(predicted))] if predicted else []
+        memory += [("Memory predicted", describe_bytes(predicted))] if predicted else []
     return [*numbers, *speed, *memory]
 
 

@@ -17,8 +17,10 @@ from modelforge.recipe import Recipe
 from modelforge.store import RunRecord, RunState
 from modelforge.ui import html, warmup
 from modelforge.ui.events import listen, listen_all
-from modelforge.ui.monitor import Monitor, Views, show_nothing, show_run
+from modelforge.ui.monitor import Monitor, Views, attach_log, show_nothing, show_run
 from modelforge.ui.reward_trial import try_rewards
+from modelforge.ui.run_queue import RunQueue, attach_queue, describe_state, show_queue
+from modelforge.ui.sweep import SweepPanel, attach_sweep
 from modelforge.ui.train_form import TrainForm, attach_form
 from modelforge.ui.verdict import VerdictPanel, attach_verdict, find_remedy, refuse_what_does_not_fit
 
@@ -39,14 +41,18 @@ class TrainTab:
                 self.form = TrainForm()
                 self.verdict = VerdictPanel()
                 with gr.Row(elem_classes="mf-actions"):
-                    self.start = gr.Button("Start training", variant="primary", size="lg", elem_id="train-start")
+                    large: dict[str, Any] = {"size": "lg", "min_width": 90}
+                    self.start = gr.Button("Start training", variant="primary", scale=2, elem_id="train-start", **large)
+                    self.pause = gr.Button("Pause", interactive=False, elem_id="train-pause", **large)
                     self.stop = gr.Button(
-                        "Stop and save", variant="stop", size="lg", interactive=False, elem_id="train-stop"
+                        "Stop and save", variant="stop", interactive=False, elem_id="train-stop", **large
                     )
-                    self.pause = gr.Button("Pause", size="lg", interactive=False, elem_id="train-pause")
                 self.problem = gr.HTML("", elem_id="train-problem")
                 with gr.Accordion("Advanced: every setting", open=False):
                     self.form.build_settings()
+                with gr.Accordion("Try several values: a sweep", open=False):
+                    gr.HTML("<p>A run for every value, or for every pair of values, queued one after another.</p>")
+                    self.sweep = SweepPanel(self.form)
                 with gr.Accordion("The same as a recipe and on the command line", open=False):
                     gr.HTML("<p>What the form shows is what trains. Saved as recipe.yaml, it trains on a terminal.</p>")
                     self.recipe = gr.Code(
@@ -56,12 +62,14 @@ class TrainTab:
                         language="shell", label="Terminal", interactive=False, lines=1, wrap_lines=True
                     )
             with gr.Column(scale=3, min_width=320):
+                self.queue = RunQueue()
                 self.monitor = Monitor()
                 self.resume = gr.Button("Resume", variant="primary", visible=False, elem_id="train-resume")
                 self.retry = gr.Button("Fix and retry", variant="primary", visible=False, elem_id="train-retry")
                 with gr.Row(visible=False, elem_classes="mf-actions") as self.next_row:
                     self.chat = gr.Button("Try it →", variant="primary", elem_id="train-chat")
                     self.look = gr.Button("See it in Models", variant="secondary")
+                self.queue.build_waiting()
         gr.HTML("<h3>Earlier runs</h3>")
         with gr.Row(elem_classes="mf-actions"):
             self.earlier = gr.Dropdown([], label="Show the run", scale=3, min_width=260, elem_id="train-earlier")
@@ -72,7 +80,7 @@ class TrainTab:
     @property
     def shown(self) -> list[Any]:
         buttons = [self.start, self.stop, self.pause, self.resume, self.retry, self.next_row]
-        return [self.run_id, self.seen, *self.monitor.outputs, *buttons, self.earlier]
+        return [self.run_id, self.seen, *self.monitor.outputs, *buttons, self.earlier, *self.queue.outputs]
 
 
 def build(forge: Forge) -> TrainTab:
@@ -81,6 +89,9 @@ def build(forge: Forge) -> TrainTab:
     attach_form(forge, form)
     attach_verdict(forge, form, tab.verdict)
     _attach_runs(forge, tab)
+    attach_log(forge, tab.monitor, tab.run_id)
+    attach_queue(forge, tab.queue, tab.run_id, tab.refresh, tab.shown)
+    attach_sweep(forge, form, tab.sweep, tab.refresh, tab.shown)
 
     def show_recipe(*values: Any) -> list[str]:
         if not form.is_open(*values):
@@ -148,17 +159,18 @@ def _attach_runs(forge: Forge, tab: TrainTab) -> None:  # noqa: PLR0915 - handle
             current = forge.runs.current() or next(iter(known.values()), None)
             if current is None:
                 quiet = seen == "nothing"
-                nothing = ["", "nothing", *show_nothing(), *_buttons(None), *list_runs()]
+                nothing = ["", "nothing", *show_nothing(), *_buttons(None), *list_runs(), *show_queue(forge)]
                 return [gr.skip()] * len(tab.shown) if quiet else nothing
             run_id = current.id
         record = known[run_id]
         view = views.refreshed(run_id)
-        now_seen = [run_id, view.cursor, record.state.value]
+        states = [record.state.value, *describe_state(forge)]
+        now_seen = [run_id, view.cursor, states]
         if now_seen == seen:
             return [gr.skip()] * len(tab.shown)
-        changed = not seen or [seen[0], seen[2]] != [run_id, record.state.value]
-        runs = list_runs(run_id) if changed else [gr.skip()]
-        return [run_id, now_seen, *show_run(record, view), *_buttons(record), *runs]
+        changed = not seen or [seen[0], seen[2]] != [run_id, states]
+        lists = [*list_runs(run_id), *show_queue(forge)] if changed else [gr.skip()] * (1 + len(tab.queue.outputs))
+        return [run_id, now_seen, *show_run(record, view), *_buttons(record), *lists]
 
     def list_runs(chosen: str = "") -> list[Any]:
         runs = forge.runs.all()

@@ -12,6 +12,7 @@ from typing import Any
 
 from modelforge import base_model, catalog, hardware
 from modelforge.base_model import Look
+from modelforge.data.lengths import mean_row
 from modelforge.data.samples import samples
 from modelforge.forge import Forge
 from modelforge.goals import goals
@@ -33,12 +34,14 @@ _looks_lock = threading.Lock()
 @dataclass(frozen=True)
 class Examples:
     """The dataset that is chosen: a sample, or one of the library. name: of a sample, or an id. max_length: tokens that
-    its rows ask for, 0 where that is not known. eval_dataset: id of the one to measure with, "" for a share of it."""
+    its rows ask for, 0 where that is not known; mean_tokens: about what a row has. eval_dataset: id of the one to
+    measure with, "" for a share of it."""
 
     name: str
     task: Task
     shape: Shape
     rows: int
+    mean_tokens: float
     has_references: bool = False
     max_length: int = 0
     eval_dataset: str = ""
@@ -53,7 +56,8 @@ def find_examples(forge: Forge, name: str | None) -> Examples:
     """Raises NotFoundError."""
     for sample in samples():
         if sample.name == name:
-            return Examples(sample.name, sample.task, TASKS[sample.task].shapes[0], sample.rows)
+            mean = mean_row(sample.path.stat().st_size, sample.rows)
+            return Examples(sample.name, sample.task, TASKS[sample.task].shapes[0], sample.rows, mean)
     record = forge.datasets.find(name or "")
     task = Task(record.task)
     known = {each.id for each in forge.datasets.all()}
@@ -62,6 +66,7 @@ def find_examples(forge: Forge, name: str | None) -> Examples:
         task,
         SHAPES.get(record.shape, TASKS[task].shapes[0]),
         record.rows,
+        mean_row(record.bytes, record.rows),
         "reference" in record.columns,
         record.max_length,
         record.eval_dataset if record.eval_dataset in known else "",

@@ -7,16 +7,17 @@ them calls `wait` first.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from modelforge import hardware
 
 _started, _done = threading.Event(), threading.Event()
 
 
-def start(after_seconds: float) -> None:
-    """Begin in the background."""
+def start(after_seconds: float, then: Callable[[], object]) -> None:
+    """Begin in the background; `then` is called at the end."""
     _started.set()
-    timer = threading.Timer(after_seconds, _load)
+    timer = threading.Timer(after_seconds, _load, [then])
     timer.daemon = True
     timer.start()
 
@@ -31,10 +32,11 @@ def wait() -> None:
         _done.wait()
 
 
-def _load() -> None:
+def _load(then: Callable[[], object]) -> None:
     try:
         hardware.probe()
         import peft  # noqa: F401
         import trl  # noqa: F401
     finally:
         _done.set()
+    then()

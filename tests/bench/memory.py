@@ -29,6 +29,8 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "per_device_train_batch_size": 1,
         "max_length": 256,
     },
+    "QLoRA, 4 x 512": {"tuning": {"type": "qlora"}},
+    "DPO, LoRA, 2 x 512": {"dtype": "float32", "method": "dpo", "per_device_train_batch_size": 2},
     "span head, full, 8 x 384": {**QUESTION_ANSWERING, "dtype": "float32", "per_device_train_batch_size": 8},
 }
 
@@ -94,6 +96,9 @@ def _measure(settings: Mapping[str, Any]) -> dict[str, float]:
     if recipe.task.value == "extractive-question-answering":
         answers = {"text": ["green"], "answer_start": [text.index("green")]}
         row = {"question": "Which colour?", "context": text, "answers": answers}
+    elif recipe.method == "dpo":
+        asked, told = {"role": "user", "content": "Say it."}, {"role": "assistant", "content": text}
+        row = {"prompt": [asked], "chosen": [told], "rejected": [{**told, "content": text.upper()}]}
     else:
         row = {"messages": [{"role": "user", "content": "Say it."}, {"role": "assistant", "content": text}]}
     rows = [row] * (2 * recipe.per_device_train_batch_size)

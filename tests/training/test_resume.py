@@ -14,7 +14,7 @@ from modelforge import Forge, paths
 from modelforge.errors import RunStateError
 from modelforge.models.folder import read_manifest
 from modelforge.recipe import Recipe
-from modelforge.store import RunState
+from modelforge.store import RunState, utc_now
 from modelforge.training import checkpoints
 from tests import tiny
 
@@ -176,9 +176,52 @@ def test_all_runs_save_themselves_when_the_process_is_asked_to_end(forge: Forge,
     for event in first.events():
         if event["type"] == "progress" and event["step"] == 3:
             break
-    forge.runs.pause_all(10)
-    assert (first.state, second.state) == (RunState.paused, RunState.paused)
+    forge.runs.leave(10)
+    assert (first.state, second.state) == (RunState.interrupted, RunState.interrupted)
     assert first.record.step >= 3 and second.record.step == 0
+
+
+def test_order_of_the_queue_outlives_the_process(forge: Forge, quick: Callable[..., Recipe]) -> None:
+    first = forge.runs.start(quick(max_steps=100_000, evaluations=1))
+    second, third = forge.runs.start(quick(max_steps=1)), forge.runs.start(quick(max_steps=1))
+    forge.runs.move(third.id, 0)
+    for event in first.events():
+        if event["type"] == "progress":
+            break
+    forge.runs.leave(10)
+    later = Forge()
+    assert [record.id for record in later.runs.resumable()] == [first.id, third.id, second.id]
+    again = later.runs.resume_all()
+    assert [run.id for run in again] == [first.id, third.id, second.id]
+    again[0].stop()
+    assert [run.wait(60) for run in again] == [RunState.stopped, RunState.finished, RunState.finished]
+
+
+def test_interrupted_run_goes_on_by_itself_where_its_recipe_says_so(forge: Forge, quick: Callable[..., Recipe]) -> None:
+    stays = forge.runs.start(quick())
+    leave_after(stays, 3, lambda: forge.runs.leave(10))
+    goes = forge.runs.start(quick(auto_resume=True))
+    leave_after(goes, 3, lambda: forge.runs.leave(10))
+    paused = forge.runs.start(quick(auto_resume=True))
+    leave_after(paused, 3, paused.pause)
+    later = Forge()
+    assert [run.id for run in later.runs.take_up()] == [goes.id]
+    assert later.runs.handle(goes.id).wait(60) is RunState.finished
+    assert (stays.state, paused.state) == (RunState.interrupted, RunState.paused)
+
+
+def test_run_that_is_cut_off_without_a_step_is_not_taken_up_for_ever(
+    forge: Forge, quick: Callable[..., Recipe]
+) -> None:
+    run = forge.runs.start(quick(auto_resume=True))
+    leave_after(run, 3, lambda: forge.runs.leave(10))
+    # It was begun again, and its process died while it got ready.
+    forge.store.runs.update(run.id, queued=utc_now())
+    forge.store.runs.update(run.id, started=utc_now())
+    assert Forge().runs.take_up() == []
+    forge.store.runs.update(run.id, queued=utc_now())  # it waited only
+    assert [each.id for each in forge.runs.take_up()] == [run.id]
+    run.wait(60)
 
 
 # ---- a full disk -----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from modelforge import Forge
 from modelforge.errors import RecipeError
 from modelforge.recipe import Recipe
 from modelforge.store import RunState
-from modelforge.training.sweep import vary
+from modelforge.training.sweep import read_values, vary
 from tests import tiny
 
 
@@ -36,6 +36,17 @@ def test_sweep_that_makes_no_sense_is_refused(values: dict[str, list[float]], wo
     with pytest.raises(RecipeError, match=word) as caught:
         vary(Recipe(), values)
     assert caught.value.fix
+
+
+def test_values_are_read_as_yaml_and_a_setting_is_named_once() -> None:
+    assert read_values([("learning_rate", "0.0001, 0.0003,"), (" tuning.r", "8")]) == {
+        "learning_rate": [0.0001, 0.0003],
+        "tuning.r": [8],
+    }
+    with pytest.raises(RecipeError, match="twice"):
+        read_values([("seed", "1"), ("seed", "2")])
+    with pytest.raises(RecipeError, match="not a value"):
+        read_values([("seed", "1, [")])
 
 
 def test_sweep_is_queued_whole_or_not_at_all(probed: Path, base: Path, tmp_path: Path) -> None:

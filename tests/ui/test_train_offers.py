@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from modelforge import catalog, hardware
+from modelforge import Forge, catalog, hardware
 from modelforge.architecture import ARCHITECTURES
+from modelforge.data.checks import check
+from modelforge.data.encode import ChatEncoder
+from modelforge.data.lengths import measure
+from modelforge.data.samples import samples
 from modelforge.goals import goals
 from modelforge.hardware import Device
-from modelforge.recipe import Recipe, fields
+from modelforge.loading import load_tokenizer
+from modelforge.recipe import STARTER, Recipe, Task, fields
 from modelforge.tasks import SHAPES
 from modelforge.training.combinations import check_combination
 from modelforge.ui import train_offers as offers
@@ -30,7 +36,7 @@ def machine(request: Any, monkeypatch: pytest.MonkeyPatch) -> hardware.Hardware:
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=lambda shape: shape.name)
 def test_every_combination_that_is_offered_can_be_trained(machine: hardware.Hardware, shape: Any) -> None:
-    examples = offers.Examples("any", shape.task, shape, 100)
+    examples = offers.Examples("any", shape.task, shape, 100, 50.0)
     for _, method in offers.list_methods(examples):
         for _, tuning in offers.list_tunings():
             bases = offers.list_base_models(shape.task, method, tuning)
@@ -50,7 +56,7 @@ def test_every_combination_that_is_offered_can_be_trained(machine: hardware.Hard
 @pytest.mark.parametrize("goal", goals())
 @pytest.mark.parametrize("tuning", ["lora", "full"])
 def test_proposed_settings_make_a_recipe(shape: Any, goal: str, tuning: str) -> None:
-    examples = offers.Examples("any", shape.task, shape, 100, max_length=256)
+    examples = offers.Examples("any", shape.task, shape, 100, 50.0, max_length=256)
     (method, *_) = shape.methods
     proposed = offers.propose_settings(goal, examples, method=method, tuning=tuning, architecture="", parameters=0)
     assert proposed.keys() >= fields().keys() - {"dataset"}
@@ -90,3 +96,12 @@ def test_base_model_stays_while_it_can_do_the_task() -> None:
     assert choose("somebody/typed-this", texts, kept=True) == "somebody/typed-this"
     assert choose("somebody/typed-this", questions, kept=False) == "first"
     assert choose("", texts, kept=True) == "first"
+
+
+def test_mean_length_that_a_plan_goes_by_is_about_what_the_tokenizer_counts(starter_cache: Path) -> None:
+    encoder = ChatEncoder(load_tokenizer(starter_cache / STARTER.rpartition("/")[2], STARTER), 4096)
+    for sample in samples():
+        if sample.task is not Task.EXTRACTIVE_QUESTION_ANSWERING:
+            measured = measure(check(sample.path, sample.task).mapped_rows, encoder).tokens
+            reckoned = offers.find_examples(Forge(), sample.name).mean_tokens
+            assert reckoned == pytest.approx(sum(measured) / len(measured), rel=0.4)

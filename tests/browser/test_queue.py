@@ -1,0 +1,77 @@
+"""Several runs from one page: a sweep, its order, what is taken out, what goes on after the app was closed; the log."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.drive import Witness, choose, open_app
+
+PATIENCE = 240_000  # milliseconds: runs on a busy machine
+
+
+def fill(page: Page, **settings: float) -> None:
+    page.get_by_role("button", name="Advanced: every setting").click()
+    for name, value in settings.items():
+        field = page.locator(f"#set-{name} input")
+        field.fill(str(value))
+        field.press("Tab")
+
+
+def waiting(page: Page) -> list[str]:
+    """The settings that tell the waiting runs apart, in their order."""
+    cells = page.locator("#train-queue tbody td[data-head=Run]")
+    return [text.rpartition(" ")[2] for text in cells.all_inner_texts()]
+
+
+@pytest.mark.slow
+def test_sweep_is_queued_reordered_and_goes_on_after_the_app_was_closed(
+    home_with_starter: Path, witness: Witness, screenshots: Path
+) -> None:
+    with open_app(home_with_starter) as app:
+        page = witness.open(app)
+        choose(page, "train-dataset", "Sample: Customer questions")
+        fill(page, max_steps=6, per_device_train_batch_size=2, max_length=64, evaluations=1)
+        page.get_by_role("button", name="Try several values: a sweep").click()
+        values = page.locator("#sweep-values-1 textarea")
+        values.fill("1e-4, 9")
+        expect(page.locator("#sweep-said")).to_contain_text("out of bounds")
+        expect(page.locator("#sweep-go")).to_be_disabled()
+        values.fill("1e-4, 2e-4, 3e-4, 4e-4")
+        expect(page.locator("#sweep-said")).to_contain_text("4 runs, one after another")
+        page.locator("#sweep-go").click()
+        expect(page.locator("#train-queue")).to_be_visible()
+        expect(page.locator("#train-queue tbody tr")).to_have_count(3)
+        assert waiting(page) == ["0.0002", "0.0003", "0.0004"]
+
+        choose(page, "train-waiting", "3. ")
+        page.locator("#train-earlier-turn").click()
+        expect(page.locator("#train-queue tbody tr").nth(1)).to_contain_text("0.0004")
+        page.screenshot(path=screenshots / "light-1280-train-queue.png", full_page=True)
+        choose(page, "train-waiting", "1. ")
+        page.locator("#train-take-out").click()
+        expect(page.locator("#train-queue tbody tr")).to_have_count(2)
+        assert waiting(page) == ["0.0004", "0.0003"]
+        expect(page.locator("#run-head")).to_contain_text(re.compile(r"step [1-6] of 6"), timeout=PATIENCE)
+
+        page.get_by_role("button", name="Log", exact=True).click()
+        with page.expect_download() as downloading:
+            page.locator("#run-log-fetch").click()
+        assert downloading.value.suggested_filename.endswith(".txt")
+        page.context.close()
+    with open_app(home_with_starter) as app:
+        page = witness.open(app)
+        expect(page.locator("#header-run")).to_have_text(re.compile(r"\d runs to resume"))
+        expect(page.locator("#train-left")).to_contain_text("can go on")
+        page.screenshot(path=screenshots / "light-1280-train-left.png", full_page=True)
+        page.locator("#train-resume-all").click()
+        expect(page.locator("#train-left")).to_be_hidden()
+        expect(page.locator("#header-run")).to_have_text("No run in progress", timeout=PATIENCE)
+        expect(page.locator("#train-queue")).to_be_hidden()
+        states = page.locator("#train-earlier input")
+        states.click()
+        listed = page.get_by_role("option").all_inner_texts()
+        assert sum("finished" in text for text in listed) == 3 and sum("stopped" in text for text in listed) == 1
