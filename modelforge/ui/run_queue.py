@@ -29,7 +29,14 @@ class RunQueue:
             gr.HTML("<h3>Waiting for their turn</h3>")
             self.waiting = gr.HTML()
             with gr.Row(elem_classes="mf-actions"):
-                self.chosen = gr.Dropdown([], label="Waiting run", scale=3, min_width=220, elem_id="train-waiting")
+                self.chosen = gr.Dropdown(
+                    [],
+                    label="Waiting run",
+                    scale=3,
+                    min_width=220,
+                    allow_custom_value=True,  # its turn can come while it is chosen
+                    elem_id="train-waiting",
+                )
                 self.earlier = gr.Button("Earlier", scale=0, min_width=100, elem_id="train-earlier-turn")
                 self.later = gr.Button("Later", scale=0, min_width=100)
                 self.take_out = gr.Button("Take out", scale=0, min_width=100, elem_id="train-take-out")
@@ -58,9 +65,9 @@ def show_queue(forge: Forge, chosen: str | None = None) -> list[Any]:
 
 
 def describe_state(forge: Forge) -> list[str]:
-    """What `show_queue` goes by: where it is the same, there is nothing new to show."""
-    runs = [*forge.runs.waiting(), *forge.runs.resumable()]
-    return [f"{record.id} {record.state.value}" for record in runs]
+    """What lists of runs go by: where it is the same, there is nothing new to show."""
+    going_on = [record for record in forge.runs.all() if record.state.active or record.state.resumable]
+    return [f"{record.id} {record.state.value}" for record in [*forge.runs.waiting(), *going_on]]
 
 
 def attach_queue(forge: Forge, queue: RunQueue, run_id: Any, refresh: Callable[..., Any], shown: list[Any]) -> None:

@@ -41,7 +41,7 @@ class TrainTab:
                 self.form = TrainForm()
                 self.verdict = VerdictPanel()
                 with gr.Row(elem_classes="mf-actions"):
-                    large: dict[str, Any] = {"size": "lg", "min_width": 90}
+                    large: dict[str, Any] = {"size": "lg", "min_width": 110}
                     self.start = gr.Button("Start training", variant="primary", scale=2, elem_id="train-start", **large)
                     self.pause = gr.Button("Pause", interactive=False, elem_id="train-pause", **large)
                     self.stop = gr.Button(
@@ -152,14 +152,14 @@ def _attach_runs(forge: Forge, tab: TrainTab) -> None:  # noqa: PLR0915 - handle
         forge.runs.resume(run_id)
         return refresh(run_id, None)
 
-    def refresh(run_id: str, seen: Any) -> list[Any]:
-        """Everything that shows the run, or nothing new."""
+    def refresh(run_id: str, seen: Any, waiting: str | None = None) -> list[Any]:
+        """Everything that shows the run, or nothing new. waiting: the one that is chosen of those that wait."""
         known = {record.id: record for record in forge.runs.all()}
         if run_id not in known:
             current = forge.runs.current() or next(iter(known.values()), None)
             if current is None:
                 quiet = seen == "nothing"
-                nothing = ["", "nothing", *show_nothing(), *_buttons(None), *list_runs(), *show_queue(forge)]
+                nothing = ["", "nothing", *show_nothing(), *_buttons(None), *list_runs(), *show_queue(forge, waiting)]
                 return [gr.skip()] * len(tab.shown) if quiet else nothing
             run_id = current.id
         record = known[run_id]
@@ -169,7 +169,9 @@ def _attach_runs(forge: Forge, tab: TrainTab) -> None:  # noqa: PLR0915 - handle
         if now_seen == seen:
             return [gr.skip()] * len(tab.shown)
         changed = not seen or [seen[0], seen[2]] != [run_id, states]
-        lists = [*list_runs(run_id), *show_queue(forge)] if changed else [gr.skip()] * (1 + len(tab.queue.outputs))
+        lists = (
+            [*list_runs(run_id), *show_queue(forge, waiting)] if changed else [gr.skip()] * (1 + len(tab.queue.outputs))
+        )
         return [run_id, now_seen, *show_run(record, view), *_buttons(record), *lists]
 
     def list_runs(chosen: str = "") -> list[Any]:
@@ -191,7 +193,7 @@ def _attach_runs(forge: Forge, tab: TrainTab) -> None:  # noqa: PLR0915 - handle
     listen(tab.stop.click, stop, tab.run_id, tab.shown)
     listen(tab.pause.click, pause, tab.run_id, tab.shown)
     listen(tab.resume.click, resume, tab.run_id, tab.shown)
-    listen(tab.timer.tick, refresh, [tab.run_id, tab.seen], tab.shown, trigger_mode="once")
+    listen(tab.timer.tick, refresh, [tab.run_id, tab.seen, tab.queue.chosen], tab.shown, trigger_mode="once")
     listen(tab.earlier.input, lambda run_id: refresh(run_id, None), tab.earlier, tab.shown)
     asking = [tab.forget, tab.forget_really]
     listen(tab.forget.click, lambda: [gr.Button(visible=False), gr.Button(visible=True)], None, asking)

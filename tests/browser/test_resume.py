@@ -56,6 +56,7 @@ def test_killed_app_offers_to_resume_and_the_curve_goes_on_to_its_end(
         assert len(starts) == 2 and 2 <= starts[1] <= reached
         expect(page.locator("#run-chart svg")).to_be_visible()
         page.screenshot(path=screenshots / "light-1280-train-resumed.png")
+        page.context.close()
 
 
 @pytest.mark.slow
@@ -73,3 +74,4 @@ def test_paused_run_waits_through_a_restart(home_with_starter: Path, witness: Wi
         page.locator("#train-resume").click()
         expect(page.locator("#run-head")).to_contain_text("Finished", timeout=PATIENCE)
         assert steps_drawn(page) == STEPS
+        page.context.close()
