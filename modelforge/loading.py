@@ -10,7 +10,7 @@ from typing import Any
 from modelforge.architecture import ENCODER, Architecture
 from modelforge.base_model import BaseModel
 from modelforge.building import BUILDING
-from modelforge.errors import BaseModelError
+from modelforge.errors import BaseModelError, NotFoundError
 
 _UNBOUNDED = 10**9
 # These count positions from behind the padding token's id, so that the first few of their table are never used.
@@ -94,6 +94,22 @@ def load_model(
             f"The weights of {base.id} cannot be loaded.", where=str(base.folder), fix=_first_line(error)
         ) from error
     return _keep_differentiable(model) if quantised else model.to(device)
+
+
+def load_adapter(model: Any, folder: Path, name: str, *, trainable: bool = False) -> Any:
+    """The model with the adapter in that folder put onto it. name: whose it is, for messages. Raises NotFoundError."""
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    try:
+        with BUILDING:  # on the meta device first: no random numbers are drawn that a run beside it would miss
+            return join_dtypes(PeftModel.from_pretrained(model, folder, is_trainable=trainable, low_cpu_mem_usage=True))
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise NotFoundError(
+            f"The adapter of {name} cannot be loaded: {_first_line(error)}",
+            where=str(folder),
+            fix="Its files are damaged; train it again.",
+        ) from error
 
 
 def head_modules(model: Any) -> list[str]:

@@ -102,6 +102,8 @@ def read_inputs(arguments: argparse.Namespace) -> dict[str, str]:
     given = {name: text for name, text in named.items() if text is not None}
     if set(given) not in ({"prompt"}, {"document"}, {"context", "question"}):
         arguments.parser.error("give --prompt, or --document, or --context and --question")
+    if list(given.values()).count("-") > 1:
+        arguments.parser.error("only one of them can be read from stdin")
     return {name: sys.stdin.read() if text == "-" else text for name, text in given.items()}
 
 

@@ -1,8 +1,8 @@
 """Pushing a finished model to the Hugging Face Hub, with the real huggingface_hub client.
 
-It owns what is pushed (an exact list of names, with the paths of this machine taken out), how (one commit, with
-progress) and what every failure is called. It does not own the card's words, nor where a token comes from: a token is
-used for the calls made here, is kept nowhere, and no message contains it.
+It owns what is pushed (an exact list of names, with the paths of this machine taken out) and how (one commit, with
+progress). What every failure is called is in `hub_failures`, the card's words in `card`. A token is used for the calls
+made here and kept nowhere.
 
 huggingface_hub and its HTTP client are imported inside functions: they take 0.4 s, and most commands never push.
 """
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from modelforge.errors import HubError
 from modelforge.models.card import is_local_path, model_card, public_manifest
 from modelforge.models.folder import MANIFEST
+from modelforge.models.hub_failures import SIGN_IN, Failures
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
@@ -44,8 +45,6 @@ _PUSHED = re.compile(
 _PATH_KEYS = ("base_model_name_or_path", "name_or_path", "_name_or_path", "tokenizer_file", "vocab_file", "merges_file")
 _TOKEN_IN_TEXT = re.compile(r"hf_\w{16,}")
 _PICK_ANOTHER = "Train it again, or pick another model."
-_AGAIN = "Push again in some minutes; large files that have arrived are not sent twice."
-_SIGN_IN = "Make a token with write permission at https://huggingface.co/settings/tokens and use it"
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def check_repo_id(text: str) -> str:
 
 def whoami(token: str | None, endpoint: str | None = None) -> str:
     """The user that a token belongs to. Raises HubError when it belongs to none or the Hub cannot be reached."""
-    with _Failures(endpoint) as failures:
+    with Failures(endpoint) as failures:
         return _user_name(_sign_in(token, endpoint, failures))
 
 
@@ -139,7 +138,7 @@ def push(
     """
     repo_id = check_repo_id(repo_id)
     weights, texts = _contents(folder, card)
-    with _Failures(endpoint, repo_id) as failures, contextlib.ExitStack() as opened:
+    with Failures(endpoint, repo_id) as failures, contextlib.ExitStack() as opened:
         api = _sign_in(token, endpoint, failures)
         if "/" not in repo_id:
             failures.repo_id = repo_id = f"{_user_name(api)}/{repo_id}"
@@ -209,7 +208,7 @@ def _json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", errors="replace")
 
 
-def _sign_in(token: str | None, endpoint: str | None, failures: _Failures) -> HfApi:
+def _sign_in(token: str | None, endpoint: str | None, failures: Failures) -> HfApi:
     """The client with a token to use, the hub login's for None."""
     from huggingface_hub import HfApi, get_session, get_token
 
@@ -217,10 +216,10 @@ def _sign_in(token: str | None, endpoint: str | None, failures: _Failures) -> Hf
     failures.token = chosen = chosen.strip()
     if not chosen:
         raise HubError(
-            "You are not signed in to the Hugging Face Hub.", fix=f"{_SIGN_IN}, set HF_TOKEN, or run `hf auth login`."
+            "You are not signed in to the Hugging Face Hub.", fix=f"{SIGN_IN}, set HF_TOKEN, or run `hf auth login`."
         )
     if not re.fullmatch(r"[!-~]+", chosen):  # the HTTP client's own message would repeat it
-        raise HubError("This is not a token: it has blanks or special characters in it.", fix=f"{_SIGN_IN}.")
+        raise HubError("This is not a token: it has blanks or special characters in it.", fix=f"{SIGN_IN}.")
     api = HfApi(endpoint=endpoint.rstrip("/") if endpoint else None, token=chosen, library_name="modelforge")
     failures.endpoint = api.endpoint
     session = get_session()  # shared by the whole process: a limit that somebody has set stays
@@ -317,96 +316,3 @@ def _without_library_output() -> Iterator[None]:
 
 def _is_worth_showing(record: logging.LogRecord) -> bool:
     return "binary IO buffer is not supported by Xet" not in record.getMessage()
-
-
-class _Failures:
-    """Turns whatever the client raises inside its block into one HubError, none of whose texts contain the token."""
-
-    def __init__(self, endpoint: str | None, repo_id: str = "") -> None:
-        self.endpoint = endpoint or ""
-        self.repo_id = repo_id
-        self.token = ""
-
-    def __enter__(self) -> _Failures:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if not isinstance(error, Exception) or isinstance(error, HubError):
-            return
-        for each in _chain(error, "__cause__", "__context__"):
-            each.args = tuple(self._without_token(part) if isinstance(part, str) else part for part in each.args)
-        chain = list(_chain(error, "__cause__"))
-        told = self._explain_answer(chain) or self._explain_network(chain)
-        if told is not None:
-            raise told from error
-
-    def _without_token(self, text: str) -> str:
-        return text.replace(self.token, "***") if self.token else text
-
-    def _quote(self, text: object) -> str:
-        """What the client or the server said, as part of a message: on one line and not endless."""
-        return " ".join(self._without_token(str(text)).split())[:300]
-
-    def _explain_answer(self, chain: list[BaseException]) -> HubError | None:
-        """The first answer of the Hub that was a refusal."""
-        from huggingface_hub.errors import HfHubHTTPError
-
-        answer = next((each for each in chain if isinstance(each, HfHubHTTPError)), None)
-        if answer is None:
-            return None
-        status = answer.response.status_code
-        what, fix = _REFUSALS.get(status, ("The Hub has a problem of its own", _AGAIN))
-        words = f": {self._quote(answer.server_message)}" if answer.server_message else ""
-        return HubError(f"{what} (error {status}{words}).", where=self.repo_id or self.endpoint, fix=fix)
-
-    def _explain_network(self, chain: list[BaseException]) -> HubError | None:
-        """The first error that is not an answer of a Hub. None when it is a bug of ours, which stays what it is."""
-        import httpx2
-        from huggingface_hub.errors import DeviceCodeError, OfflineModeIsEnabled, OIDCError
-
-        network = "Check the network connection and push again."
-        kinds: list[tuple[type[BaseException] | tuple[type[BaseException], ...], str, str]] = [
-            (OfflineModeIsEnabled, "The Hub is switched off", "Unset HF_HUB_OFFLINE and push again."),
-            ((OIDCError, DeviceCodeError), "The hub login cannot be used", f"Run `hf auth login`. {_SIGN_IN}."),
-            (httpx2.TimeoutException, "The Hub does not answer in time", _AGAIN),
-            ((httpx2.InvalidURL, httpx2.UnsupportedProtocol), "This is no address of a Hub", "Correct HF_ENDPOINT."),
-            ((httpx2.ConnectError, httpx2.ProxyError), "The Hub cannot be reached", network),
-            (httpx2.TransportError, "The connection to the Hub broke off", _AGAIN),
-            ((httpx2.HTTPError, *_ODD_ANSWER), "What answers there does not speak like a Hub", "Check HF_ENDPOINT."),
-            (OSError, "A file cannot be read", "See that nothing else uses the model's files, and push again."),
-        ]
-        for each in chain:
-            for kind, what, fix in kinds:
-                if isinstance(each, kind) and not (isinstance(each, _ODD_ANSWER) and _is_raised_by_us(each)):
-                    why = f" ({self._quote(each)})" if str(each) else ""
-                    return HubError(f"{what}{why}.", where=self.endpoint or self.repo_id, fix=fix)
-        return None
-
-
-_ODD_ANSWER = (ValueError, KeyError, TypeError, AttributeError)  # what the client trips over in another server's JSON
-_REFUSALS = {  # HTTP status -> what it means here, and what to do
-    400: ("The Hub refuses this", "Change the repository's name or the card."),
-    401: ("The Hub does not accept this token", f"{_SIGN_IN}."),
-    402: ("The Hub asks for a paid plan for this", "Free some space there, or push to a public repository."),
-    403: ("This token may not do that", f"{_SIGN_IN}, or push to your own account."),
-    404: ("There is no such account or repository", "Correct its name, or use a token that may see it."),
-    409: ("The Hub is busy with this repository", _AGAIN),
-    412: ("Somebody changed the repository meanwhile", _AGAIN),
-    413: ("The Hub finds this too large", "Push a smaller model."),
-    429: ("The Hub asks to slow down", _AGAIN),
-}
-
-
-def _is_raised_by_us(error: BaseException) -> bool:
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return frame is not None and str(frame.tb_frame.f_globals.get("__name__")).startswith("modelforge.")
-
-
-def _chain(error: BaseException, *links: str) -> Iterator[BaseException]:
-    """The error and all that it came from, by these links of an exception."""
-    found = [error]
-    for each in found:
-        yield each
-        found += [before for link in links if (before := getattr(each, link)) is not None and before not in found]

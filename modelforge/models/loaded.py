@@ -8,8 +8,6 @@ from typing import Any
 
 from modelforge import base_model, hardware, loading, paths
 from modelforge.architecture import ARCHITECTURES, Architecture
-from modelforge.building import BUILDING
-from modelforge.errors import NotFoundError
 from modelforge.models import folder
 from modelforge.recipe import Recipe
 from modelforge.store import ModelRecord
@@ -49,7 +47,7 @@ def load_tuned(record: ModelRecord) -> Loaded:
         return Loaded(record, manifest, recipe, tokenizer, tuned.eval(), None)
     base = base_model.resolve(record.base_model)
     weights = load_weights(base, architecture, quantised=record.tuning == "qlora", seed=recipe.seed)
-    tuned = _put_on_adapter(weights, record).eval()
+    tuned = loading.load_adapter(weights, place, record.name).eval()
     return Loaded(record, manifest, recipe, tokenizer, tuned, tuned)
 
 
@@ -74,19 +72,3 @@ def load_weights(
         quantised=quantised and found.kind != "mps",
         seed=seed,
     )
-
-
-def _put_on_adapter(weights: Any, record: ModelRecord) -> Any:
-    from peft import PeftModel
-    from safetensors import SafetensorError
-
-    place = paths.model_dir(record.id)
-    try:
-        with BUILDING:  # on the meta device first: no random numbers are drawn that a run beside it would miss
-            return loading.join_dtypes(PeftModel.from_pretrained(weights, place, low_cpu_mem_usage=True))
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise NotFoundError(
-            f"The adapter of {record.name} cannot be loaded: {str(error).splitlines()[0]}",
-            where=str(place),
-            fix="Its files are damaged; train it again.",
-        ) from error

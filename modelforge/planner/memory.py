@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +15,8 @@ from modelforge.recipe import Recipe
 
 if TYPE_CHECKING:
     from modelforge.training.device import Compute
+
+log = logging.getLogger("modelforge")
 
 OPTIMIZER_BYTES: Mapping[str, float] = {
     "adamw_torch": 8,  # two moments in float32
@@ -74,7 +77,8 @@ def estimate(recipe: Recipe, compute: Compute, config: Any, *, longest: int | No
         )
     except RecipeError:
         raise
-    except Exception:  # noqa: BLE001 - a model with forward passes of its own kind: the caller reckons roughly
+    except Exception as error:  # noqa: BLE001 - a forward pass of its own kind may fail in any way on fake tensors
+        log.warning("a step of %s cannot be counted (%r); it is reckoned by its sizes", config.model_type, error)
         return None
 
 

@@ -65,6 +65,7 @@ class EventCallback(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if not logs or "loss" not in logs:
             return
+        forget_steps(state)
         loss = float(logs["loss"])
         seconds = max(time.monotonic() - (self._clock or 0.0) - self._measuring, 1e-6)
         tokens = int(logs.get("num_tokens") or state.num_input_tokens_seen)  # TRL's count, or transformers'
@@ -116,6 +117,13 @@ def count_tokens(state: Any) -> int:
     """How many tokens were trained on, by a trainer's state: TRL's count, or transformers'."""
     told = [entry["num_tokens"] for entry in state.log_history if "num_tokens" in entry]
     return int(told[-1] if told else state.num_input_tokens_seen)
+
+
+def forget_steps(state: Any) -> None:
+    """Of what a trainer's state keeps of every step, leave the newest: all are events, and a run of a million steps
+    would hold them in memory and write them into each of its checkpoints. What was measured stays."""
+    *before, newest = state.log_history
+    state.log_history[:] = [*(entry for entry in before if "eval_loss" in entry), newest]
 
 
 def _refuse_infinite(loss: float, step: int) -> None:

@@ -86,7 +86,7 @@ class Runs:
     def start(self, recipe: Recipe) -> Run:
         """Put a run into the queue. Raises ModelForgeError at once for what can be known to be wrong."""
         recipe, dataset, evaluation = self._admit(recipe)
-        named = {"dataset": dataset.id, "name": recipe.name or _default_name(dataset, recipe)}
+        named = {"dataset": dataset.id, "name": recipe.name or self._default_name(dataset, recipe)}
         named["eval_dataset"] = evaluation.id if evaluation else ""
         recipe = recipe.model_copy(update={**named, "base_model": base_model.canonical(recipe.base_model)})
         record = RunRecord(
@@ -118,6 +118,11 @@ class Runs:
         for each in recipes:
             self._admit(each)
         return [self.start(each) for each in recipes]
+
+    def _default_name(self, dataset: DatasetRecord, recipe: Recipe) -> str:
+        if recipe.parent:
+            return f"{self._store.models.get(recipe.parent).name}, further"[:120]
+        return f"{Path(dataset.name).stem} on {Path(base_model.canonical(recipe.base_model)).name}"[:120]
 
     def stop(self, run_id: str) -> None:
         """Ask a run to save and stop; it does so within one step. Raises RunStateError when it is not running here."""
@@ -280,7 +285,3 @@ def _is_alive(record: RunRecord) -> bool:
         return started and process.status() != psutil.STATUS_ZOMBIE  # killed, and nobody has asked after it yet
     except psutil.Error:  # gone, or somebody else's by now
         return False
-
-
-def _default_name(dataset: DatasetRecord, recipe: Recipe) -> str:
-    return f"{Path(dataset.name).stem} on {Path(base_model.canonical(recipe.base_model)).name}"[:120]

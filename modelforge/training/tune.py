@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from modelforge.architecture import DECODER, ENCODER, Architecture
-from modelforge.errors import NotFoundError, RecipeError
-from modelforge.loading import head_modules, join_dtypes
+from modelforge.errors import RecipeError
+from modelforge.loading import head_modules, join_dtypes, load_adapter
 from modelforge.recipe import Recipe, Tuning
 
 _LAYER = re.compile(r"^(.*?)\.(\d+)\.")  # what the layers hang from, and the number of one: model.layers . 3 .
@@ -27,7 +27,7 @@ def tune(model: Any, recipe: Recipe, architecture: Architecture = DECODER, paren
     if not recipe.tuning.has_adapter:
         return free_weights(model, recipe.tuning.top_layers)
     if parent is not None:
-        return join_dtypes(continue_adapter(model, parent))
+        return load_adapter(model, parent, "the model to train further", trainable=True)
     return join_dtypes(add_adapter(model, recipe, architecture))
 
 
@@ -61,21 +61,6 @@ def add_adapter(model: Any, recipe: Recipe, architecture: Architecture = DECODER
         ) from error
     tuned.peft_config["default"].base_model_name_or_path = recipe.base_model
     return tuned
-
-
-def continue_adapter(model: Any, folder: Path) -> Any:
-    """The model with the adapter of a finished model, to be trained further."""
-    from peft import PeftModel
-    from safetensors import SafetensorError
-
-    try:
-        return PeftModel.from_pretrained(model, folder, is_trainable=True)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise NotFoundError(
-            f"The adapter to train further cannot be loaded: {str(error).splitlines()[0]}",
-            where=str(folder),
-            fix="Its files are damaged; choose another model.",
-        ) from error
 
 
 def lora_config(tuning: Tuning, model: Any, architecture: Architecture = DECODER) -> Any:

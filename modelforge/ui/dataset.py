@@ -14,21 +14,19 @@ import gradio as gr
 from modelforge import paths
 from modelforge.data import hub_dataset
 from modelforge.data.leaks import find_leaks
-from modelforge.data.report import Report
 from modelforge.data.samples import samples
-from modelforge.data.spool import MappedRows
 from modelforge.errors import DatasetError, ModelForgeError
 from modelforge.forge import Forge
-from modelforge.recipe import STARTER, Recipe, bounds, fields
+from modelforge.recipe import Recipe
+from modelforge.ui import dataset_outputs as outputs
 from modelforge.ui import dataset_view as view
-from modelforge.ui import html, preview
+from modelforge.ui import html
 from modelforge.ui.dataset_library import DatasetLibrary, attach_library, show_library
 from modelforge.ui.events import listen, listen_all
 from modelforge.ui.looks import NONE, ROLES, Looks, Question, Reading, Turn
 
 QUICK_SECONDS = 0.4  # a progress bar that is gone before it can be read only flickers
 PASTED_FOR_SECONDS = 24 * 3600
-LONGEST_SUGGESTED = 2048  # tokens
 LONGEST_PASTE = 2_000_000  # characters
 
 
@@ -198,28 +196,28 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
         try:
             while not turn.is_over(taken) and not reading.wait(QUICK_SECONDS):
                 said = view.show_progress(reading.share)
-                shown = [said, *others] if others else _show_waiting(said, is_new=max_length is None)
+                shown = [said, *others] if others else outputs.show_waiting(said, is_new=max_length is None)
                 yield from turn.speak(taken, shown)
                 others = [gr.skip()] * (count - 1)  # what says no more than before would keep the page busy
         finally:
             reading.give_up()
         if turn.is_over(taken):
             if turn.closed_with:  # said here too: a page can take in what two handlers say in any order
-                yield _show_nothing(html.note(turn.closed_with))
+                yield outputs.show_nothing(html.note(turn.closed_with))
             return
         try:
             report = reading.report()
         except ModelForgeError as error:
-            yield from turn.speak(taken, _show_nothing(html.note(str(error), "bad")))
+            yield from turn.speak(taken, outputs.show_nothing(html.note(str(error), "bad")))
             return
-        yield from turn.speak(taken, [*_show_report(report, question), *[gr.skip()] * 4])
-        seen = _show_first_row(report, int(max_length or 0))
+        yield from turn.speak(taken, [*outputs.show_report(report, question), *[gr.skip()] * 4])
+        seen = outputs.show_first_row(report, int(max_length or 0))
         yield from turn.speak(taken, [*[gr.skip()] * (count - 4), *seen])
 
     def open_path(turn: Turn, path: str, name: str, **kept: Any) -> Iterator[list[Any]]:
         """A new file: guess everything. kept: the widget that it came from, as it is."""
         taken, opening = turn.take(), _open(path, name, **kept)
-        yield from turn.speak(taken, [*opening, *_show_unsure(count)])
+        yield from turn.speak(taken, [*opening, *outputs.show_unsure(count)])
         for shown in look(turn, taken, Question(path)):
             yield [*[gr.skip()] * len(opening), *shown]
 
@@ -238,25 +236,25 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
 
     def open_hub(turn: Turn, dataset_id: str, config: str, split: str) -> Iterator[list[Any]]:
         taken = turn.take()
-        waiting = _show_waiting(html.note(f"Fetching {dataset_id.strip()} from the Hub …"))
+        waiting = outputs.show_waiting(html.note(f"Fetching {dataset_id.strip()} from the Hub …"))
         yield from turn.speak(taken, [*_open(), *waiting])
         try:
             path = hub_dataset.fetch(dataset_id.strip(), config.strip() or None, split.strip() or None)
         except ModelForgeError as error:
-            yield from turn.speak(taken, [*_open(), *_show_nothing(html.note(str(error), "bad"))])
+            yield from turn.speak(taken, [*_open(), *outputs.show_nothing(html.note(str(error), "bad"))])
             return
         if not turn.is_over(taken):
             yield from open_path(turn, str(path), dataset_id.strip())
 
     def close(turn: Turn, said: str) -> list[Any]:
         turn.take(closed_with=said)
-        return [*_open(), *_show_nothing(html.note(said))]
+        return [*_open(), *outputs.show_nothing(html.note(said))]
 
     def change_shape(
         turn: Turn, max_length: float, path: str, shape: str, repairs: list[str], *_: str
     ) -> Iterator[list[Any]]:
         taken = turn.take()
-        yield from turn.speak(taken, _show_unsure(count))
+        yield from turn.speak(taken, outputs.show_unsure(count))
         if path:  # else it was closed meanwhile
             yield from look(turn, taken, Question(path, shape, tuple(repairs)), max_length or 0)
 
@@ -264,7 +262,7 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
         turn: Turn, max_length: float, path: str, shape: str, repairs: list[str], *columns: str
     ) -> Iterator[list[Any]]:
         taken = turn.take()
-        yield from turn.speak(taken, _show_unsure(count))
+        yield from turn.speak(taken, outputs.show_unsure(count))
         if path:
             yield from look(turn, taken, Question.read(path, shape, repairs, columns), max_length or 0)
 
@@ -272,7 +270,7 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
         if not mapped[0]:
             return [gr.skip(), gr.skip()]
         report = looks.look(Question.read(mapped[0], mapped[1], mapped[2], mapped[3:]))
-        return _show_row(report, int(row or 1), int(max_length or Recipe().max_length))
+        return outputs.show_row(report, int(row or 1), int(max_length or Recipe().max_length))
 
     def compare(path: str | None, *mapped: Any) -> list[Any]:
         if not path:
@@ -293,7 +291,7 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
         if evaluation:
             other = looks.look(Question(evaluation, question.shape, question.repairs, question.columns))
             measured_with = forge.datasets.add(other, name=f"{record.name} (evaluation)").id
-        suggested = _limit(int(max_length)) if max_length else _suggest_max_length(report.mapped_rows)
+        suggested = outputs.limit(int(max_length)) if max_length else outputs.suggest_max_length(report.mapped_rows)
         forge.datasets.suggest(record.id, max_length=suggested, eval_dataset=measured_with)
         return show_library(forge, record.id)
 
@@ -333,91 +331,9 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
     return tab
 
 
-def _show_unsure(count: int) -> list[Any]:
-    """All of report_outputs until it is known how a file reads: what is shown stays, and cannot be saved."""
-    return [gr.skip(), gr.skip(), gr.Button(interactive=False), *[gr.skip()] * (count - 3)]
-
-
-def _show_waiting(said: str, *, is_new: bool = True) -> list[Any]:
-    """All of report_outputs while a file is read; what is shown of another one goes."""
-    verdict, _, save, *others = _show_nothing(said)
-    return [verdict, gr.Button(visible=True), save, *(others if is_new else [gr.skip()] * len(others))]
-
-
 def _open(path: str = "", name: str = "", *, file: Any = None, sample: Any = None) -> list[Any]:
     """All of opening_outputs."""
     return [file, sample, path, name, "", None, ""]
-
-
-def _show_report(report: Report, question: Question) -> list[Any]:
-    """All of report_outputs but what the model will see."""
-    has_problems = bool(report.problems)
-    return [
-        view.show_verdict(report),
-        gr.Button(visible=False),
-        gr.Button(interactive=report.ok),
-        gr.Dropdown(value=report.shape.name, visible=bool(report.columns)),
-        view.show_repairs(report, question.repairs),
-        *view.show_roles(report),
-        view.show_unused(report),
-        view.show_problems(report),
-        gr.DownloadButton(value=view.write_problems(report) if has_problems else None, visible=has_problems),
-        gr.Column(visible=len(report.mapped_rows) > 0),
-    ]
-
-
-def _show_first_row(report: Report, max_length: int = 0) -> list[Any]:
-    """[row, max_length, preview, lengths]; without a max_length, with one that leaves nearly all rows whole."""
-    if not len(report.mapped_rows):
-        return [1, max_length or Recipe().max_length, "", ""]
-    shown = max_length or _suggest_max_length(report.mapped_rows)
-    return [1, shown, *_show_row(report, 1, shown)]
-
-
-def _suggest_max_length(rows: MappedRows) -> int:
-    """No less than the default; a longer one takes memory, so what is far out is left to the user."""
-    default = Recipe().max_length
-    return min(max(default, preview.propose_max_length(rows, STARTER)), LONGEST_SUGGESTED)
-
-
-def _limit(max_length: int) -> int:
-    """The nearest one that a recipe takes."""
-    allowed = bounds(fields()["max_length"])
-    return int(min(max(max_length, allowed["ge"]), allowed["le"]))
-
-
-def _show_row(report: Report, row: int, max_length: int) -> list[Any]:
-    """[preview, lengths] for one usable row, counted from 1."""
-    rows = report.mapped_rows
-    if not len(rows):
-        return ["", ""]
-    index = min(max(row, 1), len(rows)) - 1
-    place = f"Row {index + 1:,} of {len(rows):,}"
-    place += f" (row {rows.number(index):,} of the file)" if rows.number(index) != index + 1 else ""
-    return [
-        preview.preview_row(rows[index], place, STARTER, max_length),
-        preview.show_lengths(rows, STARTER, max_length),
-    ]
-
-
-def _show_nothing(said: str) -> list[Any]:
-    """All of report_outputs while no file can be shown."""
-    return [
-        said,
-        gr.Button(visible=False),
-        gr.Button(interactive=False),
-        gr.Dropdown(value=None, visible=False),
-        gr.CheckboxGroup(choices=[], value=[], visible=False),
-        *view.show_roles(None),
-        "",
-        "",
-        gr.DownloadButton(visible=False),
-        gr.Column(visible=False),
-        1,
-        Recipe().max_length,
-        "",
-        "",
-    ]
 
 
 def _keep_pasted(text: str) -> Path:

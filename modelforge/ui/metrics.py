@@ -6,44 +6,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from modelforge.models.metrics import LOWER_IS_BETTER, TELLING
 from modelforge.ui import html
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One metric. form: a format of its value. higher: whether more is better. what: what it is, in a few words."""
+    """One metric. form: a format of its value. what: what it is, in a few words."""
 
     title: str
     form: str
-    higher: bool
     what: str
 
     def write(self, value: float) -> str:
         return self.form.format(value)
 
-    @property
-    def direction(self) -> str:
-        return "higher is better" if self.higher else "lower is better"
-
 
 SHOWN: dict[str, Shown] = {
-    "mean_reward": Shown("Mean reward", "{:.3f}", True, "what answers earn on average"),
-    "reward_margin": Shown("Reward margin", "{:.3f}", True, "how clearly the better answer is preferred"),
-    "preference_accuracy": Shown("Better answer preferred", "{:.0%}", True, "share of pairs"),
-    "f1": Shown("F1", "{:.1%}", True, "words in common with the expected answer"),
-    "exact_match": Shown("Exact match", "{:.1%}", True, "answers that are word for word right"),
-    "rougeL": Shown("ROUGE-L", "{:.3f}", True, "longest run of words in common"),
-    "rouge1": Shown("ROUGE-1", "{:.3f}", True, "words in common"),
-    "rouge2": Shown("ROUGE-2", "{:.3f}", True, "pairs of words in common"),
-    "chrf": Shown("chrF", "{:.1f}", True, "pieces of words in common"),
-    "loss": Shown("Held-out loss", "{:.3f}", False, "how unexpected the right answers are"),
-    "perplexity": Shown("Perplexity", "{:.1f}", False, "the loss as a number of choices"),
+    "mean_reward": Shown("Mean reward", "{:.3f}", "what answers earn on average"),
+    "reward_margin": Shown("Reward margin", "{:.3f}", "how clearly the better answer is preferred"),
+    "preference_accuracy": Shown("Better answer preferred", "{:.0%}", "share of pairs"),
+    "f1": Shown("F1", "{:.1%}", "words in common with the expected answer"),
+    "exact_match": Shown("Exact match", "{:.1%}", "answers that are word for word right"),
+    "rougeL": Shown("ROUGE-L", "{:.3f}", "longest run of words in common"),
+    "rouge1": Shown("ROUGE-1", "{:.3f}", "words in common"),
+    "rouge2": Shown("ROUGE-2", "{:.3f}", "pairs of words in common"),
+    "chrf": Shown("chrF", "{:.1f}", "pieces of words in common"),
+    "loss": Shown("Held-out loss", "{:.3f}", "how unexpected the right answers are"),
+    "perplexity": Shown("Perplexity", "{:.1f}", "the loss as a number of choices"),
 }
 """In the order in which they are shown."""
-
-TELLING = ("mean_reward", "reward_margin", "f1", "loss", "rougeL", "perplexity")
-"""What says whether a model got better: the first of these that was measured. The loss of training by reward says
-nothing, and that of pairs and of passages less than what was trained for."""
 
 
 def find_telling(metrics: Mapping[str, Any]) -> str | None:
@@ -53,7 +45,7 @@ def find_telling(metrics: Mapping[str, Any]) -> str | None:
 
 
 def is_better(name: str, before: float, after: float) -> bool:
-    return after > before if SHOWN[name].higher else after < before
+    return after < before if name in LOWER_IS_BETTER else after > before
 
 
 def describe_change(metrics: Mapping[str, Any], name: str | None = None) -> str:
@@ -99,7 +91,7 @@ def show_metrics(metrics: Mapping[str, Any]) -> str:
             shown.write(base[name]) if name in base else html.NOTHING,
             shown.write(tuned[name]) if name in tuned else html.NOTHING,
             _judge(name, base, tuned),
-            f"{shown.direction}: {shown.what}",
+            f"{'lower' if name in LOWER_IS_BETTER else 'higher'} is better: {shown.what}",
         )
         for name, shown in SHOWN.items()
         if name in base or name in tuned

@@ -17,11 +17,12 @@ from modelforge import paths
 from modelforge.errors import NotFoundError
 from modelforge.forge import Forge
 from modelforge.hardware import describe_bytes
+from modelforge.models.metrics import TELLING
 from modelforge.store import RunRecord, RunState
 from modelforge.ui import html
 from modelforge.ui.chart import draw
 from modelforge.ui.events import listen
-from modelforge.ui.metrics import SHOWN, TELLING, describe_outcome
+from modelforge.ui.metrics import SHOWN, describe_outcome
 from modelforge.ui.run_view import RunView
 
 SENTENCES = {

@@ -40,13 +40,11 @@ class TrainTab:
             with gr.Column(scale=2, min_width=320):
                 self.form = TrainForm()
                 self.verdict = VerdictPanel()
+                self.start = gr.Button("Start training", variant="primary", size="lg", elem_id="train-start")
                 with gr.Row(elem_classes="mf-actions"):
-                    large: dict[str, Any] = {"size": "lg", "min_width": 110}
-                    self.start = gr.Button("Start training", variant="primary", scale=2, elem_id="train-start", **large)
-                    self.pause = gr.Button("Pause", interactive=False, elem_id="train-pause", **large)
-                    self.stop = gr.Button(
-                        "Stop and save", variant="stop", interactive=False, elem_id="train-stop", **large
-                    )
+                    quiet: dict[str, Any] = {"interactive": False, "min_width": 110}
+                    self.pause = gr.Button("Pause", elem_id="train-pause", **quiet)
+                    self.stop = gr.Button("Stop and save", variant="stop", elem_id="train-stop", **quiet)
                 self.problem = gr.HTML("", elem_id="train-problem")
                 with gr.Accordion("Advanced: every setting", open=False):
                     self.form.build_settings()

@@ -58,7 +58,9 @@ def test_twenty_chats_beside_training_leave_memory_threads_and_files_as_they_are
     time.sleep(MINUTES * 60 / 3)  # until everything has been loaded and every cache is full
     before = (process.memory_info().rss, process.num_threads(), process.num_fds())
     began, step = time.monotonic(), forge.runs.progress(run.record)[0]
-    time.sleep(MINUTES * 60 * 2 / 3)
+    for _ in range(20):
+        time.sleep(MINUTES * 60 / 30)
+        print(f"{process.memory_info().rss / 1e6:.1f} MB after {(time.monotonic() - began) / 60:.1f} min", flush=True)
     after = (process.memory_info().rss, process.num_threads(), process.num_fds())
     minutes = (time.monotonic() - began) / 60
     over.set()

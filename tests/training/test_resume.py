@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -66,6 +67,17 @@ def test_paused_run_goes_on_to_the_same_end(forge: Forge, quick: Callable[..., R
         for each in (whole, again)
     ]
     assert weights[0] == weights[1]
+
+
+def test_checkpoint_holds_what_was_measured_and_not_every_step(forge: Forge, quick: Callable[..., Recipe]) -> None:
+    run = forge.runs.start(quick())
+    leave_after(run, 9, run.pause)
+    folder = checkpoints.find_last(paths.run_dir(run.id) / "checkpoints")
+    assert folder
+    history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    assert [entry["step"] for entry in history if "eval_loss" in entry] == [0, 6]
+    assert len(history) <= 3
+    forge.runs.resume(run.id).wait(60)
 
 
 def test_pause_before_the_first_step_begins_anew(forge: Forge, quick: Callable[..., Recipe]) -> None:
