@@ -26,9 +26,15 @@ def listen(event: Any, handler: Callable[..., Any], inputs: Any = None, outputs:
 
 
 def listen_all(triggers: list[Any], handler: Callable[..., Any], inputs: Any = None, outputs: Any = None) -> Any:
-    """Attach one handler to several events; one that comes while another is worked on is taken after it, not lost."""
-    shown = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
-    return gr.on(triggers, guarded(handler), inputs, outputs, **shown)
+    """Attach one handler to several events; one that comes while another is worked on is taken after it, not lost.
+
+    The events turn a number that nobody sees, and the handler listens to that alone. Where two handlers listen to one
+    event, Gradio 6 takes an event that came meanwhile again for both, each time that either ends: they wake each other
+    for as long as they are slow.
+    """
+    turn = gr.Number(visible="hidden")
+    gr.on(triggers, None, None, turn, js="() => Math.random()", show_progress="hidden", api_visibility="private")
+    return listen(turn.change, handler, inputs, outputs, trigger_mode="always_last")
 
 
 def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:

@@ -239,3 +239,24 @@ def picture(page: Page, place: Path) -> None:
 def write(path: Path, rows: list[dict[str, str]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+@pytest.mark.slow
+def test_slow_answers_do_not_make_the_form_ask_for_ever(fresh_app: App, witness: Witness) -> None:
+    page = witness.open(fresh_app)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "queue/join" in request.url else None)
+    page.evaluate(
+        "() => { const ask = window.fetch;"
+        "window.fetch = async (to, how) => {"
+        "  if (String(to).includes('queue/join')) await new Promise(go => setTimeout(go, 700));"
+        "  return ask(to, how); } }"
+    )
+    page.get_by_role("button", name="Advanced: every setting").click()
+    choose(page, "train-dataset", "Sample: Island questions")
+    page.get_by_role("radio", name="Full fine-tuning").check()
+    choose(page, "train-dataset", "Sample: Local news")
+    page.wait_for_timeout(25_000)
+    asked.clear()
+    page.wait_for_timeout(6_000)
+    assert len(asked) <= 12  # the timers' own: of the run each second, of the header each other
