@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from modelforge.architecture import DECODER, ENCODER, Architecture
 from modelforge.recipe import Recipe
 from modelforge.training.device import Compute
-from modelforge.training.fused import AnswerLoss
+from modelforge.training.fused import CHUNK_ROWS, AnswerLoss
 
 SEQUENCES = {"sft": 1, "dpo": 2, "grpo": 1}
 """Method -> sequences that go through the model for each example of a batch: dpo compares two answers."""
@@ -50,11 +51,33 @@ def _decoder_loss(model: Any, recipe: Recipe, compute: Compute, ids: Any) -> Any
     if _is_fused(model, recipe, compute):
         hidden = decoder.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
         labels = ids[:, 1:].reshape(-1)
-        return AnswerLoss.apply(hidden.reshape(len(labels), -1), decoder.get_output_embeddings().weight, labels)
+        return _answer_loss(hidden.reshape(len(labels), -1), decoder.get_output_embeddings().weight, labels)
     if recipe.method == "dpo":
         with torch.no_grad():  # the same sequences, by the model as it was
             decoder(input_ids=ids, labels=ids, fused_lm_head=True)
     return decoder(input_ids=ids, labels=ids, fused_lm_head=True).log_probs.sum()
+
+
+def _answer_loss(hidden: Any, weight: Any, labels: Any) -> Any:
+    """AnswerLoss; of fake tensors only two chunks: each takes what the one before gave back, and thousands of them take
+    minutes to count."""
+    if not isinstance(hidden, FakeTensor):
+        return AnswerLoss.apply(hidden, weight, labels)
+    few = slice(0, 2 * CHUNK_ROWS)
+    return _WholeGradient.apply(hidden, AnswerLoss.apply(hidden[few].detach().requires_grad_(), weight, labels[few]))
+
+
+class _WholeGradient(torch.autograd.Function):
+    """What AnswerLoss holds beside its chunks, until it gives it back: the gradient of all positions."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Any, loss: Any) -> Any:
+        ctx.save_for_backward(torch.empty_like(hidden))
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        return ctx.saved_tensors[0] * grad, None
 
 
 def _is_fused(model: Any, recipe: Recipe, compute: Compute) -> bool:
