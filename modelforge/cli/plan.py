@@ -29,10 +29,10 @@ def plan_recipe(arguments: argparse.Namespace) -> None:
 
 
 def look_at_rows(recipe: Recipe) -> dict[str, Any]:
-    """rows and mean_tokens of the recipe's dataset, where they are quickly known; else the time is left open."""
+    """rows, mean_tokens and longest of the dataset, where they are quickly known; else the time is left open."""
     from modelforge import paths
     from modelforge.data.checks import check
-    from modelforge.data.lengths import mean_row
+    from modelforge.data.lengths import longest_row, mean_row
     from modelforge.data.samples import samples
 
     sample = next((each for each in samples() if each.name == recipe.dataset), None)
@@ -40,7 +40,7 @@ def look_at_rows(recipe: Recipe) -> dict[str, Any]:
     if file is None or not file.is_file():
         return {}
     rows = check(file, recipe.task, dict(recipe.columns)).mapped_rows
-    return {"rows": len(rows), "mean_tokens": mean_row(rows.size, len(rows))}
+    return {"rows": len(rows), "mean_tokens": mean_row(rows.size, len(rows)), "longest": longest_row(rows)}
 
 
 def describe(found: Plan) -> str:

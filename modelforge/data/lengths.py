@@ -174,8 +174,9 @@ def _percent(share: float) -> str:
 
 def longest_row(rows: Sequence[Mapping[str, Any]]) -> int:
     """About how many tokens the longest row has, by its characters alone: rather too many, at three characters a token
-    (English has four to five)."""
-    return max((_count_characters(row) for row in rows), default=0) // 3
+    (English has four to five), and twice what a chat template adds. 0 where there are no rows."""
+    longest = max((_count_characters(row) for row in rows), default=0)
+    return longest // 3 + 2 * _TEMPLATE_TOKENS if longest else 0
 
 
 def mean_row(content_bytes: int, rows: int) -> float:

@@ -110,9 +110,10 @@ class Datasets:
             )
         return record
 
-    def suggest(self, dataset_id: str, *, max_length: int, eval_dataset: str = "") -> DatasetRecord:
-        """Remember what a dataset is best trained with, so that the form offers it."""
-        return self._store.datasets.update(dataset_id, max_length=max_length, eval_dataset=eval_dataset)
+    def suggest(self, dataset_id: str, *, max_length: int, longest: int = 0, eval_dataset: str = "") -> DatasetRecord:
+        """Remember what a dataset is best trained with, so that the form offers it, and how long its rows are."""
+        told = {"max_length": max_length, "longest": longest, "eval_dataset": eval_dataset}
+        return self._store.datasets.update(dataset_id, **told)
 
     def versions(self) -> dict[str, int]:
         """id -> version, from 1: datasets of one name are versions of it, told apart by their content."""

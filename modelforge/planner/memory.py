@@ -83,13 +83,13 @@ def estimate(recipe: Recipe, compute: Compute, config: Any, *, longest: int | No
 
 
 def length_of(recipe: Recipe, config: Any, longest: int | None = None) -> int:
-    """The longest sequence that will go through the model, in tokens."""
+    """The longest sequence that will go through the model, in tokens; of a prompt, with the answer that is written."""
     from modelforge.loading import window_of
 
-    length = recipe.max_length
+    length = min(recipe.max_length, longest or recipe.max_length)
     if recipe.method == "grpo":
         length += recipe.grpo.max_completion_length
-    return max(8, min(length, window_of(config), *([longest] if longest else [])))
+    return max(8, min(length, window_of(config)))
 
 
 class _Key:

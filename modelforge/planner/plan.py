@@ -176,7 +176,7 @@ def reckon(recipe: Recipe, here: Machine, *, calibrate: bool = False) -> Plan:
     if known.config is None:
         drive = disk.reckon(download=known.download_bytes, to_hub_cache=known.to_hub_cache, trained=0)
         return Plan(recipe, None, None, drive, 0.0, "unknown", source="unknown")
-    compute = device.decide(recipe, probe, known.config, here.hardware.free_bytes(probe.kind))
+    compute = device.decide(recipe, probe, known.config, here.hardware.free_bytes(probe.kind), longest=here.longest)
     need = estimate(recipe, compute, known.config, longest=here.longest)
     if need is None:
         need = _rough(recipe, compute, known.config)

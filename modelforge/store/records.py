@@ -59,7 +59,7 @@ class DatasetRecord(Record):
     """A dataset. shape: the form of its rows. source: the file's name as the user gave it; file_rows: how many rows
     that had. columns: role -> column. sha256, bytes: its content's. repairs: what was mended, and how often.
     eval_dataset: the id of the one that it is measured with, if that was given beside it. max_length: tokens, what its
-    rows ask for; 0 where that is not known."""
+    rows ask for; longest: tokens of the longest row, about; 0 where that is not known."""
 
     name: str
     task: str
@@ -75,6 +75,7 @@ class DatasetRecord(Record):
     repairs: dict[str, int] = {}
     eval_dataset: str = ""
     max_length: int = 0
+    longest: int = 0
 
     @property
     def label(self) -> str:

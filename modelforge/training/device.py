@@ -38,8 +38,9 @@ class Compute:
     index: int = 0
 
 
-def decide(recipe: Recipe, probe: Probe, config: Any, free_bytes: int) -> Compute:
-    """Choose from what was measured. `config` is the base model's transformers config, `free_bytes` of the device.
+def decide(recipe: Recipe, probe: Probe, config: Any, free_bytes: int, *, longest: int | None = None) -> Compute:
+    """Choose from what was measured. `config` is the base model's transformers config, `free_bytes` of the device,
+    `longest` the tokens of the longest row, where that is known.
 
     Raises RecipeError for a number format or an optimizer that does not train here.
     """
@@ -56,7 +57,7 @@ def decide(recipe: Recipe, probe: Probe, config: Any, free_bytes: int) -> Comput
         attention=attention,
         index=probe.index,
     )
-    held, kept = _held_bytes(recipe, plain, config)
+    held, kept = _held_bytes(recipe, plain, config, longest)
     checkpointing, checkpointing_reason = _checkpointing(recipe, kept, int(COMFORTABLE * free_bytes) - held)
     optimizer, optimizer_reason = choose_optimizer(recipe, probe.kind, tight=held + kept > COMFORTABLE * free_bytes)
     reasons: tuple[str, ...] = (dtype_reason, checkpointing_reason, attention_reason, optimizer_reason, WORKERS_REASON)
@@ -158,11 +159,11 @@ def _attention(recipe: Recipe, probe: Probe) -> tuple[str, str]:
     return "sdpa", "attention sdpa: torch's own, which keeps no scores"
 
 
-def _held_bytes(recipe: Recipe, compute: Compute, config: Any) -> tuple[int, int]:
+def _held_bytes(recipe: Recipe, compute: Compute, config: Any, longest: int | None) -> tuple[int, int]:
     """(weights and optimizer, what a step holds beside them), without checkpointing: counted, else reckoned."""
     from modelforge.planner.memory import estimate
 
-    found = estimate(recipe, compute, config)
+    found = estimate(recipe, compute, config, longest=longest)
     if found is not None:
         return found.weights + found.optimizer, found.gradients + found.activations
     text = config.get_text_config() if hasattr(config, "get_text_config") else config

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from modelforge.data.leaks import find_leaks
+from modelforge.data.lengths import longest_row
 from modelforge.data.split import split
 from modelforge.errors import TrainingError
 from modelforge.recipe import Recipe
@@ -64,9 +65,10 @@ class Examples:
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """What the planner wants to know: tokens of the longest and in the mean, where they are known before."""
+        """What the planner wants to know: tokens of the longest and in the mean; of prompts, by their characters."""
         lengths = [count_tokens(feature) for feature in self.train]
-        return {"longest": max(lengths) or None, "mean_tokens": sum(lengths) / len(lengths) or None}
+        longest = max(lengths) or longest_row(self.train_rows) or None
+        return {"longest": longest, "mean_tokens": sum(lengths) / len(lengths) or None}
 
     @property
     def warnings(self) -> list[str]:

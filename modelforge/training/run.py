@@ -159,7 +159,8 @@ def prepare(job: Job) -> Ready:
     tokenizer = start.load_tokenizer()
     examples = encode_examples(job.rows, method.make_encoder(tokenizer, recipe, start.config), recipe, job.eval_rows)
     probe = hardware.probe()
-    compute = device.decide(recipe, probe, start.config, hardware.detect().free_bytes(probe.kind))
+    free_bytes, longest = hardware.detect().free_bytes(probe.kind), examples.sizes["longest"]
+    compute = device.decide(recipe, probe, start.config, free_bytes, longest=longest)
     planned = planner.plan(recipe, **examples.sizes, advise=False)
     checkpoint = checkpoints.find_last(job.checkpoints)
     ready = Ready(start, method, tokenizer, examples, compute, planned, checkpoint)

@@ -17,10 +17,10 @@ from modelforge.data.leaks import find_leaks
 from modelforge.data.samples import samples
 from modelforge.errors import DatasetError, ModelForgeError
 from modelforge.forge import Forge
-from modelforge.recipe import Recipe
+from modelforge.recipe import STARTER, Recipe
 from modelforge.ui import dataset_outputs as outputs
 from modelforge.ui import dataset_view as view
-from modelforge.ui import html
+from modelforge.ui import html, preview
 from modelforge.ui.dataset_library import DatasetLibrary, attach_library, show_library
 from modelforge.ui.events import listen, listen_all
 from modelforge.ui.looks import NONE, ROLES, Looks, Question, Reading, Turn
@@ -292,7 +292,8 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
             other = looks.look(Question(evaluation, question.shape, question.repairs, question.columns))
             measured_with = forge.datasets.add(other, name=f"{record.name} (evaluation)").id
         suggested = outputs.limit(int(max_length)) if max_length else outputs.suggest_max_length(report.mapped_rows)
-        forge.datasets.suggest(record.id, max_length=suggested, eval_dataset=measured_with)
+        longest = preview.longest_row(report.mapped_rows, STARTER)
+        forge.datasets.suggest(record.id, max_length=suggested, longest=longest, eval_dataset=measured_with)
         return show_library(forge, record.id)
 
     opened = [*tab.opening_outputs, *tab.report_outputs]

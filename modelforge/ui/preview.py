@@ -55,6 +55,12 @@ def propose_max_length(rows: Sequence[Mapping[str, Any]], base: str) -> int:
     return lengths.proposed() if lengths and lengths.tokens else Recipe().max_length
 
 
+def longest_row(rows: Sequence[Mapping[str, Any]], base: str) -> int:
+    """Tokens of the longest of these rows; 0 where not all were measured."""
+    lengths = _measure(rows, base)
+    return lengths.tokens[-1] if lengths and len(lengths.tokens) == len(rows) else 0
+
+
 def length_chart(lengths: Lengths, max_length: int, limit: int | None = None) -> str:
     """HTML: how long the rows are, and in a sentence what max_length cuts and what to propose.
 

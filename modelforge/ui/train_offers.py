@@ -8,12 +8,14 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from modelforge import base_model, catalog, hardware
 from modelforge.base_model import Look
-from modelforge.data.lengths import mean_row
-from modelforge.data.samples import samples
+from modelforge.data.checks import check
+from modelforge.data.lengths import longest_row, mean_row
+from modelforge.data.samples import Sample, samples
 from modelforge.forge import Forge
 from modelforge.goals import goals
 from modelforge.recipe import STARTERS_BY_TASK, Recipe, Task
@@ -34,7 +36,8 @@ _looks_lock = threading.Lock()
 @dataclass(frozen=True)
 class Examples:
     """The dataset that is chosen: a sample, or one of the library. name: of a sample, or an id. max_length: tokens that
-    its rows ask for, 0 where that is not known; mean_tokens: about what a row has. eval_dataset: id of the one to
+    its rows ask for, longest: tokens of the longest row, about, both 0 where that is not known; mean_tokens: about what
+    a row has. eval_dataset: id of the one to
     measure with, "" for a share of it."""
 
     name: str
@@ -44,6 +47,7 @@ class Examples:
     mean_tokens: float
     has_references: bool = False
     max_length: int = 0
+    longest: int = 0
     eval_dataset: str = ""
 
     @property
@@ -56,8 +60,8 @@ def find_examples(forge: Forge, name: str | None) -> Examples:
     """Raises NotFoundError."""
     for sample in samples():
         if sample.name == name:
-            mean = mean_row(sample.path.stat().st_size, sample.rows)
-            return Examples(sample.name, sample.task, TASKS[sample.task].shapes[0], sample.rows, mean)
+            mean, longest = mean_row(sample.path.stat().st_size, sample.rows), _longest_of(sample)
+            return Examples(sample.name, sample.task, TASKS[sample.task].shapes[0], sample.rows, mean, longest=longest)
     record = forge.datasets.find(name or "")
     task = Task(record.task)
     known = {each.id for each in forge.datasets.all()}
@@ -69,8 +73,14 @@ def find_examples(forge: Forge, name: str | None) -> Examples:
         mean_row(record.bytes, record.rows),
         "reference" in record.columns,
         record.max_length,
+        record.longest,
         record.eval_dataset if record.eval_dataset in known else "",
     )
+
+
+@lru_cache
+def _longest_of(sample: Sample) -> int:
+    return longest_row(check(sample.path, sample.task).mapped_rows)
 
 
 def list_datasets(

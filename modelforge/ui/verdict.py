@@ -172,7 +172,7 @@ _reckoner = Reckoner()
 def judge(forge: Forge, recipe: Recipe, *, seconds: float, advise: bool = False, age: float = 60.0) -> Judgement | None:
     """The planner's verdict, at most `age` seconds old; None where it is not known within `seconds`."""
     examples = find_examples(forge, recipe.dataset)
-    known = {"rows": examples.rows, "longest": examples.max_length or None, "mean_tokens": examples.mean_tokens}
+    known = {"rows": examples.rows, "longest": examples.longest or None, "mean_tokens": examples.mean_tokens}
     made = _reckoner.ask(recipe, seconds=seconds, advise=advise, age=age, **known)
     return None if made is None else _translate(recipe, made)
 
