@@ -1,4 +1,4 @@
-"""The app is killed in the middle of a run, or closed, and the run goes on when it is opened again."""
+"""The app is killed in the middle of a run, or closed, and the run goes on; one that ran out of memory starts again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from modelforge import Forge
+from modelforge.recipe import Recipe
+from modelforge.store import RunState
+from modelforge.training.worker import Worker
 from tests.browser.drive import Witness, choose, open_app
 
 PATIENCE = 240_000  # milliseconds: a run on a busy machine
@@ -75,3 +79,33 @@ def test_paused_run_waits_through_a_restart(home_with_starter: Path, witness: Wi
         expect(page.locator("#run-head")).to_contain_text("Finished", timeout=PATIENCE)
         assert steps_drawn(page) == STEPS
         page.context.close()
+
+
+@pytest.mark.slow
+def test_run_that_ran_out_of_memory_is_started_again_smaller_with_one_press(
+    home_with_starter: Path, witness: Witness, screenshots: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELFORGE_HOME", str(home_with_starter))
+    forge = Forge()
+    dataset = forge.datasets.resolve("Customer questions", Recipe(dataset="Customer questions"))
+    settings = {"max_steps": 1, "evaluations": 1, "max_length": 64, "per_device_train_batch_size": 8}
+    recipe = Recipe().with_settings({"name": "Too large", "dataset": dataset.id, "dtype": "float32", **settings})
+    with monkeypatch.context() as patch:  # a machine that has less than this run takes
+        patch.setattr(Worker, "_train", lambda *_: _ask_for_more_than_there_is())
+        run = forge.runs.start(recipe)
+        assert run.wait(60) is RunState.failed
+    with open_app(home_with_starter) as app:
+        page = witness.open(app)
+        expect(page.locator("#run-head")).to_contain_text("memory")
+        page.screenshot(path=screenshots / "light-1280-train-out-of-memory.png")
+        page.locator("#train-retry").click()
+        expect(page.locator("#run-head")).to_contain_text("Finished", timeout=PATIENCE)
+        page.context.close()
+    again = forge.runs.all()[0].recipe
+    assert (again["per_device_train_batch_size"], again["gradient_accumulation_steps"]) == (4, 2)
+
+
+def _ask_for_more_than_there_is() -> None:
+    import torch
+
+    torch.empty(1 << 50)
