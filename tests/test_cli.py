@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -173,6 +174,27 @@ def test_ctrl_c_saves_stops_and_exits_130(probed: Path, write_recipe: Callable[.
     forge = Forge()
     assert forge.runs.get(last["run_id"]).state is RunState.stopped
     assert isinstance(forge.models[last["model_id"]].chat("hi"), str)
+
+
+@pytest.mark.slow
+def test_run_whose_process_is_stopped_for_a_while_is_not_taken_for_dead(
+    probed: Path, write_recipe: Callable[..., Path]
+) -> None:
+    """As in a laptop that sleeps."""
+    command = [str(PROGRAM), "train", str(write_recipe(max_steps=12, evaluations=1)), "--json"]
+    events: list[dict[str, Any]] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        for line in process.stdout:
+            events.append(json.loads(line))
+            if events[-1]["type"] == "progress" and events[-1]["step"] == 5:
+                process.send_signal(signal.SIGSTOP)
+                time.sleep(3)
+                assert [row["state"] for row in json.loads(program("runs", "list", "--json").stdout)] == ["running"]
+                process.send_signal(signal.SIGCONT)
+        assert process.wait(60) == 0
+    assert [event["step"] for event in events if event["type"] == "progress"] == list(range(1, 13))
+    assert events[-1]["type"] == "finished" and not [event for event in events if event["type"] == "warning"]
 
 
 @pytest.mark.slow

@@ -85,8 +85,8 @@ class DatasetRecord(Record):
 class RunRecord(Record):
     """A run. error: kind, what, where, fix. times: UTC ISO 8601.
 
-    pid and process_started (seconds since 1970) tell whether its process still lives. queued: when it was put into the
-    queue; runs that change places change these times too, so that their order outlives the process.
+    pid and process_started (seconds, see `training.runs.began`) tell whether its process still lives. queued: when it
+    was put into the queue; runs that change places change these times too, so that their order outlives the process.
     """
 
     state: RunState

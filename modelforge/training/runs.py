@@ -98,7 +98,7 @@ class Runs:
             created=(now := utc_now()),
             queued=now,
             pid=os.getpid(),
-            process_started=psutil.Process().create_time(),
+            process_started=began(psutil.Process()),
         )
         folder = paths.run_dir(record.id)
         folder.mkdir(parents=True)
@@ -152,7 +152,7 @@ class Runs:
             if not self._store.runs.get(record.id).state.resumable:  # somebody else was faster
                 raise RunStateError("This run is in progress already.", where=record.id)
             changes = {"state": RunState.queued, "queued": utc_now(), "finished": None, "error": None}
-            process = {"pid": os.getpid(), "process_started": psutil.Process().create_time()}
+            process = {"pid": os.getpid(), "process_started": began(psutil.Process())}
             self._store.runs.update(record.id, **changes, **process)
         self._worker.submit(record.id)
         return Run(self, record.id)
@@ -276,12 +276,21 @@ def _came_further(record: RunRecord) -> bool:
     return any(event["type"] == "progress" and event["time"] > record.started for event in events)
 
 
+def began(process: psutil.Process) -> float:
+    """When a process was started, in seconds by a clock that nobody sets.
+
+    Linux counts from the system's start, and psutil adds a time that moves when the clock is put right, as it is when a
+    laptop wakes: all runs would seem dead then.
+    """
+    return process.create_time() - (psutil.boot_time() if psutil.LINUX else 0.0)
+
+
 def _is_alive(record: RunRecord) -> bool:
     if record.pid is None:
         return False
     try:
         process = psutil.Process(record.pid)
-        started = abs(process.create_time() - (record.process_started or 0.0)) < 1.0
-        return started and process.status() != psutil.STATUS_ZOMBIE  # killed, and nobody has asked after it yet
+        same = abs(began(process) - (record.process_started or 0.0)) < 1.0
+        return same and process.status() != psutil.STATUS_ZOMBIE  # killed, and nobody has asked after it yet
     except psutil.Error:  # gone, or somebody else's by now
         return False

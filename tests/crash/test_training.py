@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from modelforge.recipe import Recipe
 from tests import tiny
 from tests.machine import base, measured
 
@@ -68,14 +69,14 @@ def losses(events: list[dict[str, Any]]) -> list[tuple[int, float]]:
     return [(event["step"], event["loss"]) for event in events if event["type"] == "progress"]
 
 
-def check_same_curve(whole: list[dict[str, Any]], broken: list[dict[str, Any]]) -> int:
+def check_same_curve(whole: list[dict[str, Any]], broken: list[dict[str, Any]], steps: int = STEPS) -> int:
     """Compare a run without a break with one that was killed; gives the step from which that went on."""
     starts = [place for place, event in enumerate(broken) if event["type"] == "started"]
     last = starts[-1]
     resumed = broken[last]["step"]
     expected, before, after = losses(whole), losses(broken[:last]), losses(broken[last:])
-    assert [step for step, _ in expected] == list(range(1, STEPS + 1))
-    assert [step for step, _ in after] == list(range(resumed + 1, STEPS + 1))
+    assert [step for step, _ in expected] == list(range(1, steps + 1))
+    assert [step for step, _ in after] == list(range(resumed + 1, steps + 1))
     for step, loss in [*before, *after]:
         assert loss == pytest.approx(expected[step - 1][1], abs=1e-6), f"step {step}"
     measured = {(event["step"], round(event["eval_loss"], 6)) for event in broken if event["type"] == "evaluated"}
@@ -132,3 +133,18 @@ def test_killed_again_and_again_comes_to_the_same_end(
     codes = carry_out([{"folder": str(tmp_path / "whole"), **shared}, *kills, killed])
     assert codes == [0, *[-9] * 5, 0]
     check_same_curve(read_events(tmp_path / "whole"), read_events(tmp_path / "killed"))
+
+
+@pytest.mark.slow
+def test_starter_that_is_killed_goes_on_with_the_same_losses(
+    carry_out: Trainings, home: Path, starter_cache: Path, tmp_path: Path
+) -> None:
+    (home / "cache" / "starters").symlink_to(starter_cache, target_is_directory=True)
+    settings = {"tuning.lora_dropout": 0.1, "max_steps": 10, "save_steps": 4, "max_length": 64, "evaluations": 2}
+    recipe = Recipe().with_settings({"name": "Starter", "eval_split": 0.2, **settings}).model_dump(mode="json")
+    shared = {"recipe": recipe, "rows": tiny.rows(28)}
+    killed = {"folder": str(tmp_path / "killed"), **shared}
+    codes = carry_out([{"folder": str(tmp_path / "whole"), **shared}, {**killed, "kill_after": 7}, killed])
+    assert codes == [0, -9, 0]
+    resumed = check_same_curve(read_events(tmp_path / "whole"), read_events(tmp_path / "killed"), steps=10)
+    assert resumed in (4, 5)

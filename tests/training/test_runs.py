@@ -26,7 +26,7 @@ from modelforge.store import RunRecord, RunState, utc_now
 from modelforge.training.feed import Feed, read_events
 from modelforge.training.methods import sft_decoder
 from modelforge.training.run import Job, train
-from modelforge.training.runs import Runs
+from modelforge.training.runs import Runs, began
 from tests import tiny
 
 LONG_RUN = {"max_steps": 100_000, "evaluations": 1}
@@ -462,13 +462,23 @@ def test_run_is_interrupted_when_its_pid_is_gone_or_somebody_elses(forge: Forge,
 
 def test_run_of_a_living_process_is_left_alone(forge: Forge) -> None:
     parent = psutil.Process(os.getppid())
-    record = forge.store.runs.add(a_record(pid=parent.pid, process_started=parent.create_time()))
+    record = forge.store.runs.add(a_record(pid=parent.pid, process_started=began(parent)))
+    assert forge.runs.get(record.id).state is RunState.running
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="elsewhere a process keeps the time of its start")
+def test_clock_that_is_put_right_after_a_sleep_kills_no_run(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = psutil.Process(os.getppid())
+    record = forge.store.runs.add(a_record(pid=parent.pid, process_started=began(parent)))
+    later = psutil.boot_time() + 3600
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: later)
+    assert psutil.Process(parent.pid).create_time() > parent.create_time() + 3000
     assert forge.runs.get(record.id).state is RunState.running
 
 
 def test_events_of_another_process_are_followed(forge: Forge) -> None:
     parent = psutil.Process(os.getppid())
-    record = forge.store.runs.add(a_record(pid=parent.pid, process_started=parent.create_time()))
+    record = forge.store.runs.add(a_record(pid=parent.pid, process_started=began(parent)))
     paths.run_dir(record.id).mkdir(parents=True)
     theirs = Feed(paths.run_dir(record.id) / "events.jsonl")
     ours = forge.runs.handle(record.id)
