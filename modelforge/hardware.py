@@ -12,7 +12,6 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,11 +25,13 @@ DeviceKind = Literal["cuda", "mps", "cpu"]
 Tier = Literal["low", "mid", "high"]
 
 GIB = 1024**3
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
 class Device:
-    """One processor or accelerator. Memory in bytes; capability is CUDA's (major, minor), (0, 0) elsewhere."""
+    """One processor or accelerator. Memory in bytes; capability is CUDA's (major, minor), (0, 0) elsewhere; uuid: what
+    CUDA_VISIBLE_DEVICES calls a card."""
 
     kind: DeviceKind
     name: str
@@ -38,6 +39,7 @@ class Device:
     free_bytes: int
     capability: tuple[int, int] = (0, 0)
     driver: str = ""
+    uuid: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,7 @@ def detect() -> Hardware:
 
 @dataclass(frozen=True)
 class Probe:
-    """What torch can use here, measured. gigaflops: dtype name -> rate of a matrix product (10^9 a second).
-    index: torch's number of the card, of several the one with the most free memory."""
+    """What torch can use here, measured. gigaflops: dtype name -> rate of a matrix product (10^9 a second)."""
 
     kind: DeviceKind
     name: str
@@ -122,14 +123,14 @@ class Probe:
     memory_bytes: int
     gigaflops: dict[str, float]
     torch_version: str
-    index: int = 0
 
 
 def probe() -> Probe:
     """Which device torch can use and how fast each dtype is on it; measured once, then read from the cache."""
+    use_one_card()
     cache = paths.cache_dir() / "probe.json"
     torch_version = version("torch")
-    machine = f"{platform.node()} {_processor_name()} {[device.name for device in _nvidia_devices()]}"
+    machine = f"{platform.node()} {_processor_name()} {[device.name for device in _nvidia_devices()][:1]}"
     if cache.exists():
         try:
             known = json.loads(cache.read_text(encoding="utf-8"))
@@ -145,9 +146,15 @@ def probe() -> Probe:
     return measured
 
 
-def roomiest(free_bytes: Sequence[int]) -> int:
-    """Which of several cards has the most free memory: the first of those that have."""
-    return max(range(len(free_bytes)), key=lambda index: (free_bytes[index], -index))
+def use_one_card() -> None:
+    """Of several NVIDIA cards let torch see the one with the most free memory and no other: one process drives one
+    card, and transformers takes the first that it sees. A choice that somebody has made stays.
+
+    It has to be called before anything is put onto a card.
+    """
+    cards = _nvidia_devices()
+    if len(cards) > 1:
+        os.environ.setdefault(_VISIBLE, max(cards, key=lambda card: card.free_bytes).uuid)
 
 
 def describe_parameters(count: int) -> str:
@@ -181,12 +188,9 @@ def as_json(hardware: Hardware, recommended: dict[str, list[str]]) -> dict[str, 
 def _measure(torch_version: str) -> Probe:
     import torch
 
-    index = 0
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if device == "cuda":
-        index = roomiest([torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())])
-        torch.cuda.set_device(index)  # what is timed below, and what a run uses: one process drives one card
-        properties = torch.cuda.get_device_properties(index)
+        properties = torch.cuda.get_device_properties(0)
         name, memory, capability = properties.name, properties.total_memory, (properties.major, properties.minor)
     else:
         name, memory, capability = _processor_name(), detect().device.memory_bytes, (0, 0)
@@ -197,7 +201,7 @@ def _measure(torch_version: str) -> Probe:
         if device == "cuda" and dtype == torch.bfloat16 and capability < (8, 0):
             continue  # before Ampere bfloat16 is emulated
         rates[str(dtype).removeprefix("torch.")] = _gigaflops(torch, device, dtype)
-    return Probe(device, name, capability, memory, rates, torch_version, index)  # type: ignore[arg-type]
+    return Probe(device, name, capability, memory, rates, torch_version)  # type: ignore[arg-type]
 
 
 def _gigaflops(torch: Any, device: str, dtype: Any) -> float:
@@ -225,7 +229,7 @@ def _gigaflops(torch: Any, device: str, dtype: Any) -> float:
 
 
 def _nvidia_devices() -> tuple[Device, ...]:
-    """NVIDIA cards by NVML, the one with the most memory first; none without a driver."""
+    """NVIDIA cards by NVML, the one that is used first, else the one with the most memory; none without a driver."""
     import pynvml
 
     try:
@@ -244,8 +248,10 @@ def _nvidia_devices() -> tuple[Device, ...]:
                 total, free = psutil.virtual_memory().total, psutil.virtual_memory().available
             major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
             name = str(pynvml.nvmlDeviceGetName(handle))
-            found.append(Device("cuda", name, total, free, (major, minor), driver))
-        return tuple(sorted(found, key=lambda device: -device.memory_bytes))
+            uuid = str(pynvml.nvmlDeviceGetUUID(handle))
+            found.append(Device("cuda", name, total, free, (major, minor), driver, uuid))
+        used = os.environ.get(_VISIBLE, "")
+        return tuple(sorted(found, key=lambda card: (card.uuid != used, -card.memory_bytes)))
     finally:
         pynvml.nvmlShutdown()
 

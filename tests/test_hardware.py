@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,17 @@ import pynvml
 import pytest
 
 from modelforge import hardware, paths
-from modelforge.hardware import GIB, Device, Hardware, Tier, describe_bytes, describe_parameters, detect, probe
+from modelforge.hardware import (
+    GIB,
+    Device,
+    Hardware,
+    Tier,
+    describe_bytes,
+    describe_parameters,
+    detect,
+    probe,
+    use_one_card,
+)
 
 
 def machine(kind: str, gigabytes: float) -> Hardware:
@@ -65,6 +76,7 @@ def with_cards(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
             "DeviceGetMemoryInfo": memory,
             "DeviceGetCudaComputeCapability": lambda index: present[index][2],
             "DeviceGetName": lambda index: present[index][0],
+            "DeviceGetUUID": lambda index: f"GPU-{index}",
         }.items():
             monkeypatch.setattr(pynvml, f"nvml{name}", answer)
         return present
@@ -79,6 +91,22 @@ def test_largest_card_comes_first_and_the_processor_last(with_cards: Callable[..
     assert (found.device.capability, found.device.driver, found.tier) == ((8, 6), "580.65", "high")
     assert found.devices[-1].kind == "cpu"
     assert "RTX 3090" in found.sentence
+
+
+def test_of_two_cards_torch_sees_the_one_with_the_most_free_memory(
+    with_cards: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # so that it is put back at the end
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    with_cards(("RTX 4060", 8 * GIB, (8, 9)))
+    use_one_card()
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    with_cards(("RTX 4060", 8 * GIB, (8, 9)), ("RTX 3090", 24 * GIB, (8, 6)))
+    use_one_card()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-1" and detect().device.name == "RTX 3090"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-0")  # somebody's own choice stays, and is what is told
+    use_one_card()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-0" and detect().device.name == "RTX 4060"
 
 
 def test_audit_01_card_that_is_unplugged_is_gone_at_the_next_look(with_cards: Callable[..., list[Any]]) -> None:

@@ -23,7 +23,7 @@ class Compute:
 
     dtype: what products are computed in (a torch dtype's name). weights: what the base model's weights are kept in;
     those that are trained are always float32, and dtype is then reached by autocast. quantised: frozen weights are
-    packed into 4 bits. index: which of several cards. reasons: a sentence on each decision, for people.
+    packed into 4 bits. reasons: a sentence on each decision, for people.
     """
 
     device: DeviceKind
@@ -35,7 +35,6 @@ class Compute:
     attention: str = "sdpa"
     optimizer: str = "adamw_torch"
     workers: int = 0
-    index: int = 0
 
 
 def decide(recipe: Recipe, probe: Probe, config: Any, free_bytes: int, *, longest: int | None = None) -> Compute:
@@ -55,7 +54,6 @@ def decide(recipe: Recipe, probe: Probe, config: Any, free_bytes: int, *, longes
         weights="float32" if recipe.tuning.type == "full" else dtype,
         quantised=quantised,
         attention=attention,
-        index=probe.index,
     )
     held, kept = _held_bytes(recipe, plain, config, longest)
     checkpointing, checkpointing_reason = _checkpointing(recipe, kept, int(COMFORTABLE * free_bytes) - held)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
 from modelforge.errors import RecipeError
-from modelforge.hardware import GIB, Probe, roomiest
+from modelforge.hardware import GIB, Probe
 from modelforge.recipe import Recipe
 from modelforge.training.device import activation_bytes, choose_dtype, decide, weight_bytes
 from tests import tiny
@@ -172,14 +171,6 @@ def test_every_decision_has_a_reason_and_the_recipe_overrides_attention() -> Non
 def test_full_tuning_keeps_float32_weights_whatever_it_computes_in(probe: Probe, dtype: str) -> None:
     compute = decide(Recipe().with_settings({"tuning.type": "full"}), probe, STARTER, 14 * GIB)
     assert (compute.weights, compute.dtype) == ("float32", dtype)
-
-
-def test_of_two_cards_the_one_with_the_most_free_memory_is_used() -> None:
-    assert roomiest([7 * GIB, 23 * GIB]) == 1
-    assert roomiest([23 * GIB, 7 * GIB]) == 0
-    assert roomiest([8 * GIB, 8 * GIB]) == 0
-    second = replace(RTX_3090, index=1)
-    assert decide(Recipe(), second, STARTER, 23 * GIB).index == 1
 
 
 def test_a_smaller_batch_or_length_does_without_checkpointing() -> None:
