@@ -15,7 +15,7 @@ from modelforge import paths
 from modelforge.errors import AccessError
 from modelforge.forge import Forge, shared_forge
 from modelforge.training.memory import share_one_arena
-from modelforge.ui import dataset, header, html, hub, models, playground, train, train_form, warmup
+from modelforge.ui import dataset, header, html, hub, models, playground, preview, train, train_form, warmup
 from modelforge.ui import hardware as hardware_tab
 from modelforge.ui.access import Access, decide_access
 from modelforge.ui.alone import alone_on_home, tell_address
@@ -182,7 +182,7 @@ def _open(access: Access, *, open_browser: bool) -> None:
     print("Press Ctrl-C to close it.", flush=True)
     if open_browser and not access.on_space:
         webbrowser.open(url)
-    warmup.start(after_seconds=1.0, then=forge.runs.take_up)
+    warmup.start(after_seconds=1.0, first=preview.load_starters_tokenizer, then=forge.runs.take_up)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     page.block_thread()
     forge.runs.leave(LEAVES_WITHIN)

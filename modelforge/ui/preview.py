@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelforge import loading, paths, starter
 from modelforge.errors import BaseModelError, DatasetError
-from modelforge.recipe import Recipe
+from modelforge.recipe import STARTER, Recipe
 from modelforge.ui import html, warmup
 from modelforge.ui.histogram import draw_lengths
 from modelforge.ui.tokens import show_text, show_tokens
@@ -205,13 +205,22 @@ def _encoder(base: str, max_length: int) -> ChatEncoder | None:
     folder = _find_tokenizer(base)
     if folder is None:
         return None
-    warmup.wait()
+    if base == STARTER:
+        warmup.wait_for_first()
+    else:
+        warmup.wait()
     from modelforge.data.encode import ChatEncoder
 
     try:
         return ChatEncoder(_load_tokenizer(folder, base), max_length)
     except BaseModelError:  # said where the base model is chosen
         return None
+
+
+def load_starters_tokenizer() -> None:
+    """Have it ready: the rows of every dataset are shown with it."""
+    if folder := _find_tokenizer(STARTER):
+        _load_tokenizer(folder, STARTER)
 
 
 def _find_tokenizer(base: str) -> Path | None:

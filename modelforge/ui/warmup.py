@@ -11,13 +11,13 @@ from collections.abc import Callable
 
 from modelforge import hardware
 
-_started, _done = threading.Event(), threading.Event()
+_started, _begun, _done = threading.Event(), threading.Event(), threading.Event()
 
 
-def start(after_seconds: float, then: Callable[[], object]) -> None:
-    """Begin in the background; `then` is called at the end."""
+def start(after_seconds: float, first: Callable[[], object], then: Callable[[], object]) -> None:
+    """Begin in the background. first: what the first page waits for, done before all else; then: what comes last."""
     _started.set()
-    timer = threading.Timer(after_seconds, _load, [then])
+    timer = threading.Timer(after_seconds, _load, [first, then])
     timer.daemon = True
     timer.start()
 
@@ -32,8 +32,18 @@ def wait() -> None:
         _done.wait()
 
 
-def _load(then: Callable[[], object]) -> None:
+def wait_for_first() -> None:
+    """Until what comes first is done; enough for who needs no more than that."""
+    if _started.is_set():
+        _begun.wait()
+
+
+def _load(first: Callable[[], object], then: Callable[[], object]) -> None:
     try:
+        try:
+            first()
+        finally:
+            _begun.set()
         hardware.probe()
         import peft  # noqa: F401
         import trl  # noqa: F401
