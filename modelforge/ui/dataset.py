@@ -210,9 +210,10 @@ def build(forge: Forge) -> DatasetTab:  # noqa: PLR0915 - handlers beside the wi
         except ModelForgeError as error:
             yield from turn.speak(taken, outputs.show_nothing(html.note(str(error), "bad")))
             return
-        yield from turn.speak(taken, [*outputs.show_report(report, question), *[gr.skip()] * 4])
-        seen = outputs.show_first_row(report, int(max_length or 0))
-        yield from turn.speak(taken, [*[gr.skip()] * (count - 4), *seen])
+        shown = outputs.show_report(report, question)
+        yield from turn.speak(taken, [*shown, *[gr.skip()] * 4])
+        # Said once more with what the model will see: a busy page loses some widgets' first appearance.
+        yield from turn.speak(taken, [*shown, *outputs.show_first_row(report, int(max_length or 0))])
 
     def open_path(turn: Turn, path: str, name: str, **kept: Any) -> Iterator[list[Any]]:
         """A new file: guess everything. kept: the widget that it came from, as it is."""

@@ -100,7 +100,9 @@ def test_the_preview_follows_the_mapping_and_the_shape(page: Page, tmp_path: Pat
     expect(page.locator("#dataset-preview pre")).to_contain_text("<|im_start|>")
 
     choose(page, "dataset-shape", "Prompts for rewards")
-    expect(page.locator("#dataset-verdict")).to_contain_text("Ready to train. Task: Text generation. Prompts for rewards.")
+    expect(page.locator("#dataset-verdict")).to_contain_text(
+        "Ready to train. Task: Text generation. Prompts for rewards."
+    )
 
 
 @pytest.mark.slow
