@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,33 @@ def test_all_runs_save_themselves_when_the_process_is_asked_to_end(forge: Forge,
     forge.runs.leave(10)
     assert (first.state, second.state) == (RunState.interrupted, RunState.interrupted)
     assert first.record.step >= 3 and second.record.step == 0
+
+
+def test_of_32_that_press_start_at_the_same_moment_one_runs_and_the_rest_wait(
+    forge: Forge, quick: Callable[..., Recipe]
+) -> None:
+    recipe, gate = quick(max_steps=100_000, evaluations=1), threading.Barrier(32)
+    started: list[str] = []
+
+    def press() -> None:
+        gate.wait()
+        started.append(forge.runs.start(recipe).id)
+
+    people = [threading.Thread(target=press) for _ in range(32)]
+    for person in people:
+        person.start()
+    for person in people:
+        person.join(60)
+    first = next(run_id for run_id in started if run_id not in {record.id for record in forge.runs.waiting()})
+    for event in forge.runs.handle(first).events():
+        if event["type"] == "progress" and event["step"] == 3:
+            break
+    waiting = [record.id for record in forge.runs.waiting()]
+    assert len(set(started)) == 32 and sorted([first, *waiting]) == sorted(started)
+    assert [record.state for record in forge.runs.all()].count(RunState.queued) == 31
+    forge.runs.leave(20)
+    began = [run_id for run_id in started if (paths.run_dir(run_id) / "log.txt").exists()]
+    assert began == [first] and {record.state for record in forge.runs.all()} == {RunState.interrupted}
 
 
 def test_order_of_the_queue_outlives_the_process(forge: Forge, quick: Callable[..., Recipe]) -> None:
