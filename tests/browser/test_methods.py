@@ -6,6 +6,7 @@ All but the menus are slow: they train. The pictures are kept to be looked at.
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -166,14 +167,18 @@ def test_preferences_show_the_margin(own_app: App, witness: Witness, screenshots
 
 @pytest.mark.slow
 def test_a_run_that_does_not_fit_is_refused_and_one_press_makes_it_fit(
-    own_app: App, witness: Witness, screenshots: Path
+    own_app: App, witness: Witness, screenshots: Path, tmp_path: Path
 ) -> None:
+    draw = random.Random(0)
+    words = ["".join(draw.choices("abcdefgh", k=5)) for _ in range(500)]
+    rows = [{"prompt": f"Story {n}?", "response": " ".join(draw.choices(words, k=500))} for n in range(80)]
     page = witness.open(own_app)
     expect(page.locator("#train-verdict .mf-good")).to_contain_text("Fits", timeout=PATIENCE)
+    save(page, write(tmp_path / "stories.jsonl", rows), "Ready to train")
     page.get_by_role("button", name="Advanced: every setting").click()
     set_number(page, "max_length", "1024")
     expect(page.locator("#train-verdict .mf-note")).to_contain_text("memory", timeout=PATIENCE)
-    set_number(page, "per_device_train_batch_size", "256")  # of short rows: half of it fits
+    set_number(page, "per_device_train_batch_size", "64")
     expect(page.locator("#train-verdict .mf-bad")).to_contain_text("Won't fit", timeout=PATIENCE)
     expect(page.locator("#train-advice-1")).to_be_visible(timeout=PATIENCE)
     page.get_by_role("button", name="Advanced: every setting").click()
@@ -219,7 +224,7 @@ def save(page: Page, file: Path, kind: str) -> None:
     upload(page, file)
     expect(page.locator("#dataset-verdict")).to_contain_text(kind)
     page.get_by_role("button", name="Save and go to training").click()
-    expect(page.locator("#train-dataset input")).to_have_value(f"{file.stem} (15 rows)")
+    expect(page.locator("#train-dataset input")).to_have_value(re.compile(rf"{file.stem} \(\d+ rows\)"))
 
 
 def find_answer(page: Page) -> None:
