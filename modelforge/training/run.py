@@ -159,9 +159,9 @@ def prepare(job: Job) -> Ready:
     tokenizer = start.load_tokenizer()
     examples = encode_examples(job.rows, method.make_encoder(tokenizer, recipe, start.config), recipe, job.eval_rows)
     probe = hardware.probe()
-    free_bytes, longest = hardware.detect().free_bytes(probe.kind), examples.sizes["longest"]
-    compute = device.decide(recipe, probe, start.config, free_bytes, longest=longest)
-    planned = planner.plan(recipe, **examples.sizes, advise=False)
+    free_bytes, sizes = hardware.detect().free_bytes(probe.kind), examples.sizes
+    compute = device.decide(recipe, probe, start.config, free_bytes, longest=sizes["longest"])
+    planned = planner.plan(recipe, **sizes, advise=False)
     checkpoint = checkpoints.find_last(job.checkpoints)
     ready = Ready(start, method, tokenizer, examples, compute, planned, checkpoint)
     job.emit(

@@ -13,8 +13,8 @@ MOST_SETTINGS, MOST_RUNS = 2, 50
 
 
 def read_values(listed: Iterable[tuple[str, str]]) -> dict[str, list[Any]]:
-    """``[("learning_rate", "1e-4, 2e-4")]`` -> ``{"learning_rate": [0.0001, 0.0002]}``, each value read as YAML. Raises
-    RecipeError for what is no value, and for a setting that is named twice."""
+    """``[("tuning.r", "8, 16")]`` -> ``{"tuning.r": [8, 16]}``, each value read as YAML. Raises RecipeError for what is
+    no value, and for a setting that is named twice."""
     found: dict[str, list[Any]] = {}
     for name, values in ((name.strip(), values) for name, values in listed):
         if name in found:

@@ -37,8 +37,7 @@ _looks_lock = threading.Lock()
 class Examples:
     """The dataset that is chosen: a sample, or one of the library. name: of a sample, or an id. max_length: tokens that
     its rows ask for, longest: tokens of the longest row, about, both 0 where that is not known; mean_tokens: about what
-    a row has. eval_dataset: id of the one to
-    measure with, "" for a share of it."""
+    a row has. eval_dataset: id of the one to measure with, "" for a share of it."""
 
     name: str
     task: Task
