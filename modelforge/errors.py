@@ -21,6 +21,8 @@ a bug of ours: the worker's edge and the command line report it as one.
 
 from __future__ import annotations
 
+import errno
+
 
 class ModelForgeError(Exception):
     """Base of all errors shown to users.
@@ -103,3 +105,9 @@ class HubError(ModelForgeError):
 
 class AccessError(ModelForgeError):
     kind = "access"
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """safetensors says it in an error of its own."""
+    named = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    return named or (type(error).__name__ == "SafetensorError" and f"os error {errno.ENOSPC}" in str(error))

@@ -2,7 +2,7 @@
 
 `detect` is quick and loads neither torch nor a driver beyond NVML; call it again for fresh values. `probe` loads torch
 and times a matrix product, once a machine: the result is cached. What to *do* with these facts is decided in
-`training/device.py`.
+`compute/decide.py`.
 """
 
 from __future__ import annotations

@@ -15,20 +15,23 @@ PACKAGE = Path(__file__).parent.parent / "modelforge"
 APP = PACKAGE.parent / "app.py"
 FILES = sorted([*PACKAGE.rglob("*.py"), APP])
 
-# Arrows point one way: a part may import itself, parts of its own layer and those of the layers above it in this list.
-LAYERS = (
-    ("errors", "paths", "recipe", "building"),
-    ("hardware", "catalog", "starter", "architecture", "base_model", "loading", "store", "data", "tasks"),
-    ("planner", "goals", "training", "models", "legacy"),
-    ("forge",),
-    ("ui", "cli"),
+# Arrows point one way: each part may import itself and those above it in this list, and none below.
+ORDER = (
+    *("errors", "paths", "architecture", "building", "warmup", "compat"),
+    *("recipe", "hardware", "store", "tasks", "choices", "scores", "data"),
+    *("starter", "catalog", "base_model", "loading", "goals"),
+    *("compute", "models", "planner", "training", "runs", "legacy", "forge", "ui", "cli"),
 )
-LAYER = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 ONLY_IN = {"gradio": "ui", "gradio_client": "ui", "tinydb": "store"}
 
 
 def part_of(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def module_of(file: Path) -> str:
+    """modelforge/data/__init__.py -> modelforge.data."""
+    return ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
 @cache
@@ -49,6 +52,17 @@ def imports(file: Path) -> set[str]:
     return found
 
 
+def imported_modules(file: Path) -> set[str]:
+    """Full names of the files of ours that a file imports: of `from a import b`, a.b where that is one, else a."""
+    found = imports(file)
+    return {name for name in found if not any(other.startswith(f"{name}.") and is_module(other) for other in found)}
+
+
+def is_module(name: str) -> bool:
+    place = PACKAGE.parent.joinpath(*name.split("."))
+    return place.is_dir() or place.with_suffix(".py").is_file()
+
+
 def own_parts(file: Path) -> set[str]:
     named = {name.split(".")[1] for name in imports(file) if name.startswith("modelforge.")}
     return {name for name in named if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()}
@@ -66,9 +80,26 @@ def test_arrows_point_one_way(file: Path) -> None:
     part = part_of(file)
     if part == "__main__":
         return
-    assert part in LAYER, f"say in LAYERS where {part} belongs"
-    wrong = {other for other in own_parts(file) if LAYER[other] > LAYER[part]}
+    assert part in ORDER, f"say in ORDER where {part} belongs"
+    wrong = {other for other in own_parts(file) if ORDER.index(other) > ORDER.index(part)}
     assert not wrong, f"{part} must not import {wrong}"
+
+
+def test_no_two_files_import_each_other_not_even_by_a_way_round() -> None:
+    modules = {module_of(file): file for file in FILES if file != APP}
+    uses = {name: modules.keys() & imported_modules(file) for name, file in modules.items()}
+    seen: dict[str, bool] = {}  # whether a module is still being walked
+
+    def walk(name: str, way: tuple[str, ...]) -> None:
+        assert not seen.get(name), f"a circle: {' -> '.join((*way[way.index(name) :], name))}"
+        if name not in seen:
+            seen[name] = True
+            for other in sorted(uses[name]):
+                walk(other, (*way, name))
+            seen[name] = False
+
+    for name in modules:
+        walk(name, ())
 
 
 def test_nothing_but_the_command_line_and_app_py_imports_the_ui() -> None:
@@ -92,7 +123,7 @@ def test_only_one_part_imports_it(library: str) -> None:
         "import modelforge",
         "from modelforge import Forge, Recipe",
         "from modelforge.cli import build_parser; build_parser().format_help()",
-        "import modelforge.training.runs, modelforge.models.library, modelforge.data.library, modelforge.goals",
+        "import modelforge.runs.service, modelforge.models.library, modelforge.data.library, modelforge.goals",
     ],
 )
 def test_heavy_libraries_are_loaded_only_when_needed(statement: str) -> None:

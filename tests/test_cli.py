@@ -300,7 +300,7 @@ def test_audit_12_wrong_settings_are_one_readable_line(
 
 def test_demo_trains_the_starter_on_the_bundled_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("modelforge.training.runs.Runs.start", lambda self, recipe: seen.append(recipe))
+    monkeypatch.setattr("modelforge.runs.service.Runs.start", lambda self, recipe: seen.append(recipe))
     monkeypatch.setattr(runs, "follow", lambda run, *, as_json: 0)
     assert main(["demo"]) == 0
     assert seen[0].base_model.startswith("HuggingFaceTB/") and seen[0].dataset == "Customer questions"

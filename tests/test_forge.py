@@ -59,6 +59,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"base_model": "no such; model"}, BaseModelError, "neither a folder"),
         ({"task": "question-answering"}, BaseModelError, "LlamaForCausalLM, which writes from left to right"),
         ({"task": "summarization", "dataset": "Customer questions"}, ModelForgeError, ""),
+        ({"dtype": "float16"}, RecipeError, "float16"),
         ({"columns": {"prompt": "no_such_column"}}, DatasetError, "no_such_column"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else None,

@@ -264,8 +264,8 @@ def finish_model(forge: Any, base: Path, *, name: str = "Colours") -> Any:
 
     from modelforge import base_model, loading
     from modelforge.models.folder import package_versions, save_model
+    from modelforge.runs.worker import model_record
     from modelforge.store import utc_now
-    from modelforge.training.worker import model_record
 
     torch.manual_seed(1)
     weights = loading.load_model(base_model.resolve(str(base)), dtype="float32", device="cpu")

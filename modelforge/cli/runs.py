@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from modelforge.cli.terminal import add_command, add_group, answer, open_forge, print_json, say, table
 from modelforge.errors import RunStateError
-from modelforge.models.metrics import rank
 from modelforge.recipe import Recipe, parse_assignments
+from modelforge.runs.messages import describe, describe_metrics
+from modelforge.runs.sweep import read_values
+from modelforge.scores.metrics import rank
 from modelforge.store import RunState
-from modelforge.training.sweep import read_values
-from modelforge.training.words import describe, describe_metrics
 
 if TYPE_CHECKING:
-    from modelforge.training.runs import Run
+    from modelforge.runs.service import Run
 
 STOPPED = 130
 """The exit code of what somebody has stopped."""

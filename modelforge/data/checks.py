@@ -15,8 +15,8 @@ from modelforge.data.columns import ColumnMapping, guess
 from modelforge.data.readers import RowSource, open_rows
 from modelforge.data.repairs import parse_repairs
 from modelforge.data.report import Report
+from modelforge.data.row_checks import Tally
 from modelforge.data.rows import Problem
-from modelforge.data.tally import Tally
 from modelforge.errors import DatasetError
 from modelforge.recipe import Task, parse_task
 from modelforge.tasks import SHAPES

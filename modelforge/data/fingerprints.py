@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from modelforge.data.spool import view_text
+from modelforge.data.row_cache import view_text
 from modelforge.tasks.base import Texts
 
 SKETCH = 24

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from modelforge.data.forms import ROW, Form, form_of
 from modelforge.data.report import Report
-from modelforge.data.spool import Digest
+from modelforge.data.row_cache import Digest
 from modelforge.errors import DatasetError, DiskFullError, NotFoundError
 from modelforge.paths import dataset_dir, home
 from modelforge.recipe import Task

@@ -9,8 +9,8 @@ from typing import Any
 from modelforge.data.columns import ColumnMapping
 from modelforge.data.problems import Problems
 from modelforge.data.repairs import RepairCount
+from modelforge.data.row_cache import MappedRows
 from modelforge.data.rows import Problem
-from modelforge.data.spool import MappedRows
 from modelforge.recipe import Task
 from modelforge.tasks.base import Shape
 

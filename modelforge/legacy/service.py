@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from modelforge import paths
 from modelforge.architecture import ARCHITECTURES
+from modelforge.choices.combinations import check_architecture, check_method
 from modelforge.errors import DiskFullError, ModelForgeError, RecipeError, StoreError
 from modelforge.legacy import adapter as adapters
 from modelforge.legacy import database as databases
@@ -27,7 +28,6 @@ from modelforge.legacy.rows import OldModel, Problem, clean_text, find_task, ide
 from modelforge.recipe import TASK_ALIASES, Recipe, Task
 from modelforge.store import ModelRecord, Store, files
 from modelforge.tasks import TASKS
-from modelforge.training.combinations import check_architecture, check_method
 
 _SOURCE = "an older ModelForge"
 

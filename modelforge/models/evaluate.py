@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from modelforge.choices.combinations import check_method
 from modelforge.data.checks import check
 from modelforge.data.prepare import read_rows, refuse_errors
 from modelforge.data.split import split
@@ -24,7 +25,6 @@ from modelforge.recipe import Recipe
 from modelforge.store import ModelRecord
 from modelforge.tasks import TASKS
 from modelforge.tasks.base import MappedRow
-from modelforge.training.combinations import check_method
 
 _OTHER_FILE = "Give a file to measure with (--data FILE)"
 

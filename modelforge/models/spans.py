@@ -15,8 +15,8 @@ import torch
 
 from modelforge.data.windows import NOWHERE, Window, WindowEncoder
 from modelforge.loading import window_of
-from modelforge.models.metrics import METRICS
 from modelforge.recipe import Recipe
+from modelforge.scores.metrics import METRICS
 
 N_BEST = 20  # starts and ends looked at in each window; those of BERT's run_squad
 WINDOWS_AT_ONCE = 16

@@ -1,24 +1,24 @@
 """What a recipe needs on this machine, before it starts: memory, disk, time; whether it fits; what would make it fit.
 
-`plan` answers, `check` refuses, `record_outcome` teaches. Nothing here fetches weights.
+`plan` computes it in this process, `service` in a process of its own, which everything but the command `plan` asks.
+Nothing here fetches weights.
 """
 
 from __future__ import annotations
 
-from modelforge.planner.admission import admit
 from modelforge.planner.disk import RUN_BYTES, check_disk
+from modelforge.planner.estimate import Advice, Plan
 from modelforge.planner.limits import check_limits, limits_of
-from modelforge.planner.plan import Advice, Plan, check, plan, record_outcome
+from modelforge.planner.plan import plan, record_outcome, refuse
 
 __all__ = [
     "RUN_BYTES",
     "Advice",
     "Plan",
-    "admit",
-    "check",
     "check_disk",
     "check_limits",
     "limits_of",
     "plan",
     "record_outcome",
+    "refuse",
 ]

@@ -6,36 +6,35 @@ from collections.abc import Iterator
 from typing import Any
 
 from modelforge import catalog
+from modelforge.choices.combinations import tunings_of
 from modelforge.errors import ModelForgeError
 from modelforge.hardware import describe_bytes
-from modelforge.planner.plan import TIGHT, Advice, Machine, Plan, reckon
+from modelforge.planner.estimate import TIGHT, Advice, Machine, Plan, Rows, estimate
 
 MOST = 4  # pieces of advice; more is no advice
 _SHORTEST = 128  # tokens; below this most rows lose their answers
 
 
-def advise(made: Plan, here: Machine) -> tuple[Advice, ...]:
+def advise(made: Plan, machine: Machine, rows: Rows) -> tuple[Advice, ...]:
     """Changes each of which makes the recipe fit by itself; where none does, as many of them together as it takes."""
     found: list[Advice] = []
     together: dict[str, Any] = {}
     words: list[str] = []
-    for settings, sentence in _candidates(made, here):
-        if advice := _try(made, here, settings, f"{sentence}."):
+    for settings, sentence in _candidates(made, machine):
+        if advice := _try(made, machine, rows, settings, f"{sentence}."):
             found.append(advice)
         elif not found and "base_model" not in settings:
             together |= settings
             words.append(sentence)
-            if len(words) > 1 and (advice := _try(made, here, together, f"{'; '.join(words)}.")):
+            if len(words) > 1 and (advice := _try(made, machine, rows, together, f"{'; '.join(words)}.")):
                 found.append(advice)
         if len(found) == MOST:
             break
     return tuple(found)
 
 
-def _candidates(made: Plan, here: Machine) -> Iterator[tuple[dict[str, Any], str]]:
+def _candidates(made: Plan, machine: Machine) -> Iterator[tuple[dict[str, Any], str]]:
     """(settings, what they do and cost), the least harmful first."""
-    from modelforge.training.combinations import tunings_of
-
     recipe = made.recipe
     if made.compute and not made.compute.gradient_checkpointing:
         yield {"gradient_checkpointing": "on"}, "Switch gradient checkpointing on: the same result, a third slower"
@@ -46,10 +45,10 @@ def _candidates(made: Plan, here: Machine) -> Iterator[tuple[dict[str, Any], str
             {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulated},
             f"Work on {batch} at once and add up {accumulated} batches: the same result, somewhat slower",
         )
-    able = tunings_of(here.probe.kind)
+    able = tunings_of(machine.probe.kind)
     if recipe.tuning.type == "full":
         yield {"tuning.type": "lora"}, "Train an adapter (LoRA) instead of every weight: learns a little less"
-    if recipe.tuning.type != "qlora" and "qlora" in able and here.probe.kind == "cuda":
+    if recipe.tuning.type != "qlora" and "qlora" in able and machine.probe.kind == "cuda":
         yield {"tuning.type": "qlora"}, "Pack the base model into 4 bits (QLoRA): nearly as good, slower"
     length = recipe.max_length
     while length // 2 >= _SHORTEST:
@@ -68,9 +67,9 @@ def _candidates(made: Plan, here: Machine) -> Iterator[tuple[dict[str, Any], str
             yield {"base_model": entry.id}, f"Start from {entry.id}: a smaller model, which knows less"
 
 
-def _try(made: Plan, here: Machine, settings: dict[str, Any], sentence: str) -> Advice | None:
+def _try(made: Plan, machine: Machine, rows: Rows, settings: dict[str, Any], sentence: str) -> Advice | None:
     try:
-        changed = reckon(made.recipe.with_settings(settings), here)
+        changed = estimate(made.recipe.with_settings(settings), machine, rows)
     except ModelForgeError:
         return None
     if not made.memory or not changed.memory or not changed.disk.fits:

@@ -14,13 +14,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from modelforge.compute.compute import Compute
+from modelforge.hardware import Probe
 from modelforge.planner.outcomes import read_cache, write_cache
 from modelforge.recipe import Recipe
-
-if TYPE_CHECKING:
-    from modelforge.training.device import Compute
 
 FILE = "calibration.json"
 LAYERS = (2, 4)
@@ -38,15 +37,14 @@ class Calibration:
     tokens_per_second: float
 
 
-def calibrated(recipe: Recipe, compute: Compute, config: Any, *, length: int, take: bool = False) -> Calibration | None:
-    """What was measured for such a step; take: measure it if it was not. None where that cannot be done."""
+def calibrated(
+    recipe: Recipe, compute: Compute, config: Any, *, length: int, probe: Probe, take: bool = False
+) -> Calibration | None:
+    """What was measured for such a step; take: measure it if it was not. None where that cannot be done, as for another
+    machine than this one."""
     layers = getattr(config.get_text_config(), "num_hidden_layers", 0) or 0
     if compute.quantised or recipe.method == "grpo" or recipe.tuning.top_layers or layers < max(LAYERS):
         return None
-    from modelforge import hardware
-
-    if compute.device != (probed := hardware.probe()).kind:
-        return None  # another machine is planned for
     decided = {**asdict(compute), "reasons": ()}
     asked = {
         "config": json.loads(config.to_json_string(use_diff=False)),
@@ -54,7 +52,7 @@ def calibrated(recipe: Recipe, compute: Compute, config: Any, *, length: int, ta
         "compute": decided,
         "length": length,
     }
-    key = hashlib.sha256(f"{probed.name}{json.dumps(asked, sort_keys=True)}".encode()).hexdigest()[:24]
+    key = hashlib.sha256(f"{probe.name}{json.dumps(asked, sort_keys=True)}".encode()).hexdigest()[:24]
     known = read_cache(FILE)
     try:
         if key in known:
@@ -92,9 +90,9 @@ def _measure_apart(asked: dict[str, Any], layers: int) -> Calibration | None:
 def measure(asked: dict[str, Any]) -> list[dict[str, float]]:
     """[{bytes, seconds, tokens}] for each of LAYERS: growth of this process from the built model to its last step."""
     from modelforge.architecture import recognise
+    from modelforge.compute import memory
+    from modelforge.compute.compute import Compute
     from modelforge.planner.skeleton import shorten
-    from modelforge.training import memory
-    from modelforge.training.device import Compute
 
     memory.share_one_arena()
     import transformers
@@ -136,10 +134,10 @@ def _measure_layers(config: Any, architecture: Any, recipe: Recipe, compute: Com
     import torch
     import transformers
 
+    from modelforge.compute import memory
+    from modelforge.compute.fused import fused_lora, fused_norms
+    from modelforge.compute.tune import tune
     from modelforge.planner import steps
-    from modelforge.training import memory
-    from modelforge.training.fused import fused_lora, fused_norms
-    from modelforge.training.tune import tune
 
     auto_class = getattr(transformers, architecture.auto_class)
     model = auto_class.from_config(

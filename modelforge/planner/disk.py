@@ -27,7 +27,7 @@ class Disk:
         return self.needed <= self.free
 
 
-def reckon(*, download: int, to_hub_cache: bool, trained: int) -> Disk:
+def measure_disk(*, download: int, to_hub_cache: bool, trained: int) -> Disk:
     """trained: numbers that are trained; a checkpoint has each of them and two moments, the model each once."""
     run = RUN_BYTES + trained * 4 * (3 * CHECKPOINTS + 1)
     home = _existing(paths.home())

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
+from modelforge.compute.compute import Compute
 from modelforge.hardware import DeviceKind, Probe
 from modelforge.recipe import Recipe
-
-if TYPE_CHECKING:
-    from modelforge.training.device import Compute
 
 EFFICIENCY: dict[DeviceKind, float] = {"cpu": 0.45, "mps": 0.4, "cuda": 0.35}
 """Share of a bare matrix product's rate that a whole step reaches: measured on a processor, usual on cards."""

@@ -6,15 +6,14 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from modelforge.architecture import Architecture, recognise
+from modelforge.compute.compute import Compute
 from modelforge.errors import RecipeError
 from modelforge.hardware import DeviceKind
+from modelforge.planner.sizes import activation_bytes, weight_bytes
 from modelforge.recipe import Recipe
-
-if TYPE_CHECKING:
-    from modelforge.training.device import Compute
 
 log = logging.getLogger("modelforge")
 
@@ -35,7 +34,7 @@ RUNTIME_BYTES: Mapping[DeviceKind, int] = {
 
 ALLOCATOR: Mapping[DeviceKind, float] = {"cpu": 1.35, "mps": 1.1, "cuda": 1.05}
 """What is taken for each byte that a step holds. On a processor glibc's heap grows beyond what is held, more so since
-`training.memory.kept_blocks` keeps it: measured 1.29 and 1.35 for LoRA in float32, 1.55 in bfloat16, 2.0 for QLoRA."""
+`compute.memory.kept_blocks` keeps it: measured 1.29 and 1.35 for LoRA in float32, 1.55 in bfloat16, 2.0 for QLoRA."""
 _CPU_ALLOCATOR_16_BITS, _CPU_ALLOCATOR_PACKED = 1.55, 2.0
 _CPU_CHECKPOINTING_LEAVES = 0.5  # of a step without it: its short-lived blocks leave holes (measured 0.49, glibc 2.36)
 
@@ -58,7 +57,7 @@ class Memory:
         return self.weights + self.gradients + self.optimizer + self.activations + self.runtime
 
 
-def estimate(recipe: Recipe, compute: Compute, config: Any, *, longest: int | None = None) -> Memory | None:
+def count_memory(recipe: Recipe, compute: Compute, config: Any, *, longest: int | None = None) -> Memory | None:
     """What a run needs, from a transformers config alone; None for one that cannot be built without its code.
 
     longest: the longest row in tokens, where it is known and shorter than max_length. Raises RecipeError for layers
@@ -72,14 +71,22 @@ def estimate(recipe: Recipe, compute: Compute, config: Any, *, longest: int | No
         return None
     length = length_of(recipe, config, longest)
     try:
-        return _estimate(
-            _Key(config.to_json_string(use_diff=False), config), architecture, _bare(recipe), compute, length
-        )
+        return _count(_Key(config.to_json_string(use_diff=False), config), architecture, _bare(recipe), compute, length)
     except RecipeError:
         raise
     except Exception as error:  # noqa: BLE001 - a forward pass of its own kind may fail in any way on fake tensors
         log.warning("a step of %s cannot be counted (%r); it is reckoned by its sizes", config.model_type, error)
         return None
+
+
+def rough_memory(recipe: Recipe, compute: Compute, config: Any) -> Memory:
+    """From the config's numbers alone, in no time; may be wrong by half, rather too high."""
+    text = config.get_text_config()
+    weights = weight_bytes(text, dtype=compute.weights)
+    rows, length = recipe.per_device_train_batch_size, length_of(recipe, config)
+    kept = activation_bytes(text, rows=rows, length=length, dtype=compute.dtype)
+    trained = weights // 100 if recipe.tuning.has_adapter else weights // 4
+    return Memory(weights, 4 * trained, 8 * trained, kept, RUNTIME_BYTES[compute.device], trained=trained)
 
 
 def length_of(recipe: Recipe, config: Any, longest: int | None = None) -> int:
@@ -113,7 +120,7 @@ def _bare(recipe: Recipe) -> str:
 
 
 @lru_cache(maxsize=256)
-def _estimate(key: _Key, architecture: Architecture, bare: str, compute: Compute, length: int) -> Memory:
+def _count(key: _Key, architecture: Architecture, bare: str, compute: Compute, length: int) -> Memory:
     from dataclasses import replace
 
     from modelforge.planner.simulation import simulate

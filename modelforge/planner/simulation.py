@@ -15,10 +15,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from modelforge.architecture import Architecture
+from modelforge.compute.compute import Compute
+from modelforge.compute.fused import fused_lora
 from modelforge.planner import skeleton, steps
 from modelforge.recipe import Recipe
-from modelforge.training.device import Compute
-from modelforge.training.fused import fused_lora
 
 
 @dataclass(frozen=True)

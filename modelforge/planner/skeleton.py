@@ -18,10 +18,10 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from modelforge.architecture import ENCODER, Architecture
 from modelforge.building import BUILDING
+from modelforge.compute.compute import Compute
+from modelforge.compute.tune import tune
 from modelforge.loading import head_modules
 from modelforge.recipe import Recipe
-from modelforge.training.device import Compute
-from modelforge.training.tune import tune
 
 # NF4: 4 bits, and for each block of 64 weights a scale of 8 bits, whose own scales are a float32 for each 256 of them
 # (double quantisation: QLoRA, arXiv 2305.14314, section 3): 0.5 + 1/64 + 4/(64 x 256) = 0.516 bytes a weight.

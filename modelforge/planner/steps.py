@@ -12,9 +12,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from modelforge.architecture import DECODER, ENCODER, Architecture
+from modelforge.compute.compute import Compute
+from modelforge.compute.fused import CHUNK_ROWS, AnswerLoss
 from modelforge.recipe import Recipe
-from modelforge.training.device import Compute
-from modelforge.training.fused import CHUNK_ROWS, AnswerLoss
 
 SEQUENCES = {"sft": 1, "dpo": 2, "grpo": 1}
 """Method -> sequences that go through the model for each example of a batch: dpo compares two answers."""

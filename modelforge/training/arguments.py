@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from modelforge.compute.compute import Compute
 from modelforge.recipe import Recipe
-from modelforge.training.device import Compute
 from modelforge.training.examples import Examples
 
 _REFERENCE = "ref"  # TRL's name for the copy of an adapter that the trained one is compared with

@@ -12,8 +12,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from modelforge.compute import memory
 from modelforge.errors import RunawayError
-from modelforge.training import memory
 
 _OF_METHODS = {"reward_margin": "rewards/margins", "reward": "reward", "reward_std": "reward_std"}
 """What some methods log besides the loss: our name -> TRL's."""

@@ -14,22 +14,25 @@ from typing import Any
 
 from modelforge import catalog, hardware, planner
 from modelforge.building import BUILDING
+from modelforge.compute import memory
+from modelforge.compute.compute import Compute
+from modelforge.compute.fused import fused_lora, fused_norms
+from modelforge.compute.tune import tune
 from modelforge.errors import ModelForgeError, RunawayError
 from modelforge.models.folder import package_versions, save_model
 from modelforge.planner import Plan
+from modelforge.planner.estimate import Machine, Rows, estimate_roughly
+from modelforge.planner.service import SERVICE
 from modelforge.recipe import Recipe
 from modelforge.store import RunState, utc_now
 from modelforge.tasks.extractive_question_answering import has_unanswerable
-from modelforge.training import checkpoints, device, memory
+from modelforge.training import checkpoints
 from modelforge.training.callback import EventCallback, RunStopped
-from modelforge.training.device import Compute
 from modelforge.training.examples import Examples, encode_examples
-from modelforge.training.fused import fused_lora, fused_norms
-from modelforge.training.methods import METHODS
+from modelforge.training.methods import load_method
 from modelforge.training.samples import show_answers
 from modelforge.training.saving import add_saving, go_on, pause, take_best
 from modelforge.training.start import Start, find_start
-from modelforge.training.tune import tune
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,14 @@ class Ready:
     method: Any
     tokenizer: Any
     examples: Examples
-    compute: Compute
     planned: Plan
     checkpoint: Path | None
+
+    @property
+    def compute(self) -> Compute:
+        """As it was planned: a run decides once."""
+        assert self.planned.compute  # noqa: S101 - the base model is here by now
+        return self.planned.compute
 
     @property
     def predicted_bytes(self) -> int | None:
@@ -155,26 +163,30 @@ def prepare(job: Job) -> Ready:
     """All that is done before there is a model in memory, and told."""
     recipe = job.recipe
     start = find_start(recipe)
-    method = METHODS[recipe.method].load(start.architecture)
+    method = load_method(recipe.method, start.architecture)
     tokenizer = start.load_tokenizer()
     examples = encode_examples(job.rows, method.make_encoder(tokenizer, recipe, start.config), recipe, job.eval_rows)
-    probe = hardware.probe()
-    free_bytes, sizes = hardware.detect().free_bytes(probe.kind), examples.sizes
-    compute = device.decide(recipe, probe, start.config, free_bytes, longest=sizes["longest"])
-    planned = planner.plan(recipe, **sizes, advise=False)
+    planned = predict(recipe, start.config, examples)
     checkpoint = checkpoints.find_last(job.checkpoints)
-    ready = Ready(start, method, tokenizer, examples, compute, planned, checkpoint)
+    ready = Ready(start, method, tokenizer, examples, planned, checkpoint)
     job.emit(
         "started",
         source=start.base.source,
         step=checkpoints.step_of(checkpoint) if checkpoint else 0,
         predicted_bytes=ready.predicted_bytes,
-        **asdict(compute),
+        **asdict(ready.compute),
         **examples.counts,
     )
     for sentence in examples.warnings:
         job.emit("warning", message=sentence)
     return ready
+
+
+def predict(recipe: Recipe, config: Any, examples: Examples) -> Plan:
+    """What the run needs, and how it computes; roughly where the planner does not answer."""
+    rows = Rows(**examples.sizes)
+    planned = SERVICE.ask(recipe, rows)
+    return planned if planned and planned.compute else estimate_roughly(recipe, Machine.here(), rows, config)
 
 
 def describe(job: Job, ready: Ready) -> dict[str, Any]:

@@ -13,13 +13,12 @@ from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 
-from modelforge.errors import DiskFullError, RunawayError
+from modelforge.errors import DiskFullError, RunawayError, is_disk_full
 from modelforge.models.folder import only_own_adapter
-from modelforge.models.metrics import rank
 from modelforge.recipe import Recipe
+from modelforge.scores.metrics import rank
 from modelforge.training import checkpoints
 from modelforge.training.callback import count_tokens, runaway
-from modelforge.training.failures import is_disk_full
 
 
 class Durable:

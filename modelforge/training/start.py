@@ -9,10 +9,10 @@ from typing import Any
 from modelforge import base_model, loading, paths
 from modelforge.architecture import Architecture
 from modelforge.base_model import BaseModel
+from modelforge.compute.compute import Compute
 from modelforge.errors import NotFoundError, RecipeError
 from modelforge.recipe import Recipe
 from modelforge.store import ModelRecord
-from modelforge.training.device import Compute
 
 
 @dataclass(frozen=True)

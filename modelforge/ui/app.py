@@ -11,16 +11,23 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: n
 
 import gradio as gr
 
-from modelforge import paths
+from modelforge import hardware, paths, warmup
+from modelforge.compute.memory import share_one_arena
 from modelforge.errors import AccessError
 from modelforge.forge import Forge, shared_forge
-from modelforge.training.memory import share_one_arena
-from modelforge.ui import dataset, header, html, hub, models, playground, preview, train, train_form, warmup
 from modelforge.ui import hardware as hardware_tab
+from modelforge.ui import header, hub
 from modelforge.ui.access import Access, decide_access
-from modelforge.ui.alone import alone_on_home, tell_address
-from modelforge.ui.dataset_library import show_library
-from modelforge.ui.events import listen, listen_all
+from modelforge.ui.dataset import preview
+from modelforge.ui.dataset import tab as dataset
+from modelforge.ui.dataset.library import show_library
+from modelforge.ui.look import html
+from modelforge.ui.look.events import listen, listen_all
+from modelforge.ui.models import tab as models
+from modelforge.ui.playground import tab as playground
+from modelforge.ui.single_instance import alone_on_home, tell_address
+from modelforge.ui.train import form as train_form
+from modelforge.ui.train import tab as train
 
 LARGEST_UPLOAD = "1gb"
 LEAVES_WITHIN = 8.0  # seconds that runs have to save themselves when the app is closed
@@ -182,7 +189,9 @@ def _open(access: Access, *, open_browser: bool) -> None:
     print("Press Ctrl-C to close it.", flush=True)
     if open_browser and not access.on_space:
         webbrowser.open(url)
-    warmup.start(after_seconds=1.0, first=preview.load_starters_tokenizer, then=forge.runs.take_up)
+    warmup.start(
+        after_seconds=1.0, first=preview.load_starters_tokenizer, probe=hardware.probe, then=forge.runs.take_up
+    )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     page.block_thread()
     forge.runs.leave(LEAVES_WITHIN)

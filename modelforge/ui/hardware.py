@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import gradio as gr
 
-from modelforge import catalog, hardware, paths
+from modelforge import catalog, hardware, paths, warmup
 from modelforge.architecture import ARCHITECTURES, add_article
+from modelforge.choices.combinations import architectures_of, tunings_of
+from modelforge.choices.methods import METHODS
+from modelforge.choices.tunings import TUNINGS
 from modelforge.forge import Forge
 from modelforge.recipe import Recipe, Task
 from modelforge.tasks import SHAPES, TASKS
-from modelforge.training.combinations import architectures_of, tunings_of
-from modelforge.training.methods import METHODS
-from modelforge.training.tunings import TUNINGS
-from modelforge.ui import html, warmup
-from modelforge.ui.events import listen
+from modelforge.ui.look import html
+from modelforge.ui.look.events import listen
 
 
 class HardwareTab:
@@ -117,7 +117,7 @@ def _describe_starts(found: hardware.Hardware) -> str:
 def describe_speeds() -> str:
     """How fast each number format is here; measured at the first call on a machine (a second or two)."""
     warmup.wait()
-    from modelforge.training.device import choose_dtype
+    from modelforge.compute.decide import choose_dtype
 
     found = hardware.probe()
     used, reason = choose_dtype(Recipe(), found)

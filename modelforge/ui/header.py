@@ -7,8 +7,8 @@ import gradio as gr
 from modelforge import hardware
 from modelforge.forge import Forge
 from modelforge.store import RunState
-from modelforge.ui import html
-from modelforge.ui.events import listen
+from modelforge.ui.look import html
+from modelforge.ui.look.events import listen
 
 IDLE = "No run in progress"
 

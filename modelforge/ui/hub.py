@@ -13,9 +13,9 @@ from modelforge.errors import HubError
 from modelforge.forge import Forge
 from modelforge.hardware import describe_bytes
 from modelforge.models import hub
-from modelforge.ui import html
-from modelforge.ui.events import listen
-from modelforge.ui.playground import offer
+from modelforge.ui.look import html
+from modelforge.ui.look.events import listen
+from modelforge.ui.playground.tab import offer
 
 __all__ = ["HubTab", "build", "offer"]
 

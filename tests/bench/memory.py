@@ -83,7 +83,7 @@ def _predict(settings: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _measure(settings: Mapping[str, Any]) -> dict[str, float]:
-    from modelforge.training import memory
+    from modelforge.compute import memory
 
     memory.share_one_arena()
     from modelforge.models.sampling import Sampling

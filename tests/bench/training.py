@@ -94,22 +94,23 @@ def _train_stock(folder: Path, rows: list[dict[str, Any]]) -> tuple[Any, float]:
 def _train_ours(folder: Path, rows: list[dict[str, Any]]) -> tuple[Any, float]:
     from modelforge import base_model, hardware, loading
     from modelforge.architecture import DECODER
+    from modelforge.compute import memory
+    from modelforge.compute.fused import fused_lora, fused_norms
+    from modelforge.compute.tune import tune
+    from modelforge.planner.estimate import choose_compute
     from modelforge.recipe import Recipe
-    from modelforge.training import device, memory
     from modelforge.training.examples import encode_examples
-    from modelforge.training.fused import fused_lora, fused_norms
-    from modelforge.training.methods import METHODS
-    from modelforge.training.tune import tune
+    from modelforge.training.methods import load_method
 
     memory.share_one_arena()
     recipe = Recipe(base_model=str(folder), num_train_epochs=1.0, eval_split=0.0)
     base = base_model.resolve(recipe.base_model)
     tokenizer = loading.load_tokenizer(base.folder, base.id)
-    config, method = loading.load_config(base), METHODS["sft"].load(DECODER)
+    config, method = loading.load_config(base), load_method("sft", DECODER)
     encode = method.make_encoder(tokenizer, recipe, config)
     examples = encode_examples([{"messages": _messages(row)} for row in rows], encode, recipe)
     free_bytes = hardware.detect().device.free_bytes
-    compute = device.decide(recipe, hardware.probe(), config, free_bytes)
+    compute = choose_compute(recipe, hardware.probe(), config, free_bytes)
     model = tune(loading.load_model(base, dtype=compute.weights, device=compute.device), recipe)
     workplace = Path(tempfile.mkdtemp())
     trainer = method.build_trainer(model, tokenizer, examples, recipe=recipe, compute=compute, folder=workplace)

@@ -11,8 +11,8 @@ from playwright.sync_api import Page, expect
 
 from modelforge import Forge
 from modelforge.recipe import Recipe
+from modelforge.runs.worker import Worker
 from modelforge.store import RunState
-from modelforge.training.worker import Worker
 from tests.browser.drive import Witness, choose, open_app
 
 PATIENCE = 240_000  # milliseconds: a run on a busy machine

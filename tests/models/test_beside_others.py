@@ -10,9 +10,9 @@ import torch
 
 from modelforge import Forge, base_model, loading
 from modelforge.building import BUILDING
+from modelforge.compute.tune import tune
 from modelforge.models.sampling import Sampling
 from modelforge.recipe import Recipe
-from modelforge.training.tune import tune
 from tests import tiny
 
 SHORT = Sampling(max_new_tokens=24)
@@ -28,7 +28,7 @@ def test_answers_stay_the_same_while_plans_are_reckoned(forge: Forge, record: An
     def reckon() -> None:
         length = 16
         while not over.is_set():  # each is another one, so that none is remembered
-            planner.plan(tiny.recipe(tiny_base, "", max_length=length), advise=False)
+            planner.plan(tiny.recipe(tiny_base, "", max_length=length))
             length += 1
 
     reckoning = threading.Thread(target=reckon)

@@ -16,9 +16,9 @@ from modelforge.errors import DatasetError, RecipeError
 from modelforge.models.evaluate import choose_evenly, read_held_out
 from modelforge.models.folder import read_manifest
 from modelforge.models.measures.chats import make_trials
-from modelforge.models.metrics import METRICS
 from modelforge.models.sampling import Sampling
 from modelforge.recipe import Recipe
+from modelforge.scores.metrics import METRICS
 from modelforge.store import RunState
 from tests import tiny
 

@@ -12,12 +12,12 @@ from modelforge import Forge
 from modelforge.data.encode import ChatEncoder
 from modelforge.errors import DatasetError, RecipeError
 from modelforge.models.evaluate import Evaluation
-from modelforge.models.metrics import METRICS
 from modelforge.models.sampling import Sampling
 from modelforge.models.spans import score_spans
 from modelforge.recipe import Recipe
+from modelforge.scores.metrics import METRICS
+from modelforge.scores.rewards import total
 from modelforge.store import RunState
-from modelforge.training.rewards import total
 from tests import tiny
 
 Train = Callable[..., Any]

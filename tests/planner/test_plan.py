@@ -12,13 +12,13 @@ import torch
 
 from modelforge import planner, starter
 from modelforge.cli import main
+from modelforge.compute.compute import Compute
+from modelforge.compute.memory import PeakMeter
 from modelforge.errors import MemoryFullError, RecipeError
 from modelforge.hardware import GIB, Device, Hardware, Probe
 from modelforge.planner import outcomes
-from modelforge.planner.memory import estimate
+from modelforge.planner.memory import count_memory
 from modelforge.recipe import STARTER, Recipe
-from modelforge.training.device import Compute
-from modelforge.training.memory import PeakMeter
 from tests import tiny
 from tests.machine import base, measured, probed
 
@@ -41,10 +41,10 @@ def plan_on_card(base: Path, free_bytes: int, **settings: Any) -> planner.Plan:
 def test_saved_bytes_are_those_of_a_real_step() -> None:
     """Real tensors, counted the same way, hold nearly as much as the fake ones do, and no more."""
     from modelforge.architecture import DECODER
+    from modelforge.compute.fused import fused_lora, fused_norms
+    from modelforge.compute.tune import tune
     from modelforge.planner import skeleton, steps
     from modelforge.planner.simulation import LiveBytes, simulate
-    from modelforge.training.fused import fused_lora, fused_norms
-    from modelforge.training.tune import tune
 
     recipe, config = Recipe(), tiny.config(num_hidden_layers=8)
     counted = simulate(config, DECODER, recipe, PLAIN, rows=2, length=64)
@@ -60,12 +60,12 @@ def test_saved_bytes_are_those_of_a_real_step() -> None:
 @pytest.mark.parametrize("settings", [{"per_device_train_batch_size": 8}, {"max_length": 512}, {"tuning.type": "full"}])
 def test_more_work_needs_more_memory(settings: dict[str, Any]) -> None:
     recipe = Recipe().with_settings({"max_length": 128})
-    less, more = (estimate(each, PLAIN, tiny.config()) for each in (recipe, recipe.with_settings(settings)))
+    less, more = (count_memory(each, PLAIN, tiny.config()) for each in (recipe, recipe.with_settings(settings)))
     assert less and more and more.total > less.total
 
 
 def test_rows_that_are_shorter_than_max_length_need_less() -> None:
-    whole, short = (estimate(Recipe(), PLAIN, tiny.config(), longest=longest) for longest in (None, 64))
+    whole, short = (count_memory(Recipe(), PLAIN, tiny.config(), longest=longest) for longest in (None, 64))
     assert whole and short and short.activations < whole.activations
 
 
@@ -100,9 +100,9 @@ def test_start_is_refused_before_any_download_when_it_cannot_fit(base: Path, mon
     monkeypatch.setattr(starter, "ensure", lambda _: pytest.fail("fetched"))
     recipe = Recipe().with_settings({"base_model": STARTER, "per_device_train_batch_size": 64})
     with pytest.raises(MemoryFullError) as caught:
-        planner.check(recipe, machine=card(GIB), probe=PROBE)
+        planner.refuse(planner.plan(recipe, machine=card(GIB), probe=PROBE))
     assert "available" in caught.value.what and caught.value.fix
-    assert planner.check(Recipe(base_model=str(base)), machine=card(7 * GIB), probe=PROBE).fits
+    assert planner.plan(Recipe(base_model=str(base)), machine=card(7 * GIB), probe=PROBE).fits
 
 
 def test_model_that_is_not_here_is_reckoned_from_the_catalogue() -> None:

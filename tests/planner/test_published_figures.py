@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from transformers import LlamaConfig
 
-from modelforge.planner.memory import Memory, estimate
+from modelforge.compute.compute import Compute
+from modelforge.planner.memory import Memory, count_memory
 from modelforge.recipe import Recipe
-from modelforge.training.device import Compute
 
 CARD = Compute("cuda", "bfloat16", True, (), weights="bfloat16", optimizer="adamw_torch_fused")
 PACKED = Compute("cuda", "bfloat16", True, (), weights="bfloat16", quantised=True, optimizer="paged_adamw_8bit")
@@ -33,7 +33,7 @@ LLAMA_65B = llama(8192, 22_016, 80, heads=64, key_heads=64, vocabulary=32_000)  
 
 def needed(config: LlamaConfig, compute: Compute, tuning: str) -> Memory:
     settings = {"tuning": {"type": tuning}, "per_device_train_batch_size": 1, "max_length": 512}
-    found = estimate(Recipe.build(settings), compute, config)
+    found = count_memory(Recipe.build(settings), compute, config)
     assert found
     return found
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from modelforge.errors import RecipeError
-from modelforge.models.metrics import METRICS, PERPLEXITY
 from modelforge.recipe import Recipe, Task, parse_task
+from modelforge.scores.metrics import METRICS, PERPLEXITY
 from modelforge.tasks import SHAPES, TASKS, read_exchange, read_texts
 
 

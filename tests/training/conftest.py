@@ -1,48 +1,8 @@
-"""Trainers to take apart, as recipes get them."""
+"""This machine, measured; a tiny base model; trainers to take apart."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
-import pytest
-
-from modelforge.recipe import Recipe
-from modelforge.training.device import Compute
-from tests import tiny
 from tests.machine import base, measured, probed
+from tests.trainers import build
 
-__all__ = ["base", "measured", "probed"]
-
-PLAIN = Compute("cpu", "float32", False, ())
-
-
-@pytest.fixture
-def build(tmp_path: Path) -> Callable[..., Any]:
-    """build({"seed": 1}, rows=..., compute=...) -> the trainer that such a recipe gets."""
-    from modelforge.architecture import DECODER
-    from modelforge.training.examples import encode_examples
-    from modelforge.training.methods import METHODS
-    from modelforge.training.tune import tune
-
-    def make(
-        settings: Mapping[str, Any] | None = None,
-        *,
-        rows: Sequence[Mapping[str, Any]] = tuple(tiny.rows()),
-        compute: Compute = PLAIN,
-        tokenizer: Any = None,
-        model: Any = None,
-        **more: Any,
-    ) -> Any:
-        quick = {"max_steps": 3, "per_device_train_batch_size": 2, "learning_rate": 1e-2, "dtype": "float32"}
-        recipe = Recipe().with_settings({**quick, **(settings or {}), **more})
-        tokenizer = tokenizer or tiny.tokenizer()
-        model = model or tiny.model()
-        method = METHODS[recipe.method].load(DECODER)
-        examples = encode_examples(rows, method.make_encoder(tokenizer, recipe, model.config), recipe)
-        return method.build_trainer(
-            tune(model, recipe), tokenizer, examples, recipe=recipe, compute=compute, folder=tmp_path / "checkpoints"
-        )
-
-    return make
+__all__ = ["base", "build", "measured", "probed"]

@@ -25,6 +25,9 @@ from safetensors.torch import load_file, save_file
 
 from modelforge import Forge, paths
 from modelforge.architecture import ARCHITECTURES
+from modelforge.choices.combinations import check_architecture, check_combination, check_method, check_tuning
+from modelforge.choices.methods import METHODS
+from modelforge.choices.tunings import TUNINGS
 from modelforge.errors import NotFoundError, RecipeError
 from modelforge.hardware import DeviceKind
 from modelforge.models.folder import read_manifest
@@ -34,9 +37,6 @@ from modelforge.tasks import SHAPES
 from modelforge.tasks.summarization import read_pair
 from modelforge.training import run as runs
 from modelforge.training import samples
-from modelforge.training.combinations import check_architecture, check_combination, check_method, check_tuning
-from modelforge.training.methods import METHODS
-from modelforge.training.tunings import TUNINGS
 from tests import tiny
 
 

@@ -10,13 +10,14 @@ import pytest
 from modelforge import loading
 from modelforge.architecture import ARCHITECTURES
 from modelforge.base_model import BaseModel
+from modelforge.choices.methods import METHODS
+from modelforge.choices.tunings import TUNINGS
+from modelforge.compute.compute import Compute
+from modelforge.compute.fused import fused_lora, fused_norms
+from modelforge.compute.tune import tune
 from modelforge.recipe import Recipe
-from modelforge.training.device import Compute
 from modelforge.training.examples import encode_examples
-from modelforge.training.fused import fused_lora, fused_norms
-from modelforge.training.methods import METHODS
-from modelforge.training.tune import tune
-from modelforge.training.tunings import TUNINGS
+from modelforge.training.methods import load_method
 from tests import tiny
 
 SHAPES = {
@@ -39,7 +40,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize(("method", "architecture"), SHAPES)
 def test_every_method_and_architecture_is_here(method: str, architecture: str) -> None:
     assert SHAPES.keys() == {(name, each) for name, spec in METHODS.items() for each in spec.files}
-    assert METHODS[method].load(ARCHITECTURES[architecture])
+    assert load_method(method, ARCHITECTURES[architecture])
 
 
 def losses_of(  # noqa: PLR0917
@@ -60,7 +61,7 @@ def losses_of(  # noqa: PLR0917
     )
     base = BaseModel("tiny", bases[architecture], "")
     tokenizer = loading.load_tokenizer(base.folder, "tiny", kind)
-    module = METHODS[method].load(kind)
+    module = load_method(method, kind)
     rows = tiny.mapped_rows(shape)
     examples = encode_examples(rows, module.make_encoder(tokenizer, recipe, loading.load_config(base)), recipe)
     model = loading.load_model(

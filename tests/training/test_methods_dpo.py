@@ -10,16 +10,16 @@ from typing import Any, get_args
 import pytest
 import torch
 
+from modelforge.compute.fused import fused_lora
+from modelforge.compute.tune import tune
 from modelforge.data.encode import IGNORED
 from modelforge.recipe import Recipe
 from modelforge.recipe.objectives import Dpo
 from modelforge.training.examples import encode_examples
-from modelforge.training.fused import fused_lora
 from modelforge.training.methods import dpo
 from modelforge.training.methods.dpo import make_encoder
-from modelforge.training.tune import tune
 from tests import tiny
-from tests.training.conftest import PLAIN
+from tests.trainers import PLAIN
 
 Build = Callable[..., Any]
 ROWS = tuple(tiny.mapped_rows("preference"))

@@ -10,8 +10,8 @@ import torch
 
 from modelforge.errors import RecipeError
 from modelforge.recipe import Recipe
+from modelforge.scores.rewards import total
 from modelforge.training.methods.grpo import MEASURED, make_encoder
-from modelforge.training.rewards import total
 from tests import tiny
 
 Build = Callable[..., Any]

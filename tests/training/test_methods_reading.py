@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from modelforge.architecture import ENCODER, ENCODER_DECODER, Architecture
+from modelforge.compute.tune import tune
 from modelforge.data.windows import NOWHERE
-from modelforge.models.metrics import METRICS
 from modelforge.models.spans import find_answers, score_spans
 from modelforge.models.text_to_text import write_texts
 from modelforge.recipe import Recipe
+from modelforge.scores.metrics import METRICS
 from modelforge.training.examples import encode_examples
-from modelforge.training.methods import METHODS
-from modelforge.training.tune import tune
+from modelforge.training.methods import load_method
 from tests import tiny
-from tests.training.conftest import PLAIN
+from tests.trainers import PLAIN
 
 KINDS: dict[Architecture, tuple[Any, Any, str, str]] = {
     ENCODER_DECODER: (tiny.text_to_text_model, tiny.text_to_text_tokenizer, "summarization", "summary"),
@@ -33,7 +33,7 @@ def build(folder: Path, architecture: Architecture, *, rows: Any = None, **setti
     quick = {"max_steps": 2, "per_device_train_batch_size": 3, "learning_rate": 1e-2, "eval_split": 0.25, "task": task}
     recipe = Recipe().with_settings({**quick, **settings})
     model, tokenizer = make_model(), make_tokenizer()
-    method = METHODS["sft"].load(architecture)
+    method = load_method("sft", architecture)
     rows = rows or tiny.mapped_rows(shape)
     examples = encode_examples(rows, method.make_encoder(tokenizer, recipe, model.config), recipe)
     return method.build_trainer(

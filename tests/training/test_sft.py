@@ -19,15 +19,15 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from modelforge import hardware, paths, recipe
+from modelforge.compute.compute import Compute
+from modelforge.compute.fused import fused_lora
 from modelforge.data.split import split
 from modelforge.errors import RunawayError, TrainingError
 from modelforge.models.folder import read_manifest
 from modelforge.recipe import Recipe
 from modelforge.tasks.summarization import INSTRUCTION
 from modelforge.training.arguments import total_steps
-from modelforge.training.device import Compute
 from modelforge.training.examples import Examples, encode_examples
-from modelforge.training.fused import fused_lora
 from modelforge.training.methods import sft_decoder
 from modelforge.training.run import Job, train
 from modelforge.training.saving import BestCallback, SavingCallback

@@ -10,7 +10,7 @@ import torch
 from modelforge.data.encode import IGNORED, ChatEncoder, Encoded
 from modelforge.models.generate import write_answers
 from modelforge.models.measures.sides import Measured, Side, Sides
-from modelforge.models.metrics import METRICS, PERPLEXITY, perplexity
+from modelforge.scores.metrics import METRICS, PERPLEXITY, perplexity
 from modelforge.tasks import read_exchange
 from modelforge.tasks.base import MappedRow
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from modelforge.data.pairs import PairEncoder
 from modelforge.models.measures.sides import Measured, Sides
-from modelforge.models.metrics import METRICS, PERPLEXITY
 from modelforge.models.text_to_text import write_texts
+from modelforge.scores.metrics import METRICS, PERPLEXITY
 from modelforge.tasks.base import MappedRow
 from modelforge.tasks.summarization import read_pair
 

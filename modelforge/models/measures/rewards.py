@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from modelforge.data.encode import ChatEncoder
 from modelforge.models.generate import write_answers
 from modelforge.models.measures.sides import Measured, Sides
+from modelforge.scores.rewards import check_rows, total
 from modelforge.tasks.base import MappedRow
-from modelforge.training.rewards import check_rows, total
 
 AT_ONCE = 8
 _UNCUT = 10**9

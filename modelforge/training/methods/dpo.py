@@ -9,12 +9,12 @@ from typing import Any
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
+from modelforge.compute.compute import Compute
 from modelforge.data.encode import IGNORED, ChatEncoder
 from modelforge.loading import window_of
 from modelforge.recipe import Recipe
 from modelforge.training.arguments import common_arguments, exact_weights, finish, hold_to_one_card
 from modelforge.training.batching import LengthGroupedSampler
-from modelforge.training.device import Compute
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.saving import Durable
 

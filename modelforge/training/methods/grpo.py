@@ -9,13 +9,13 @@ from typing import Any
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
+from modelforge.compute.compute import Compute
 from modelforge.data.encode import ChatEncoder
 from modelforge.loading import window_of
 from modelforge.recipe import Recipe
+from modelforge.scores.rewards import check_rows, reward_functions
 from modelforge.training.arguments import common_arguments, exact_weights, finish, hold_to_one_card
-from modelforge.training.device import Compute
 from modelforge.training.examples import Encoding, Examples
-from modelforge.training.rewards import check_rows, reward_functions
 from modelforge.training.saving import Durable
 
 MEASURED = 16  # held-out prompts that are answered at every evaluation; writing is slow

@@ -11,15 +11,15 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from modelforge.compute.compute import Compute
+from modelforge.compute.fused import AnswerLoss
 from modelforge.data.encode import IGNORED, ChatEncoder
 from modelforge.loading import window_of
-from modelforge.models.metrics import perplexity
 from modelforge.recipe import Recipe
+from modelforge.scores.metrics import perplexity
 from modelforge.training.arguments import common_arguments, exact_weights, finish, hold_to_one_card
 from modelforge.training.batching import LengthGroupedSampler, RightPadding
-from modelforge.training.device import Compute
 from modelforge.training.examples import Encoding, Examples
-from modelforge.training.fused import AnswerLoss
 from modelforge.training.held_out import TokenMeanLoss
 from modelforge.training.saving import Durable
 

@@ -10,13 +10,13 @@ import torch
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
+from modelforge.compute.compute import Compute
 from modelforge.data.windows import WindowEncoder
 from modelforge.models.spans import find_answers, pad_windows, score_spans, window_encoder
 from modelforge.recipe import Recipe
 from modelforge.tasks.extractive_question_answering import has_unanswerable
 from modelforge.training.arguments import common_arguments, finish, hold_to_one_card
 from modelforge.training.batching import LengthGroupedSampler
-from modelforge.training.device import Compute
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.saving import Durable
 

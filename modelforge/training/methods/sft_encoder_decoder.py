@@ -9,15 +9,15 @@ from typing import Any
 from datasets import Dataset
 from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
+from modelforge.compute.compute import Compute
 from modelforge.data.pairs import PairEncoder
 from modelforge.loading import window_of
-from modelforge.models.metrics import METRICS, perplexity
 from modelforge.models.text_to_text import write_texts
 from modelforge.recipe import Recipe
+from modelforge.scores.metrics import METRICS, perplexity
 from modelforge.tasks.summarization import read_pair
 from modelforge.training.arguments import common_arguments, finish, hold_to_one_card
 from modelforge.training.batching import LengthGroupedSampler
-from modelforge.training.device import Compute
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.held_out import TokenMeanLoss
 from modelforge.training.saving import Durable

@@ -1,0 +1,289 @@
+"""Takes the rows of one file one after another, checks each and then all against each other, and makes the report.
+
+It holds what has been found so far; reading the file is not its concern (`checks`).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from modelforge.data.columns import ColumnMapping, apply, has_text_only, read_clean_arrays, read_clean_texts
+from modelforge.data.fingerprints import Prints, print_columns, print_texts
+from modelforge.data.forms import FORMS, ROW, Values
+from modelforge.data.personal import KINDS, find_suspects, holds
+from modelforge.data.problems import Problems
+from modelforge.data.readers import RowSource
+from modelforge.data.readers.reader import Block
+from modelforge.data.repairs import DROP_DUPLICATES, DROP_NEAR_DUPLICATES, REPAIRS, SKIP_BAD_ROWS, RepairCount
+from modelforge.data.report import Counts, Report
+from modelforge.data.row_cache import MappedRows, RowSpool
+from modelforge.data.rows import Problem, Row
+from modelforge.data.similar import find_alike_rows, find_conflicts, find_first, say_same, sharpen
+from modelforge.tasks import read_texts
+from modelforge.tasks.base import Fault, Repairs, Texts
+
+FEWEST_ROWS = 2  # one to train on and one to hold out
+FEW_ROWS = 20
+SAME_WORDS = "but for case and white space the same as"
+_AHEAD = 3  # blocks of rows that may wait to be written and printed
+
+
+class Tally:
+    """What has been found so far in one file."""
+
+    def __init__(self, mapping: ColumnMapping, repairs: Repairs) -> None:
+        self.mapping = mapping
+        self.wanted = repairs
+        self.rows = 0
+        self.columns: dict[str, None] = {}
+        self.problems = Problems()
+        self.form = FORMS[mapping.shape.form] if has_text_only(mapping) else ROW
+        self.spool = RowSpool(self.form)
+        self.prints: list[Future[Prints]] = []
+        # While rows are read, those before them are written and searched, and printed. Arrow and numpy do that, which
+        # let go of the interpreter, so the threads share out the cores.
+        self._writing = ThreadPoolExecutor(1, "modelforge-write")
+        self._printing = ThreadPoolExecutor(1, "modelforge-print")
+        self._written: deque[tuple[int, Callable[[int, str], Any], Future[list[int]]]] = deque()
+        self.numbers = array("L")
+        self.lines = array("L")  # 0 where there are none
+        self.done = dict.fromkeys(REPAIRS, 0)
+        self.left = dict.fromkeys(REPAIRS, 0)  # what repairs that are not wanted would change
+        self.duplicates = 0
+        self.distinct = 0
+
+    @property
+    def text_columns(self) -> Collection[str]:
+        """The columns that can come as arrays of text (`read_texts_of`); none where rows must be looked at one by
+        one."""
+        return () if self.form is ROW or self.mapping.missing else tuple(self.mapping.columns.values())
+
+    def read_texts_of(self, columns: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """role -> array of texts, of arrays by column, where there is nothing to say about any row; else None."""
+        return read_clean_arrays(self.mapping, columns)
+
+    def add(self, block: Block) -> None:
+        """Some rows of the file, readable or not."""
+        if block.texts:
+            count = len(next(iter(block.texts.values())))
+            self.rows += count
+            places = range(block.number, block.number + count), range(block.line, block.line + count)
+            self._keep_texts(*places, block.texts)
+            return
+        rows = [row for row in block.rows if isinstance(row, Row)]
+        for problem in block.rows if len(rows) < len(block.rows) else ():
+            if not isinstance(problem, Row):
+                self._add_unreadable(problem)
+        self.rows += len(rows)
+        for columns in {tuple(row.values): None for row in rows}:  # nearly always the same ones
+            self.columns |= dict.fromkeys(columns)
+        if not rows or self.mapping.missing:
+            return
+        texts = None if self.form is ROW else read_clean_texts(self.mapping, [row.values for row in rows])
+        if texts is not None:
+            self._keep_texts([row.number for row in rows], [row.line or 0 for row in rows], texts)
+        else:
+            self._keep_one_by_one(rows)
+
+    def _keep_texts(self, numbers: Sequence[int], lines: Sequence[int], texts: Mapping[str, Any]) -> None:
+        """Rows about which there is nothing to say; role -> array of their texts."""
+        fill = self.mapping.shape.fill
+        assert fill is not None  # noqa: S101 - else there were no texts
+        self._keep(numbers, lines, fill(texts), lambda index, role: texts[role][index].as_py())
+
+    def _keep_one_by_one(self, rows: Sequence[Row]) -> None:
+        """The usable ones among rows of which not all are good."""
+        good: list[Row] = []
+        packed: list[Values] = []
+        texts: list[Texts] = []
+        for row in rows:
+            mapped, faults = apply(self.mapping, row.values, self.wanted)
+            for fault in faults:
+                self._add_fault(row, fault)
+            try:
+                values = None if mapped is None else self.form.pack(mapped)
+            except ValueError as error:
+                self._add_error(row.number, row.line, None, str(error), "Mend it there, or remove the row.")
+                values = None
+            if mapped is None or values is None:
+                self._count(SKIP_BAD_ROWS)
+                continue
+            good.append(row)
+            packed.append(values)
+            texts.append(read_texts(mapped))
+        if self.form is ROW:
+            self.prints.append(self._printing.submit(print_texts, texts))
+        columns = [
+            pa.array([values[index] for values in packed], pa.string()) for index in range(len(self.form.columns))
+        ]
+        columns_of = self.mapping.columns
+        numbers, lines = [row.number for row in good], [row.line or 0 for row in good]
+        self._keep(numbers, lines, columns, lambda index, role: good[index].values.get(columns_of[role]))
+
+    def _keep(
+        self, numbers: Sequence[int], lines: Sequence[int], columns: Sequence[Any], read: Callable[[int, str], Any]
+    ) -> None:
+        """Usable rows, as columns of the form. read: the value that one of them has in the file, by index and role."""
+        start = len(self.numbers)
+        self.numbers.extend(numbers)
+        self.lines.extend(lines)
+        self._written.append((start, read, self._writing.submit(self._write, columns)))
+        if self.form is not ROW:
+            named = dict(zip(self.form.columns, columns, strict=True))
+            nothing = pa.nulls(len(numbers), pa.string()).fill_null("")
+            setting, asked, answered = (named.get(each, nothing) for each in self.form.compared)
+            printed = self._printing.submit(print_columns, setting, asked, answered, nothing, quick=True)
+            self.prints.append(printed)
+        while len(self._written) > _AHEAD:
+            self._look_for_personal(*self._written.popleft())
+        if len(self.prints) > _AHEAD:
+            self.prints[-_AHEAD].result()
+
+    def _write(self, columns: Sequence[Any]) -> list[int]:
+        """Keep the columns of some rows; returns which of these need a look for personal data."""
+        self.spool.add(columns)
+        return find_suspects(columns)
+
+    def _add_unreadable(self, problem: Problem) -> None:
+        if problem.row is None:
+            self.problems.add(problem)
+            return
+        self.rows += 1
+        self._add_error(problem.row, problem.line, problem.column, problem.problem, problem.fix)
+        self._count(SKIP_BAD_ROWS)
+
+    def _look_for_personal(self, start: int, read: Callable[[int, str], Any], suspects: Future[list[int]]) -> None:
+        fix = "Remove what is private before training: a model can repeat what it has seen."
+        for index in suspects.result():
+            for kind in KINDS:
+                role = next((role for role in self.mapping.columns if holds(kind, read(index, role))), None)
+                if role is not None:
+                    self._warn(start + index, f"This looks like {kind}.", fix, self.mapping.columns[role])
+
+    def compare(self) -> Generator[None, None, NDArray[np.bool_]]:
+        """Compare the rows with each other, once all have come. Returns which ones are kept; yields now and then, so
+        that it can be given up."""
+        while self._written:
+            self._look_for_personal(*self._written.popleft())
+        self.spool.finish()
+        yield
+        prints = sharpen(Prints.join([printed.result() for printed in self.prints]), self._read_texts)
+        kept = np.ones(len(prints), np.bool_)
+        copies = self._compare_same(prints, kept)
+        yield
+        for index, other in find_alike_rows(prints, self._read_texts):
+            words = say_same(self._read_texts(index), self._read_texts(other))
+            self._add_likeness(index, other, SAME_WORDS if words else "nearly the same as", DROP_NEAR_DUPLICATES, kept)
+            yield
+        for index, original in copies.items():
+            if kept[index] and not kept[original]:  # what is a copy of a row that is like another, is like it too
+                self._add_likeness(index, original, "the same as", DROP_NEAR_DUPLICATES, kept)
+        if self.mapping.shape.one_answer:
+            for index, other in find_conflicts(prints, kept):
+                problem = f"This row asks the same as row {self.numbers[other]} and answers otherwise."
+                self._warn(index, problem, "Keep the right answer; a model cannot learn both.")
+        return kept
+
+    def _compare_same(self, prints: Prints, kept: NDArray[np.bool_]) -> dict[int, int]:
+        """Rows that are the same letter by letter, or but for case and white space. Returns the copies, each with the
+        first row that it is a copy of."""
+        copies: dict[int, int] = {}
+        first = find_first(prints.whole)
+        seen: dict[Values, int] = {}
+        for index in np.flatnonzero(first != np.arange(len(prints))).tolist():
+            original = int(first[index])
+            seen.setdefault(self.spool.read(original), original)
+            known = seen.setdefault(self.spool.read(index), index)
+            if known != index:
+                copies[index] = known
+                self._add_likeness(index, known, "the same as", DROP_DUPLICATES, kept)
+            else:
+                self._add_likeness(index, original, SAME_WORDS, DROP_NEAR_DUPLICATES, kept)
+        self.duplicates = self.left[DROP_DUPLICATES]
+        self.distinct = len(prints) - len(copies)
+        return copies
+
+    def close(self) -> None:
+        """Nothing more is written, be it that the check was given up."""
+        self._writing.shutdown(cancel_futures=True)
+        self._printing.shutdown(cancel_futures=True)
+
+    def check_amount(self, kept: NDArray[np.bool_]) -> None:
+        usable = int(kept.sum())
+        if self.rows == 0 and not self.problems.counts["error"]:
+            problem, fix = "The file has no data rows.", "Give a file with one example in each row."
+            self.problems.add(Problem("error", None, None, None, problem, fix))
+        elif self.problems.counts["error"]:
+            return
+        elif usable < FEWEST_ROWS:
+            said = "is no usable row" if usable == 0 else "is only 1 usable row"
+            problem = f"There {said}; at least {FEWEST_ROWS} are needed."
+            self.problems.add(Problem("error", None, None, None, problem, "Add examples."))
+        elif self.distinct < FEWEST_ROWS:
+            problem = f"All {usable} rows are the same, so there is nothing to learn from more than one."
+            self.problems.add(Problem("error", None, None, None, problem, "Add other examples."))
+        elif usable < FEW_ROWS:
+            problem = f"There are only {usable} usable rows; a model learns little from fewer than {FEW_ROWS}."
+            self.problems.add(Problem("warning", None, None, None, problem, "Add examples."))
+
+    def report(self, path: Path, source: RowSource | None, kept: NDArray[np.bool_]) -> Report:
+        found = dict.fromkeys(source.columns if source else ()) | self.columns
+        return Report(
+            file=str(path),
+            format=source.format if source else "",
+            encoding=source.encoding if source else "",
+            rows=self.rows,
+            columns=tuple(found),
+            mapping=self.mapping,
+            ok=not self.problems.counts["error"],
+            problems=self.problems.shown,
+            counts=Counts(self.problems.counts["error"], self.problems.counts["warning"], self.duplicates),
+            repairs={name: RepairCount(self.done[name] + self.left[name], self.done[name]) for name in REPAIRS},
+            mapped_rows=MappedRows(self.spool, kept, self.numbers),
+            all_problems=self.problems,
+        )
+
+    def _count(self, repair: str) -> None:
+        (self.done if repair in self.wanted else self.left)[repair] += 1
+
+    def _add_fault(self, row: Row, fault: Fault) -> None:
+        if fault.repair:
+            self._count(fault.repair)
+        if fault.mended or fault.severity == "hint":
+            return
+        column = self.mapping.columns.get(fault.role)
+        if fault.severity == "error":
+            self._add_error(row.number, row.line, column, fault.problem, fault.fix)
+        else:
+            self.problems.add(Problem("warning", row.number, row.line, column, fault.problem, fault.fix))
+
+    def _add_error(self, row: int, line: int | None, column: str | None, problem: str, fix: str) -> None:
+        """An error of one row; where bad rows are left out it hinders nothing, and is a warning."""
+        if SKIP_BAD_ROWS in self.wanted:
+            self.problems.add(Problem("warning", row, line, column, f"Left out: {problem}", fix))
+        else:
+            self.problems.add(Problem("error", row, line, column, problem, fix))
+
+    def _add_likeness(self, index: int, other: int, like: str, repair: str, kept: NDArray[np.bool_]) -> None:
+        self._count(repair)
+        if repair in self.wanted:
+            kept[index] = False
+        else:
+            problem = f"This row is {like} row {self.numbers[other]}."
+            self._warn(index, problem, "Remove it, unless it shall count twice.")
+
+    def _warn(self, index: int, problem: str, fix: str, column: str | None = None) -> None:
+        line = self.lines[index] or None
+        self.problems.add(Problem("warning", self.numbers[index], line, column, problem, fix))
+
+    def _read_texts(self, index: int) -> Texts:
+        return read_texts(self.form.unpack(self.spool.read(index)))

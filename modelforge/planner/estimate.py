@@ -1,0 +1,226 @@
+"""What a recipe needs on a machine: the plan, and how it is computed. What is refused and advised is in `plan.py`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import psutil
+
+from modelforge import hardware
+from modelforge.choices.combinations import check_tuning
+from modelforge.compute.compute import Compute
+from modelforge.compute.decide import decide, draft
+from modelforge.hardware import Hardware, Probe, describe_bytes
+from modelforge.planner import disk, duration, outcomes, sources
+from modelforge.planner.calibration import Calibration, calibrated
+from modelforge.planner.memory import RUNTIME_BYTES, Memory, count_memory, length_of, rough_memory
+from modelforge.recipe import Recipe
+
+Verdict = Literal["fits", "tight", "won't fit", "unknown"]
+TIGHT = 0.85  # share of the available memory above which a run is tight: predictions are within 15%
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Settings that make a recipe fit, computed to do so; what they cost in words; what they save of memory."""
+
+    settings: Mapping[str, Any]
+    sentence: str
+    saves_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a recipe needs here. memory: None where the base model is unknown. source: what the estimate rests on.
+    calibrated: micro-steps were taken on this machine. correction: by what earlier runs changed the prediction;
+    memory.total has it already. seconds: 0 where nobody knows how many rows there are. kind: what outcomes are kept
+    under."""
+
+    recipe: Recipe
+    compute: Compute | None
+    memory: Memory | None
+    disk: disk.Disk
+    seconds: float
+    verdict: Verdict
+    advice: tuple[Advice, ...] = ()
+    source: sources.Source = "config"
+    calibrated: bool = False
+    correction: float = 1.0
+    kind: str = ""
+    tokens_per_second: float = 0.0
+
+    @property
+    def fits(self) -> bool:
+        return self.verdict != "won't fit" and self.disk.fits
+
+    @property
+    def sentence(self) -> str:
+        """The verdict for people."""
+        if self.memory is None:
+            return "What this model needs is not known: it is not here and the Hub did not answer."
+        needs = f"{describe_bytes(self.memory.total)} of {describe_bytes(self.memory.available)} memory"
+        about = " (from the model's size alone)" if self.source == "catalogue" else ""
+        words = {"fits": "Fits: about", "tight": "Tight: about", "won't fit": "Won't fit: it needs about"}
+        short = "" if self.disk.fits else f" The disk is too full: {describe_bytes(self.disk.needed)} needed."
+        return f"{words.get(self.verdict, '')} {needs}{about}.{short}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of `modelforge plan --json`."""
+        parts = ("weights", "gradients", "optimizer", "activations", "runtime", "total", "available")
+        return {
+            "fits": self.fits,
+            "verdict": self.verdict,
+            "memory": {part: getattr(self.memory, part) if self.memory else None for part in parts},
+            "disk": {"needed": self.disk.needed, "free": self.disk.free, "where": self.disk.where},
+            "seconds": round(self.seconds, 1),
+            "tokens_per_second": round(self.tokens_per_second, 1),
+            "advice": [
+                {"settings": dict(each.settings), "sentence": each.sentence, "saves_bytes": each.saves_bytes}
+                for each in self.advice
+            ],
+            "source": self.source,
+            "calibrated": self.calibrated,
+            "correction": round(self.correction, 3),
+            "decisions": list(self.compute.reasons) if self.compute else [],
+            "sentence": self.sentence,
+        }
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is known of the rows that are trained on: how many, tokens of the longest, tokens of one in the mean."""
+
+    rows: int | None = None
+    longest: int | None = None
+    mean_tokens: float | None = None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine that a plan is for, and the process that trains. process_bytes: what that process holds already;
+    has_torch: the libraries are among it."""
+
+    hardware: Hardware
+    probe: Probe
+    process_bytes: int
+    has_torch: bool
+
+    @classmethod
+    def here(cls, found: Hardware | None = None, probe: Probe | None = None) -> Machine:
+        """This machine and this process."""
+        held = int(psutil.Process(os.getpid()).memory_info().rss)
+        return cls(found or hardware.detect(), probe or hardware.probe(), held, "torch" in sys.modules)
+
+    @property
+    def free_bytes(self) -> int:
+        return self.hardware.free_bytes(self.probe.kind)
+
+    @property
+    def available(self) -> int:
+        """Bytes that a run may take: free now, and what its process holds, as its runtime is part of the total."""
+        return self.free_bytes if self.probe.kind == "cuda" else self.free_bytes + self.process_bytes
+
+    @property
+    def runtime_bytes(self) -> int:
+        """What torch and its libraries take; measured where they are loaded."""
+        usual = RUNTIME_BYTES[self.probe.kind]
+        return (
+            usual if self.probe.kind == "cuda" or not self.has_torch else min(max(usual, self.process_bytes), 2 * usual)
+        )
+
+
+def estimate(recipe: Recipe, machine: Machine, rows: Rows, *, calibrate: bool = False) -> Plan:
+    """A plan without advice. calibrate: take micro-steps if none like these were taken before (seconds).
+
+    Raises RecipeError for what cannot be trained on such a machine at all.
+    """
+    check_tuning(recipe.tuning.type, machine.probe.kind)
+    known = sources.look_up(recipe)
+    if known.config is None:
+        drive = disk.measure_disk(download=known.download_bytes, to_hub_cache=known.to_hub_cache, trained=0)
+        return Plan(recipe, None, None, drive, 0.0, "unknown", source="unknown")
+    compute = choose_compute(recipe, machine.probe, known.config, machine.free_bytes, longest=rows.longest)
+    need = count_memory(recipe, compute, known.config, longest=rows.longest) or rough_memory(
+        recipe, compute, known.config
+    )
+    measured = None
+    if known.source == "config":
+        length = length_of(recipe, known.config, rows.longest)
+        measured = calibrated(recipe, compute, known.config, length=length, probe=machine.probe, take=calibrate)
+    if measured:
+        held = need.gradients + need.optimizer
+        # Noise of a few layers grows with all layers; the counted figure has a usual allocator's. The mean is nearer.
+        need = replace(need, activations=(max(measured.growth_bytes - held, 0) + need.activations) // 2)
+    if machine.hardware.free_memory_bytes:
+        need = replace(need, runtime=machine.runtime_bytes)
+    return _judge(recipe, machine, rows, known, compute, need, measured)
+
+
+def estimate_roughly(recipe: Recipe, machine: Machine, rows: Rows, config: Any) -> Plan:
+    """A plan from the config's numbers alone, in no time: nothing is simulated. May be wrong by half."""
+    need = rough_memory(recipe, draft(recipe, machine.probe), config)
+    compute = _decide(recipe, machine.probe, need, machine.free_bytes)
+    return _judge(recipe, machine, rows, sources.Known(config, "config"), compute, need, None)
+
+
+def choose_compute(
+    recipe: Recipe, probe: Probe, config: Any, free_bytes: int, *, longest: int | None = None
+) -> Compute:
+    """`compute.decide` with what a step needs: counted, or by its sizes where it cannot be."""
+    drafted = draft(recipe, probe)
+    need = count_memory(recipe, drafted, config, longest=longest) or rough_memory(recipe, drafted, config)
+    return _decide(recipe, probe, need, free_bytes)
+
+
+def _decide(recipe: Recipe, probe: Probe, need: Memory, free_bytes: int) -> Compute:
+    return decide(
+        recipe,
+        probe,
+        held_bytes=need.weights + need.optimizer,
+        step_bytes=need.gradients + need.activations,
+        free_bytes=free_bytes,
+    )
+
+
+def _judge(  # noqa: PLR0917 - all that was found out, in the order in which it was
+    recipe: Recipe,
+    machine: Machine,
+    rows: Rows,
+    known: sources.Known,
+    compute: Compute,
+    need: Memory,
+    measured: Calibration | None,
+) -> Plan:
+    """The plan of what was counted: corrected by earlier runs, held against what is available."""
+    probe, available = machine.probe, machine.available
+    kind = f"{probe.kind} {probe.name} | {known.config.model_type} | {recipe.method} | {recipe.tuning.type}"
+    kind += " | checkpointing" if compute.gradient_checkpointing else ""
+    correction = outcomes.correction(kind, need.total)
+    need = _correct(need, correction, available)
+    size = 4 if compute.weights == "float32" else 2
+    speed = outcomes.measured_speed(kind, recipe.base_model) or (measured.tokens_per_second if measured else 0.0)
+    speed = speed or duration.speed_by_work(recipe, compute, probe, need.weights // size)
+    tokens = duration.tokens_per_batch(recipe, length_of(recipe, known.config, rows.longest), rows.mean_tokens)
+    return Plan(
+        recipe,
+        compute,
+        need,
+        disk.measure_disk(download=known.download_bytes, to_hub_cache=known.to_hub_cache, trained=need.trained),
+        duration.count_batches(recipe, rows.rows) * tokens / speed,
+        "fits" if need.total <= TIGHT * available else "tight" if need.total <= available else "won't fit",
+        source=known.source,
+        calibrated=measured is not None,
+        correction=correction,
+        kind=kind,
+        tokens_per_second=speed,
+    )
+
+
+def _correct(need: Memory, correction: float, available: int) -> Memory:
+    """With what earlier runs took: the difference goes where it comes from, to what a step holds."""
+    activations = max(need.activations + round((correction - 1) * need.total), 0)
+    return replace(need, activations=activations, available=available)

@@ -1,0 +1,83 @@
+"""Whether a run may start, judged here alone for every way to start: the app, the command line, a sweep, a retry, a
+resumed run, Python.
+
+In this order, once each: what goes together, the limits of this machine, the disk, the dataset, the memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelforge import base_model, hardware, planner
+from modelforge.choices.combinations import check_combination
+from modelforge.data.lengths import longest_row, mean_row
+from modelforge.data.library import Datasets
+from modelforge.models.library import Models
+from modelforge.planner import sources
+from modelforge.planner.estimate import Machine, Rows, estimate_roughly
+from modelforge.planner.service import SERVICE
+from modelforge.recipe import Recipe
+from modelforge.store import DatasetRecord
+from modelforge.training.start import follow_parent
+
+PLAIN = 0.4  # share of the free memory below which a rough figure, wrong by half, is good enough
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """recipe: as it will be trained, with what follows from a model that it trains further. evaluation: the dataset to
+    measure with, if it names one."""
+
+    recipe: Recipe
+    dataset: DatasetRecord
+    evaluation: DatasetRecord | None
+
+
+class Admission:
+    """Judges with the datasets and the models of one home."""
+
+    def __init__(self, datasets: Datasets, models: Models) -> None:
+        self.datasets = datasets
+        self.models = models
+
+    def admit(self, recipe: Recipe) -> Admitted:
+        """Refuse at once what cannot work. Raises ModelForgeError."""
+        recipe = self._check_combination(recipe)
+        planner.check_limits(recipe, hardware.detect())
+        planner.check_disk(recipe)
+        dataset, evaluation = self._find_datasets(recipe)
+        self._check_memory(recipe, dataset)
+        return Admitted(recipe, dataset, evaluation)
+
+    def _check_combination(self, recipe: Recipe) -> Recipe:
+        device = hardware.detect().device.kind
+        check_combination(recipe, device=device)
+        if recipe.parent:
+            parent = self.models.find(recipe.parent)
+            recipe = follow_parent(recipe, parent, Recipe.build(self.models.manifest(parent)["recipe"]))
+        architecture = base_model.check(recipe.base_model, recipe.task)
+        check_combination(recipe, architecture=architecture, device=device)
+        return recipe
+
+    def _find_datasets(self, recipe: Recipe) -> tuple[DatasetRecord, DatasetRecord | None]:
+        dataset = self.datasets.resolve(recipe.dataset, recipe)
+        evaluation = self.datasets.resolve(recipe.eval_dataset, recipe) if recipe.eval_dataset else None
+        for record in filter(None, (dataset, evaluation)):
+            check_combination(recipe, shape=record.shape or None)
+        return dataset, evaluation
+
+    def _check_memory(self, recipe: Recipe, dataset: DatasetRecord) -> None:
+        """Without a long look where it is plain that it fits; where the planner does not answer the run is let in, and
+        shows what it needs."""
+        config = sources.look_up(recipe).config
+        if config is None:  # nothing is known of it yet; asked again when its turn has come
+            return
+        machine = Machine.here()
+        rough = estimate_roughly(recipe, machine, Rows(), config)
+        if rough.memory and rough.memory.total <= PLAIN * machine.free_bytes:
+            return
+        longest = dataset.longest or longest_row(self.datasets.rows(dataset.id))
+        rows = Rows(dataset.rows, longest or None, mean_row(dataset.bytes, dataset.rows))
+        made = SERVICE.ask(recipe, rows)
+        if made and not made.fits:
+            planner.refuse(SERVICE.ask(recipe, rows, with_advice=True) or made)

@@ -1,0 +1,1 @@
+"""Numbers from texts: metrics and rewards. No models are loaded here."""

@@ -1,0 +1,294 @@
+"""How much each reward of a training by reward gives an answer: 0 to 1, by pure functions of texts.
+
+What can be rewarded, and its settings, is declared in `recipe/rewards.py`. Nothing here draws answers or trains. The
+answers are a model's, so nothing in them may raise, and no search in one may go on without end.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
+from typing import Any
+
+# A dependency of transformers. Unlike `re` it can give up a search, and knows scripts and marks of Unicode.
+import regex  # type: ignore[import-untyped]
+
+from modelforge.errors import RecipeError
+from modelforge.recipe.rewards import (
+    Avoids,
+    Contains,
+    Length,
+    MatchesPattern,
+    MatchesReference,
+    Reward,
+    ValidJson,
+)
+from modelforge.scores.metrics import exact_match, f1, normalise
+
+SEARCHED_CHARACTERS = 100_000
+"""A pattern is looked for in so many characters from the start; an answer of 8192 tokens seldom has more."""
+SEARCH_SECONDS = 0.25
+"""Processor time that the search for a pattern may take; some patterns, such as (a+)+$, would take years."""
+
+# Scripts that are written without blanks between words, so that a word in them has no edges to be found.
+_UNSPACED = r"\p{Thai}\p{Lao}\p{Myanmar}\p{Khmer}\p{Hiragana}\p{Katakana}\p{Han}"
+_WORD = regex.compile(rf"[{_UNSPACED}]\p{{M}}*|[\S--[{_UNSPACED}]]+", regex.V1)
+_INSIDE = rf"[\w--[{_UNSPACED}]]"  # a sign beside which a word goes on
+_COMPARING = frozenset({"matches_reference"})
+
+
+# ---- one function a reward -------------------------------------------------------------------------------------
+
+
+def score_valid_json(settings: ValidJson, answer: str, reference: str) -> float:
+    """1 where ``json.loads(answer)`` gives a value that fits the schema, else 0.
+
+    Strict, since whatever reads the answers later is: text or a Markdown fence around the JSON is 0. So is what
+    Python's reader takes but RFC 8259 does not (NaN, Infinity), a name that stands twice in an object (readers differ
+    on which one counts, RFC 7493 section 2.3), a number of more digits or a nesting deeper than Python can read, and an
+    answer in which a pattern of the schema cannot be looked for in `SEARCH_SECONDS`. As in the standard, ``format`` in
+    a schema is a note and not checked.
+    """
+    try:
+        value = json.loads(answer, parse_constant=_refuse_constant, object_pairs_hook=_read_object)
+        return float(not settings.json_schema or _fits(value, settings.json_schema))
+    except (ValueError, RecursionError, TimeoutError, OverflowError):  # the last: 10**400 is a multiple of 0.5?
+        return 0.0
+
+
+def score_length(settings: Length, answer: str, reference: str) -> float:
+    """1 from `least` to `most`; n/least below; 2 - n/most above, and 0 from twice `most` on.
+
+    n: characters, without white space around the answer; or words, which are what white space parts, and in scripts
+    without blanks between words each character (as word processors count).
+    """
+    length = len(answer.strip()) if settings.unit == "characters" else len(_WORD.findall(answer))
+    if length < settings.least:
+        return length / settings.least
+    return max(0.0, min(1.0, 2 - length / settings.most))
+
+
+def score_contains(settings: Contains, answer: str, reference: str) -> float:
+    """Different words and phrases found / all listed. See `contains_phrase`."""
+    return _share_found(settings.words, answer)
+
+
+def score_avoids(settings: Avoids, answer: str, reference: str) -> float:
+    """1 - different words and phrases found / all listed; how often each is there does not matter."""
+    return 1 - _share_found(settings.words, answer)
+
+
+def score_matches_pattern(settings: MatchesPattern, answer: str, reference: str) -> float:
+    """1 where the pattern is found in the answer, or with `whole` is all of it; else 0.
+
+    White space around the answer does not count. 0 as well where the search is given up after `SEARCH_SECONDS`; what
+    comes after `SEARCHED_CHARACTERS` is not searched.
+    """
+    try:
+        return float(_search(settings.pattern, answer.strip(), whole=settings.whole))
+    except TimeoutError:
+        return 0.0
+
+
+def score_matches_reference(settings: MatchesReference, answer: str, reference: str) -> float:
+    """f1 and exact_match as in `models/metrics.py`; contains: 1 where the reference stands in the answer, else 0.
+
+    For contains both are normalised first, so that 1,000 is in "It is 1000.", and 5 is not in "15". A reference of
+    which nothing is left then (the choice A of a test, +) is looked for as it is.
+    """
+    if settings.by == "f1":
+        return f1(answer, reference)
+    if settings.by == "exact_match":
+        return exact_match(answer, reference)
+    wanted = normalise(reference)
+    return float(contains_phrase(normalise(answer), wanted) if wanted else contains_phrase(answer, reference))
+
+
+SCORES: dict[str, Callable[[Any, str, str], float]] = {
+    "valid_json": score_valid_json,
+    "length": score_length,
+    "contains": score_contains,
+    "avoids": score_avoids,
+    "matches_pattern": score_matches_pattern,
+    "matches_reference": score_matches_reference,
+}
+"""How each type of reward is scored, of its settings, an answer and the row's reference ("" where it has none)."""
+
+
+# ---- rewards together ------------------------------------------------------------------------------------------
+
+
+def score(reward: Reward, answer: str, reference: str) -> float:
+    """0 to 1, without the reward's weight."""
+    return SCORES[reward.type](reward, answer, reference)
+
+
+def total(rewards: Sequence[Reward], answer: str, reference: str) -> float:
+    """The sum of all scores, each times its weight: what the model is trained to raise."""
+    return sum(reward.weight * score(reward, answer, reference) for reward in rewards)
+
+
+def find_highest(rewards: Sequence[Reward]) -> float:
+    """The highest `total` there can be: 1 on whatever weighs more than 0, 0 on the rest."""
+    return sum(max(0.0, reward.weight) for reward in rewards)
+
+
+def name_rewards(rewards: Sequence[Reward]) -> list[str]:
+    """A name for each, none twice: valid_json, length, valid_json_2."""
+    seen: dict[str, int] = {}
+    names = []
+    for reward in rewards:
+        seen[reward.type] = count = seen.get(reward.type, 0) + 1
+        names.append(reward.type if count == 1 else f"{reward.type}_{count}")
+    return names
+
+
+def needs_reference(rewards: Sequence[Reward]) -> bool:
+    """Whether any of them compares the answer with the row's reference."""
+    return any(reward.type in _COMPARING for reward in rewards)
+
+
+def check_rows(rewards: Sequence[Reward], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Raises RecipeError where a reward compares with a reference and mapped rows have none."""
+    if not needs_reference(rewards):
+        return
+    count, lacking = 0, []
+    for count, row in enumerate(rows, start=1):
+        if not (row.get("reference") or "").strip():
+            lacking.append(count)
+    if lacking:
+        names = ", ".join(sorted({reward.type for reward in rewards} & _COMPARING))
+        raise RecipeError(
+            f"{len(lacking):,} of {count:,} rows have no reference to compare answers with; the first is row "
+            f"{lacking[0]:,}.",
+            where=f"setting grpo.rewards, {names}",
+            fix="Say which column of the dataset is the reference, fill it in or remove these rows, or reward "
+            f"something other than {names}.",
+        )
+
+
+def reward_functions(rewards: Sequence[Reward]) -> list[Callable[..., list[float]]]:
+    """What TRL's GRPOTrainer takes as reward_funcs: a function of a batch for each, by the names of `name_rewards`.
+
+    They do not weigh; reward_weights are ``[reward.weight for reward in rewards]``.
+    """
+    return [_make_function(reward, name) for reward, name in zip(rewards, name_rewards(rewards), strict=True)]
+
+
+def _make_function(reward: Reward, name: str) -> Callable[..., list[float]]:
+    def score_batch(completions: Sequence[Any], reference: Sequence[str | None] | None = None, **_: Any) -> list[float]:
+        references = reference or [None] * len(completions)
+        pairs = zip(completions, references, strict=True)
+        return [score(reward, _read_answer(completion), expected or "") for completion, expected in pairs]
+
+    score_batch.__name__ = name  # TRL logs the mean of each under this name
+    return score_batch
+
+
+def _read_answer(completion: Any) -> str:
+    """A completion of TRL: a text where the prompt is one, else a list of messages that the model added."""
+    return completion if isinstance(completion, str) else str(completion[-1]["content"] or "")
+
+
+# ---- finding in texts ------------------------------------------------------------------------------------------
+
+
+def contains_phrase(text: str, phrase: str) -> bool:
+    """Whether a word or phrase stands in the text, not inside another word: "art" is in "art." and not in "party".
+
+    Capitals do not matter (Unicode's full case folding), nor how white space is written. Scripts without blanks between
+    words have no such edges: there it is found anywhere.
+    """
+    return _phrase(phrase).search(_fold(text)) is not None
+
+
+@lru_cache(maxsize=1000)  # references are phrases too, as many as there are rows
+def _phrase(phrase: str) -> Any:
+    parts = _fold(phrase).split()
+    edges = [_INSIDE if parts and regex.match(_INSIDE, sign, regex.V1) else "" for sign in _ends(parts)]
+    before = f"(?<!{edges[0]})" if edges[0] else ""
+    after = f"(?!{edges[1]})" if edges[1] else ""
+    return regex.compile(before + r"\s+".join(map(regex.escape, parts)) + after, regex.V1)
+
+
+def _ends(parts: Sequence[str]) -> tuple[str, str]:
+    return (parts[0][0], parts[-1][-1]) if parts else ("", "")
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def _share_found(words: Sequence[str], answer: str) -> float:
+    different = {_fold(word) for word in words}
+    return sum(contains_phrase(answer, word) for word in different) / len(different)
+
+
+def _search(pattern: str, text: str, *, whole: bool = False) -> bool:
+    """Raises TimeoutError where it takes more than SEARCH_SECONDS."""
+    if whole:
+        return len(text) <= SEARCHED_CHARACTERS and bool(regex.fullmatch(pattern, text, timeout=SEARCH_SECONDS))
+    return bool(regex.search(pattern, text[:SEARCHED_CHARACTERS], timeout=SEARCH_SECONDS))
+
+
+# ---- JSON ------------------------------------------------------------------------------------------------------
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) < len(pairs):
+        raise ValueError("a name stands twice")
+    return read
+
+
+def _fits(value: Any, schema: dict[str, Any]) -> bool:
+    """Nothing is fetched for a schema: references lead inside it, as its setting has checked."""
+    from jsonschema import Draft202012Validator, validators  # type: ignore[import-untyped]
+    from referencing import Registry
+
+    reader = _bound_searches(validators.validator_for(schema, default=Draft202012Validator))
+    return bool(reader(schema, registry=Registry()).is_valid(value))
+
+
+@cache
+def _bound_searches(dialect: Any) -> Any:
+    """That version of JSON Schema with `_search` in place of re.search, for texts and names that a model wrote."""
+    from jsonschema import validators
+
+    return validators.extend(
+        dialect,
+        {
+            "pattern": _check_pattern,
+            "patternProperties": _check_pattern_properties,
+            "additionalProperties": _check_additional_properties,
+        },
+    )
+
+
+def _check_pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[Any]:
+    from jsonschema import ValidationError
+
+    if validator.is_type(value, "string") and not _search(pattern, value):
+        yield ValidationError("the pattern is not found")
+
+
+def _check_pattern_properties(validator: Any, patterns: Any, value: Any, schema: Any) -> Iterator[Any]:
+    if validator.is_type(value, "object"):
+        for pattern, wanted in patterns.items():
+            for name, held in value.items():
+                if _search(pattern, name):
+                    yield from validator.descend(held, wanted)
+
+
+def _check_additional_properties(validator: Any, wanted: Any, value: Any, schema: Any) -> Iterator[Any]:
+    if validator.is_type(value, "object"):
+        for name, held in value.items():
+            known = name in schema.get("properties", ())
+            if not known and not any(_search(pattern, name) for pattern in schema.get("patternProperties", ())):
+                yield from validator.descend(held, wanted)

@@ -1,0 +1,1 @@
+"""The Dataset tab: a file in; verdict, mapping, problems, repairs and preview out."""

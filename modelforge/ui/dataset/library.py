@@ -1,0 +1,88 @@
+"""The library below the Dataset tab: what was saved, opened, renamed and deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from modelforge.forge import Forge
+from modelforge.recipe import STARTER, Recipe
+from modelforge.ui.dataset import preview, view
+from modelforge.ui.look import html
+from modelforge.ui.look.events import listen
+
+
+class DatasetLibrary:
+    """Its components."""
+
+    def __init__(self) -> None:
+        gr.HTML("<h3>Library</h3>")
+        self.table = gr.HTML("", elem_id="dataset-library")
+        with gr.Row(elem_classes="mf-actions"):
+            self.chosen = gr.Dropdown([], label="Dataset", scale=2, min_width=260, elem_id="dataset-chosen")
+            self.open = gr.Button("Open", variant="secondary", scale=0, min_width=100, elem_id="dataset-open")
+            self.new_name = gr.Textbox(
+                label="New name", max_length=120, scale=2, min_width=200, elem_id="dataset-new-name"
+            )
+            self.rename = gr.Button("Rename", variant="secondary", scale=0, min_width=110, elem_id="dataset-rename")
+            self.delete = gr.Button("Delete…", variant="secondary", scale=0, min_width=120)
+            self.confirm = gr.Button("Yes, delete it", variant="stop", visible=False, scale=0, min_width=140)
+            self.keep = gr.Button("Keep it", visible=False, scale=0, min_width=120)
+        self.shown = gr.HTML("", elem_id="dataset-opened")
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.table, self.chosen]
+
+
+def attach_library(forge: Forge, library: DatasetLibrary) -> None:
+    asking = [library.delete, library.confirm, library.keep]
+
+    def open_dataset(dataset_id: str | None) -> str:
+        record = forge.datasets.find(dataset_id or "")
+        rows = preview.preview_rows(forge.datasets.rows(record.id)[: preview.ROWS], STARTER, Recipe().max_length)
+        return view.show_dataset(record, forge.datasets.versions()[record.id], rows)
+
+    def rename(dataset_id: str | None, name: str) -> list[Any]:
+        record = forge.datasets.rename(forge.datasets.find(dataset_id or "").id, name)
+        return [*show_library(forge, record.id), ""]
+
+    def delete(dataset_id: str | None) -> list[Any]:
+        forge.datasets.delete(dataset_id or "")
+        return [*_ask(False), *show_library(forge), ""]
+
+    listen(library.open.click, open_dataset, library.chosen, library.shown)
+    listen(library.rename.click, rename, [library.chosen, library.new_name], [*library.outputs, library.new_name])
+    listen(library.delete.click, lambda: _ask(True), None, asking)
+    listen(library.keep.click, lambda: _ask(False), None, asking)
+    listen(library.confirm.click, delete, library.chosen, [*asking, *library.outputs, library.shown])
+
+
+def show_library(forge: Forge, chosen: str | None = None) -> list[Any]:
+    """[table, choices] of the datasets that were added, with `chosen` or the newest one picked."""
+    records, versions = forge.datasets.all(), forge.datasets.versions()
+    shown = html.table(
+        ("Name", "Version", "Task", "Rows", "File", "Added", "Content"),
+        (
+            (
+                each.name,
+                versions[each.id],
+                each.task,
+                f"{each.rows:,}",
+                each.source,
+                html.date(each.created),
+                each.sha256[:12],
+            )
+            for each in records
+        ),
+        empty="No dataset has been saved yet. The samples can be used for training as they are.",
+    )
+    choices = [(f"{each.name} ({each.rows} rows)", each.id) for each in records]
+    ids = [value for _, value in choices]
+    return [shown, gr.Dropdown(choices=choices, value=chosen if chosen in ids else next(iter(ids), None))]
+
+
+def _ask(asking: bool) -> list[Any]:
+    """[delete, confirm, keep]: ask before anything is deleted."""
+    return [gr.Button(visible=not asking), gr.Button(visible=asking), gr.Button(visible=asking)]

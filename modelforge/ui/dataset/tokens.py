@@ -1,0 +1,98 @@
+"""Tokens and texts as HTML: each token in a shade of its own, what is learnt in colour, what is cut off in grey.
+
+Every text is shown as text and unchanged: signs for what cannot be seen are drawn beside it by the style sheet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+
+from modelforge.data.pieces import Token
+from modelforge.ui.look import html
+
+SHOWN_TOKENS = 1500  # of one row; a browser gets slow with many more
+SHOWN_CUT_TOKENS = 200
+
+_SIGNS = {
+    "\n": "↵",
+    "\r": "␍",
+    "\t": "⇥",
+    "\u00a0": "⍽",
+    "\u202f": "⍽",
+    "\u2007": "⍽",
+    "\u00ad": "SHY",
+    "\u200b": "ZWSP",
+    "\u200c": "ZWNJ",
+    "\u200e": "LRM",
+    "\u200f": "RLM",
+    "\u061c": "ALM",
+    "\u202a": "LRE",
+    "\u202b": "RLE",
+    "\u202c": "PDF",
+    "\u202d": "LRO",
+    "\u202e": "RLO",
+    "\u2066": "LRI",
+    "\u2067": "RLI",
+    "\u2068": "FSI",
+    "\u2069": "PDI",
+    "\u2028": "LS",
+    "\u2029": "PS",
+    "\ufeff": "BOM",
+}
+"""What is drawn before a character that cannot be seen. The joiner inside of emoji is not among them: it is seen."""
+
+_UNSEEN = re.compile(f"[\x01-\x1f\x7f{''.join(_SIGNS)}]")
+
+
+def show_tokens(tokens: Sequence[Token], max_length: int, cut: int, css: str = "mf-learnt") -> str:
+    """Each token in a span of its own, spans of learnt tokens in a mark, and a line where max_length cuts."""
+    kept = [token for token in tokens if not token.cut]
+    beyond = [token for token in tokens if token.cut]
+    parts = [_show_spans(kept, SHOWN_TOKENS, css)]
+    if cut:
+        noun = "token" if cut == 1 else "tokens"
+        said = html.text(f"cut here: max_length {max_length}, {cut} {noun} lost")
+        parts.append(f'<span class="mf-cut-line">{said}</span>')
+        parts.append(f'<span class="mf-cut">{_show_some(beyond, SHOWN_CUT_TOKENS)}</span>')
+    return "".join(parts)
+
+
+def _show_spans(tokens: Sequence[Token], most: int, css: str) -> str:
+    spans = [(trained, list(members)) for trained, members in groupby(tokens, key=lambda token: token.trained)]
+    share = max(most // max(len(spans), 1), 20)  # so that a long prompt does not hide the answer
+    parts = []
+    for trained, members in spans:
+        inner = _show_some(members, share if len(tokens) > most else len(members))
+        parts.append(f'<mark class="{css}">{inner}</mark>' if trained else inner)
+    return "".join(parts)
+
+
+def _show_some(tokens: Sequence[Token], most: int) -> str:
+    """The tokens, or the first and last of many."""
+    if len(tokens) <= most:
+        return "".join(map(_show_token, tokens))
+    half = most // 2
+    left_out = len(tokens) - 2 * half
+    gap = f'<span class="mf-gap">… {left_out} tokens are not shown …</span>'
+    first, last = tokens[:half], tokens[len(tokens) - half :]
+    return "".join([*map(_show_token, first), gap, *map(_show_token, last)])
+
+
+def _show_token(token: Token) -> str:
+    return f'<span class="mf-token">{show_text(token.text)}</span>'
+
+
+def show_text(text: str) -> str:
+    """The text itself, escaped, with a sign beside each character that cannot be seen."""
+    parts: list[str] = []
+    place = 0
+    for found in _UNSEEN.finditer(text):
+        character = found.group()
+        sign = _SIGNS.get(character, f"U+{ord(character):04X}")
+        # As a reference: a browser takes a bare carriage return for a newline.
+        written = "&#13;" if character == "\r" else html.text(character)
+        parts += [html.text(text[place : found.start()]), f'<span class="mf-sign" data-sign="{sign}"></span>{written}']
+        place = found.end()
+    return "".join([*parts, html.text(text[place:])])

@@ -1,0 +1,111 @@
+"""The numbers that models are measured with, for people: their names, how they are written, and which way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelforge.scores.metrics import LOWER_IS_BETTER, TELLING
+from modelforge.ui.look import html
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One metric. form: a format of its value. what: what it is, in a few words."""
+
+    title: str
+    form: str
+    what: str
+
+    def write(self, value: float) -> str:
+        return self.form.format(value)
+
+
+SHOWN: dict[str, Shown] = {
+    "mean_reward": Shown("Mean reward", "{:.3f}", "what answers earn on average"),
+    "reward_margin": Shown("Reward margin", "{:.3f}", "how clearly the better answer is preferred"),
+    "preference_accuracy": Shown("Better answer preferred", "{:.0%}", "share of pairs"),
+    "f1": Shown("F1", "{:.1%}", "words in common with the expected answer"),
+    "exact_match": Shown("Exact match", "{:.1%}", "answers that are word for word right"),
+    "rougeL": Shown("ROUGE-L", "{:.3f}", "longest run of words in common"),
+    "rouge1": Shown("ROUGE-1", "{:.3f}", "words in common"),
+    "rouge2": Shown("ROUGE-2", "{:.3f}", "pairs of words in common"),
+    "chrf": Shown("chrF", "{:.1f}", "pieces of words in common"),
+    "loss": Shown("Held-out loss", "{:.3f}", "how unexpected the right answers are"),
+    "perplexity": Shown("Perplexity", "{:.1f}", "the loss as a number of choices"),
+}
+"""In the order in which they are shown."""
+
+
+def find_telling(metrics: Mapping[str, Any]) -> str | None:
+    """The metric that says whether it got better, of a model's or a run's {"base": {...}, "tuned": {...}}."""
+    base, tuned = metrics.get("base") or {}, metrics.get("tuned") or {}
+    return next((name for name in TELLING if name in base and name in tuned), None)
+
+
+def is_better(name: str, before: float, after: float) -> bool:
+    return after < before if name in LOWER_IS_BETTER else after > before
+
+
+def describe_change(metrics: Mapping[str, Any], name: str | None = None) -> str:
+    """ "2.310 → 1.080", base and tuned, of a metric or of the telling one."""
+    name = name or find_telling(metrics)
+    base, tuned = metrics.get("base") or {}, metrics.get("tuned") or {}
+    if name is None or name not in tuned:
+        return "not measured"
+    before = SHOWN[name].write(base[name]) if name in base else "?"
+    return f"{before} → {SHOWN[name].write(tuned[name])}"
+
+
+def describe_outcome(metrics: Mapping[str, Any]) -> tuple[str, bool]:
+    """(whether it got better, in one sentence, from what was measured; False where it did not)."""
+    name = find_telling(metrics)
+    if name is None:
+        said = "Finished. Nothing was held out, so whether it got better was not measured; ask it in the Playground."
+        return said, True
+    before, after = metrics["base"][name], metrics["tuned"][name]
+    better = is_better(name, before, after)
+    verb = "went" if not better else "rose" if after > before else "fell"
+    shown = SHOWN[name]
+    title = (
+        "loss"
+        if name == "loss"
+        else shown.title
+        if shown.title[1:2].isupper() or shown.title == "F1"
+        else shown.title.lower()
+    )
+    change = f"{verb} from {shown.write(before)} to {shown.write(after)}"
+    if shown.write(before) == shown.write(after):
+        change = f"stayed at about {shown.write(after)}"
+    said = f"on held-out examples the {title} {change}."
+    return f"Finished, {'and' if better else 'but not'} better: {said}", better
+
+
+def show_metrics(metrics: Mapping[str, Any]) -> str:
+    """A table of every number that was measured, with the way that is better."""
+    base, tuned = metrics.get("base") or {}, metrics.get("tuned") or {}
+    rows = [
+        (
+            shown.title,
+            shown.write(base[name]) if name in base else html.NOTHING,
+            shown.write(tuned[name]) if name in tuned else html.NOTHING,
+            _judge(name, base, tuned),
+            f"{'lower' if name in LOWER_IS_BETTER else 'higher'} is better: {shown.what}",
+        )
+        for name, shown in SHOWN.items()
+        if name in base or name in tuned
+    ]
+    return html.table(
+        ("Measured", "Base", "Tuned", "Change", "What it is"),
+        rows,
+        empty="Nothing was held out, so nothing was measured.",
+    )
+
+
+def _judge(name: str, base: Mapping[str, float], tuned: Mapping[str, float]) -> str:
+    if name not in base or name not in tuned:
+        return html.NOTHING
+    if SHOWN[name].write(base[name]) == SHOWN[name].write(tuned[name]):
+        return "= the same"
+    return "▲ better" if is_better(name, base[name], tuned[name]) else "▼ worse"

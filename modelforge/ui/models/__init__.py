@@ -1,0 +1,1 @@
+"""The Models tab: the library of finished models and their evaluation."""

@@ -1,0 +1,68 @@
+"""Evaluate, part of the Models tab: a finished model and its base are measured on the held-out rows, side by side."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from modelforge import warmup
+from modelforge.forge import Forge
+from modelforge.models.evaluate import Evaluation
+from modelforge.ui.look import html
+from modelforge.ui.look.events import listen
+from modelforge.ui.look.metrics import show_metrics
+from modelforge.ui.train.reward_preview import refuse_beside_run
+
+ROWS = 40  # answers are written one by one: more takes long on a processor
+
+
+class EvaluationPanel:
+    """Its components."""
+
+    def __init__(self) -> None:
+        with gr.Row(elem_classes="mf-actions"):
+            self.limit = gr.Number(
+                ROWS, label="Held-out rows, at most", precision=0, minimum=1, min_width=200, scale=0,
+                elem_id="models-evaluate-rows",
+            )  # fmt: skip
+            self.start = gr.Button("Evaluate", scale=0, min_width=140, elem_id="models-evaluate")
+        self.result = gr.HTML("", elem_id="models-evaluation")
+
+
+def attach_evaluation(forge: Forge, chosen: Any, panel: EvaluationPanel) -> None:
+    def evaluate(model_id: str | None, limit: int | None) -> Iterator[str]:
+        """A bar while both answer, then what was measured."""
+        record = forge.models.find(model_id or "")
+        refuse_beside_run(forge)
+        said: queue.Queue[float | Evaluation | Exception] = queue.Queue()
+
+        def work() -> None:
+            try:
+                warmup.wait()
+                said.put(forge.models[record.id].evaluate(limit=int(limit or ROWS), watch=said.put))
+            except Exception as error:  # noqa: BLE001 - handed to the page, which raises it
+                said.put(error)
+
+        threading.Thread(target=work, name="modelforge-evaluate", daemon=True).start()
+        yield html.bar(0, "Loading the model …")
+        while True:
+            match said.get():
+                case float() | int() as share:
+                    yield html.bar(share, f"Both answer the held-out rows: {share:.0%}")
+                case Evaluation() as result:
+                    yield _describe(result)
+                    return
+                case Exception() as error:
+                    yield html.note(str(error), "bad")
+                    raise error
+
+    listen(panel.start.click, evaluate, [chosen, panel.limit], panel.result)
+
+
+def _describe(result: Evaluation) -> str:
+    rows = f"{result.rows} held-out row{'' if result.rows == 1 else 's'}, answered by both."
+    return html.aside(rows) + show_metrics({"base": dict(result.base), "tuned": dict(result.tuned)})

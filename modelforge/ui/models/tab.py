@@ -1,0 +1,175 @@
+"""Models tab: the library of finished models: look, rename, delete; from here to training, Playground and Hub.
+
+Measuring one is in `evaluation`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from modelforge.choices.methods import METHODS
+from modelforge.choices.tunings import TUNINGS
+from modelforge.forge import Forge
+from modelforge.recipe import Task
+from modelforge.store import ModelRecord
+from modelforge.tasks import TASKS
+from modelforge.ui.look import html
+from modelforge.ui.look.events import listen
+from modelforge.ui.look.metrics import SHOWN, describe_change, find_telling, show_metrics
+from modelforge.ui.models.evaluation import EvaluationPanel, attach_evaluation
+
+MOST_PROBLEMS = 5  # told one by one when old models are imported
+
+
+class ModelsTab:
+    """Its components; `chosen` holds the id of the model that the buttons act on."""
+
+    def __init__(self) -> None:
+        gr.HTML(
+            html.title(
+                "Models",
+                "What your finished runs have left: adapters, small files beside their base model, or whole models.",
+            )
+        )
+        with gr.Row(visible=False, elem_classes="mf-actions") as self.old:
+            gr.HTML(html.note("There are models of an older ModelForge on this machine. Nothing of it is changed."))
+            self.import_old = gr.Button(
+                "Import them", variant="primary", scale=0, min_width=160, elem_id="models-import"
+            )
+        self.table = gr.HTML(elem_id="models-table")
+        with gr.Row(visible=False) as self.panel:
+            with gr.Column(scale=1, min_width=300):
+                self.chosen = gr.Dropdown(
+                    [], label="Model", info="What the buttons below act on.", elem_id="models-chosen"
+                )
+                self.name = gr.Textbox(label="Name", max_length=120, elem_id="models-name")
+                with gr.Row(elem_classes="mf-actions"):
+                    self.chat = gr.Button("Try it →", variant="primary", elem_id="models-try")
+                    self.further = gr.Button("Train further →", elem_id="models-further")
+                    self.push = gr.Button("Push to the Hub →")
+                with gr.Row(elem_classes="mf-actions"):
+                    self.rename = gr.Button("Rename", elem_id="models-rename")
+                    self.delete = gr.Button("Delete…", elem_id="models-delete")
+                    self.confirm = gr.Button(
+                        "Yes, delete it", variant="stop", visible=False, elem_id="models-delete-really"
+                    )
+                    self.keep = gr.Button("Keep it", visible=False)
+            with gr.Column(scale=2, min_width=320):
+                self.details = gr.HTML(elem_id="models-details")
+                self.evaluation = EvaluationPanel()
+
+    @property
+    def shown(self) -> list[Any]:
+        return [self.old, self.table, self.panel, self.chosen, self.name, self.details]
+
+
+def build(forge: Forge) -> ModelsTab:
+    tab = ModelsTab()
+    asking = [tab.delete, tab.confirm, tab.keep]
+
+    def choose(model_id: str | None) -> list[Any]:
+        return [*describe_choice(forge, model_id), *_ask(False), ""]
+
+    def rename(model_id: str | None, name: str) -> list[Any]:
+        record = forge.models.rename(model_id or "", name)
+        return show_models(forge, record.id)
+
+    def delete(model_id: str | None) -> list[Any]:
+        forge.models.delete(model_id or "")
+        return [*show_models(forge), *_ask(False)]
+
+    def import_old() -> list[Any]:
+        done = forge.legacy.import_models()
+        gr.Info(f"{done.imported} models came in, {done.skipped} were left out.")
+        for problem in done.problems[:MOST_PROBLEMS]:
+            gr.Warning(html.text(f"{problem.name}: {problem.problem} {problem.fix}"))
+        return show_models(forge)
+
+    listen(tab.import_old.click, import_old, None, tab.shown)
+    listen(tab.chosen.change, choose, tab.chosen, [tab.name, tab.details, *asking, tab.evaluation.result])
+    attach_evaluation(forge, tab.chosen, tab.evaluation)
+    listen(tab.rename.click, rename, [tab.chosen, tab.name], tab.shown)
+    listen(tab.delete.click, lambda: _ask(True), None, asking)
+    listen(tab.keep.click, lambda: _ask(False), None, asking)
+    listen(tab.confirm.click, delete, tab.chosen, [*tab.shown, *asking])
+    return tab
+
+
+def show_models(forge: Forge, chosen: str | None = None) -> list[Any]:
+    """Values of `ModelsTab.shown`."""
+    records = forge.models.all()
+    table = html.table(
+        ("Name", "Task", "Method", "Base model", "Made", "Measured, base → tuned", "Dataset"),
+        (
+            (
+                each.name,
+                each.task,
+                f"{each.method}, {each.tuning}",
+                each.base_model,
+                html.date(each.created),
+                _describe_telling(each.metrics),
+                each.dataset_name,
+            )
+            for each in records
+        ),
+        empty="No model yet. Train one: the Train tab has everything chosen for a first try.",
+    )
+    ids = [each.id for each in records]
+    picked = chosen if chosen in ids else next(iter(ids), None)
+    chosen_now = gr.Dropdown(choices=offer_models(forge), value=picked)
+    old = gr.Row(visible=forge.legacy.find() is not None)
+    return [old, table, gr.Row(visible=bool(ids)), chosen_now, *describe_choice(forge, picked)]
+
+
+def offer_models(forge: Forge) -> list[tuple[str, str]]:
+    """(label, id) of every model, the newest first; a name that is there twice gets its date."""
+    return [(f"{each.name} · {html.date(each.created)}", each.id) for each in forge.models.all()]
+
+
+def _describe_telling(metrics: dict[str, Any]) -> str:
+    """ "F1 21.0% → 88.0%": what says whether it got better."""
+    name = find_telling(metrics)
+    return f"{SHOWN[name].title} {describe_change(metrics, name)}" if name else "not measured"
+
+
+def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
+    """[name, details] of one model."""
+    known = {each.id: each for each in forge.models.all()}
+    record = known.get(model_id or "")
+    if record is None:
+        return ["", ""]
+    manifest = forge.models.manifest(record)
+    numbers = html.tiles(
+        [
+            ("Task", TASKS[Task(record.task)].title),
+            ("Method", METHODS[record.method].title),
+            ("Tuning", TUNINGS[record.tuning].title),
+            ("Steps", manifest.get("steps", "-")),
+            ("Took", html.seconds(manifest.get("seconds", 0))),
+        ]
+    )
+    dataset = manifest["dataset"]
+    lineage = html.pairs(
+        [
+            ("Base model", record.base_model),
+            ("Had from", manifest.get("base_source", "")),
+            ("Dataset", f"{dataset['name']}: {dataset['train_rows']} rows trained on, {dataset['eval_rows']} held out"),
+            ("Dataset hash", dataset["sha256"]),
+            *([("Trained further from", _name_parent(known, record.parent))] if record.parent else []),
+            ("Run", record.run_id or "-"),
+            ("Id", record.id),
+            ("Folder", forge.models.path(record)),
+        ]
+    )
+    return [record.name, numbers + show_metrics(record.metrics) + lineage]
+
+
+def _name_parent(known: dict[str, ModelRecord], parent: str) -> str:
+    return known[parent].name if parent in known else f"{parent}, which was deleted"
+
+
+def _ask(asking: bool) -> list[Any]:
+    """[delete, confirm, keep]: ask before anything is deleted."""
+    return [gr.Button(visible=not asking), gr.Button(visible=asking), gr.Button(visible=asking)]

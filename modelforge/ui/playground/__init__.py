@@ -1,0 +1,1 @@
+"""The Playground tab: chat, summaries, or answers found in a text."""

@@ -1,0 +1,173 @@
+"""Playground: the model and the switch base / fine-tuned on top; beneath them what the model's task asks for.
+
+A conversation is here; documents and questions on a text are in `playground_texts`. Gradio takes a message for HTML,
+with or without Markdown, and fetches the pictures in it, from wherever. So messages are escaped in the conversation
+that is shown, and plain again in what the model is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from modelforge import warmup
+from modelforge.errors import ModelForgeError, NotFoundError, RecipeError
+from modelforge.forge import Forge
+from modelforge.models.sampling import Sampling
+from modelforge.recipe import Task
+from modelforge.tasks import TASKS
+from modelforge.ui.look import html
+from modelforge.ui.look.events import listen
+from modelforge.ui.playground.texts import (
+    BASE,
+    TUNED,
+    DocumentPanel,
+    QuestionPanel,
+    attach_documents,
+    attach_questions,
+    read_sampling,
+)
+
+HELP = {name: field.description for name, field in Sampling.model_fields.items()}
+
+
+class PlaygroundTab:
+    """Its components."""
+
+    def __init__(self) -> None:
+        gr.HTML(html.title("Playground", "Try a model. Switch to Base to see what it did before it was trained."))
+        with gr.Row():
+            self.model = gr.Dropdown([], label="Model", scale=3, min_width=260, elem_id="chat-model")
+            self.which = gr.Radio(
+                [TUNED, BASE], value=TUNED, label="Who answers", scale=2, min_width=260, elem_id="chat-which"
+            )
+        self.hint = gr.HTML("", elem_id="playground-hint")
+        with gr.Row():
+            with gr.Column(scale=3, min_width=320, elem_id="playground-main"):
+                self._build_chat()
+                self.documents = DocumentPanel()
+                self.questions = QuestionPanel()
+            with gr.Column(scale=1, min_width=260) as self.side:
+                self._build_settings()
+
+    def _build_chat(self) -> None:
+        with gr.Column() as self.chat_box:
+            self.chat = gr.Chatbot(
+                label="Conversation",
+                show_label=False,
+                height=460,
+                placeholder="Ask something that your examples answer.",
+                buttons=[],  # what it would copy is escaped
+                render_markdown=False,  # word for word
+                elem_id="chat",
+            )
+            self.question = gr.Textbox(
+                label="Question",
+                placeholder="Your question; Enter sends it",
+                show_label=False,
+                lines=1,
+                max_lines=6,
+                elem_id="chat-question",
+                submit_btn=False,
+            )
+            with gr.Row(elem_classes="mf-actions"):
+                self.send = gr.Button("Send", variant="primary", elem_id="chat-send")
+                self.stop = gr.Button("Stop", variant="stop", elem_id="chat-stop")
+                self.clear = gr.Button("New conversation", elem_id="chat-clear")
+
+    def _build_settings(self) -> None:
+        defaults = Sampling()
+        self.system = gr.Textbox(label="System prompt", info="Standing instructions, before the conversation.", lines=3)
+        self.temperature = gr.Slider(
+            0, 2, defaults.temperature, step=0.05, label="temperature", info=HELP["temperature"]
+        )
+        self.top_p = gr.Slider(0.05, 1, defaults.top_p, step=0.05, label="top_p", info=HELP["top_p"])
+        self.max_new_tokens = gr.Slider(
+            1, 1024, defaults.max_new_tokens, step=1, label="max_new_tokens", info=HELP["max_new_tokens"]
+        )
+        # A number field would send 0 when it is empty.
+        self.seed = gr.Textbox(label="seed", info=f"{HELP['seed']} Empty draws anew.", max_length=10)
+
+    @property
+    def drawn(self) -> list[Any]:
+        return [self.temperature, self.top_p, self.max_new_tokens, self.seed]
+
+    @property
+    def fitted(self) -> list[Any]:
+        """What follows from the model that is chosen, as `fit` gives it."""
+        return [self.hint, self.chat_box, self.documents.box, self.questions.box, self.side, self.system]
+
+
+def build(forge: Forge) -> PlaygroundTab:
+    tab = PlaygroundTab()
+
+    def ask(question: str, chat: list[Any], model_id: str | None) -> list[Any]:
+        """The question goes into the conversation; the box is empty again, unless nobody is there to answer."""
+        if not question.strip():
+            raise RecipeError("Nothing was asked.", fix="Type a question first.")
+        forge.models.find(model_id or "")
+        return ["", [*chat, {"role": "user", "content": html.text(question)}]]
+
+    def reply(chat: list[Any], model_id: str | None, which: str, system: str, *drawn: Any) -> Iterator[list[Any]]:
+        """The conversation with the answer growing at its end."""
+        record = forge.models.find(model_id or "")
+        sampling = read_sampling(*drawn)
+        said = [{"role": turn["role"], "content": html.plain(plain_text(turn["content"]))} for turn in chat]
+        opening = [{"role": "system", "content": system}] if system.strip() else []
+        answer = ""
+        yield [*chat, {"role": "assistant", "content": "…"}]
+        warmup.wait()
+        for piece in forge.playground.answer(record, [*opening, *said], sampling, base=which == BASE):
+            answer += piece
+            yield [*chat, {"role": "assistant", "content": html.text(answer)}]
+        if not answer:
+            yield [*chat, {"role": "assistant", "content": "(The model said nothing.)"}]
+
+    started = []
+    for trigger in (tab.send.click, tab.question.submit):
+        asked = listen(trigger, ask, [tab.question, tab.chat, tab.model], [tab.question, tab.chat])
+        settings = [tab.model, tab.which, tab.system, *tab.drawn]
+        started.append(listen(asked.success, reply, [tab.chat, *settings], tab.chat, concurrency_limit=8))
+    tab.stop.click(None, None, None, cancels=started, api_visibility="private")
+    listen(tab.clear.click, lambda: [], None, tab.chat, cancels=started)
+    listen(tab.model.change, lambda model_id: fit(forge, model_id), tab.model, tab.fitted)
+    attach_documents(forge, tab.documents, [tab.model, tab.which], tab.drawn)
+    attach_questions(forge, tab.questions, [tab.model, tab.which])
+    return tab
+
+
+def fit(forge: Forge, model_id: str | None) -> list[Any]:
+    """Values of `PlaygroundTab.fitted`: what the model's task asks for, and nothing else."""
+    try:
+        record = forge.models.find(model_id or "")
+    except ModelForgeError as error:
+        hint = html.note(str(error), "warning") if model_id else ""
+        return [hint, *(gr.Column(visible=visible) for visible in (True, False, False, True)), gr.skip()]
+    shown = [record.task == task for task in (Task.TEXT_GENERATION, Task.SUMMARIZATION)]
+    asks = record.task == Task.EXTRACTIVE_QUESTION_ANSWERING
+    hint = html.aside(f"{TASKS[Task(record.task)].title}, from {record.base_model}, trained on {record.dataset_name}.")
+    boxes = [gr.Column(visible=visible) for visible in (*shown, asks, not asks)]
+    return [hint, *boxes, gr.Textbox(visible=shown[0])]
+
+
+def offer(forge: Forge, chosen: str | None = None) -> Any:
+    """The dropdown of models, with `chosen` or the newest one picked."""
+    from modelforge.ui.models.tab import offer_models
+
+    choices = offer_models(forge)
+    ids = [value for _, value in choices]
+    info = "" if ids else "No model yet. Train one first: the Train tab has everything chosen."
+    return gr.Dropdown(choices=choices, value=chosen if chosen in ids else next(iter(ids), None), info=info)
+
+
+def plain_text(content: Any) -> str:
+    """The words of a message; Gradio hands them over as text or as a list of blocks."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(plain_text(block) for block in content)
+    if isinstance(content, dict) and "text" in content:
+        return str(content["text"])
+    raise NotFoundError("Only text can be sent to a model.", fix="Remove the file.")

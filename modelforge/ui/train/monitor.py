@@ -1,0 +1,200 @@
+"""The monitor of a run, part of the Train tab: state, numbers, chart, answers before and after, log.
+
+It only shows. Closing the page changes nothing; any number of pages see the same.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from modelforge import paths
+from modelforge.errors import NotFoundError
+from modelforge.forge import Forge
+from modelforge.hardware import describe_bytes
+from modelforge.scores.metrics import TELLING
+from modelforge.store import RunRecord, RunState
+from modelforge.ui.look import html
+from modelforge.ui.look.chart import draw
+from modelforge.ui.look.events import listen
+from modelforge.ui.look.metrics import SHOWN, describe_outcome
+from modelforge.ui.train.run_view import RunView
+
+SENTENCES = {
+    RunState.queued: ("Waiting for its turn: another run is in progress, and runs go one at a time.", "quiet"),
+    RunState.preparing: ("Getting ready: loading the base model and encoding the examples.", "quiet"),
+    RunState.running: ("Training. You can close this page; the run goes on.", "good"),
+    RunState.stopping: ("Saving.", "warning"),
+    RunState.paused: ("Paused. Press Resume and it goes on as if there had been no break.", "warning"),
+    RunState.stopped: ("Stopped before its end.", "warning"),
+    RunState.interrupted: (
+        "Interrupted: the app was closed or the machine went down while it was training. Press Resume: it goes on from "
+        "where it was saved last.",
+        "warning",
+    ),
+}
+
+
+class Monitor:
+    """The widgets that show one run."""
+
+    def __init__(self) -> None:
+        self.head = gr.HTML(elem_id="run-head")
+        self.chart = gr.HTML(elem_id="run-chart")
+        self.answers = gr.HTML(elem_id="run-answers")
+        with gr.Accordion("Log", open=False):
+            self.log = gr.Textbox(
+                label="Log",
+                lines=12,
+                max_lines=12,
+                show_label=False,
+                interactive=False,
+                autoscroll=True,
+                elem_id="run-log",
+            )
+            self.fetch_log = gr.Button("Download the log", size="sm", elem_id="run-log-fetch")
+            # The file is made when it is asked for; then the browser presses this one.
+            self.log_file = gr.DownloadButton("log.txt", visible="hidden", elem_id="run-log-file")
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.head, self.chart, self.answers, self.log]
+
+
+def copy_log(record: RunRecord) -> Any:
+    """The run's log as a file of its own, in a folder that the app sweeps: nobody downloads from the home itself.
+    Raises NotFoundError for a run that has written none yet."""
+    log = paths.run_dir(record.id) / "log.txt"
+    if not log.exists():
+        raise NotFoundError("This run has no log yet.", where=record.id, fix="It begins with the training.")
+    folder = Path(tempfile.mkdtemp(prefix="modelforge-log-"))
+    return gr.DownloadButton(value=str(shutil.copy(log, folder / f"{record.id}.txt")))
+
+
+def attach_log(forge: Forge, monitor: Monitor, run_id: Any) -> None:
+    copied = listen(monitor.fetch_log.click, lambda chosen: copy_log(forge.runs.get(chosen)), run_id, monitor.log_file)
+    copied.success(None, js="() => document.querySelector('#run-log-file').click()")
+
+
+class Views:
+    """One RunView for each run that anybody looks at."""
+
+    def __init__(self, forge: Forge) -> None:
+        self._forge = forge
+        self._lock = threading.Lock()
+        self._views: dict[str, RunView] = {}
+
+    def refreshed(self, run_id: str) -> RunView:
+        with self._lock:
+            view = self._views.setdefault(run_id, RunView(self._forge.runs.feed(run_id)))
+        view.refresh()
+        return view
+
+
+def show_run(record: RunRecord, view: RunView) -> list[Any]:
+    """Values of the monitor's widgets, in the order of `Monitor.outputs`."""
+    latest = view.latest.get("progress", {})
+    step, total = latest.get("step", record.step), latest.get("total_steps", record.total_steps)
+    head = f'<div class="mf-run-name">{html.text(record.recipe.get("name") or record.id)}</div>'
+    head += _state(record)
+    if total:
+        share = step / total
+        left = (
+            f"{html.seconds(latest['eta_seconds'])} left"
+            if latest and record.state is RunState.running
+            else record.state.value
+        )
+        head += html.bar(share, f"step {step} of {total} · {share:.0%} · {left}")
+    if latest:
+        head += html.tiles(_numbers(record, view, latest))
+    head += "".join(html.note(sentence, "warning") for sentence in view.warnings)
+    return [head, _charts(record, view, total), _answers(view), "\n".join(view.lines)]
+
+
+def show_nothing() -> list[Any]:
+    return [html.note("No run yet. Press Start training: everything needed is already chosen."), "", "", ""]
+
+
+def _state(record: RunRecord) -> str:
+    if record.state is RunState.finished:
+        sentence, better = describe_outcome(record.metrics)
+        return html.note(sentence, "good" if better else "warning")
+    if record.state is RunState.failed and record.error:
+        where = f"{record.error['where']}: " if record.error["where"] else ""
+        remedy = f"<p>What to do: {html.text(record.error['fix'])}</p>" if record.error["fix"] else ""
+        kept = "<p>The last weights that were good are kept as a model.</p>" if record.model_id else ""
+        return f'<div class="mf-note mf-bad">Failed. {html.text(where + record.error["what"])}{remedy}{kept}</div>'
+    sentence, kind = SENTENCES[record.state]
+    if record.state is RunState.stopped:
+        sentence += (
+            " What was learnt so far is saved as a model."
+            if record.model_id
+            else " Nothing was learnt yet, so nothing was saved."
+        )
+    return html.note(sentence, kind)
+
+
+def _numbers(record: RunRecord, view: RunView, latest: dict[str, Any]) -> list[tuple[str, str]]:
+    """The tiles: how far it is, how fast, and the newest value of all that is measured."""
+    loss = "-" if latest["loss"] is None else f"{latest['loss']:.3f}"
+    numbers = [
+        ("Step", f"{latest['step']} / {latest['total_steps']}"),
+        ("Time left", html.seconds(latest["eta_seconds"]) if record.state.active else "-"),
+        ("Reward", f"{latest['reward']:.3f}") if "reward" in latest else ("Loss", loss),
+    ]
+    measured = {name: points[-1][1] for name, points in view.held_out.items() if points}
+    shown = [name for name in TELLING if name in measured and name != "perplexity"]
+    if "mean_reward" in measured:
+        shown.remove("loss")  # of training by reward it says nothing
+    if "f1" in measured or "reward_margin" in measured:
+        shown += [name for name in ("exact_match", "preference_accuracy") if name in measured]
+    numbers += [(SHOWN[name].title, SHOWN[name].write(measured[name])) for name in shown]
+    speed = [("Tokens/s", f"{latest['tokens_per_second']:.0f}")] if latest["tokens_per_second"] else []
+    predicted = view.latest.get("started", {}).get("predicted_bytes")
+    memory = [("Memory", describe_bytes(latest["memory_bytes"]))]
+    if record.peak_bytes:
+        memory = [("Memory at most", describe_bytes(record.peak_bytes))]
+        memory += [("Memory predicted", describe_bytes(predicted))] if predicted else []
+    return [*numbers, *speed, *memory]
+
+
+def _charts(record: RunRecord, view: RunView, total: int) -> str:
+    """The curve that tells: the loss, or for training by reward the reward; for preferences the margin as well."""
+    if not view.curves and not view.held_out:
+        return ""
+    curves, held_out = view.curves, view.held_out
+    if "reward" in curves or "mean_reward" in held_out:
+        return draw(
+            curves.get("reward", []),
+            held_out.get("mean_reward", []),
+            total,
+            title="reward",
+            step_title="reward of the answers written while training",
+            held_out_title="mean reward on held-out prompts",
+        )
+    charts = draw(curves.get("loss", []), held_out.get("loss", []), total)
+    if "reward_margin" in curves:
+        charts += draw(
+            curves["reward_margin"],
+            held_out.get("reward_margin", []),
+            total,
+            title="reward margin",
+            step_title="margin between the better and the worse answer",
+            held_out_title="on held-out pairs",
+        )
+    return charts
+
+
+def _answers(view: RunView) -> str:
+    if not view.answers:
+        return ""
+    rows = (
+        (prompt, shown.get("before", ""), shown.get("after", "…"), shown["expected"])
+        for prompt, shown in view.answers.items()
+    )
+    return "<h3>Answers before and after</h3>" + html.table(("Asked", "Before", "After", "Expected"), rows, empty="")

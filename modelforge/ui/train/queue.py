@@ -1,0 +1,109 @@
+"""The queue of the Train tab: what waits for its turn and in which order, and what was cut off and can go on.
+
+Shown only where there is something of either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from modelforge import warmup
+from modelforge.forge import Forge
+from modelforge.store import RunRecord, RunState
+from modelforge.ui.look import html
+from modelforge.ui.look.events import listen
+
+
+class RunQueue:
+    """Its components: a notice of what can go on, and in the place where `build_waiting` is called, what waits."""
+
+    def __init__(self) -> None:
+        with gr.Column(visible=False, elem_id="train-left") as self.left_box:
+            self.left = gr.HTML()
+            self.resume_all = gr.Button("Resume them all", variant="primary", elem_id="train-resume-all")
+
+    def build_waiting(self) -> None:
+        with gr.Column(visible=False, elem_id="train-queue") as self.box:
+            gr.HTML("<h3>Waiting for their turn</h3>")
+            self.waiting = gr.HTML()
+            with gr.Row(elem_classes="mf-actions"):
+                self.chosen = gr.Dropdown(
+                    [],
+                    label="Waiting run",
+                    scale=3,
+                    min_width=220,
+                    allow_custom_value=True,  # its turn can come while it is chosen
+                    elem_id="train-waiting",
+                )
+                self.earlier = gr.Button("Earlier", scale=0, min_width=100, elem_id="train-earlier-turn")
+                self.later = gr.Button("Later", scale=0, min_width=100)
+                self.take_out = gr.Button("Take out", scale=0, min_width=100, elem_id="train-take-out")
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.left_box, self.left, self.box, self.waiting, self.chosen]
+
+
+def show_queue(forge: Forge, chosen: str | None = None) -> list[Any]:
+    """Values of `RunQueue.outputs`."""
+    waiting, left = forge.runs.waiting(), forge.runs.resumable()
+    names = [(f"{index}. {_name(record)}", record.id) for index, record in enumerate(waiting, 1)]
+    ids = [record.id for record in waiting]
+    return [
+        gr.Column(visible=len(left) > 1),  # a single one has its button beside its curve
+        _describe_left(left),
+        gr.Column(visible=bool(waiting)),
+        html.table(
+            ("Turn", "Run", "Dataset"),
+            ((index, _name(record), record.dataset_name) for index, record in enumerate(waiting, 1)),
+            empty="Nothing waits.",
+        ),
+        gr.Dropdown(choices=names, value=chosen if chosen in ids else next(iter(ids), None)),
+    ]
+
+
+def describe_state(forge: Forge) -> list[str]:
+    """What lists of runs go by: where it is the same, there is nothing new to show."""
+    going_on = [record for record in forge.runs.all() if record.state.active or record.state.resumable]
+    return [f"{record.id} {record.state.value}" for record in [*forge.runs.waiting(), *going_on]]
+
+
+def attach_queue(forge: Forge, queue: RunQueue, run_id: Any, refresh: Callable[..., Any], shown: list[Any]) -> None:
+    """run_id, refresh, shown: the run that the page looks at, and how it is shown anew."""
+
+    def move(by: int, chosen: str | None) -> list[Any]:
+        ids = [record.id for record in forge.runs.waiting()]
+        if chosen in ids:
+            forge.runs.move(chosen, max(ids.index(chosen) + by, 0))
+        return show_queue(forge, chosen)
+
+    def take_out(chosen: str | None) -> list[Any]:
+        if chosen:
+            forge.runs.stop(chosen)
+        return show_queue(forge)
+
+    def resume_all(seen: str) -> list[Any]:
+        warmup.wait()
+        resumed = forge.runs.resume_all()
+        return list(refresh(resumed[0].id if resumed else seen, None))
+
+    listen(queue.earlier.click, lambda chosen: move(-1, chosen), queue.chosen, queue.outputs)
+    listen(queue.later.click, lambda chosen: move(1, chosen), queue.chosen, queue.outputs)
+    listen(queue.take_out.click, take_out, queue.chosen, queue.outputs)
+    listen(queue.resume_all.click, resume_all, run_id, shown)
+
+
+def _describe_left(left: list[RunRecord]) -> str:
+    if not left:
+        return ""
+    cut_off = sum(record.state is RunState.interrupted for record in left)
+    how = f"{cut_off} of them were cut off when the app was closed or the machine went down" if cut_off else "paused"
+    names = ", ".join(_name(record) for record in left[:5]) + (" and more" if len(left) > 5 else "")
+    return html.note(f"{len(left)} runs can go on from where they were saved last ({how}): {names}.", "warning")
+
+
+def _name(record: RunRecord) -> str:
+    return record.label or record.id

@@ -1,0 +1,110 @@
+"""The preview of rewards: a few prompts answered by the model before any training, and what each answer earns."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from modelforge import warmup
+from modelforge.errors import RecipeError, RunStateError
+from modelforge.forge import Forge
+from modelforge.recipe import Recipe
+from modelforge.ui.look import html
+
+TRIED = 4  # prompts; each takes some seconds on a processor
+LONGEST_CELL = 600  # characters
+
+_one_at_a_time = threading.Lock()
+
+
+def try_rewards(forge: Forge, recipe: Recipe) -> Iterator[str]:
+    """What is to be shown, growing: a bar, then a table row by row, then the warnings. Raises ModelForgeError."""
+    refuse_beside_run(forge)
+    rows = forge.datasets.rows(forge.datasets.resolve(recipe.dataset, recipe).id)
+    if not rows:
+        raise RecipeError("The dataset has no prompts.", where="dataset", fix="Choose another one.")
+    chosen = [rows[place * len(rows) // TRIED] for place in range(min(TRIED, len(rows)))]
+    if not _one_at_a_time.acquire(blocking=False):
+        raise RunStateError("Somebody else is trying rewards just now.", fix="Press again in a minute.")
+    try:
+        yield html.bar(0, "Loading the base model …")
+        warmup.wait()
+        from modelforge.models.reward_preview import find_warnings, preview_rewards
+
+        samples: list[Any] = []
+        with _model(forge, recipe) as (model, tokenizer):
+            for index, row in enumerate(chosen):
+                yield html.bar(index / len(chosen), f"Answering prompt {index + 1} of {len(chosen)} …") + _list(samples)
+                refuse_beside_run(forge)
+                samples += preview_rewards(
+                    model, tokenizer, [row], recipe.grpo, count=1, seed=(recipe.seed + index) % 2**31
+                )
+        notes = [html.note(sentence, "warning") for sentence in find_warnings(samples)]
+        fine = html.note("The answers earn different rewards, so there is something to learn from.", "good")
+        yield _list(samples) + ("".join(notes) or fine)
+    finally:
+        _one_at_a_time.release()
+
+
+def refuse_beside_run(forge: Forge) -> None:
+    """A run in progress holds the memory."""
+    current = forge.runs.current()
+    if current is not None:
+        raise RunStateError(
+            "A run is in progress and holds the memory.",
+            where=current.label,
+            fix="Wait until it is over, or stop it first.",
+        )
+
+
+@contextmanager
+def _model(forge: Forge, recipe: Recipe) -> Iterator[tuple[Any, Any]]:
+    """(model, tokenizer) of what the training would start from; its memory is given back afterwards."""
+    if recipe.parent:
+        record = forge.models.find(recipe.parent)
+        loaded, model = forge.playground.load(record)
+        with forge.playground.turn(model, base=False):
+            yield model, loaded.tokenizer
+        return
+    from modelforge import base_model, loading
+    from modelforge.models.loaded import load_weights
+
+    forge.playground.unload()
+    base = base_model.resolve(recipe.base_model, recipe.task)
+    architecture = base_model.check_architecture(base, recipe.task)
+    tokenizer = loading.load_tokenizer(base.folder, base.id, architecture)
+    model = load_weights(base, architecture, seed=recipe.seed).eval()
+    try:
+        yield model, tokenizer
+    finally:
+        del model
+        import gc
+
+        gc.collect()
+
+
+def _list(samples: Sequence[Any]) -> str:
+    """Of each: prompt, answer, reference, the score of each reward, and the total."""
+    return "".join(_describe(sample) for sample in samples)
+
+
+def _describe(sample: Any) -> str:
+    cut = " … (cut off)" if sample.is_cut else ""
+    scores = "".join(f"<span>{_title(name)} <b>{score:.2f}</b></span>" for name, score in sample.scores.items())
+    reference = f"<div>Reference: {html.text(_shorten(sample.reference))}</div>" if sample.reference else ""
+    return (
+        f'<div class="mf-sample"><div class="mf-sample-asked">{html.text(_shorten(sample.prompt))}</div>'
+        f"<div>{html.text(_shorten(sample.answer))}{cut}</div>{reference}"
+        f'<div class="mf-scores">{scores}<span>Total <b>{sample.total:.2f}</b></span></div></div>'
+    )
+
+
+def _title(name: str) -> str:
+    """matches_reference_2 -> "Matches reference 2"."""
+    return name.replace("_", " ").capitalize()
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}…"

@@ -1,0 +1,75 @@
+"""Several runs from one form: values for one or two settings, and a run for every combination of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from modelforge import warmup
+from modelforge.errors import ModelForgeError
+from modelforge.forge import Forge
+from modelforge.runs.sweep import MOST_SETTINGS, read_values, vary
+from modelforge.ui.look import html
+from modelforge.ui.look.events import listen, listen_all
+from modelforge.ui.train.form import TrainForm
+
+USUAL = ("learning_rate", "")
+"""What is chosen at first for each of the settings; "" for none."""
+_EXAMPLE = "Separated by commas, as 1e-4, 3e-4, 1e-3"
+
+
+class SweepPanel:
+    """Its components."""
+
+    def __init__(self, form: TrainForm) -> None:
+        settings = [name for name, widget in form.settings.items() if not isinstance(widget, gr.Textbox)]
+        self.names, self.values = [], []
+        for index in range(MOST_SETTINGS):
+            with gr.Row():
+                offered = [("(none)", ""), *((name, name) for name in settings)] if index else settings
+                self.names.append(
+                    gr.Dropdown(offered, value=USUAL[index], label="Setting", elem_id=f"sweep-setting-{index + 1}")
+                )
+                self.values.append(gr.Textbox(label="Values", info=_EXAMPLE, elem_id=f"sweep-values-{index + 1}"))
+        self.said = gr.HTML("", elem_id="sweep-said")
+        self.go = gr.Button("Queue these runs", interactive=False, elem_id="sweep-go")
+
+    @property
+    def inputs(self) -> list[Any]:
+        return [*self.names, *self.values]
+
+
+def attach_sweep(
+    forge: Forge, form: TrainForm, panel: SweepPanel, refresh: Callable[..., Any], shown: list[Any]
+) -> None:
+    """refresh, shown: how the page shows a run."""
+
+    def describe(*given: Any) -> list[Any]:
+        asked, values = _read(given), given[len(panel.inputs) :]
+        if not asked or not form.is_open(*values):
+            return ["", gr.Button(interactive=False)]
+        try:
+            recipes = vary(form.read(forge, *values), read_values(asked))
+        except ModelForgeError as error:
+            return [html.note(str(error), "bad"), gr.Button(interactive=False)]
+        names = "; ".join(recipe.name for recipe in recipes[:4]) + (" …" if len(recipes) > 4 else "")
+        return [html.aside(f"{len(recipes)} runs, one after another: {names}"), gr.Button(interactive=True)]
+
+    def queue(*given: Any) -> list[Any]:
+        warmup.wait()
+        recipe = form.read(forge, *given[len(panel.inputs) :])
+        runs = forge.runs.start_sweep(recipe, read_values(_read(given)))
+        gr.Info(f"{len(runs)} runs are queued. One that fails does not hold up the others.")
+        return list(refresh(runs[0].id, None))
+
+    everything = [*panel.inputs, *form.inputs]
+    listen_all([each.change for each in panel.inputs], describe, everything, [panel.said, panel.go])
+    listen(panel.go.click, queue, everything, shown)
+
+
+def _read(given: Any) -> list[tuple[str, str]]:
+    """(setting, values as typed), as far as both are filled in."""
+    pairs = zip(given[:MOST_SETTINGS], given[MOST_SETTINGS : 2 * MOST_SETTINGS], strict=True)
+    return [(name, listed) for name, listed in pairs if name and listed and listed.strip()]

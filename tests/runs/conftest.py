@@ -1,0 +1,8 @@
+"""This machine, measured; a tiny base model; trainers to take apart."""
+
+from __future__ import annotations
+
+from tests.machine import base, measured, probed
+from tests.trainers import build
+
+__all__ = ["base", "build", "measured", "probed"]
