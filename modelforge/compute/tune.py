@@ -31,6 +31,11 @@ def tune(model: Any, recipe: Recipe, architecture: Architecture = DECODER, paren
     return join_dtypes(add_adapter(model, recipe, architecture))
 
 
+def unwrap(model: Any) -> Any:
+    """The model without the adapter around it; its layers still have theirs."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def free_weights(model: Any, top_layers: int) -> Any:
     """Every weight is trained; or, of a model with layers, the topmost ones and its head."""
     if top_layers:

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from modelforge.architecture import Architecture
+from modelforge.compat.torch import TorchDispatchMode, tree_leaves
 from modelforge.compute.compute import Compute
-from modelforge.compute.fused import fused_lora
+from modelforge.compute.fused import fused_lora, fused_norms
 from modelforge.planner import skeleton, steps
 from modelforge.recipe import Recipe
 
@@ -61,7 +60,7 @@ def _simulate_whole(
     config: Any, architecture: Architecture, recipe: Recipe, compute: Compute, *, rows: int, length: int
 ) -> StepBytes:
     model = skeleton.build(config, architecture, recipe, compute)
-    with skeleton.emptied(model, compute.device), fused_lora(model):
+    with fused_lora(model), fused_norms(model), skeleton.fake_tensors(model):
         loss_of = steps.prepare(model, architecture, recipe, compute)
         held = {*model.parameters(), *model.buffers()}
         trained = [part.numel() for part in held if part.requires_grad]

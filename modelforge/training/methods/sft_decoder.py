@@ -11,8 +11,9 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from modelforge.compute.answer_loss import answer_loss, has_answer_loss
 from modelforge.compute.compute import Compute
-from modelforge.compute.fused import AnswerLoss
+from modelforge.compute.tune import unwrap
 from modelforge.data.encode import IGNORED, ChatEncoder
 from modelforge.loading import window_of
 from modelforge.recipe import Recipe
@@ -22,9 +23,6 @@ from modelforge.training.batching import LengthGroupedSampler, RightPadding
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.held_out import TokenMeanLoss
 from modelforge.training.saving import Durable
-
-# Settings by which an architecture changes its logits after the output matrix; TRL's own loss knows them all.
-_LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 
 
 def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
@@ -44,7 +42,7 @@ def build_trainer(
     model: Any, tokenizer: Any, examples: Examples, *, recipe: Recipe, compute: Compute, folder: Path
 ) -> Any:
     """A trainer, ready to run."""
-    fused = compute.device != "cuda" and _has_plain_head(model)  # on CUDA, TRL's Triton kernel does the same
+    fused = has_answer_loss(model, compute.device)
     with exact_weights(model):
         trainer = AnswerTrainer(
             model=model,
@@ -97,33 +95,16 @@ class AnswerTrainer(Durable, TokenMeanLoss, SFTTrainer):
         return loss
 
     def _fused_loss(self, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        decoder = _decoder_of(self.model)
-        with self.compute_loss_context_manager():
+        decoder = unwrap(self.model)
+        # Not the model's own forward, which is all that accelerate wraps in autocast.
+        with self.accelerator.autocast():
             hidden = decoder.base_model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state[:, :-1]
             labels = inputs["labels"][:, 1:]  # position t predicts token t + 1
             answered = labels != -100
-            loss = AnswerLoss.apply(hidden[answered], decoder.get_output_embeddings().weight, labels[answered])
+            loss = answer_loss(hidden[answered], decoder.get_output_embeddings().weight, labels[answered])
         mode = "train" if self.model.training else "eval"
         if mode == "train":
             self._total_train_tokens += int(inputs["tokens"])
         self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
         tokens = answered.sum() if num_items_in_batch is None else num_items_in_batch
         return loss / torch.as_tensor(tokens).clamp(min=1)
-
-
-def _decoder_of(model: Any) -> Any:
-    """The decoder, without the adapter around it."""
-    return model.get_base_model() if hasattr(model, "peft_config") else model
-
-
-def _has_plain_head(model: Any) -> bool:
-    decoder = _decoder_of(model)
-    config = decoder.config.get_text_config()
-    head = decoder.get_output_embeddings()
-    return (
-        type(head) is torch.nn.Linear
-        and head.bias is None
-        and not head.weight.requires_grad
-        and not getattr(config, "output_router_logits", False)
-        and all(getattr(config, name, None) in (None, 1, 1.0) for name in _LOGIT_CHANGES)
-    )
