@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from modelforge.compat.peft import adapter_weights, is_off, lora_layers, plain_adapter
 from modelforge.compat.torch import replace_forward
 
 
@@ -60,9 +61,7 @@ def fused_lora(model: Any) -> Iterator[int]:
     A layer with dropout, DoRA, a quantised base, several active adapters or, outside of autocast, mixed dtypes keeps
     PEFT's own forward.
     """
-    from peft.tuners.lora.layer import Linear
-
-    layers = [layer for layer in model.modules() if type(layer) is Linear and _plain_adapter(layer)]
+    layers = [layer for layer in lora_layers(model) if plain_adapter(layer)]
     with replace_forward({layer: _lora_forward(layer, layer.forward) for layer in layers}):
         yield len(layers)
 
@@ -99,32 +98,21 @@ def _rms_norm(x: Any, weight: Any, epsilon: float) -> Any:
     return functional.rms_norm(x.to(weight.dtype), weight.shape, weight, epsilon)
 
 
-def _plain_adapter(layer: Any) -> str | None:
-    """The name of the layer's active adapter, if it is the only one and `LoraProduct` computes what it computes."""
-    base = layer.base_layer
-    active = [name for name in layer.active_adapters if name in layer.lora_A]
-    if len(active) != 1 or type(base) is not torch.nn.Linear or base.weight.requires_grad:
-        return None
-    name = active[0]
-    is_vanilla = name not in layer.lora_variant and not layer.lora_bias.get(name, False)
-    return name if is_vanilla and isinstance(layer.lora_dropout[name], torch.nn.Identity) else None
-
-
 def _lora_forward(layer: Any, plain: Any) -> Any:
     def forward(x: Any, *args: Any, **kwargs: Any) -> Any:
-        if layer.disable_adapters or layer.merged or not torch.is_grad_enabled() or args or kwargs:
+        if is_off(layer) or not torch.is_grad_enabled() or args or kwargs:
             return plain(x, *args, **kwargs)
-        name = _plain_adapter(layer)
+        name = plain_adapter(layer)
         if name is None:
             return plain(x)
         weight, bias = layer.base_layer.weight, layer.base_layer.bias
-        a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
+        a, b, scaling = adapter_weights(layer, name)
         dtype = autocast_dtype(x)
         if dtype is not None:
             x, weight, a, b = x.to(dtype), weight.to(dtype), a.to(dtype), b.to(dtype)
             bias = None if bias is None else bias.to(dtype)
         elif not x.dtype == weight.dtype == a.dtype == b.dtype:
             return plain(x)
-        return LoraProduct.apply(x, weight, bias, a, b, layer.scaling[name])
+        return LoraProduct.apply(x, weight, bias, a, b, scaling)
 
     return forward

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import logging
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from modelforge.compat.huggingface_hub import hide_upload_notice, ignored_files
 from modelforge.errors import HubError
 from modelforge.models.card import is_local_path, model_card, public_manifest
 from modelforge.models.folder import MANIFEST
@@ -150,8 +150,7 @@ def push(
         meter.tell("uploading")
         with _without_library_output():
             api.create_commit(repo_id, operations, commit_message="Push a model with ModelForge")
-        # A .gitignore in the repository makes the Hub leave files out; the client only notes it on the operation.
-        ignored = [each.path_in_repo for each in operations if getattr(each, "_should_ignore", False)]
+        ignored = ignored_files(operations)
         meter.tell("finished")
     notes = []
     if is_private != private:
@@ -309,10 +308,6 @@ def _without_library_output() -> Iterator[None]:
     """Keep the client's progress bars and its notice about hf_xet (see _Meter.add) off the terminal."""
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
-    logging.getLogger("huggingface_hub._commit_api").addFilter(_is_worth_showing)  # adding it again has no effect
+    hide_upload_notice()
     with disable_progress_bars():
         yield
-
-
-def _is_worth_showing(record: logging.LogRecord) -> bool:
-    return "binary IO buffer is not supported by Xet" not in record.getMessage()

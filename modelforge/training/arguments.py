@@ -12,6 +12,7 @@ from modelforge.compute.compute import Compute
 from modelforge.recipe import Recipe
 from modelforge.training.examples import Examples
 
+UNCUT = 10**9  # tokens: for encoders that cut nothing
 _REFERENCE = "ref"  # TRL's name for the copy of an adapter that the trained one is compared with
 
 
@@ -58,12 +59,6 @@ def total_steps(recipe: Recipe, examples: int) -> int:
     batches = math.ceil(examples / recipe.per_device_train_batch_size)
     steps_per_epoch = max(math.ceil(batches / recipe.gradient_accumulation_steps), 1)
     return math.ceil(recipe.num_train_epochs * steps_per_epoch)
-
-
-def hold_to_one_card(arguments: Any) -> Any:
-    """The same arguments, for one process that drives one card; TRL refuses DataParallel."""
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
 
 
 @contextlib.contextmanager

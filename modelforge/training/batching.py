@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from modelforge.compat.transformers import ChosenSampler
+
 BUCKET_TOKENS = 8  # rows whose lengths differ by less than this count as equally long
 
 
@@ -44,6 +46,17 @@ class LengthGroupedSampler(torch.utils.data.Sampler[int]):
         for batch in torch.randperm(full, generator=generator).tolist():
             yield from ordered[batch * self.batch_size : (batch + 1) * self.batch_size]
         yield from last
+
+
+class LengthGrouped(ChosenSampler):
+    """For trainers: rows of about the same length stand in a batch."""
+
+    def row_lengths(self, rows: Any) -> list[int]:
+        return [len(ids) for ids in rows["input_ids"]]
+
+    def make_sampler(self, rows: Any) -> Any:
+        args = self.args  # type: ignore[attr-defined]
+        return LengthGroupedSampler(self.row_lengths(rows), args.train_batch_size, args.seed)
 
 
 class RightPadding:

@@ -13,6 +13,8 @@ from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 
+from modelforge.compat.transformers import SavingSteps
+from modelforge.compat.trl import restore_token_count
 from modelforge.errors import DiskFullError, RunawayError, is_disk_full
 from modelforge.models.folder import only_own_adapter
 from modelforge.recipe import Recipe
@@ -21,7 +23,7 @@ from modelforge.training import checkpoints
 from modelforge.training.callback import count_tokens, runaway
 
 
-class Durable:
+class Durable(SavingSteps):
     """For trainers: a checkpoint is written aside and gets its name when it is complete and on the disk.
 
     best_step: a checkpoint that is kept beside the last one; None for none.
@@ -29,16 +31,16 @@ class Durable:
 
     best_step: int | None = None
 
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(Path(self.args.output_dir) / checkpoints.PARTIAL)  # type: ignore[attr-defined]
+    def checkpoints_folder(self) -> Path:
+        return Path(self.args.output_dir) / checkpoints.PARTIAL  # type: ignore[attr-defined]
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def write_checkpoint(self, write: Callable[[], None]) -> None:
         place, step = Path(self.args.output_dir), self.state.global_step  # type: ignore[attr-defined]
         self._refuse_lost_weights()
         partial = checkpoints.folder_of(place / checkpoints.PARTIAL, step)
         shutil.rmtree(partial.parent, ignore_errors=True)
         try:
-            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            write()
             written = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
             checkpoints.seal(partial, checkpoints.folder_of(place, step), {"step": step, "bytes": written})
         except Exception as error:
@@ -59,9 +61,9 @@ class Durable:
                 step = self.state.global_step  # type: ignore[attr-defined]
                 raise runaway(f"The weights of {name} are no numbers any more at step {step}.")
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """The weights that are trained, and nothing that can be had elsewhere."""
-        self.model.save_pretrained(output_dir, **only_own_adapter(self.model))  # type: ignore[attr-defined]
+    def write_weights(self, folder: str) -> None:
+        """Write the weights that are trained, and no others."""
+        self.model.save_pretrained(folder, **only_own_adapter(self.model))  # type: ignore[attr-defined]
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """None: ours is written when a model is pushed."""
@@ -158,7 +160,7 @@ def add_saving(
     )
 
 
-def go_on(trainer: Any, checkpoint: Path | None) -> None:
+def train_from(trainer: Any, checkpoint: Path | None) -> None:
     """Train: from the beginning, or from a checkpoint on, with the same batches and the same random numbers as if
     there had been no break."""
     if checkpoint is None:
@@ -170,8 +172,7 @@ def go_on(trainer: Any, checkpoint: Path | None) -> None:
     due = state.global_step % trainer.args.eval_steps == 0 and state.global_step not in measured
     if due and trainer.eval_dataset is not None:
         trainer.add_callback(MissedMeasurement(trainer))
-    if hasattr(trainer, "_total_train_tokens"):
-        trainer._total_train_tokens = count_tokens(state)
+    restore_token_count(trainer, count_tokens(state))
     trainer.train(resume_from_checkpoint=str(checkpoint))
 
 
@@ -179,10 +180,10 @@ def pause(trainer: Any) -> None:
     """Save a run that was left, unless its last step is saved already."""
     step = trainer.state.global_step
     if step and not checkpoints.is_whole(checkpoints.folder_of(Path(trainer.args.output_dir), step)):
-        trainer._save_checkpoint(trainer.model, None)
+        trainer.save_checkpoint()
 
 
-def take_best(trainer: Any, error: RunawayError | None) -> int:
+def load_best(trainer: Any, error: RunawayError | None) -> int:
     """Put the weights back that did best, or the last that were good where the run ended with an error. Returns the
     step that they are of. Raises the error where there are none."""
     place, step = Path(trainer.args.output_dir), trainer.state.global_step
@@ -190,10 +191,10 @@ def take_best(trainer: Any, error: RunawayError | None) -> int:
         last = checkpoints.find_last(place)
         if last is None:
             raise error
-        trainer._load_from_checkpoint(str(last))
+        trainer.load_weights(last)
         return checkpoints.step_of(last)
     best = trainer.best_step
     if best in (None, step) or not checkpoints.is_whole(checkpoints.folder_of(place, best)):
         return int(step)
-    trainer._load_from_checkpoint(str(checkpoints.folder_of(place, best)))
+    trainer.load_weights(checkpoints.folder_of(place, best))
     return int(best)

@@ -9,21 +9,21 @@ from typing import Any
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
+from modelforge.compat.transformers import use_one_card
+from modelforge.compat.trl import EncodedRows
 from modelforge.compute.compute import Compute
 from modelforge.data.encode import IGNORED, ChatEncoder
 from modelforge.loading import window_of
 from modelforge.recipe import Recipe
-from modelforge.training.arguments import common_arguments, exact_weights, finish, hold_to_one_card
-from modelforge.training.batching import LengthGroupedSampler
+from modelforge.training.arguments import UNCUT, common_arguments, exact_weights, finish
+from modelforge.training.batching import LengthGrouped
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.saving import Durable
-
-_UNCUT = 10**9
 
 
 def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
     """Pairs as prompt_ids, chosen_ids and rejected_ids; of what is too long the end is cut off."""
-    encoder = ChatEncoder(tokenizer, _UNCUT)
+    encoder = ChatEncoder(tokenizer, UNCUT)
     longest = min(recipe.max_length, window_of(config))
 
     def encode(row: Mapping[str, Any]) -> Encoding:
@@ -68,7 +68,7 @@ def build_trainer(
     with exact_weights(model):
         trainer = PreferenceTrainer(
             model=model,
-            args=hold_to_one_card(arguments),
+            args=use_one_card(arguments),
             train_dataset=Dataset.from_list(examples.train),
             eval_dataset=Dataset.from_list(examples.evaluation) if examples.evaluation else None,
             processing_class=tokenizer,
@@ -86,17 +86,12 @@ def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: metrics[told] for name, told in names.items() if told in metrics}
 
 
-class PreferenceTrainer(Durable, DPOTrainer):
+class PreferenceTrainer(Durable, LengthGrouped, EncodedRows, DPOTrainer):
     """DPOTrainer for encoded pairs, with pairs of about the same length in a batch."""
 
-    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        return dataset  # encoded already, by the same code as everywhere else here
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        rows = train_dataset or self.train_dataset
+    def row_lengths(self, rows: Any) -> list[int]:
         sides = zip(rows["prompt_ids"], rows["chosen_ids"], rows["rejected_ids"], strict=True)
-        lengths = [len(prompt) + max(len(chosen), len(rejected)) for prompt, chosen, rejected in sides]
-        return LengthGroupedSampler(lengths, self.args.train_batch_size, self.args.seed)
+        return [len(prompt) + max(len(chosen), len(rejected)) for prompt, chosen, rejected in sides]
 
 
 def _count_unlabelled(labels: list[int]) -> int:

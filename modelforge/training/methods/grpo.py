@@ -9,22 +9,22 @@ from typing import Any
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
+from modelforge.compat.transformers import use_one_card
 from modelforge.compute.compute import Compute
 from modelforge.data.encode import ChatEncoder
 from modelforge.loading import window_of
 from modelforge.recipe import Recipe
 from modelforge.scores.rewards import check_rows, reward_functions
-from modelforge.training.arguments import common_arguments, exact_weights, finish, hold_to_one_card
+from modelforge.training.arguments import UNCUT, common_arguments, exact_weights, finish
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.saving import Durable
 
 MEASURED = 16  # held-out prompts that are answered at every evaluation; writing is slow
-_UNCUT = 10**9
 
 
 def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
     """Prompts as they are, with their references; those too long to be answered are left out."""
-    encoder = ChatEncoder(tokenizer, _UNCUT)
+    encoder = ChatEncoder(tokenizer, UNCUT)
     room = min(recipe.max_length, window_of(config) - recipe.grpo.max_completion_length)
 
     def encode(row: Mapping[str, Any]) -> Encoding:
@@ -58,7 +58,7 @@ def build_trainer(
         trainer = RewardTrainer(
             model=model,
             reward_funcs=list(reward_functions(recipe.grpo.rewards)),
-            args=hold_to_one_card(arguments),
+            args=use_one_card(arguments),
             train_dataset=Dataset.from_list(examples.train),
             eval_dataset=Dataset.from_list(examples.evaluation[:MEASURED]) if examples.evaluation else None,
             processing_class=tokenizer,

@@ -11,6 +11,8 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from modelforge.compat.transformers import use_one_card
+from modelforge.compat.trl import TokenCount
 from modelforge.compute.answer_loss import answer_loss, has_answer_loss
 from modelforge.compute.compute import Compute
 from modelforge.compute.tune import unwrap
@@ -18,8 +20,8 @@ from modelforge.data.encode import IGNORED, ChatEncoder
 from modelforge.loading import window_of
 from modelforge.recipe import Recipe
 from modelforge.scores.metrics import perplexity
-from modelforge.training.arguments import common_arguments, exact_weights, finish, hold_to_one_card
-from modelforge.training.batching import LengthGroupedSampler, RightPadding
+from modelforge.training.arguments import common_arguments, exact_weights, finish
+from modelforge.training.batching import LengthGrouped, RightPadding
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.held_out import TokenMeanLoss
 from modelforge.training.saving import Durable
@@ -65,7 +67,7 @@ def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def training_arguments(recipe: Recipe, compute: Compute, folder: Path, examples: Examples) -> SFTConfig:
     """The recipe in TRL's words. Every setting that a trainer can take is in here."""
-    return hold_to_one_card(
+    return use_one_card(
         SFTConfig(
             **{
                 **common_arguments(recipe, compute, folder, examples),
@@ -76,14 +78,10 @@ def training_arguments(recipe: Recipe, compute: Compute, folder: Path, examples:
     )
 
 
-class AnswerTrainer(Durable, TokenMeanLoss, SFTTrainer):
+class AnswerTrainer(Durable, LengthGrouped, TokenMeanLoss, TokenCount, SFTTrainer):
     """SFTTrainer whose loss, when `fused`, comes from the hidden states at labelled positions alone."""
 
     fused = False
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        lengths = [len(ids) for ids in (train_dataset or self.train_dataset)["input_ids"]]
-        return LengthGroupedSampler(lengths, self.args.train_batch_size, self.args.seed)
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -102,9 +100,6 @@ class AnswerTrainer(Durable, TokenMeanLoss, SFTTrainer):
             labels = inputs["labels"][:, 1:]  # position t predicts token t + 1
             answered = labels != -100
             loss = answer_loss(hidden[answered], decoder.get_output_embeddings().weight, labels[answered])
-        mode = "train" if self.model.training else "eval"
-        if mode == "train":
-            self._total_train_tokens += int(inputs["tokens"])
-        self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
+        self.add_tokens(int(inputs["tokens"]))
         tokens = answered.sum() if num_items_in_batch is None else num_items_in_batch
         return loss / torch.as_tensor(tokens).clamp(min=1)

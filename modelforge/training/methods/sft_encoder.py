@@ -10,13 +10,14 @@ import torch
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
+from modelforge.compat.transformers import use_one_card
 from modelforge.compute.compute import Compute
 from modelforge.data.windows import WindowEncoder
 from modelforge.models.spans import find_answers, pad_windows, score_spans, window_encoder
 from modelforge.recipe import Recipe
 from modelforge.tasks.extractive_question_answering import has_unanswerable
-from modelforge.training.arguments import common_arguments, finish, hold_to_one_card
-from modelforge.training.batching import LengthGroupedSampler
+from modelforge.training.arguments import common_arguments, finish
+from modelforge.training.batching import LengthGrouped
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.saving import Durable
 
@@ -48,7 +49,7 @@ def build_trainer(
         model.enable_input_require_grads()
     trainer = SpanTrainer(
         model=model,
-        args=hold_to_one_card(arguments),
+        args=use_one_card(arguments),
         data_collator=WindowPadding(tokenizer),
         train_dataset=Dataset.from_list(examples.train),
         eval_dataset=Dataset.from_list(examples.evaluation) if examples.evaluation else None,
@@ -79,17 +80,13 @@ class WindowPadding:
         return {**pad_windows(self.tokenizer, windows), **places}
 
 
-class SpanTrainer(Durable, Trainer):
+class SpanTrainer(Durable, LengthGrouped, Trainer):
     """Trainer that answers the held-out questions whenever it measures."""
 
     eval_rows: list[Mapping[str, Any]]
     encoder: WindowEncoder
     longest: int
     may_be_missing: bool
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        lengths = [len(ids) for ids in (train_dataset or self.train_dataset)["input_ids"]]
-        return LengthGroupedSampler(lengths, self.args.train_batch_size, self.args.seed)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         output = super().evaluation_loop(*args, **kwargs)
