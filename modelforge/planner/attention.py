@@ -1,6 +1,6 @@
-"""Attention of fake tensors: what the flash attention of torch keeps and makes, without its B x H x T x T scores.
+"""Attention for fake tensors that takes as much memory as torch's flash attention.
 
-Fake tensors would take torch's plain way, which keeps the scores. The functions here are registered with transformers
+Fake tensors would use torch's plain implementation, which keeps B x H x T x T scores. The functions here are registered with transformers
 under names of our own, so that only models that are built with such a name use them.
 """
 
@@ -30,11 +30,11 @@ def choose(compute: Compute) -> str:
 
 
 class AttentionWithoutScores(torch.autograd.Function):
-    """What the flash attention of torch keeps: q (B, H, T, D), k and v (B, K, S, D), the result, and a sum a row."""
+    """What torch's flash attention keeps: q (B, H, T, D), k and v (B, K, S, D), the result, and a sum for each row."""
 
     @staticmethod
     def forward(ctx: Any, q: Any, k: Any, v: Any) -> Any:
-        rows, heads, length, _ = q.shape  # torch lays the result out as (B, T, H, D), and needs no copy afterwards
+        rows, heads, length, _ = q.shape  # torch's result is contiguous as (B, T, H, D): no copy follows
         out = torch.empty(rows, length, heads, v.shape[-1], dtype=q.dtype, device=q.device).transpose(1, 2)
         sums = torch.empty(q.shape[:-1], dtype=torch.float32, device=q.device)
         ctx.save_for_backward(q, k, v, out, sums)

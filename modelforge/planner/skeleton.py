@@ -1,7 +1,7 @@
-"""A base model as its config describes it, tuned as a recipe says, without any numbers in it.
+"""A base model as its config describes it, tuned as a recipe says, without data.
 
-First on the meta device, where neither a download nor memory is needed; then, to be computed with, as fake tensors:
-these know shape, dtype and device, so that autocast decides for them as it does for real ones, and hold nothing.
+It is built on the meta device, which needs neither a download nor memory, and computes with fake tensors: they have
+a shape, a dtype and a device, so autocast treats them as real ones, but no data.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LAYER_COUNTS = ("num_hidden_layers", "num_layers", "num_decoder_layers", "encod
 
 
 def shorten(config: Any, layers: int) -> Any:
-    """A copy of the config with so many layers in each stack, everything else as it is."""
+    """A copy of the config with that many layers in each stack."""
     short = copy.deepcopy(config)
     for part in {id(each): each for each in (short, short.get_text_config())}.values():
         full = getattr(part, "num_hidden_layers", 0)
@@ -41,7 +41,7 @@ def shorten(config: Any, layers: int) -> Any:
             if isinstance(getattr(part, name, None), int):
                 setattr(part, name, layers)
         for name, value in list(vars(part).items()):
-            if isinstance(value, list) and len(value) == full:  # one entry a layer, such as layer_types
+            if isinstance(value, list) and len(value) == full:  # one entry for each layer, such as layer_types
                 setattr(part, name, value[:layers])
     return short
 
@@ -49,7 +49,7 @@ def shorten(config: Any, layers: int) -> Any:
 def build(config: Any, architecture: Architecture, recipe: Recipe, compute: Compute) -> Any:
     """The model on the meta device: with its adapter, packed weights and checkpointing, ready to train.
 
-    Raises RecipeError where the adapter names no layer of this model.
+    Raises RecipeError if the adapter does not match any layer of this model.
     """
     auto_class = getattr(transformers, architecture.auto_class)
     kept_dtype = compute.dtype if compute.quantised else compute.weights
@@ -76,7 +76,7 @@ def build(config: Any, architecture: Architecture, recipe: Recipe, compute: Comp
 
 
 def count_bytes(config: Any, architecture: Architecture, compute: Compute) -> int:
-    """What the base model's weights and buffers take, without an adapter, unpacked."""
+    """The bytes of the base model's weights and buffers, without an adapter, unpacked."""
     with torch.device("meta"):
         model = getattr(transformers, architecture.auto_class).from_config(
             copy.deepcopy(config), dtype=getattr(torch, compute.weights)
@@ -93,7 +93,7 @@ def fake_tensors(model: Any) -> Iterator[None]:
 
 
 class PackedProduct(torch.autograd.Function):
-    """What bitsandbytes' MatMul4Bit keeps and makes: the packed weight stays, an unpacked one comes and goes."""
+    """The memory of bitsandbytes' MatMul4Bit: the packed weight is kept, an unpacked copy is temporary."""
 
     @staticmethod
     def forward(ctx: Any, x: Any, packed: Any, shape: Any, dtype: Any) -> Any:

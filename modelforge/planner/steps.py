@@ -1,5 +1,5 @@
-"""The forward pass of one training step, as each method does it: computed with fake tensors by `simulation` to count
-bytes, and with real ones by `calibration` to measure time. What it costs is what matters, so every token is alike.
+"""The forward pass of one training step of each method: `simulation` runs it with fake tensors to count bytes, and
+`calibration` with real ones to measure time. Only its cost matters, so all tokens are the same.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SEQUENCES = {"sft": 1, "dpo": 2, "grpo": 1}
 def compute_loss(
     model: Any, architecture: Architecture, recipe: Recipe, compute: Compute, *, rows: int, length: int
 ) -> Any:
-    """The loss of a batch of `rows` examples, each as long as it can be: (rows x sequences, length) token ids."""
+    """The loss of a batch of `rows` examples, all of full length: (rows x sequences, length) token ids."""
     sequences = rows * SEQUENCES[recipe.method]
     device = next(model.parameters()).device
     ids = torch.zeros(sequences, length, dtype=torch.long, device=device)
@@ -40,7 +40,7 @@ def compute_loss(
 
 
 def prepare(model: Any, architecture: Architecture, recipe: Recipe, compute: Compute) -> Callable[..., Any]:
-    """A function of rows and length that gives the loss; what a trainer does to the model before is done."""
+    """A function of rows and length that gives the loss; the model is changed as its trainer changes it."""
     if architecture is DECODER and not _is_fused(model, recipe, compute):
         from trl.trainer.utils import add_fused_lm_head
 
@@ -55,7 +55,7 @@ def _decoder_loss(model: Any, recipe: Recipe, compute: Compute, ids: Any) -> Any
         labels = ids[:, 1:].reshape(-1)
         return _answer_loss(hidden.reshape(len(labels), -1), decoder.get_output_embeddings().weight, labels)
     if recipe.method == "dpo":
-        with torch.no_grad():  # the same sequences, by the model as it was
+        with torch.no_grad():  # the same sequences, through the reference model
             decoder(input_ids=ids, labels=ids, fused_lm_head=True)
     return decoder(input_ids=ids, labels=ids, fused_lm_head=True).log_probs.sum()
 
@@ -72,7 +72,7 @@ def _answer_loss(hidden: Any, weight: Any, labels: Any) -> Any:
 
 
 class _WholeGradient(torch.autograd.Function):
-    """What AnswerLoss holds beside its chunks, until it gives it back: the gradient of all positions."""
+    """The memory that AnswerLoss holds until the backward pass: the gradient of all positions."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Any, loss: Any) -> Any:

@@ -22,7 +22,7 @@ from modelforge.training.saving import Durable
 
 
 def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
-    """Pairs as prompt_ids, chosen_ids and rejected_ids; of what is too long the end is cut off."""
+    """Pairs as prompt_ids, chosen_ids and rejected_ids; what is too long loses its end."""
     encoder = ChatEncoder(tokenizer, UNCUT)
     longest = min(recipe.max_length, window_of(config))
 
@@ -31,7 +31,7 @@ def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mappi
         room = max(longest - len(pair["prompt_ids"]), 0)
         cut = sum(max(len(pair[side]) - room, 0) for side in ("chosen_ids", "rejected_ids"))
         kept = {**pair, **{side: pair[side][:room] for side in ("chosen_ids", "rejected_ids")}}
-        # answers that are the same as far as they are kept teach nothing
+        # identical answers, after the cut, teach nothing
         learnable = kept["chosen_ids"] != kept["rejected_ids"] and kept["chosen_ids"] and kept["rejected_ids"]
         return Encoding([kept] if learnable else [], cut, [])
 
@@ -53,8 +53,8 @@ def encode_pair(encoder: ChatEncoder, row: Mapping[str, Any]) -> dict[str, list[
 def build_trainer(
     model: Any, tokenizer: Any, examples: Examples, *, recipe: Recipe, compute: Compute, folder: Path
 ) -> Any:
-    """A trainer, ready to run. What it compares with is the base model beneath a new adapter, a small copy of an
-    adapter that is trained further, or, where every weight is trained, what the model said before the first step."""
+    """A trainer, ready to run. The reference is the base model below a new adapter, a copy of an adapter that is
+    trained further, or, where every weight is trained, the model's log probabilities before the first step."""
     arguments = DPOConfig(
         **{
             **common_arguments(recipe, compute, folder, examples),
@@ -77,13 +77,13 @@ def build_trainer(
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """loss, reward_margin, and preference_accuracy by rewards, of what the trainer measured."""
+    """loss, reward_margin, and preference_accuracy by rewards, from what the trainer measured."""
     names = {
         "loss": "eval_loss",
         "reward_margin": "eval_rewards/margins",
         "preference_accuracy": "eval_rewards/accuracies",
     }
-    return {name: metrics[told] for name, told in names.items() if told in metrics}
+    return {name: metrics[key] for name, key in names.items() if key in metrics}
 
 
 class PreferenceTrainer(Durable, LengthGrouped, EncodedRows, DPOTrainer):

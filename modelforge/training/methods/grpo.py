@@ -23,7 +23,7 @@ MEASURED = 16  # held-out prompts that are answered at every evaluation; writing
 
 
 def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
-    """Prompts as they are, with their references; those too long to be answered are left out."""
+    """Prompts as they are, with their references; prompts too long to be answered are left out."""
     encoder = ChatEncoder(tokenizer, UNCUT)
     room = min(recipe.max_length, window_of(config) - recipe.grpo.max_completion_length)
 
@@ -39,7 +39,7 @@ def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mappi
 def build_trainer(
     model: Any, tokenizer: Any, examples: Examples, *, recipe: Recipe, compute: Compute, folder: Path
 ) -> Any:
-    """A trainer, ready to run. Raises RecipeError where a reward needs references that rows lack."""
+    """A trainer, ready to run. Raises RecipeError if a reward needs references and rows have none."""
     check_rows(recipe.grpo.rewards, [*examples.train, *examples.evaluation])
     arguments = GRPOConfig(
         **{
@@ -49,7 +49,7 @@ def build_trainer(
             "max_completion_length": recipe.grpo.max_completion_length,
             "temperature": recipe.grpo.temperature,
             "beta": recipe.grpo.beta,
-            # numbers that ran away show in the loss, which says so; drawing a token from them would raise
+            # after a divergence the loss shows it; sampling a token from NaN would raise
             "generation_kwargs": {"remove_invalid_values": True},
             "reward_weights": [reward.weight for reward in recipe.grpo.rewards],
         }
@@ -67,10 +67,10 @@ def build_trainer(
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """mean_reward and loss, of what the trainer measured."""
+    """mean_reward and loss, from what the trainer measured."""
     names = {"loss": "eval_loss", "mean_reward": "eval_reward"}
-    return {name: metrics[told] for name, told in names.items() if told in metrics}
+    return {name: metrics[key] for name, key in names.items() if key in metrics}
 
 
 class RewardTrainer(Durable, GRPOTrainer):
-    """GRPOTrainer whose checkpoints can be trusted."""
+    """GRPOTrainer with durable checkpoints."""

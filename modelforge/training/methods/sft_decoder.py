@@ -1,5 +1,4 @@
-"""Supervised fine-tuning of decoders: TRL's SFTTrainer on rows that are already encoded, with the loss of the answers
-alone."""
+"""Supervised fine-tuning of decoders: TRL's SFTTrainer on encoded rows, with the loss of the answers alone."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ from modelforge.training.saving import Durable
 
 
 def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
-    """Chats and texts as input_ids and labels, cut to max_length tokens or to what the model can read."""
+    """Chats and texts as input_ids and labels, cut to max_length tokens or the model's window."""
     encoder = ChatEncoder(tokenizer, min(recipe.max_length, window_of(config)))
 
     def encode(row: Mapping[str, Any]) -> Encoding:
@@ -61,12 +60,12 @@ def build_trainer(
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """loss in nats a token, and perplexity, of what the trainer measured."""
+    """loss in nats a token, and perplexity, from what the trainer measured."""
     return {"loss": metrics["eval_loss"], "perplexity": perplexity(metrics["eval_loss"])}
 
 
 def training_arguments(recipe: Recipe, compute: Compute, folder: Path, examples: Examples) -> SFTConfig:
-    """The recipe in TRL's words. Every setting that a trainer can take is in here."""
+    """The recipe as TRL's configuration."""
     return use_one_card(
         SFTConfig(
             **{

@@ -25,7 +25,7 @@ POSITIONS = ("start_positions", "end_positions")
 
 
 def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
-    """Questions on a text as windows with the place of the answer."""
+    """Questions on a text as windows with the position of the answer."""
     encoder = window_encoder(tokenizer, recipe, config)
 
     def encode(row: Mapping[str, Any]) -> Encoding:
@@ -63,9 +63,9 @@ def build_trainer(
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """loss in nats a position, exact_match and f1, of what the trainer measured."""
+    """loss in nats a position, exact_match and f1, from what the trainer measured."""
     names = {"loss": "eval_loss", "exact_match": "eval_exact_match", "f1": "eval_f1"}
-    return {name: metrics[told] for name, told in names.items() if told in metrics}
+    return {name: metrics[key] for name, key in names.items() if key in metrics}
 
 
 class WindowPadding:
@@ -81,7 +81,7 @@ class WindowPadding:
 
 
 class SpanTrainer(Durable, LengthGrouped, Trainer):
-    """Trainer that answers the held-out questions whenever it measures."""
+    """Trainer that also answers the held-out questions in each evaluation."""
 
     eval_rows: list[Mapping[str, Any]]
     encoder: WindowEncoder
@@ -90,9 +90,9 @@ class SpanTrainer(Durable, LengthGrouped, Trainer):
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         output = super().evaluation_loop(*args, **kwargs)
-        asked = [(row["context"], row["question"]) for row in self.eval_rows]
+        questions = [(row["context"], row["question"]) for row in self.eval_rows]
         spans = find_answers(
-            self.model, self.encoder, asked, max_answer_length=self.longest, may_be_missing=self.may_be_missing
+            self.model, self.encoder, questions, max_answer_length=self.longest, may_be_missing=self.may_be_missing
         )
         scores = score_spans([span.text for span in spans], self.eval_rows)
         output.metrics.update({f"eval_{name}": value for name, value in scores.items()})

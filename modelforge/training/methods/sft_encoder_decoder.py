@@ -66,13 +66,13 @@ def build_trainer(
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """loss in nats a token, perplexity, and rougeL of the summaries written, of what the trainer measured."""
+    """loss in nats a token, perplexity, and rougeL of the written summaries, from what the trainer measured."""
     found = {"loss": metrics["eval_loss"], "perplexity": perplexity(metrics["eval_loss"])}
     return found | ({"rougeL": metrics["eval_rougeL"]} if "eval_rougeL" in metrics else {})
 
 
 class SummaryTrainer(Durable, LengthGrouped, TokenMeanLoss, Seq2SeqTrainer):
-    """Seq2SeqTrainer that writes summaries of some held-out documents whenever it measures."""
+    """Seq2SeqTrainer that also summarises some held-out documents in each evaluation."""
 
     label_shift = 0
     written: list[tuple[str, str]]
