@@ -10,6 +10,7 @@ from typing import Any
 from modelforge.architecture import ENCODER, Architecture
 from modelforge.base_model import BaseModel
 from modelforge.building import BUILDING
+from modelforge.compat.bitsandbytes import keep_differentiable
 from modelforge.errors import BaseModelError, NotFoundError
 
 _UNBOUNDED = 10**9
@@ -93,7 +94,7 @@ def load_model(
         raise BaseModelError(
             f"The weights of {base.id} cannot be loaded.", where=str(base.folder), fix=_first_line(error)
         ) from error
-    return _keep_differentiable(model) if quantised else model.to(device)
+    return keep_differentiable(model) if quantised else model.to(device)
 
 
 def load_adapter(model: Any, folder: Path, name: str, *, trainable: bool = False) -> Any:
@@ -160,18 +161,6 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
-
-
-def _keep_differentiable(model: Any) -> Any:
-    """The same model, whose 4-bit layers stay as they are after they were used without gradients.
-
-    On a processor with AVX512-BF16 bitsandbytes 0.50 packs the weights anew at the first evaluation, for a kernel that
-    passes no gradients on: a training that is measured before its first step would learn nothing, without a word.
-    """
-    for part in model.modules():
-        if hasattr(part, "support_avx512bf16_for_cpu"):
-            part.support_avx512bf16_for_cpu = False
-    return model
 
 
 def join_dtypes(model: Any) -> Any:

@@ -156,6 +156,6 @@ def _dequantise(unpacked: Path, gguf: str, target: Path) -> None:
     model.hf_quantizer = None  # save_pretrained refuses a model that still says it is quantised
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    model.config._name_or_path = ""
+    model.config.name_or_path = ""
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)

@@ -268,13 +268,13 @@ def test_train_that_fails_says_why_once_and_exits_1(
     for as_json in ([], ["--json"]):
         assert main(["train", str(recipe), "--set", "tuning.target_modules=nothing", *as_json]) == 1
         printed = capfd.readouterr()
-        assert printed.err.count("names no layer of this model") == 1
+        assert printed.err.count("does not match any layer of this model") == 1
         assert "Traceback" not in printed.err
         if as_json:
             last = json.loads(printed.out.splitlines()[-1])
             assert last["type"] == "failed" and last["where"] == "setting tuning.target_modules"
         else:
-            assert "names no layer" not in printed.out
+            assert "does not match any layer" not in printed.out
 
 
 @pytest.mark.parametrize(

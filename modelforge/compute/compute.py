@@ -12,8 +12,9 @@ class Compute:
     """How a run computes.
 
     dtype: what products are computed in (a torch dtype's name). weights: what the base model's weights are kept in;
-    those that are trained are always float32, and dtype is then reached by autocast. quantised: frozen weights are
-    packed into 4 bits. reasons: a sentence on each decision, for people.
+    trained weights are always float32, and
+    autocast then computes in dtype. quantised: frozen weights are packed into
+    4 bits. reasons: a sentence on each decision, for people.
     """
 
     device: DeviceKind

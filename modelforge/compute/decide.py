@@ -1,5 +1,5 @@
-"""What to use of what was probed: device, dtype, attention, optimizer, checkpointing, workers. Decisions, each with its
-reason; facts come from `hardware`, bytes from whoever asks."""
+"""Decides device, dtype, attention, optimizer, checkpointing and workers, each with its reason. Facts come from
+`hardware`, byte counts from the caller."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from modelforge.hardware import DeviceKind, Probe
 from modelforge.recipe import Recipe
 
 FASTER_BY = 1.2  # a 16-bit format must beat float32 by this factor on a processor to be worth its lost digits
-COMFORTABLE = 0.8  # share of the free memory that a run may be reckoned to take before memory counts as short
-WORKERS_REASON = "no loader workers: rows are encoded before training, and a batch is padded in a millisecond"
+COMFORTABLE = 0.8  # share of the free memory that a run may be estimated to take before memory counts as short
+WORKERS_REASON = "no loader workers: rows are encoded before training, and padding a batch takes a millisecond"
 OPTIMIZER_DEVICES: dict[str, tuple[DeviceKind, ...]] = {"adamw_torch_fused": ("cuda",), "paged_adamw_8bit": ("cuda",)}
 """Optimizers that do not run everywhere -> where they do."""
 
 
 def draft(recipe: Recipe, probe: Probe) -> Compute:
-    """What is decided before memory is looked at: device, number formats, attention. Without checkpointing.
+    """Decide what does not depend on memory: device, number formats, attention. Without checkpointing.
 
-    Raises RecipeError for a number format that does not train here.
+    Raises RecipeError for a number format that cannot train here.
     """
     dtype, dtype_reason = choose_dtype(recipe, probe)
     attention, attention_reason = _attention(recipe, probe)
@@ -36,10 +36,10 @@ def draft(recipe: Recipe, probe: Probe) -> Compute:
 
 
 def decide(recipe: Recipe, probe: Probe, *, held_bytes: int, step_bytes: int, free_bytes: int) -> Compute:
-    """Choose from what was measured.
+    """Decide how a run computes.
 
-    held_bytes: what weights and optimizer take. step_bytes: what a step holds beside them without checkpointing.
-    free_bytes: of the device. Raises RecipeError for a number format or an optimizer that does not train here.
+    held_bytes: of weights and optimizer. step_bytes: what a step needs in addition, without checkpointing.
+    free_bytes: of the device. Raises RecipeError for a number format or an optimizer that does not work here.
     """
     drafted = draft(recipe, probe)
     room_bytes = int(COMFORTABLE * free_bytes)
@@ -62,10 +62,10 @@ def choose_optimizer(recipe: Recipe, kind: DeviceKind, *, tight: bool = False) -
             )
         return recipe.optim, f"optimizer {recipe.optim}: as the recipe says"
     if kind != "cuda":
-        return "adamw_torch", "optimizer adamw_torch: the one that every device has"
+        return "adamw_torch", "optimizer adamw_torch: works on every device"
     if tight and recipe.tuning.type != "lora":
-        return "paged_adamw_8bit", "optimizer paged_adamw_8bit: a quarter of AdamW's memory, which is short here"
-    return "adamw_torch_fused", "optimizer adamw_torch_fused: AdamW in one pass over the weights"
+        return "paged_adamw_8bit", "optimizer paged_adamw_8bit: memory is short here, and it needs a quarter of AdamW's"
+    return "adamw_torch_fused", "optimizer adamw_torch_fused: updates the weights in one pass"
 
 
 def choose_dtype(recipe: Recipe, probe: Probe) -> tuple[str, str]:
@@ -82,7 +82,7 @@ def choose_dtype(recipe: Recipe, probe: Probe) -> tuple[str, str]:
     if probe.kind == "cuda":
         best = "bfloat16" if "bfloat16" in rates else "float16"
         why = "" if best == "bfloat16" else " (this card has no bfloat16)"
-        return best, f"{best}: the matrix units of {probe.name} are made for it{why}"
+        return best, f"{best}: the matrix units of {probe.name} are built for it{why}"
     half, full = rates.get("bfloat16", 0.0), rates["float32"]
     if probe.kind == "cpu" and half >= FASTER_BY * full:
         return "bfloat16", f"bfloat16: measured {half / full:.1f} times as fast as float32 here"
@@ -107,5 +107,5 @@ def _attention(recipe: Recipe, probe: Probe) -> tuple[str, str]:
     if recipe.attn_implementation != "auto":
         return recipe.attn_implementation, f"attention {recipe.attn_implementation}: as the recipe says"
     if probe.kind == "mps":
-        return "sdpa", "attention sdpa: torch's own, which keeps its scores on Apple GPUs"
-    return "sdpa", "attention sdpa: torch's own, which keeps no scores"
+        return "sdpa", "attention sdpa: PyTorch's own; it stores attention scores on Apple GPUs"
+    return "sdpa", "attention sdpa: PyTorch's own; it does not store attention scores"

@@ -1,7 +1,7 @@
-"""How the process takes memory from the system while it trains on a processor.
+"""How the process allocates memory while it trains on a processor, and how much it uses.
 
-glibc hands blocks above 128 kB back to the kernel when they are freed and asks for them again at the next step; the
-kernel then clears every page. Keeping them made a LoRA step of the starter 15 to 25% faster.
+glibc returns freed blocks above 128 kB to the kernel and requests them again at the next step; the kernel then clears
+every page. Keeping them made a LoRA step of the starter 15 to 25% faster.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DEFAULT_TRIM_BYTES, _DEFAULT_MMAP_MAX = 128 * 1024, 65_536
 
 
 def share_one_arena() -> None:
-    """Let all threads take memory from one place, where `kept_blocks` works. Call it before threads start."""
+    """Let all threads allocate from one arena, the one that `kept_blocks` affects. Call it before threads start."""
     libc = _glibc()
     if libc:
         libc.mallopt(_M_ARENA_MAX, 1)
@@ -30,13 +30,13 @@ def share_one_arena() -> None:
 
 @contextlib.contextmanager
 def kept_blocks() -> Iterator[None]:
-    """Keep freed blocks for the next step; at the end hand everything back."""
+    """Keep freed blocks for the next step; return them to the system at the end."""
     libc = _glibc()
     if not libc:
         yield
         return
     libc.mallopt(_M_MMAP_MAX, 0)
-    libc.mallopt(_M_TRIM_THRESHOLD, -1)  # never; a step frees more than the largest number this takes
+    libc.mallopt(_M_TRIM_THRESHOLD, -1)  # never; a step frees more than the largest value allowed
     try:
         yield
     finally:
@@ -46,7 +46,7 @@ def kept_blocks() -> Iterator[None]:
 
 
 def used_bytes(device: str) -> int:
-    """What training holds now: allocated on the accelerator, or resident in this process."""
+    """Bytes in use now: allocated on the accelerator, or resident in this process."""
     if device == "cuda":
         import torch
 
@@ -59,10 +59,10 @@ def used_bytes(device: str) -> int:
 
 
 class PeakMeter:
-    """The most that is held while it is open: `with PeakMeter("cpu") as meter: ...`, then `meter.peak_bytes`.
+    """The peak while it is open: `with PeakMeter("cpu") as meter: ...`, then `meter.peak_bytes`.
 
-    `source` says how it is known: cuda, torch's own counter; process, the kernel's high-water mark of this process's
-    resident memory, set back at the beginning (Linux, proc(5), clear_refs); sampled, looked at four times a second.
+    `source` is how it is measured: cuda, torch's own counter; process, the kernel's high-water mark of this process's
+    resident memory, reset at the start (Linux, proc(5), clear_refs); sampled, read four times a second.
     """
 
     def __init__(self, device: str) -> None:
@@ -109,7 +109,7 @@ class PeakMeter:
 def _reset_high_water() -> bool:
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:  # no Linux, or not allowed here
+    except OSError:  # not Linux, or not allowed
         return False
     return _high_water() > 0
 

@@ -1,4 +1,4 @@
-"""Which weights move: all of a loaded model's, or those of an adapter put onto it."""
+"""Which weights are trained: all of a loaded model's, or those of an adapter added to it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,27 @@ from modelforge.errors import RecipeError
 from modelforge.loading import head_modules, join_dtypes, load_adapter
 from modelforge.recipe import Recipe, Tuning
 
-_LAYER = re.compile(r"^(.*?)\.(\d+)\.")  # what the layers hang from, and the number of one: model.layers . 3 .
+_LAYER = re.compile(r"^(.*?)\.(\d+)\.")  # the list that holds the layers, and the number of one: model.layers . 3 .
 
 
 def tune(model: Any, recipe: Recipe, architecture: Architecture = DECODER, parent: Path | None = None) -> Any:
-    """The model with the weights that the recipe trains set to be trained, and no others.
+    """The model with gradients for the weights that the recipe trains, and for no others.
 
-    parent: the folder of an adapter to train further, in place of a fresh one. Raises RecipeError for unknown layers,
+    parent: the folder of an adapter to train further instead of a new one. Raises RecipeError for unknown layers,
     NotFoundError for an adapter that cannot be loaded.
     """
     if hasattr(model, "peft_config"):
-        raise ValueError("the model has an adapter already")
+        raise ValueError("the model already has an adapter")
     if not recipe.tuning.has_adapter:
         return free_weights(model, recipe.tuning.top_layers)
     if parent is not None:
         return load_adapter(model, parent, "the model to train further", trainable=True)
     return join_dtypes(add_adapter(model, recipe, architecture))
+
+
+def unwrap(model: Any) -> Any:
+    """The model without the adapter around it; its layers still have theirs."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def free_weights(model: Any, top_layers: int) -> Any:
@@ -46,7 +51,7 @@ def free_weights(model: Any, top_layers: int) -> Any:
 
 
 def add_adapter(model: Any, recipe: Recipe, architecture: Architecture = DECODER) -> Any:
-    """The model with a fresh LoRA adapter, whose weights alone are trained. Raises RecipeError for unknown layers."""
+    """The model with a new LoRA adapter, the only weights that are trained. Raises RecipeError for unknown layers."""
     from peft import get_peft_model
 
     torch.manual_seed(recipe.seed)  # the adapter starts from random numbers
@@ -55,7 +60,7 @@ def add_adapter(model: Any, recipe: Recipe, architecture: Architecture = DECODER
     except ValueError as error:
         names = sorted({name.rpartition(".")[2] for name in name_linear(model)})
         raise RecipeError(
-            f"{recipe.tuning.target_modules!r} names no layer of this model.",
+            f"{recipe.tuning.target_modules!r} does not match any layer of this model.",
             where="setting tuning.target_modules",
             fix=f"Use all-linear, or some of: {', '.join(names)}.",
         ) from error
@@ -64,13 +69,13 @@ def add_adapter(model: Any, recipe: Recipe, architecture: Architecture = DECODER
 
 
 def lora_config(tuning: Tuning, model: Any, architecture: Architecture = DECODER) -> Any:
-    """The same settings as PEFT's LoraConfig. A span head is no matrix to add to: it is trained as a whole."""
+    """The same settings as PEFT's LoraConfig. A span head gets no adapter: it is trained as a whole."""
     from peft import LoraConfig
 
     wanted = [name.strip() for name in tuning.target_modules.split(",") if name.strip()]
     return LoraConfig(
         r=tuning.r,
-        lora_alpha=tuning.lora_alpha,  # a float serves as well
+        lora_alpha=tuning.lora_alpha,  # a float works too
         lora_dropout=tuning.lora_dropout,
         use_rslora=tuning.use_rslora,
         use_dora=tuning.use_dora,
@@ -81,8 +86,8 @@ def lora_config(tuning: Tuning, model: Any, architecture: Architecture = DECODER
 
 
 def choose_targets(model: Any, wanted: list[str], top_layers: int, architecture: Architecture) -> Any:
-    """PEFT's target_modules: "all-linear" or names as they were given; full names where only some layers are meant or
-    a head has to be left out."""
+    """PEFT's target_modules: "all-linear" or the given names; full names where only some layers are meant or a head
+    has to be excluded."""
     everything = wanted == ["all-linear"]
     if not top_layers and (architecture is not ENCODER or not everything):
         return "all-linear" if everything else wanted
@@ -96,11 +101,11 @@ def choose_targets(model: Any, wanted: list[str], top_layers: int, architecture:
         in_head = bool(heads) and f"{name}.".startswith(heads)
         if in_top and named and not in_head:
             chosen.append(name)
-    return chosen or wanted  # PEFT complains of what it cannot find
+    return chosen or wanted  # PEFT raises an error for names that it cannot find
 
 
 def name_linear(model: Any) -> list[str]:
-    """Full names of the model's linear layers, the output matrix left out."""
+    """Full names of the model's linear layers, without the output matrix."""
     output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     kinds = ("Linear", "Linear4bit", "Conv1D")
     return [name for name, part in model.named_modules() if type(part).__name__ in kinds and part is not output]
@@ -118,5 +123,5 @@ def name_top_layers(model: Any, count: int) -> list[str]:
 
 
 def _shared_matrix(model: Any) -> Any:
-    """The embeddings' weights: where the output matrix is the same, it stays as it is with them."""
+    """The embeddings' weights: where the output matrix shares them, neither is trained."""
     return model.get_input_embeddings().weight

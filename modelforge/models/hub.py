@@ -1,8 +1,8 @@
 """Pushing a finished model to the Hugging Face Hub, with the real huggingface_hub client.
 
-It owns what is pushed (an exact list of names, with the paths of this machine taken out) and how (one commit, with
-progress). What every failure is called is in `hub_failures`, the card's words in `card`. A token is used for the calls
-made here and kept nowhere.
+It owns what is pushed (an exact list of names, without the paths of this machine) and how (one commit, with
+progress). `hub_failures` explains failures, `card` writes the model card. A token is used for the calls made here and
+not stored.
 
 huggingface_hub and its HTTP client are imported inside functions: they take 0.4 s, and most commands never push.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import logging
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from modelforge.compat.huggingface_hub import hide_upload_notice, ignored_files
 from modelforge.errors import HubError
 from modelforge.models.card import is_local_path, model_card, public_manifest
 from modelforge.models.folder import MANIFEST
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
 
 CARD = "README.md"
-TIMEOUT_SECONDS = 60.0  # without a byte in either direction; the client's own default is to wait for ever
+TIMEOUT_SECONDS = 60.0  # without a byte in either direction; the client's own default is to wait forever
 CONNECT_TIMEOUT_SECONDS = 10.0
 
-# Only what is needed to load the model and to know where it came from. Names, not endings: a training folder also has
+# Only what is needed to load the model and to know its origin. Names, not endings: a training folder also has
 # optimizer.safetensors and trainer_state.json.
 _PUSHED = re.compile(
     r"(adapter_model|model)(-\d{5}-of-\d{5})?\.safetensors"
@@ -57,9 +57,9 @@ class PushFile:
 
 @dataclass(frozen=True)
 class PushProgress:
-    """How far a push is. All counts are bytes; what the Hub has already is not sent and counted at the end.
+    """How far a push is. All counts are bytes; what the Hub already has is not sent, and counts at the end.
 
-    `file` is the one just worked on, "" while creating and when finished.
+    `file` is the current one, "" while creating and when finished.
     """
 
     step: Literal["creating", "uploading", "finished"]
@@ -72,7 +72,7 @@ class PushProgress:
 
 @dataclass(frozen=True)
 class PushResult:
-    """Where the model is now. `note` is one sentence on what is not as asked, "" when all is."""
+    """Where the model is now. `note` says what differs from the request, "" if nothing does."""
 
     url: str
     files: tuple[str, ...]
@@ -81,7 +81,7 @@ class PushResult:
 
 
 def files_to_push(folder: Path, card: str | None = None) -> tuple[PushFile, ...]:
-    """Exactly what `push` sends from this model's folder, by name; without a card, the one made from the manifest."""
+    """Exactly what `push` sends from this model's folder, by name. card: None makes it from the manifest."""
     weights, texts = _contents(folder, card)
     sizes = {name: path.stat().st_size for name, path in weights.items()}
     sizes |= {name: len(content) for name, content in texts.items()}
@@ -89,9 +89,9 @@ def files_to_push(folder: Path, card: str | None = None) -> tuple[PushFile, ...]
 
 
 def check_repo_id(text: str) -> str:
-    """The repository's name without blanks around it: ``user/name``, or ``name`` in one's own account.
+    """The repository's name without surrounding blanks: ``user/name``, or ``name`` in the user's account.
 
-    Raises HubError when the Hub could not have a repository of that name.
+    Raises HubError if it is not a valid name.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
@@ -99,21 +99,21 @@ def check_repo_id(text: str) -> str:
     repo_id = text.strip()
     where = "repository name"
     if not repo_id:
-        raise HubError("No repository is named.", where=where, fix="Write it as user/name.")
+        raise HubError("The repository name is missing.", where=where, fix="Write it as user/name.")
     if _TOKEN_IN_TEXT.search(repo_id):
         raise HubError("This is a token, not a repository name.", where=where, fix="Write the name as user/name.")
     fix = "Write it as user/name, with letters, digits, - _ and . only, at most 96 in each part."
     if "huggingface.co" in repo_id or "://" in repo_id:
-        raise HubError(f"{repo_id!r} is an address.", where=where, fix="Write only its last two parts, as user/name.")
+        raise HubError(f"{repo_id!r} is a web address.", where=where, fix="Write only the end, as user/name.")
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise HubError(f"{repo_id!r} cannot be the name of a repository.", where=where, fix=fix) from error
+        raise HubError(f"{repo_id!r} is not a valid repository name.", where=where, fix=fix) from error
     return repo_id
 
 
 def whoami(token: str | None, endpoint: str | None = None) -> str:
-    """The user that a token belongs to. Raises HubError when it belongs to none or the Hub cannot be reached."""
+    """The user that a token belongs to. Raises HubError if the token is not valid or the Hub cannot be reached."""
     with Failures(endpoint) as failures:
         return _user_name(_sign_in(token, endpoint, failures))
 
@@ -128,13 +128,13 @@ def push(
     endpoint: str | None = None,
     progress: Callable[[PushProgress], None] = lambda _: None,
 ) -> PushResult:
-    """Push a model's folder as one commit, making the repository when there is none. Blocks until all is there.
+    """Push a model's folder as one commit, and create the repository if needed. Blocks until everything is uploaded.
 
-    card: the README.md. token: None takes the one of the hub login (HF_TOKEN, `hf auth login`). private: for a new
-    repository; one that exists stays as visible as it is, and the result's note says so when that differs.
-    endpoint: None takes HF_ENDPOINT, else huggingface.co. progress: called from the threads that upload, one at a time.
-    Raises HubError. Pushing again after a failure goes on where it broke off: large files that arrived are not sent
-    twice, and nothing is visible in the repository before all is there.
+    card: the README.md. token: None uses that of the hub login (HF_TOKEN, `hf auth login`). private: for a new
+    repository; an existing one keeps its visibility, and the result's note says so if that differs.
+    endpoint: None uses HF_ENDPOINT, else huggingface.co. progress: called from the threads that upload, one at a time.
+    Raises HubError. Pushing again after a failure resumes: large files that have arrived are not sent
+    twice, and nothing is visible in the repository before everything is uploaded.
     """
     repo_id = check_repo_id(repo_id)
     weights, texts = _contents(folder, card)
@@ -150,27 +150,26 @@ def push(
         meter.tell("uploading")
         with _without_library_output():
             api.create_commit(repo_id, operations, commit_message="Push a model with ModelForge")
-        # A .gitignore in the repository makes the Hub leave files out; the client only notes it on the operation.
-        ignored = [each.path_in_repo for each in operations if getattr(each, "_should_ignore", False)]
+        ignored = ignored_files(operations)
         meter.tell("finished")
     notes = []
     if is_private != private:
-        now, asked = ("private", "public") if is_private else ("public", "private")
-        notes.append(f"The repository existed and stays {now}; change it to {asked} in its settings on the Hub.")
+        now, other = ("private", "public") if is_private else ("public", "private")
+        notes.append(f"The repository exists and stays {now}; change it to {other} in its settings on the Hub.")
     if ignored:
-        notes.append(f"The repository's .gitignore kept out {', '.join(ignored)}.")
+        notes.append(f"The repository's .gitignore excluded {', '.join(ignored)}.")
     files = tuple(each.path_in_repo for each in operations if each.path_in_repo not in ignored)
     return PushResult(f"{api.endpoint}/{repo_id}", files, is_private, " ".join(notes))
 
 
 def _contents(folder: Path, card: str | None) -> tuple[dict[str, Path], dict[str, bytes]]:
-    """What is pushed: weights by their path, for they are large, and everything else as it will be read on the Hub."""
+    """What is pushed: the paths of weights, which are large, and the public contents of everything else."""
     where = folder.name
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if not isinstance(manifest, dict):
             raise TypeError("not an object")
-        # No links: they could bring in a file from anywhere.
+        # No links: they could include a file from anywhere.
         found = {path.name: path for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
         weights: dict[str, Path] = {}
         texts: dict[str, bytes] = {}
@@ -188,7 +187,7 @@ def _contents(folder: Path, card: str | None) -> tuple[dict[str, Path], dict[str
 
 
 def _public(name: str, content: bytes, manifest: Mapping[str, Any]) -> bytes:
-    """A file's content with the paths of this machine taken out; byte for byte as it was when there are none."""
+    """A file's content without the paths of this machine; unchanged if there are none."""
     if name == MANIFEST:
         return _json(public_manifest(manifest))
     if not name.endswith("config.json"):
@@ -209,7 +208,7 @@ def _json(value: Mapping[str, Any]) -> bytes:
 
 
 def _sign_in(token: str | None, endpoint: str | None, failures: Failures) -> HfApi:
-    """The client with a token to use, the hub login's for None."""
+    """The client with this token, or the hub login's for None."""
     from huggingface_hub import HfApi, get_session, get_token
 
     chosen = (get_token() if token is None else token) or ""
@@ -218,11 +217,11 @@ def _sign_in(token: str | None, endpoint: str | None, failures: Failures) -> HfA
         raise HubError(
             "You are not signed in to the Hugging Face Hub.", fix=f"{SIGN_IN}, set HF_TOKEN, or run `hf auth login`."
         )
-    if not re.fullmatch(r"[!-~]+", chosen):  # the HTTP client's own message would repeat it
-        raise HubError("This is not a token: it has blanks or special characters in it.", fix=f"{SIGN_IN}.")
+    if not re.fullmatch(r"[!-~]+", chosen):  # the HTTP client's own message would show it
+        raise HubError("This is not a token: it contains blanks or special characters.", fix=f"{SIGN_IN}.")
     api = HfApi(endpoint=endpoint.rstrip("/") if endpoint else None, token=chosen, library_name="modelforge")
     failures.endpoint = api.endpoint
-    session = get_session()  # shared by the whole process: a limit that somebody has set stays
+    session = get_session()  # shared by the whole process: a limit that is already set stays
     if session.timeout.read is None:
         import httpx2
 
@@ -234,12 +233,12 @@ def _user_name(api: HfApi) -> str:
     answer: object = api.whoami()
     name = answer.get("name") if isinstance(answer, dict) else None
     if not isinstance(name, str):
-        raise HubError("What answers there does not speak like a Hub.", where=api.endpoint, fix="Check HF_ENDPOINT.")
+        raise HubError("The server there is not a Hub.", where=api.endpoint, fix="Check HF_ENDPOINT.")
     return name
 
 
 def _prepare_repo(api: HfApi, repo_id: str, private: bool) -> bool:
-    """Make the repository unless it is there, and tell whether it is private."""
+    """Create the repository if needed; returns whether it is private."""
     from huggingface_hub.errors import HfHubHTTPError
 
     there = None
@@ -248,13 +247,13 @@ def _prepare_repo(api: HfApi, repo_id: str, private: bool) -> bool:
     except HfHubHTTPError as error:
         if error.response.status_code not in (401, 403, 404):
             raise
-    if there is None:  # making it tells the cases apart: a wrong token, no permission, or nothing there yet
+    if there is None:  # creating it shows which it is: a wrong token, no permission, or no such repository
         try:
             api.create_repo(repo_id, private=private)
         except HfHubHTTPError as error:
             if error.response.status_code != 409:
                 raise
-            there = api.model_info(repo_id)  # another push made it in this moment
+            there = api.model_info(repo_id)  # another push has just created it
     return private if there is None or there.private is None else there.private
 
 
@@ -270,9 +269,9 @@ class _Meter:
     def add(self, opened: contextlib.ExitStack, name: str, source: Path | bytes) -> CommitOperationAdd:
         """The file as an operation for the client.
 
-        A file object, not bytes or a path: its reads are the only sight of an upload that the client's public
-        interface gives. With a file object the client speaks HTTP to the Hub's storage and not hf_xet's protocol,
-        which also is what every Hub-like server understands.
+        A file object, not bytes or a path: its reads are the only sign of progress that the client's public
+        interface gives. With a file object the client uploads by HTTP and not by hf_xet's protocol, which not every
+        Hub-like server has.
         """
         from huggingface_hub import CommitOperationAdd
 
@@ -293,7 +292,7 @@ class _Meter:
 
 
 class _MeteredFile(io.BufferedReader):
-    """A file that reports how far it was read; reads without a size are not for sending but to build the commit."""
+    """A file that reports how far it was read; reads without a size are not for sending."""
 
     report: Callable[[int], None] | None = None
 
@@ -309,10 +308,6 @@ def _without_library_output() -> Iterator[None]:
     """Keep the client's progress bars and its notice about hf_xet (see _Meter.add) off the terminal."""
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
-    logging.getLogger("huggingface_hub._commit_api").addFilter(_is_worth_showing)  # adding it again has no effect
+    hide_upload_notice()
     with disable_progress_bars():
         yield
-
-
-def _is_worth_showing(record: logging.LogRecord) -> bool:
-    return "binary IO buffer is not supported by Xet" not in record.getMessage()

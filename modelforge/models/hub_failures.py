@@ -1,5 +1,4 @@
-"""What can go wrong on the way to the Hugging Face Hub, each as one HubError with what to do; no message of it contains
-the token that is used."""
+"""What can go wrong with the Hugging Face Hub, each as one HubError with a fix; no message contains the token."""
 
 from __future__ import annotations
 
@@ -7,12 +6,12 @@ from collections.abc import Iterator
 
 from modelforge.errors import HubError
 
-SIGN_IN = "Make a token with write permission at https://huggingface.co/settings/tokens and use it"
-_AGAIN = "Push again in some minutes; large files that have arrived are not sent twice."
+SIGN_IN = "Create a token with write permission at https://huggingface.co/settings/tokens and use it"
+_AGAIN = "Push again in a few minutes; large files that have arrived are not sent twice."
 
 
 class Failures:
-    """Turns whatever the client raises inside its block into one HubError, none of whose texts contain the token."""
+    """Turns what the client raises inside its block into one HubError without the token in its texts."""
 
     def __init__(self, endpoint: str | None, repo_id: str = "") -> None:
         self.endpoint = endpoint or ""
@@ -28,31 +27,31 @@ class Failures:
         for each in _chain(error, "__cause__", "__context__"):
             each.args = tuple(self._without_token(part) if isinstance(part, str) else part for part in each.args)
         chain = list(_chain(error, "__cause__"))
-        told = self._explain_answer(chain) or self._explain_network(chain)
-        if told is not None:
-            raise told from error
+        explained = self._explain_answer(chain) or self._explain_network(chain)
+        if explained is not None:
+            raise explained from error
 
     def _without_token(self, text: str) -> str:
         return text.replace(self.token, "***") if self.token else text
 
     def _quote(self, text: object) -> str:
-        """What the client or the server said, as part of a message: on one line and not endless."""
+        """Text of the client or the server, shortened and on one line."""
         return " ".join(self._without_token(str(text)).split())[:300]
 
     def _explain_answer(self, chain: list[BaseException]) -> HubError | None:
-        """The first answer of the Hub that was a refusal."""
+        """The first error response of the Hub."""
         from huggingface_hub.errors import HfHubHTTPError
 
         answer = next((each for each in chain if isinstance(each, HfHubHTTPError)), None)
         if answer is None:
             return None
         status = answer.response.status_code
-        what, fix = _REFUSALS.get(status, ("The Hub has a problem of its own", _AGAIN))
+        what, fix = _REFUSALS.get(status, ("The Hub has a problem", _AGAIN))
         words = f": {self._quote(answer.server_message)}" if answer.server_message else ""
         return HubError(f"{what} (error {status}{words}).", where=self.repo_id or self.endpoint, fix=fix)
 
     def _explain_network(self, chain: list[BaseException]) -> HubError | None:
-        """The first error that is not an answer of a Hub. None when it is a bug of ours, which stays what it is."""
+        """The first error that is not an answer of a Hub. None for a bug of ours, which is raised unchanged."""
         import httpx2
         from huggingface_hub.errors import DeviceCodeError, OfflineModeIsEnabled, OIDCError
 
@@ -61,11 +60,15 @@ class Failures:
             (OfflineModeIsEnabled, "The Hub is switched off", "Unset HF_HUB_OFFLINE and push again."),
             ((OIDCError, DeviceCodeError), "The hub login cannot be used", f"Run `hf auth login`. {SIGN_IN}."),
             (httpx2.TimeoutException, "The Hub does not answer in time", _AGAIN),
-            ((httpx2.InvalidURL, httpx2.UnsupportedProtocol), "This is no address of a Hub", "Correct HF_ENDPOINT."),
+            (
+                (httpx2.InvalidURL, httpx2.UnsupportedProtocol),
+                "This address is not of a Hub",
+                "Correct HF_ENDPOINT.",
+            ),
             ((httpx2.ConnectError, httpx2.ProxyError), "The Hub cannot be reached", network),
-            (httpx2.TransportError, "The connection to the Hub broke off", _AGAIN),
-            ((httpx2.HTTPError, *_ODD_ANSWER), "What answers there does not speak like a Hub", "Check HF_ENDPOINT."),
-            (OSError, "A file cannot be read", "See that nothing else uses the model's files, and push again."),
+            (httpx2.TransportError, "The connection to the Hub was interrupted", _AGAIN),
+            ((httpx2.HTTPError, *_ODD_ANSWER), "The server there is not a Hub", "Check HF_ENDPOINT."),
+            (OSError, "A file cannot be read", "Check that no other program uses the model's files, and push again."),
         ]
         for each in chain:
             for kind, what, fix in kinds:
@@ -75,17 +78,17 @@ class Failures:
         return None
 
 
-_ODD_ANSWER = (ValueError, KeyError, TypeError, AttributeError)  # what the client trips over in another server's JSON
+_ODD_ANSWER = (ValueError, KeyError, TypeError, AttributeError)  # what the client raises for another server's JSON
 _REFUSALS = {  # HTTP status -> what it means here, and what to do
-    400: ("The Hub refuses this", "Change the repository's name or the card."),
+    400: ("The Hub rejects this", "Change the repository's name or the card."),
     401: ("The Hub does not accept this token", f"{SIGN_IN}."),
-    402: ("The Hub asks for a paid plan for this", "Free some space there, or push to a public repository."),
-    403: ("This token may not do that", f"{SIGN_IN}, or push to your own account."),
-    404: ("There is no such account or repository", "Correct its name, or use a token that may see it."),
+    402: ("The Hub requires a paid plan for this", "Free some space there, or push to a public repository."),
+    403: ("This token does not have permission for that", f"{SIGN_IN}, or push to your own account."),
+    404: ("There is no such account or repository", "Correct its name, or use a token that can see it."),
     409: ("The Hub is busy with this repository", _AGAIN),
-    412: ("Somebody changed the repository meanwhile", _AGAIN),
-    413: ("The Hub finds this too large", "Push a smaller model."),
-    429: ("The Hub asks to slow down", _AGAIN),
+    412: ("The repository was changed at the same time", _AGAIN),
+    413: ("This is too large for the Hub", "Push a smaller model."),
+    429: ("The Hub received too many requests", _AGAIN),
 }
 
 
@@ -97,7 +100,7 @@ def _is_raised_by_us(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException, *links: str) -> Iterator[BaseException]:
-    """The error and all that it came from, by these links of an exception."""
+    """The error and its causes, by these links of an exception."""
     found = [error]
     for each in found:
         yield each

@@ -1,7 +1,8 @@
-"""Real micro-steps on this machine: a model of the same shape with two and with four layers and random weights takes
-two steps each, in a process of its own. What each layer adds, in bytes and seconds, is carried on to all layers.
+"""Real training steps on this machine: models of the same shape with two and with four layers and random weights take
+two steps each, in a separate process. The bytes and seconds that each layer adds are extrapolated to all layers.
 
-It takes some seconds and is kept; a plan works without. Packed weights are not calibrated: outcomes correct those.
+It takes some seconds, and the result is cached; a plan works without. Packed weights are not calibrated: outcomes
+correct those.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from modelforge.recipe import Recipe
 
 FILE = "calibration.json"
 LAYERS = (2, 4)
-STEPS = 2  # the first makes most of the heap, the second the rest (a third added 0 to 0.5%)
+STEPS = 2  # the first grows the heap most, the second the rest (a third added 0 to 0.5%)
 _PATIENCE_SECONDS = 120
 _SETTINGS = {"method", "tuning", "task", "per_device_train_batch_size", "max_target_length", "dpo"}
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """growth_bytes: what steps take beside the weights, gradients and optimizer included. tokens_per_second: of a
-    step."""
+    """growth_bytes: what steps need in addition to the weights, gradients and optimizer included.
+    tokens_per_second: of a step."""
 
     growth_bytes: int
     tokens_per_second: float
@@ -40,8 +41,7 @@ class Calibration:
 def calibrated(
     recipe: Recipe, compute: Compute, config: Any, *, length: int, probe: Probe, take: bool = False
 ) -> Calibration | None:
-    """What was measured for such a step; take: measure it if it was not. None where that cannot be done, as for another
-    machine than this one."""
+    """The measurement for such a step; take: measure it if there is none. None if it cannot be measured."""
     layers = getattr(config.get_text_config(), "num_hidden_layers", 0) or 0
     if compute.quantised or recipe.method == "grpo" or recipe.tuning.top_layers or layers < max(LAYERS):
         return None
@@ -80,7 +80,7 @@ def _measure_apart(asked: dict[str, Any], layers: int) -> Calibration | None:
         )
         few, more = json.loads(done.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, OSError, ValueError, IndexError):
-        return None  # too little memory even for this, or too slow
+        return None  # not enough memory even for this, or too slow
     times = (layers - LAYERS[0]) / (LAYERS[1] - LAYERS[0])
     growth = few["bytes"] + times * max(more["bytes"] - few["bytes"], 0)
     seconds = few["seconds"] + times * max(more["seconds"] - few["seconds"], 0)
@@ -110,7 +110,7 @@ def measure(asked: dict[str, Any]) -> list[dict[str, float]]:
 
 
 def _in_fork(call: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """Carry it out in a copy of this process where there are such: a heap that has grown once would hide the growth."""
+    """Call it in a fork of this process where possible: a heap that has already grown would hide the growth."""
     if not sys.platform.startswith("linux"):
         return call()
     reader, writer = os.pipe()

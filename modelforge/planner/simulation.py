@@ -1,7 +1,7 @@
-"""One training step with fake tensors: every byte that would be taken and given back is counted, nothing is computed.
+"""One training step with fake tensors: every allocation and release is counted, nothing is computed.
 
-The idea is that of torch.distributed._tools.MemTracker. What it cannot see is what lies under torch: the workspace of
-kernels, and how the allocator rounds and splits. `calibration` and `outcomes` correct for that.
+The idea is that of torch.distributed._tools.MemTracker. It does not see the workspace of kernels, nor how the allocator
+rounds and splits; `calibration` and `outcomes` correct for that.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from modelforge.architecture import Architecture
+from modelforge.compat.torch import TorchDispatchMode, tree_leaves
 from modelforge.compute.compute import Compute
-from modelforge.compute.fused import fused_lora
+from modelforge.compute.fused import fused_lora, fused_norms
 from modelforge.planner import skeleton, steps
 from modelforge.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class StepBytes:
-    """weights: parameters and buffers. trained: how many numbers are trained, float32 each. largest: of one matrix of
-    those. peak: the most that the step holds at once beside weights and optimizer, gradients included."""
+    """weights: parameters and buffers. trained: how many parameters are trained, float32 each. largest: the
+    size of the largest of them. peak: the most that the step holds at once, gradients included, without weights and
+    optimizer."""
 
     weights: int
     trained: int
@@ -35,7 +35,7 @@ class StepBytes:
 def simulate(
     config: Any, architecture: Architecture, recipe: Recipe, compute: Compute, *, rows: int, length: int
 ) -> StepBytes:
-    """What a step of `rows` examples of `length` tokens takes. Raises RecipeError for layers that there are not."""
+    """What a step of `rows` examples of `length` tokens takes. Raises RecipeError for layers that do not exist."""
     layers = getattr(config.get_text_config(), "num_hidden_layers", 0) or 0
     if layers <= 6 or recipe.tuning.top_layers or not recipe.tuning.has_adapter:
         return _simulate_whole(config, architecture, recipe, compute, rows=rows, length=length)
@@ -52,7 +52,7 @@ def simulate(
     )
     frozen = guessed.weights - 4 * guessed.trained
     if not compute.quantised and frozen != skeleton.count_bytes(config, architecture, compute):
-        # Its layers are not all alike.
+        # The layers differ from each other.
         return _simulate_whole(config, architecture, recipe, compute, rows=rows, length=length)
     return guessed
 
@@ -61,7 +61,7 @@ def _simulate_whole(
     config: Any, architecture: Architecture, recipe: Recipe, compute: Compute, *, rows: int, length: int
 ) -> StepBytes:
     model = skeleton.build(config, architecture, recipe, compute)
-    with skeleton.emptied(model, compute.device), fused_lora(model):
+    with fused_lora(model), fused_norms(model), skeleton.fake_tensors(model):
         loss_of = steps.prepare(model, architecture, recipe, compute)
         held = {*model.parameters(), *model.buffers()}
         trained = [part.numel() for part in held if part.requires_grad]

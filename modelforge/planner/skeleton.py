@@ -1,7 +1,7 @@
-"""A base model as its config describes it, tuned as a recipe says, without any numbers in it.
+"""A base model as its config describes it, tuned as a recipe says, without data.
 
-First on the meta device, where neither a download nor memory is needed; then, to be computed with, as fake tensors:
-these know shape, dtype and device, so that autocast decides for them as it does for real ones, and hold nothing.
+It is built on the meta device, which needs neither a download nor memory, and computes with fake tensors: they have
+a shape, a dtype and a device, so autocast treats them as real ones, but no data.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 import transformers
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from modelforge.architecture import ENCODER, Architecture
 from modelforge.building import BUILDING
+from modelforge.compat.torch import FakeTensorMode, replace_tensors
 from modelforge.compute.compute import Compute
 from modelforge.compute.tune import tune
 from modelforge.loading import head_modules
+from modelforge.planner import attention
 from modelforge.recipe import Recipe
 
 # NF4: 4 bits, and for each block of 64 weights a scale of 8 bits, whose own scales are a float32 for each 256 of them
@@ -31,7 +33,7 @@ _LAYER_COUNTS = ("num_hidden_layers", "num_layers", "num_decoder_layers", "encod
 
 
 def shorten(config: Any, layers: int) -> Any:
-    """A copy of the config with so many layers in each stack, everything else as it is."""
+    """A copy of the config with that many layers in each stack."""
     short = copy.deepcopy(config)
     for part in {id(each): each for each in (short, short.get_text_config())}.values():
         full = getattr(part, "num_hidden_layers", 0)
@@ -39,7 +41,7 @@ def shorten(config: Any, layers: int) -> Any:
             if isinstance(getattr(part, name, None), int):
                 setattr(part, name, layers)
         for name, value in list(vars(part).items()):
-            if isinstance(value, list) and len(value) == full:  # one entry a layer, such as layer_types
+            if isinstance(value, list) and len(value) == full:  # one entry for each layer, such as layer_types
                 setattr(part, name, value[:layers])
     return short
 
@@ -47,16 +49,18 @@ def shorten(config: Any, layers: int) -> Any:
 def build(config: Any, architecture: Architecture, recipe: Recipe, compute: Compute) -> Any:
     """The model on the meta device: with its adapter, packed weights and checkpointing, ready to train.
 
-    Raises RecipeError where the adapter names no layer of this model.
+    Raises RecipeError if the adapter does not match any layer of this model.
     """
     auto_class = getattr(transformers, architecture.auto_class)
     kept_dtype = compute.dtype if compute.quantised else compute.weights
     with BUILDING, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with torch.device("meta"):
-            model = auto_class.from_config(
-                copy.deepcopy(config), dtype=getattr(torch, kept_dtype), attn_implementation=compute.attention
-            )
+            make = partial(auto_class.from_config, dtype=getattr(torch, kept_dtype))
+            try:
+                model = make(copy.deepcopy(config), attn_implementation=attention.choose(compute))
+            except KeyError:  # Falcon and GPT-Neo have a class for each attention, and none for one that is registered
+                model = make(copy.deepcopy(config), attn_implementation=compute.attention)
         kept = set(head_modules(model)) if architecture is ENCODER else set()
         model = tune(model, recipe, architecture)
         if compute.quantised:
@@ -72,7 +76,7 @@ def build(config: Any, architecture: Architecture, recipe: Recipe, compute: Comp
 
 
 def count_bytes(config: Any, architecture: Architecture, compute: Compute) -> int:
-    """What the base model's weights and buffers take, without an adapter, unpacked."""
+    """The bytes of the base model's weights and buffers, without an adapter, unpacked."""
     with torch.device("meta"):
         model = getattr(transformers, architecture.auto_class).from_config(
             copy.deepcopy(config), dtype=getattr(torch, compute.weights)
@@ -81,27 +85,15 @@ def count_bytes(config: Any, architecture: Architecture, compute: Compute) -> in
 
 
 @contextlib.contextmanager
-def emptied(model: Any, device: str) -> Iterator[Any]:
-    """Let all numbers of a model on the meta device be fake ones on the processor, and those made meanwhile too."""
-    with FakeTensorMode(), _attention_without_scores(device):
-        made: dict[int, tuple[Any, Any]] = {}  # the old one is kept, or another could get its id
-        for part in model.modules():
-            for held in (part._parameters, part._buffers):
-                for name, value in held.items():
-                    if value is None:
-                        continue
-                    if id(value) not in made:
-                        empty = torch.empty(value.shape, dtype=value.dtype, device="cpu")
-                        if isinstance(value, torch.nn.Parameter):
-                            empty = torch.nn.Parameter(empty, requires_grad=value.requires_grad)
-                        made[id(value)] = (empty, value)
-                    held[name] = made[id(value)][0]
-        with _norms_of_torch(model, device):
-            yield model
+def fake_tensors(model: Any) -> Iterator[None]:
+    """Give a model on the meta device fake tensors on the processor; tensors made in the block are fake too."""
+    with FakeTensorMode():
+        replace_tensors(model, lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu"))
+        yield
 
 
 class PackedProduct(torch.autograd.Function):
-    """What bitsandbytes' MatMul4Bit keeps and makes: the packed weight stays, an unpacked one comes and goes."""
+    """The memory of bitsandbytes' MatMul4Bit: the packed weight is kept, an unpacked copy is temporary."""
 
     @staticmethod
     def forward(ctx: Any, x: Any, packed: Any, shape: Any, dtype: Any) -> Any:
@@ -113,23 +105,6 @@ class PackedProduct(torch.autograd.Function):
     def backward(ctx: Any, grad: Any) -> Any:
         unpacked = torch.empty(ctx.shape, dtype=ctx.dtype, device=grad.device)
         return grad.to(ctx.dtype) @ unpacked, None, None, None
-
-
-class AttentionWithoutScores(torch.autograd.Function):
-    """What the flash attention of torch keeps: q (B, H, T, D), k and v (B, K, S, D), the result, and a sum a row."""
-
-    @staticmethod
-    def forward(ctx: Any, q: Any, k: Any, v: Any) -> Any:
-        rows, heads, length, _ = q.shape  # torch lays the result out as (B, T, H, D), and needs no copy afterwards
-        out = torch.empty(rows, length, heads, v.shape[-1], dtype=q.dtype, device=q.device).transpose(1, 2)
-        sums = torch.empty(q.shape[:-1], dtype=torch.float32, device=q.device)
-        ctx.save_for_backward(q, k, v, out, sums)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, grad: Any) -> Any:
-        q, k, v, _, _ = ctx.saved_tensors
-        return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
 
 
 def _pack(model: Any, kept: set[str], dtype: Any) -> None:
@@ -150,51 +125,3 @@ def _packed_forward(layer: Any, shape: tuple[int, ...], dtype: Any) -> Any:
         return out if layer.bias is None else out + layer.bias.to(dtype)
 
     return forward
-
-
-@contextlib.contextmanager
-def _attention_without_scores(device: str) -> Iterator[None]:
-    """Fake tensors would take the plain way, which keeps B x H x T x T scores; Apple GPUs do take it in training.
-
-    torch has one such function for the whole process. One thread at a time puts another in its place, and that leaves
-    real tensors, of a run or a chat beside it, to torch's own. (A mode of torch would be left in the backward pass.)
-    """
-    with BUILDING:
-        plain = torch.nn.functional.scaled_dot_product_attention
-
-        def attention(query: Any, key: Any, value: Any, *more: Any, **named: Any) -> Any:
-            dropout = named.get("dropout_p") or (more[1] if len(more) > 1 else 0.0)
-            if not isinstance(query, FakeTensor) or (dropout and device == "cpu"):
-                return plain(query, key, value, *more, **named)  # torch's fast way has no dropout on a processor
-            return AttentionWithoutScores.apply(query, key, value)
-
-        if device != "mps":
-            torch.nn.functional.scaled_dot_product_attention = attention
-        try:
-            yield
-        finally:
-            torch.nn.functional.scaled_dot_product_attention = plain
-
-
-@contextlib.contextmanager
-def _norms_of_torch(model: Any, device: str) -> Iterator[None]:
-    """As training.fused.fused_norms, whose comparison of real numbers cannot be made here: Gemma's add one."""
-
-    def forward_of(layer: Any) -> Any:
-        return lambda x: torch.nn.functional.rms_norm(x, layer.weight.shape, layer.weight, layer.variance_epsilon)
-
-    layers = [
-        layer
-        for layer in model.modules()
-        if type(layer).__name__.endswith("RMSNorm")
-        and not type(layer).__name__.startswith("Gemma")
-        and hasattr(layer, "variance_epsilon")
-        and layer.weight.dtype == torch.float32
-    ]
-    for layer in layers:
-        layer.forward = forward_of(layer)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.__dict__["forward"]

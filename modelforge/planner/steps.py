@@ -1,5 +1,5 @@
-"""The forward pass of one training step, as each method does it: computed with fake tensors by `simulation` to count
-bytes, and with real ones by `calibration` to measure time. What it costs is what matters, so every token is alike.
+"""The forward pass of one training step of each method: `simulation` runs it with fake tensors to count bytes, and
+`calibration` with real ones to measure time. Only its cost matters, so all tokens are the same.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
 
 from modelforge.architecture import DECODER, ENCODER, Architecture
+from modelforge.compat.torch import FakeTensor
+from modelforge.compute.answer_loss import CHUNK_ROWS, answer_loss, has_answer_loss
 from modelforge.compute.compute import Compute
-from modelforge.compute.fused import CHUNK_ROWS, AnswerLoss
+from modelforge.compute.fused import autocast_dtype
+from modelforge.compute.tune import unwrap
 from modelforge.recipe import Recipe
 
 SEQUENCES = {"sft": 1, "dpo": 2, "grpo": 1}
@@ -23,7 +25,7 @@ SEQUENCES = {"sft": 1, "dpo": 2, "grpo": 1}
 def compute_loss(
     model: Any, architecture: Architecture, recipe: Recipe, compute: Compute, *, rows: int, length: int
 ) -> Any:
-    """The loss of a batch of `rows` examples, each as long as it can be: (rows x sequences, length) token ids."""
+    """The loss of a batch of `rows` examples, all of full length: (rows x sequences, length) token ids."""
     sequences = rows * SEQUENCES[recipe.method]
     device = next(model.parameters()).device
     ids = torch.zeros(sequences, length, dtype=torch.long, device=device)
@@ -38,37 +40,39 @@ def compute_loss(
 
 
 def prepare(model: Any, architecture: Architecture, recipe: Recipe, compute: Compute) -> Callable[..., Any]:
-    """A function of rows and length that gives the loss; what a trainer does to the model before is done."""
+    """A function of rows and length that gives the loss; the model is changed as its trainer changes it."""
     if architecture is DECODER and not _is_fused(model, recipe, compute):
         from trl.trainer.utils import add_fused_lm_head
 
-        add_fused_lm_head(_undressed(model), outputs=("log_probs", "entropy", "is_top1"))
+        add_fused_lm_head(unwrap(model), outputs=("log_probs", "entropy", "is_top1"))
     return lambda rows, length: compute_loss(model, architecture, recipe, compute, rows=rows, length=length)
 
 
 def _decoder_loss(model: Any, recipe: Recipe, compute: Compute, ids: Any) -> Any:
-    decoder = _undressed(model)
+    decoder = unwrap(model)
     if _is_fused(model, recipe, compute):
         hidden = decoder.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
         labels = ids[:, 1:].reshape(-1)
         return _answer_loss(hidden.reshape(len(labels), -1), decoder.get_output_embeddings().weight, labels)
     if recipe.method == "dpo":
-        with torch.no_grad():  # the same sequences, by the model as it was
+        with torch.no_grad():  # the same sequences, through the reference model
             decoder(input_ids=ids, labels=ids, fused_lm_head=True)
     return decoder(input_ids=ids, labels=ids, fused_lm_head=True).log_probs.sum()
 
 
 def _answer_loss(hidden: Any, weight: Any, labels: Any) -> Any:
-    """AnswerLoss; of fake tensors only two chunks: each takes what the one before gave back, and thousands of them take
-    minutes to count."""
+    """As in training. Of fake tensors only two chunks: each reuses the memory of the one before, and counting thousands
+    of them takes minutes."""
     if not isinstance(hidden, FakeTensor):
-        return AnswerLoss.apply(hidden, weight, labels)
+        return answer_loss(hidden, weight, labels)
+    hidden = hidden.to(autocast_dtype(hidden) or weight.dtype)
     few = slice(0, 2 * CHUNK_ROWS)
-    return _WholeGradient.apply(hidden, AnswerLoss.apply(hidden[few].detach().requires_grad_(), weight, labels[few]))
+    loss = answer_loss(hidden[few].detach().requires_grad_(), weight, labels[few])
+    return _WholeGradient.apply(hidden, loss)
 
 
 class _WholeGradient(torch.autograd.Function):
-    """What AnswerLoss holds beside its chunks, until it gives it back: the gradient of all positions."""
+    """The memory that AnswerLoss holds until the backward pass: the gradient of all positions."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Any, loss: Any) -> Any:
@@ -81,18 +85,7 @@ class _WholeGradient(torch.autograd.Function):
 
 
 def _is_fused(model: Any, recipe: Recipe, compute: Compute) -> bool:
-    """Whether methods.sft_decoder takes its own loss: the output matrix stays as it is, and the device is no CUDA."""
-    head = _undressed(model).get_output_embeddings()
-    return (
-        recipe.method == "sft"
-        and compute.device != "cuda"
-        and type(head) is torch.nn.Linear
-        and not head.weight.requires_grad
-    )
-
-
-def _undressed(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    return recipe.method == "sft" and has_answer_loss(model, compute.device)
 
 
 def _autocast(compute: Compute, kind: str) -> Any:

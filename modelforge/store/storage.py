@@ -16,6 +16,7 @@ import tinydb.storages
 import tinydb.table
 from tinydb import TinyDB
 
+from modelforge.compat.tinydb import ChangeableTable
 from modelforge.errors import StoreError
 from modelforge.store.durable import DurableFile
 from modelforge.store.migrations import Tables
@@ -55,7 +56,7 @@ class DurableStorage(tinydb.storages.Storage):
                 self._working = None
 
     def read(self) -> Tables:
-        """The state to work on; not to be changed outside of `RecordTable._update_table`."""
+        """The state to work on; not to be changed outside of `RecordTable.change_rows`."""
         if self._working is not None and self.file.lock.held:
             return self._working
         return self.file.read().tables
@@ -75,15 +76,18 @@ class DurableStorage(tinydb.storages.Storage):
         self.file.forget()
 
 
-class RecordTable(tinydb.table.Table):
+class RecordTable(ChangeableTable):
     """TinyDB's table with the records' own ids as its document ids, each operation a transaction."""
 
     document_id_class = str  # type: ignore[assignment]  # TinyDB allows any type here; its hints say int
-    _storage: DurableStorage
+
+    @property
+    def storage(self) -> DurableStorage:
+        return super().storage  # type: ignore[return-value]  # the database makes it of default_storage_class
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """The fields of all records by id, in the order in which they were added; not to be changed."""
-        return self._storage.read().get(self.name, {})
+        return self.storage.read().get(self.name, {})
 
     def insert_record(self, record_id: str, fields: dict[str, Any]) -> None:
         """Raises ValueError when the id is taken."""
@@ -91,18 +95,17 @@ class RecordTable(tinydb.table.Table):
 
     def replace_record(self, record_id: str, fields: dict[str, Any]) -> None:
         """TinyDB's own `update` would change a document in place, under the eyes of those who read it."""
-        self._update_table(lambda table: table.update({record_id: fields}))
+        self.change_rows(lambda table: table.update({record_id: fields}))
 
     def remove_record(self, record_id: str) -> bool:
         """False when it was not there."""
         return bool(self.remove(doc_ids=[record_id]))  # type: ignore[list-item]
 
-    def _update_table(self, updater: Callable[[dict[Any, Any]], None]) -> None:
-        # TinyDB's own turns all ids to int and back: two copies of the table for each operation.
-        with self._storage.transaction():
-            tables = self._storage.read()
-            updater(tables.setdefault(self.name, {}))
-            self._storage.write(tables)
+    def change_rows(self, change: Callable[[dict[Any, Any]], None]) -> None:
+        with self.storage.transaction():
+            tables = self.storage.read()
+            change(tables.setdefault(self.name, {}))
+            self.storage.write(tables)
             self.clear_cache()
 
 
@@ -111,11 +114,10 @@ class Database(TinyDB):
 
     default_storage_class = DurableStorage  # type: ignore[assignment]  # any Storage will do; the hint says JSONStorage
     table_class = RecordTable
-    _storage: DurableStorage
 
     @property
     def storage(self) -> DurableStorage:
-        return self._storage
+        return super().storage  # type: ignore[return-value]  # made of default_storage_class
 
     def table(self, name: str, **options: Any) -> RecordTable:
         return super().table(name, **options)  # type: ignore[return-value]  # made by table_class

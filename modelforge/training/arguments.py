@@ -1,4 +1,4 @@
-"""What all trainers are told alike: the recipe and the decisions about the machine in the words of transformers."""
+"""What all trainers have in common: the recipe and the decisions about the machine as transformers' arguments."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from modelforge.compute.compute import Compute
 from modelforge.recipe import Recipe
 from modelforge.training.examples import Examples
 
-_REFERENCE = "ref"  # TRL's name for the copy of an adapter that the trained one is compared with
+UNCUT = 10**9  # tokens: for encoders that cut nothing
+_REFERENCE = "ref"  # TRL's name for the copy of an adapter that serves as the reference
 
 
 def common_arguments(recipe: Recipe, compute: Compute, folder: Path, examples: Examples) -> dict[str, Any]:
-    """Arguments for transformers' TrainingArguments and all that derive from it. The trainer writes nothing but what
-    `folder` is given for."""
+    """Arguments for transformers' TrainingArguments and derived classes. The trainer writes only to `folder`."""
     measured = bool(examples.evaluation)
     return {
         "output_dir": str(folder),
@@ -44,7 +44,7 @@ def common_arguments(recipe: Recipe, compute: Compute, folder: Path, examples: E
         "dataloader_num_workers": compute.workers,
         "dataloader_pin_memory": compute.device == "cuda",
         "logging_steps": 1,
-        "logging_nan_inf_filter": False,  # it would show a loss that is no number as 0
+        "logging_nan_inf_filter": False,  # it would show a NaN loss as 0
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
@@ -52,7 +52,7 @@ def common_arguments(recipe: Recipe, compute: Compute, folder: Path, examples: E
 
 
 def total_steps(recipe: Recipe, examples: int) -> int:
-    """Optimizer steps that the trainer will take, by its own arithmetic."""
+    """Optimizer steps that the trainer will take, computed as it computes them."""
     if recipe.max_steps:
         return recipe.max_steps
     batches = math.ceil(examples / recipe.per_device_train_batch_size)
@@ -60,18 +60,12 @@ def total_steps(recipe: Recipe, examples: int) -> int:
     return math.ceil(recipe.num_train_epochs * steps_per_epoch)
 
 
-def hold_to_one_card(arguments: Any) -> Any:
-    """The same arguments, for one process that drives one card; TRL refuses DataParallel."""
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
-
-
 @contextlib.contextmanager
 def exact_weights(model: Any) -> Iterator[None]:
-    """Keep the weights that are trained as they are while a trainer is built around them.
+    """Keep the trained weights unchanged while a trainer is built.
 
-    TRL rounds the adapters of a quantised model to bfloat16, which a processor multiplies a hundred times slower, and
-    which loses small steps and, of an adapter that is trained further, digits.
+    TRL rounds the adapters of a quantised model to bfloat16, which many processors multiply a hundred times slower, and
+    which loses small updates and the precision of an adapter that is trained further.
     """
     kept = [(part, part.data) for part in model.parameters() if part.requires_grad]
     yield
@@ -80,7 +74,7 @@ def exact_weights(model: Any) -> Iterator[None]:
 
 
 def finish(trainer: Any, recipe: Recipe) -> Any:
-    """What all trainers need once they are built: silence on the terminal, no copy of a fresh adapter, and trained
+    """What all trainers need once they are built: no output on the terminal, no copy of a new adapter, and trained
     weights in float32."""
     import torch
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -89,8 +83,8 @@ def finish(trainer: Any, recipe: Recipe) -> Any:
         trainer.remove_callback(callback)
     if recipe.tuning.has_adapter:
         if _REFERENCE in trainer.model.peft_config and not recipe.parent:
-            trainer.model.delete_adapter(_REFERENCE)  # the base model beneath the new adapter is the same
+            trainer.model.delete_adapter(_REFERENCE)  # the base model without the new adapter is the same
         for part in trainer.model.parameters():
-            if part.requires_grad:  # a head beside the adapter comes in the base model's format
+            if part.requires_grad:  # a head beside the adapter has the base model's dtype
                 part.data = part.data.to(torch.float32)
     return trainer

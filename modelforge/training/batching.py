@@ -1,4 +1,4 @@
-"""Which rows stand in a batch together, and how a batch is padded."""
+"""Which rows form a batch, and how a batch is padded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from modelforge.compat.transformers import ChosenSampler
+
 BUCKET_TOKENS = 8  # rows whose lengths differ by less than this count as equally long
 
 
@@ -14,7 +16,7 @@ class LengthGroupedSampler(torch.utils.data.Sampler[int]):
     """Row indices such that each batch holds rows of about the same length, the batches in random order.
 
     Random batches of four carry 1.7 times as many tokens as needed, padding included; transformers' own grouping, which
-    sorts within a few dozen batches, about 1.15 times on small datasets; this one under 1.05. The order follows from
+    sorts within a few dozen batches, about 1.15 times on small datasets; this one under 1.05. The order depends on
     seed and epoch alone, so that a resumed run sees the same batches.
     """
 
@@ -35,9 +37,9 @@ class LengthGroupedSampler(torch.utils.data.Sampler[int]):
         shuffled = torch.randperm(len(self.lengths), generator=generator).tolist()
         ordered = sorted(
             shuffled, key=lambda index: self.lengths[index] // BUCKET_TOKENS
-        )  # stable: equals stay shuffled
-        # A batch that is not full must stand last: the loader cuts the stream every batch_size rows. It is taken from
-        # anywhere, or the longest rows would end each epoch.
+        )  # stable: equal lengths stay shuffled
+        # A batch that is not full must come last: the loader cuts the stream every batch_size rows. Its rows come from
+        # a random place, or each epoch would end with the longest rows.
         full, left = divmod(len(ordered), self.batch_size)
         place = int(torch.randint(full + 1, (), generator=generator)) * self.batch_size
         last, ordered[place : place + left] = ordered[place : place + left], []
@@ -46,11 +48,22 @@ class LengthGroupedSampler(torch.utils.data.Sampler[int]):
         yield from last
 
 
+class LengthGrouped(ChosenSampler):
+    """For trainers: each batch has rows of about the same length."""
+
+    def row_lengths(self, rows: Any) -> list[int]:
+        return [len(ids) for ids in rows["input_ids"]]
+
+    def make_sampler(self, rows: Any) -> Any:
+        args = self.args  # type: ignore[attr-defined]
+        return LengthGroupedSampler(self.row_lengths(rows), args.train_batch_size, args.seed)
+
+
 class RightPadding:
     """Rows of a batch padded on the right to the longest, without a mask.
 
-    With causal attention no token sees what stands to its right, and padding carries no label: a mask would only make
-    attention slower. -> input_ids (B, T), labels (B, T), tokens (): how many of them are no padding
+    With causal attention no token sees those to its right, and padding has no label: a mask would only make attention
+    slower. -> input_ids (B, T), labels (B, T), tokens (): how many of them are not padding
     """
 
     def __init__(self, pad_token_id: int) -> None:

@@ -1,4 +1,4 @@
-"""How trainers measure held-out rows: the loss as the mean over all tokens that carry one."""
+"""How trainers measure held-out rows: the loss as the mean over all tokens that have a label."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class TokenMeanLoss:
     means, which depends on how rows are batched."""
 
     label_shift = 1
-    """By how many places labels stand behind what predicts them: 1 for decoders, 0 for encoder-decoders."""
+    """How many positions labels are behind the outputs that predict them: 1 for decoders, 0 for encoder-decoders."""
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -22,7 +22,7 @@ class TokenMeanLoss:
         return computed
 
     def count_held_out(self, inputs: Any, loss: Any) -> None:
-        """Add a batch's loss to the mean, if it is one of an evaluation."""
+        """Add a batch's loss to the mean, during an evaluation."""
         if not self.model.training:  # type: ignore[attr-defined]
             tokens = int((inputs["labels"][:, self.label_shift :] != -100).sum())
             self._held_out_loss += float(loss) * tokens

@@ -31,7 +31,7 @@ from modelforge.training.callback import EventCallback, RunStopped
 from modelforge.training.examples import Examples, encode_examples
 from modelforge.training.methods import load_method
 from modelforge.training.samples import show_answers
-from modelforge.training.saving import add_saving, go_on, pause, take_best
+from modelforge.training.saving import add_saving, load_best, pause, train_from
 from modelforge.training.start import Start, find_start
 
 
@@ -128,7 +128,7 @@ def train(job: Job) -> Result:
             try:
                 if ready.checkpoint is None:
                     ask(step=0)
-                go_on(trainer, ready.checkpoint)
+                train_from(trainer, ready.checkpoint)
                 callback.finish(trainer)
             except RunStopped:
                 pass
@@ -145,7 +145,7 @@ def train(job: Job) -> Result:
 
     stopped = job.is_stopping() and step < steps
     if not stopped:
-        step = take_best(trainer, error)
+        step = load_best(trainer, error)
         ask(step=step)
     manifest = {
         **describe(job, ready),

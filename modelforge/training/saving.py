@@ -1,4 +1,4 @@
-"""When and how a trainer saves itself, so that a run can go on from there as if nothing had happened."""
+"""When and how a trainer saves itself, so that a run can resume from there as if it had not been interrupted."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 
+from modelforge.compat.transformers import SavingSteps
+from modelforge.compat.trl import restore_token_count
 from modelforge.errors import DiskFullError, RunawayError, is_disk_full
 from modelforge.models.folder import only_own_adapter
 from modelforge.recipe import Recipe
@@ -21,24 +23,24 @@ from modelforge.training import checkpoints
 from modelforge.training.callback import count_tokens, runaway
 
 
-class Durable:
-    """For trainers: a checkpoint is written aside and gets its name when it is complete and on the disk.
+class Durable(SavingSteps):
+    """For trainers: a checkpoint is written to a temporary folder and renamed when it is complete and on the disk.
 
-    best_step: a checkpoint that is kept beside the last one; None for none.
+    best_step: a checkpoint that is kept in addition to the last one, or None.
     """
 
     best_step: int | None = None
 
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(Path(self.args.output_dir) / checkpoints.PARTIAL)  # type: ignore[attr-defined]
+    def checkpoints_folder(self) -> Path:
+        return Path(self.args.output_dir) / checkpoints.PARTIAL  # type: ignore[attr-defined]
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def write_checkpoint(self, write: Callable[[], None]) -> None:
         place, step = Path(self.args.output_dir), self.state.global_step  # type: ignore[attr-defined]
-        self._refuse_lost_weights()
+        self._check_finite_weights()
         partial = checkpoints.folder_of(place / checkpoints.PARTIAL, step)
         shutil.rmtree(partial.parent, ignore_errors=True)
         try:
-            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            write()
             written = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
             checkpoints.seal(partial, checkpoints.folder_of(place, step), {"step": step, "bytes": written})
         except Exception as error:
@@ -52,25 +54,26 @@ class Durable:
             raise DiskFullError(needed=needed, free=free, where=str(place)) from error
         checkpoints.keep_only(place, {step, self.best_step} - {None})
 
-    def _refuse_lost_weights(self) -> None:
-        """A checkpoint of weights that are no numbers would take the place of a good one."""
+    def _check_finite_weights(self) -> None:
+        """A checkpoint with NaN weights would replace a good one."""
         for name, part in self.model.named_parameters():  # type: ignore[attr-defined]
             if part.requires_grad and not bool(torch.isfinite(part).all()):
                 step = self.state.global_step  # type: ignore[attr-defined]
-                raise runaway(f"The weights of {name} are no numbers any more at step {step}.")
+                raise runaway(f"The weights of {name} are NaN or infinite at step {step}.")
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """The weights that are trained, and nothing that can be had elsewhere."""
-        self.model.save_pretrained(output_dir, **only_own_adapter(self.model))  # type: ignore[attr-defined]
+    def write_weights(self, folder: str) -> None:
+        """Write the weights that are trained, and no others."""
+        self.model.save_pretrained(folder, **only_own_adapter(self.model))  # type: ignore[attr-defined]
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """None: ours is written when a model is pushed."""
+        """Write none: a model gets its card when it is pushed."""
 
 
 class BestCallback(TrainerCallback):
-    """Has the weights kept that did best on the held-out rows, and stops when nothing gets better any more.
+    """Keeps the weights that did best on the held-out rows, and stops when there is no more improvement.
 
-    measured: step -> metrics, kept up to date by who measures. patience: measurements without a better one; 0 for ever.
+    measured: step -> metrics, updated by the caller. patience: evaluations without improvement before it stops; 0 for
+    no limit.
     """
 
     def __init__(self, trainer: Any, measured: Mapping[int, Mapping[str, float]], *, keep: bool, patience: int) -> None:
@@ -95,15 +98,14 @@ class BestCallback(TrainerCallback):
             control.should_training_stop = True
 
     def _best(self) -> int | None:
-        """The earliest step after which the telling metric was best; what was measured before training does not
-        count."""
+        """The earliest step at which the main metric was best; the evaluation before training does not count."""
         steps = sorted(step for step in self.measured if step)
         return max(steps, key=lambda step: rank(self.measured[step]), default=None)
 
 
 class MissedMeasurement(TrainerCallback):
-    """Makes up for a measurement that was left out for a break: before the first step, but once the random numbers are
-    back, of which measuring takes some."""
+    """Runs an evaluation that a pause left out: before the first step, but after the random state is restored, which
+    evaluating changes."""
 
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
@@ -115,7 +117,7 @@ class MissedMeasurement(TrainerCallback):
 
 
 class SavingCallback(TrainerCallback):
-    """Asks for a checkpoint whenever so much work would be lost without one, and when the run shall pause."""
+    """Requests a checkpoint after that many seconds or steps, and when the run must pause."""
 
     def __init__(
         self, emit: Callable[..., None], *, seconds: float, steps: int, is_pausing: Callable[[], bool]
@@ -132,7 +134,7 @@ class SavingCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.is_pausing():
             control.should_save = control.should_training_stop = True
-            control.should_evaluate = False  # it is made up for when the run goes on
+            control.should_evaluate = False  # it is made up for when the run resumes
         elif state.global_step < state.max_steps:
             overdue = time.monotonic() - self._saved >= self.seconds
             in_turn = bool(self.steps) and state.global_step % self.steps == 0
@@ -150,7 +152,7 @@ def add_saving(
     emit: Callable[..., None],
     is_pausing: Callable[[], bool],
 ) -> None:
-    """Let a trainer save itself as the recipe says. measured: as for `BestCallback`."""
+    """Add the callbacks that save as the recipe says. measured: as for `BestCallback`."""
     keep = recipe.load_best_model_at_end
     trainer.add_callback(BestCallback(trainer, measured, keep=keep, patience=recipe.early_stopping_patience))
     trainer.add_callback(
@@ -158,9 +160,8 @@ def add_saving(
     )
 
 
-def go_on(trainer: Any, checkpoint: Path | None) -> None:
-    """Train: from the beginning, or from a checkpoint on, with the same batches and the same random numbers as if
-    there had been no break."""
+def train_from(trainer: Any, checkpoint: Path | None) -> None:
+    """Train from the start, or from a checkpoint with the same batches and random numbers as if never interrupted."""
     if checkpoint is None:
         trainer.train()
         return
@@ -170,30 +171,29 @@ def go_on(trainer: Any, checkpoint: Path | None) -> None:
     due = state.global_step % trainer.args.eval_steps == 0 and state.global_step not in measured
     if due and trainer.eval_dataset is not None:
         trainer.add_callback(MissedMeasurement(trainer))
-    if hasattr(trainer, "_total_train_tokens"):
-        trainer._total_train_tokens = count_tokens(state)
+    restore_token_count(trainer, count_tokens(state))
     trainer.train(resume_from_checkpoint=str(checkpoint))
 
 
 def pause(trainer: Any) -> None:
-    """Save a run that was left, unless its last step is saved already."""
+    """Save a run that was interrupted, unless its last step is already saved."""
     step = trainer.state.global_step
     if step and not checkpoints.is_whole(checkpoints.folder_of(Path(trainer.args.output_dir), step)):
-        trainer._save_checkpoint(trainer.model, None)
+        trainer.save_checkpoint()
 
 
-def take_best(trainer: Any, error: RunawayError | None) -> int:
-    """Put the weights back that did best, or the last that were good where the run ended with an error. Returns the
-    step that they are of. Raises the error where there are none."""
+def load_best(trainer: Any, error: RunawayError | None) -> int:
+    """Load the best weights, or the last good ones if the run ended with an error. Returns their step. Raises the error
+    if there are none."""
     place, step = Path(trainer.args.output_dir), trainer.state.global_step
     if error:
         last = checkpoints.find_last(place)
         if last is None:
             raise error
-        trainer._load_from_checkpoint(str(last))
+        trainer.load_weights(last)
         return checkpoints.step_of(last)
     best = trainer.best_step
     if best in (None, step) or not checkpoints.is_whole(checkpoints.folder_of(place, best)):
         return int(step)
-    trainer._load_from_checkpoint(str(checkpoints.folder_of(place, best)))
+    trainer.load_weights(checkpoints.folder_of(place, best))
     return int(best)

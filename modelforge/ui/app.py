@@ -12,6 +12,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: n
 import gradio as gr
 
 from modelforge import hardware, paths, warmup
+from modelforge.compat.gradio import poll_queue_less_often
 from modelforge.compute.memory import share_one_arena
 from modelforge.errors import AccessError
 from modelforge.forge import Forge, shared_forge
@@ -131,7 +132,7 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
             chosen = listen(button.click, lambda model_id: playground.offer(forge, model_id), library.chosen, target)
             listen(chosen.success, go[place], None, tabs)
     page.queue(default_concurrency_limit=16, api_open=False)
-    page._queue.sleep_when_free = 0.02  # seconds; Gradio's millisecond takes a tenth of a core away from training
+    poll_queue_less_often(page)
     return page
 
 

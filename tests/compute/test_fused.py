@@ -10,7 +10,8 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.nn import functional
 
-from modelforge.compute.fused import CHUNK_ROWS, AnswerLoss, fused_lora, fused_norms
+from modelforge.compute.answer_loss import CHUNK_ROWS, AnswerLoss, answer_loss
+from modelforge.compute.fused import fused_lora, fused_norms
 from modelforge.compute.tune import add_adapter
 from modelforge.recipe import Recipe
 from tests import tiny
@@ -101,8 +102,43 @@ def test_other_kinds_of_layer_keep_pefts_forward(settings: dict[str, Any]) -> No
 
 def test_mixed_dtypes_keep_pefts_forward() -> None:
     model = one_layer(dtype=torch.bfloat16)  # PEFT keeps its adapters in float32
-    with fused_lora(model) as count:
-        assert count == 0
+    x = torch.randn(4, 12, dtype=torch.bfloat16)
+    expected = answer(model, x)
+    with fused_lora(model):
+        found = answer(model, x)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16], ids=str)
+def test_fault_12_lora_product_equals_pefts_layer_in_autocast(weights: torch.dtype, given: torch.dtype) -> None:
+    model = one_layer(bias=True, dtype=weights)
+    x = torch.randn(5, 12, dtype=given, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = answer(model, x)
+        with fused_lora(model) as count:
+            found = answer(model, x)
+    assert count == 1
+    assert {name: value.dtype for name, value in found.items()} == {name: v.dtype for name, v in expected.items()}
+    assert found["y"].dtype == torch.bfloat16
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0.03, atol=0.03 * float(value.abs().max()), msg=name)
+
+
+def test_fused_layer_uses_the_adapter_that_is_active() -> None:
+    model, x = one_layer(), torch.randn(4, 12, dtype=torch.float64, requires_grad=True)
+    model.add_adapter("other", LoraConfig(r=2, target_modules=["wide"], init_lora_weights=False))
+    results = []
+    for names in ("default", "other", ["default", "other"]):
+        model.base_model.set_adapter(names)
+        expected = model(x)
+        with fused_lora(model) as count:
+            assert count == (0 if isinstance(names, list) else 1)
+            assert torch.allclose(model(x), expected, atol=1e-12)
+            results.append(expected)
+            model.base_model.set_adapter("default")
+            assert torch.allclose(model(x), results[0], atol=1e-12)
+    assert not torch.allclose(results[0], results[1])
 
 
 def test_disabled_adapter_is_the_base_model() -> None:
@@ -165,6 +201,46 @@ def test_answer_loss_in_bfloat16_is_near_the_float32_one() -> None:
     assert loss.item() == pytest.approx(expected.item(), rel=0.01)
     loss.backward()
     assert low.grad is not None and low.grad.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16], ids=str)
+def test_fault_12_answer_loss_equals_cross_entropy_in_autocast(given: torch.dtype) -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(300, 16, dtype=given, requires_grad=True)
+    again = hidden.detach().clone().requires_grad_()
+    weight, labels = torch.randn(64, 16), torch.randint(64, (300,))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = answer_loss(hidden, weight, labels)
+        expected = functional.cross_entropy((again @ weight.t()).float(), labels, reduction="sum")
+    found.backward()
+    expected.backward()
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert hidden.grad is not None and again.grad is not None and hidden.grad.dtype == given
+    torch.testing.assert_close(hidden.grad, again.grad, rtol=0.03, atol=0.03)
+
+
+@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16], ids=str)
+def test_fault_12_fused_norms_equal_the_plain_ones_in_autocast(given: torch.dtype) -> None:
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    norm = LlamaRMSNorm(16)
+    norm.weight.data.normal_(1.0, 0.3)
+    x = torch.randn(3, 16).to(given)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = norm(x)
+        with fused_norms(nn.ModuleList([norm])) as count:
+            found = norm(x)
+    assert count == 1
+    assert found.dtype == expected.dtype
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=1e-6)
+
+
+def test_norms_are_recognised_on_the_meta_device() -> None:
+    with torch.device("meta"):
+        model = tiny.model()
+    with fused_norms(model) as count:
+        assert count == 2 * 2 + 1
 
 
 def test_fused_norms_equal_the_plain_ones_in_values_and_gradients() -> None:

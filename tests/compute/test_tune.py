@@ -104,7 +104,7 @@ def test_chosen_layers_alone_get_an_adapter(architecture: Architecture, settings
 @each_architecture
 def test_layers_that_are_not_there_are_refused_with_those_that_are(architecture: Architecture) -> None:
     for settings in ({}, {"tuning.top_layers": 1}):
-        with pytest.raises(RecipeError, match="'no_such' names no layer") as caught:
+        with pytest.raises(RecipeError, match="'no_such' does not match any layer") as caught:
             tuned(architecture, {"tuning.target_modules": "no_such", **settings})
         assert caught.value.where == "setting tuning.target_modules"
         names = caught.value.fix.partition("some of: ")[2].rstrip(".").split(", ")

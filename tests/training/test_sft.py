@@ -21,6 +21,7 @@ from torch.nn import functional
 from modelforge import hardware, paths, recipe
 from modelforge.compute.compute import Compute
 from modelforge.compute.fused import fused_lora
+from modelforge.compute.tune import unwrap
 from modelforge.data.split import split
 from modelforge.errors import RunawayError, TrainingError
 from modelforge.models.folder import read_manifest
@@ -147,6 +148,28 @@ def test_fused_loss_trains_as_trls_own(build: Build, accumulated: int) -> None:
     assert len(ours) == 6
     assert ours == pytest.approx(theirs, abs=1e-4)
     assert our_evaluation == pytest.approx(their_evaluation, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"tuning.type": "full", "tuning.top_layers": 1}, {"tuning.type": "full"}], ids=str
+)
+def test_fault_12_float32_weights_are_multiplied_in_bfloat16_where_that_was_decided(
+    build: Build, settings: dict[str, Any]
+) -> None:
+    compute = Compute("cpu", "bfloat16", False, (), weights="float32")
+    trainer = build(settings, compute=compute, max_steps=2)
+    found: dict[str, set[torch.dtype]] = {}
+
+    def note(name: str, output: Any) -> None:
+        found.setdefault(name, set()).add(output.dtype)
+
+    for name, part in unwrap(trainer.model).model.named_modules():
+        if name.endswith("_proj"):
+            part.register_forward_hook(lambda part, given, output, name=name: note(name, output))
+    assert run_training(trainer)
+    assert len(found) == 14
+    assert set().union(*found.values()) == {torch.bfloat16}
+    assert {part.dtype for part in trainer.model.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("changes", [{"attention_bias": True}, {"tie_word_embeddings": False}])

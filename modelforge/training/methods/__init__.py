@@ -1,4 +1,4 @@
-"""How each method trains, a file for each architecture; which ones there are is declared in `choices/methods.py`.
+"""How each method trains, a file for each architecture; `choices/methods.py` declares which methods exist.
 
 Each file offers `make_encoder(tokenizer, recipe, config)`, which turns mapped rows into what its trainer takes,
 `build_trainer(model, tokenizer, examples, *, recipe, compute, folder)`, which builds one trainer, and

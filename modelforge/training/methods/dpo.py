@@ -9,21 +9,21 @@ from typing import Any
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
+from modelforge.compat.transformers import use_one_card
+from modelforge.compat.trl import EncodedRows
 from modelforge.compute.compute import Compute
 from modelforge.data.encode import IGNORED, ChatEncoder
 from modelforge.loading import window_of
 from modelforge.recipe import Recipe
-from modelforge.training.arguments import common_arguments, exact_weights, finish, hold_to_one_card
-from modelforge.training.batching import LengthGroupedSampler
+from modelforge.training.arguments import UNCUT, common_arguments, exact_weights, finish
+from modelforge.training.batching import LengthGrouped
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.saving import Durable
 
-_UNCUT = 10**9
-
 
 def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
-    """Pairs as prompt_ids, chosen_ids and rejected_ids; of what is too long the end is cut off."""
-    encoder = ChatEncoder(tokenizer, _UNCUT)
+    """Pairs as prompt_ids, chosen_ids and rejected_ids; what is too long loses its end."""
+    encoder = ChatEncoder(tokenizer, UNCUT)
     longest = min(recipe.max_length, window_of(config))
 
     def encode(row: Mapping[str, Any]) -> Encoding:
@@ -31,7 +31,7 @@ def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mappi
         room = max(longest - len(pair["prompt_ids"]), 0)
         cut = sum(max(len(pair[side]) - room, 0) for side in ("chosen_ids", "rejected_ids"))
         kept = {**pair, **{side: pair[side][:room] for side in ("chosen_ids", "rejected_ids")}}
-        # answers that are the same as far as they are kept teach nothing
+        # identical answers, after the cut, teach nothing
         learnable = kept["chosen_ids"] != kept["rejected_ids"] and kept["chosen_ids"] and kept["rejected_ids"]
         return Encoding([kept] if learnable else [], cut, [])
 
@@ -53,8 +53,8 @@ def encode_pair(encoder: ChatEncoder, row: Mapping[str, Any]) -> dict[str, list[
 def build_trainer(
     model: Any, tokenizer: Any, examples: Examples, *, recipe: Recipe, compute: Compute, folder: Path
 ) -> Any:
-    """A trainer, ready to run. What it compares with is the base model beneath a new adapter, a small copy of an
-    adapter that is trained further, or, where every weight is trained, what the model said before the first step."""
+    """A trainer, ready to run. The reference is the base model below a new adapter, a copy of an adapter that is
+    trained further, or, where every weight is trained, the model's log probabilities before the first step."""
     arguments = DPOConfig(
         **{
             **common_arguments(recipe, compute, folder, examples),
@@ -68,7 +68,7 @@ def build_trainer(
     with exact_weights(model):
         trainer = PreferenceTrainer(
             model=model,
-            args=hold_to_one_card(arguments),
+            args=use_one_card(arguments),
             train_dataset=Dataset.from_list(examples.train),
             eval_dataset=Dataset.from_list(examples.evaluation) if examples.evaluation else None,
             processing_class=tokenizer,
@@ -77,26 +77,21 @@ def build_trainer(
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """loss, reward_margin, and preference_accuracy by rewards, of what the trainer measured."""
+    """loss, reward_margin, and preference_accuracy by rewards, from what the trainer measured."""
     names = {
         "loss": "eval_loss",
         "reward_margin": "eval_rewards/margins",
         "preference_accuracy": "eval_rewards/accuracies",
     }
-    return {name: metrics[told] for name, told in names.items() if told in metrics}
+    return {name: metrics[key] for name, key in names.items() if key in metrics}
 
 
-class PreferenceTrainer(Durable, DPOTrainer):
+class PreferenceTrainer(Durable, LengthGrouped, EncodedRows, DPOTrainer):
     """DPOTrainer for encoded pairs, with pairs of about the same length in a batch."""
 
-    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        return dataset  # encoded already, by the same code as everywhere else here
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        rows = train_dataset or self.train_dataset
+    def row_lengths(self, rows: Any) -> list[int]:
         sides = zip(rows["prompt_ids"], rows["chosen_ids"], rows["rejected_ids"], strict=True)
-        lengths = [len(prompt) + max(len(chosen), len(rejected)) for prompt, chosen, rejected in sides]
-        return LengthGroupedSampler(lengths, self.args.train_batch_size, self.args.seed)
+        return [len(prompt) + max(len(chosen), len(rejected)) for prompt, chosen, rejected in sides]
 
 
 def _count_unlabelled(labels: list[int]) -> int:

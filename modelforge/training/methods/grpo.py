@@ -9,22 +9,22 @@ from typing import Any
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
+from modelforge.compat.transformers import use_one_card
 from modelforge.compute.compute import Compute
 from modelforge.data.encode import ChatEncoder
 from modelforge.loading import window_of
 from modelforge.recipe import Recipe
 from modelforge.scores.rewards import check_rows, reward_functions
-from modelforge.training.arguments import common_arguments, exact_weights, finish, hold_to_one_card
+from modelforge.training.arguments import UNCUT, common_arguments, exact_weights, finish
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.saving import Durable
 
 MEASURED = 16  # held-out prompts that are answered at every evaluation; writing is slow
-_UNCUT = 10**9
 
 
 def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
-    """Prompts as they are, with their references; those too long to be answered are left out."""
-    encoder = ChatEncoder(tokenizer, _UNCUT)
+    """Prompts as they are, with their references; prompts too long to be answered are left out."""
+    encoder = ChatEncoder(tokenizer, UNCUT)
     room = min(recipe.max_length, window_of(config) - recipe.grpo.max_completion_length)
 
     def encode(row: Mapping[str, Any]) -> Encoding:
@@ -39,7 +39,7 @@ def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mappi
 def build_trainer(
     model: Any, tokenizer: Any, examples: Examples, *, recipe: Recipe, compute: Compute, folder: Path
 ) -> Any:
-    """A trainer, ready to run. Raises RecipeError where a reward needs references that rows lack."""
+    """A trainer, ready to run. Raises RecipeError if a reward needs references and rows have none."""
     check_rows(recipe.grpo.rewards, [*examples.train, *examples.evaluation])
     arguments = GRPOConfig(
         **{
@@ -49,7 +49,7 @@ def build_trainer(
             "max_completion_length": recipe.grpo.max_completion_length,
             "temperature": recipe.grpo.temperature,
             "beta": recipe.grpo.beta,
-            # numbers that ran away show in the loss, which says so; drawing a token from them would raise
+            # after a divergence the loss shows it; sampling a token from NaN would raise
             "generation_kwargs": {"remove_invalid_values": True},
             "reward_weights": [reward.weight for reward in recipe.grpo.rewards],
         }
@@ -58,7 +58,7 @@ def build_trainer(
         trainer = RewardTrainer(
             model=model,
             reward_funcs=list(reward_functions(recipe.grpo.rewards)),
-            args=hold_to_one_card(arguments),
+            args=use_one_card(arguments),
             train_dataset=Dataset.from_list(examples.train),
             eval_dataset=Dataset.from_list(examples.evaluation[:MEASURED]) if examples.evaluation else None,
             processing_class=tokenizer,
@@ -67,10 +67,10 @@ def build_trainer(
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """mean_reward and loss, of what the trainer measured."""
+    """mean_reward and loss, from what the trainer measured."""
     names = {"loss": "eval_loss", "mean_reward": "eval_reward"}
-    return {name: metrics[told] for name, told in names.items() if told in metrics}
+    return {name: metrics[key] for name, key in names.items() if key in metrics}
 
 
 class RewardTrainer(Durable, GRPOTrainer):
-    """GRPOTrainer whose checkpoints can be trusted."""
+    """GRPOTrainer with durable checkpoints."""

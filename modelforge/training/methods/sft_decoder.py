@@ -1,5 +1,4 @@
-"""Supervised fine-tuning of decoders: TRL's SFTTrainer on rows that are already encoded, with the loss of the answers
-alone."""
+"""Supervised fine-tuning of decoders: TRL's SFTTrainer on encoded rows, with the loss of the answers alone."""
 
 from __future__ import annotations
 
@@ -11,24 +10,24 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from modelforge.compat.transformers import use_one_card
+from modelforge.compat.trl import TokenCount
+from modelforge.compute.answer_loss import answer_loss, has_answer_loss
 from modelforge.compute.compute import Compute
-from modelforge.compute.fused import AnswerLoss
+from modelforge.compute.tune import unwrap
 from modelforge.data.encode import IGNORED, ChatEncoder
 from modelforge.loading import window_of
 from modelforge.recipe import Recipe
 from modelforge.scores.metrics import perplexity
-from modelforge.training.arguments import common_arguments, exact_weights, finish, hold_to_one_card
-from modelforge.training.batching import LengthGroupedSampler, RightPadding
+from modelforge.training.arguments import common_arguments, exact_weights, finish
+from modelforge.training.batching import LengthGrouped, RightPadding
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.held_out import TokenMeanLoss
 from modelforge.training.saving import Durable
 
-# Settings by which an architecture changes its logits after the output matrix; TRL's own loss knows them all.
-_LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
-
 
 def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
-    """Chats and texts as input_ids and labels, cut to max_length tokens or to what the model can read."""
+    """Chats and texts as input_ids and labels, cut to max_length tokens or the model's window."""
     encoder = ChatEncoder(tokenizer, min(recipe.max_length, window_of(config)))
 
     def encode(row: Mapping[str, Any]) -> Encoding:
@@ -44,7 +43,7 @@ def build_trainer(
     model: Any, tokenizer: Any, examples: Examples, *, recipe: Recipe, compute: Compute, folder: Path
 ) -> Any:
     """A trainer, ready to run."""
-    fused = compute.device != "cuda" and _has_plain_head(model)  # on CUDA, TRL's Triton kernel does the same
+    fused = has_answer_loss(model, compute.device)
     with exact_weights(model):
         trainer = AnswerTrainer(
             model=model,
@@ -61,13 +60,13 @@ def build_trainer(
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """loss in nats a token, and perplexity, of what the trainer measured."""
+    """loss in nats a token, and perplexity, from what the trainer measured."""
     return {"loss": metrics["eval_loss"], "perplexity": perplexity(metrics["eval_loss"])}
 
 
 def training_arguments(recipe: Recipe, compute: Compute, folder: Path, examples: Examples) -> SFTConfig:
-    """The recipe in TRL's words. Every setting that a trainer can take is in here."""
-    return hold_to_one_card(
+    """The recipe as TRL's configuration."""
+    return use_one_card(
         SFTConfig(
             **{
                 **common_arguments(recipe, compute, folder, examples),
@@ -78,14 +77,10 @@ def training_arguments(recipe: Recipe, compute: Compute, folder: Path, examples:
     )
 
 
-class AnswerTrainer(Durable, TokenMeanLoss, SFTTrainer):
+class AnswerTrainer(Durable, LengthGrouped, TokenMeanLoss, TokenCount, SFTTrainer):
     """SFTTrainer whose loss, when `fused`, comes from the hidden states at labelled positions alone."""
 
     fused = False
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        lengths = [len(ids) for ids in (train_dataset or self.train_dataset)["input_ids"]]
-        return LengthGroupedSampler(lengths, self.args.train_batch_size, self.args.seed)
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -97,33 +92,13 @@ class AnswerTrainer(Durable, TokenMeanLoss, SFTTrainer):
         return loss
 
     def _fused_loss(self, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        decoder = _decoder_of(self.model)
-        with self.compute_loss_context_manager():
+        decoder = unwrap(self.model)
+        # Not the model's own forward, which is all that accelerate wraps in autocast.
+        with self.accelerator.autocast():
             hidden = decoder.base_model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state[:, :-1]
             labels = inputs["labels"][:, 1:]  # position t predicts token t + 1
             answered = labels != -100
-            loss = AnswerLoss.apply(hidden[answered], decoder.get_output_embeddings().weight, labels[answered])
-        mode = "train" if self.model.training else "eval"
-        if mode == "train":
-            self._total_train_tokens += int(inputs["tokens"])
-        self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
+            loss = answer_loss(hidden[answered], decoder.get_output_embeddings().weight, labels[answered])
+        self.add_tokens(int(inputs["tokens"]))
         tokens = answered.sum() if num_items_in_batch is None else num_items_in_batch
         return loss / torch.as_tensor(tokens).clamp(min=1)
-
-
-def _decoder_of(model: Any) -> Any:
-    """The decoder, without the adapter around it."""
-    return model.get_base_model() if hasattr(model, "peft_config") else model
-
-
-def _has_plain_head(model: Any) -> bool:
-    decoder = _decoder_of(model)
-    config = decoder.config.get_text_config()
-    head = decoder.get_output_embeddings()
-    return (
-        type(head) is torch.nn.Linear
-        and head.bias is None
-        and not head.weight.requires_grad
-        and not getattr(config, "output_router_logits", False)
-        and all(getattr(config, name, None) in (None, 1, 1.0) for name in _LOGIT_CHANGES)
-    )

@@ -10,13 +10,14 @@ import torch
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
+from modelforge.compat.transformers import use_one_card
 from modelforge.compute.compute import Compute
 from modelforge.data.windows import WindowEncoder
 from modelforge.models.spans import find_answers, pad_windows, score_spans, window_encoder
 from modelforge.recipe import Recipe
 from modelforge.tasks.extractive_question_answering import has_unanswerable
-from modelforge.training.arguments import common_arguments, finish, hold_to_one_card
-from modelforge.training.batching import LengthGroupedSampler
+from modelforge.training.arguments import common_arguments, finish
+from modelforge.training.batching import LengthGrouped
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.saving import Durable
 
@@ -24,7 +25,7 @@ POSITIONS = ("start_positions", "end_positions")
 
 
 def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
-    """Questions on a text as windows with the place of the answer."""
+    """Questions on a text as windows with the position of the answer."""
     encoder = window_encoder(tokenizer, recipe, config)
 
     def encode(row: Mapping[str, Any]) -> Encoding:
@@ -48,7 +49,7 @@ def build_trainer(
         model.enable_input_require_grads()
     trainer = SpanTrainer(
         model=model,
-        args=hold_to_one_card(arguments),
+        args=use_one_card(arguments),
         data_collator=WindowPadding(tokenizer),
         train_dataset=Dataset.from_list(examples.train),
         eval_dataset=Dataset.from_list(examples.evaluation) if examples.evaluation else None,
@@ -62,9 +63,9 @@ def build_trainer(
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """loss in nats a position, exact_match and f1, of what the trainer measured."""
+    """loss in nats a position, exact_match and f1, from what the trainer measured."""
     names = {"loss": "eval_loss", "exact_match": "eval_exact_match", "f1": "eval_f1"}
-    return {name: metrics[told] for name, told in names.items() if told in metrics}
+    return {name: metrics[key] for name, key in names.items() if key in metrics}
 
 
 class WindowPadding:
@@ -79,23 +80,19 @@ class WindowPadding:
         return {**pad_windows(self.tokenizer, windows), **places}
 
 
-class SpanTrainer(Durable, Trainer):
-    """Trainer that answers the held-out questions whenever it measures."""
+class SpanTrainer(Durable, LengthGrouped, Trainer):
+    """Trainer that also answers the held-out questions in each evaluation."""
 
     eval_rows: list[Mapping[str, Any]]
     encoder: WindowEncoder
     longest: int
     may_be_missing: bool
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        lengths = [len(ids) for ids in (train_dataset or self.train_dataset)["input_ids"]]
-        return LengthGroupedSampler(lengths, self.args.train_batch_size, self.args.seed)
-
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         output = super().evaluation_loop(*args, **kwargs)
-        asked = [(row["context"], row["question"]) for row in self.eval_rows]
+        questions = [(row["context"], row["question"]) for row in self.eval_rows]
         spans = find_answers(
-            self.model, self.encoder, asked, max_answer_length=self.longest, may_be_missing=self.may_be_missing
+            self.model, self.encoder, questions, max_answer_length=self.longest, may_be_missing=self.may_be_missing
         )
         scores = score_spans([span.text for span in spans], self.eval_rows)
         output.metrics.update({f"eval_{name}": value for name, value in scores.items()})

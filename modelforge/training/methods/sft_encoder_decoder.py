@@ -9,6 +9,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
+from modelforge.compat.transformers import use_one_card
 from modelforge.compute.compute import Compute
 from modelforge.data.pairs import PairEncoder
 from modelforge.loading import window_of
@@ -16,8 +17,8 @@ from modelforge.models.text_to_text import write_texts
 from modelforge.recipe import Recipe
 from modelforge.scores.metrics import METRICS, perplexity
 from modelforge.tasks.summarization import read_pair
-from modelforge.training.arguments import common_arguments, finish, hold_to_one_card
-from modelforge.training.batching import LengthGroupedSampler
+from modelforge.training.arguments import common_arguments, finish
+from modelforge.training.batching import LengthGrouped
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.held_out import TokenMeanLoss
 from modelforge.training.saving import Durable
@@ -50,7 +51,7 @@ def build_trainer(
         model.enable_input_require_grads()
     trainer = SummaryTrainer(
         model=model,
-        args=hold_to_one_card(arguments),
+        args=use_one_card(arguments),
         # with the model, the collator makes the decoder's inputs of the labels
         data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
         train_dataset=Dataset.from_list(examples.train),
@@ -65,21 +66,17 @@ def build_trainer(
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """loss in nats a token, perplexity, and rougeL of the summaries written, of what the trainer measured."""
+    """loss in nats a token, perplexity, and rougeL of the written summaries, from what the trainer measured."""
     found = {"loss": metrics["eval_loss"], "perplexity": perplexity(metrics["eval_loss"])}
     return found | ({"rougeL": metrics["eval_rougeL"]} if "eval_rougeL" in metrics else {})
 
 
-class SummaryTrainer(Durable, TokenMeanLoss, Seq2SeqTrainer):
-    """Seq2SeqTrainer that writes summaries of some held-out documents whenever it measures."""
+class SummaryTrainer(Durable, LengthGrouped, TokenMeanLoss, Seq2SeqTrainer):
+    """Seq2SeqTrainer that also summarises some held-out documents in each evaluation."""
 
     label_shift = 0
     written: list[tuple[str, str]]
     limits: tuple[int, int]
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        lengths = [len(ids) for ids in (train_dataset or self.train_dataset)["input_ids"]]
-        return LengthGroupedSampler(lengths, self.args.train_batch_size, self.args.seed)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         output = super().evaluation_loop(*args, **kwargs)

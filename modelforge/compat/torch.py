@@ -1,0 +1,56 @@
+"""torch: replaced `forward` methods, fake tensors, and the parameters of a module by name."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+# Fake tensors know shape, dtype and device and hold no numbers. The module is private, but torch's own documentation
+# ("Fake tensor") imports them from here.
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+# Base class of modes that see every operation; documented under "Extending PyTorch", in a private module.
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# What is nested in an operation's result; torch has no public name for it.
+from torch.utils._pytree import tree_leaves
+
+__all__ = ["FakeTensor", "FakeTensorMode", "TorchDispatchMode", "replace_forward", "replace_tensors", "tree_leaves"]
+
+
+@contextlib.contextmanager
+def replace_forward(forwards: Mapping[Any, Callable[..., Any]]) -> Iterator[None]:
+    """Let modules compute with other functions for a while: `Module.__call__` looks up `forward` on the instance first.
+
+    A hook cannot do this: it runs before or after the module's own forward, never in its place.
+    """
+    for module, forward in forwards.items():
+        module.forward = forward
+    try:
+        yield
+    finally:
+        for module in forwards:
+            del module.__dict__["forward"]
+
+
+def replace_tensors(model: Any, replace: Callable[[Any], Any]) -> None:
+    """Replace each parameter and buffer of a model, shared ones once, by what `replace` returns.
+
+    In `_parameters` and `_buffers`: assigning an attribute is checked by `Module.__setattr__` against the type that was
+    registered, and `Module._apply` (private too) keeps the old Parameter object.
+    """
+    replaced: dict[int, tuple[Any, Any]] = {}  # with the old tensor, or another could get its id
+    for part in model.modules():
+        for held in (part._parameters, part._buffers):
+            for name, tensor in held.items():
+                if tensor is None:
+                    continue
+                if id(tensor) not in replaced:
+                    new = replace(tensor)
+                    if isinstance(tensor, torch.nn.Parameter):
+                        new = torch.nn.Parameter(new, requires_grad=tensor.requires_grad)
+                    replaced[id(tensor)] = (new, tensor)
+                held[name] = replaced[id(tensor)][0]

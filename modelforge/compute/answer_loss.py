@@ -1,0 +1,68 @@
+"""The loss of the answer tokens alone, without ever holding all logits; and for which models it is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from modelforge.compute.fused import autocast_dtype
+from modelforge.compute.tune import unwrap
+
+CHUNK_ROWS = 128  # rows of logits at once: 128 x 49,152 x 4 bytes = 25 MB stays in the processor's cache
+# Settings by which an architecture changes its logits after the output matrix; TRL's own loss knows them all.
+_LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
+
+
+class AnswerLoss(torch.autograd.Function):
+    """Sum of cross entropies of a frozen output matrix, without ever holding all logits.
+
+    hidden (N, D) at the labelled positions, weight (V, D), labels (N) -> scalar. The gradient for `hidden` is computed
+    in the same pass over the logits, chunk by chunk, as in Cut Your Losses (arXiv 2411.09009) and Liger Kernel.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Any, weight: Any, labels: Any) -> Any:
+        grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        total = hidden.new_zeros((), dtype=torch.float32)
+        for start in range(0, len(hidden), CHUNK_ROWS):
+            chunk, wanted = hidden[start : start + CHUNK_ROWS], labels[start : start + CHUNK_ROWS, None]
+            logits = (chunk @ weight.t()).float()  # (C, V)
+            right = logits.gather(1, wanted)
+            highest = logits.amax(1, keepdim=True)
+            logits.sub_(highest).exp_()
+            normaliser = logits.sum(1, keepdim=True)
+            total += (normaliser.log() + highest - right).sum()
+            if grad is not None:
+                logits.div_(normaliser)
+                logits.scatter_add_(1, wanted, torch.full_like(right, -1.0))
+                grad[start : start + CHUNK_ROWS] = logits.to(weight.dtype) @ weight
+        if grad is not None:
+            ctx.save_for_backward(grad)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad_total: Any) -> Any:
+        return ctx.saved_tensors[0] * grad_total, None, None
+
+
+def answer_loss(hidden: Any, weight: Any, labels: Any) -> Any:
+    """AnswerLoss, inside autocast in its dtype: cast once, not for each chunk."""
+    dtype = autocast_dtype(hidden) or weight.dtype
+    return AnswerLoss.apply(hidden.to(dtype), weight.to(dtype), labels)
+
+
+def has_answer_loss(model: Any, device: str) -> bool:
+    """Whether supervised training of this decoder uses `answer_loss`: its output matrix is frozen and plain. On CUDA
+    TRL's Triton kernel does the same."""
+    decoder = unwrap(model)
+    config = decoder.config.get_text_config()
+    head = decoder.get_output_embeddings()
+    return (
+        device != "cuda"
+        and type(head) is torch.nn.Linear
+        and head.bias is None
+        and not head.weight.requires_grad
+        and not getattr(config, "output_router_logits", False)
+        and all(getattr(config, name, None) in (None, 1, 1.0) for name in _LOGIT_CHANGES)
+    )
