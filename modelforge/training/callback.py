@@ -39,12 +39,12 @@ class EventCallback(TrainerCallback):
         self.device = device
         self.measured: dict[int, dict[str, float]] = {}  # step -> what was measured after it
         self._clock: float | None = None  # when the first step of this process began
-        self._first_step = self._tokens_before = 0  # what was trained before, by a process that is gone
+        self.first_step = self._tokens_before = 0  # what an earlier process of this run has trained
         self.tokens_per_second = 0.0
         self._measuring = 0.0  # seconds spent on held-out rows: not part of the training speed
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._first_step = state.global_step
+        self.first_step = state.global_step
         for entry in state.log_history:
             if "eval_loss" in entry:
                 self.measured[entry["step"]] = self.read_metrics(entry)
@@ -81,7 +81,7 @@ class EventCallback(TrainerCallback):
             learning_rate=float(logs.get("learning_rate", 0.0)),
             tokens=tokens,
             tokens_per_second=self.tokens_per_second,
-            eta_seconds=round(seconds / max(step - self._first_step, 1) * (total - step), 1),
+            eta_seconds=round(seconds / max(step - self.first_step, 1) * (total - step), 1),
             seconds=round(seconds, 1),
             memory_bytes=memory.used_bytes(self.device),
             **more,
@@ -103,13 +103,14 @@ class EventCallback(TrainerCallback):
         )
 
     def finish(self, trainer: Any) -> None:
-        """Measure once more unless the last step was measured already, or nothing is held out."""
+        """Evaluate the last step if that has not been done and anything is held out."""
         if trainer.eval_dataset is not None and trainer.state.global_step not in self.measured:
             trainer.evaluate()
 
-    def metrics(self, step: int) -> dict[str, dict[str, float]]:
-        """base: before the first step; tuned: after `step`, and only if it was measured right there."""
-        at = {"base": 0, "tuned": step}
+    def metrics(self, step: int, *, has_parent: bool) -> dict[str, dict[str, float]]:
+        """before: what this run started from; tuned: after `step`; each only if it was evaluated there. base: the
+        untrained base model, which is what a run without a parent started from."""
+        at = {"before": 0, "tuned": step} | ({} if has_parent else {"base": 0})
         return {name: self.measured[step] for name, step in at.items() if step in self.measured}
 
 

@@ -35,9 +35,11 @@ def show_answers(
     model's."""
     was_training = model.training
     model.eval()
-    for asked, expected, answer in islice(_ANSWERED[architecture.name](model, tokenizer, rows, recipe), QUESTIONS):
-        emit("sampled", step=step, prompt=asked, expected=expected, answer=answer)
-    model.train(was_training)
+    try:
+        for prompt, expected, answer in islice(_ANSWERED[architecture.name](model, tokenizer, rows, recipe), QUESTIONS):
+            emit("sampled", step=step, prompt=prompt, expected=expected, answer=answer)
+    finally:
+        model.train(was_training)
 
 
 def _answer_chats(model: Any, tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Iterator[Sample]:

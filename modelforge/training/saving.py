@@ -165,14 +165,26 @@ def go_on(trainer: Any, checkpoint: Path | None) -> None:
         trainer.train()
         return
     state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-    measured = {entry["step"] for entry in state.log_history if "eval_loss" in entry}
-    trainer.args.eval_on_start = False
-    due = state.global_step % trainer.args.eval_steps == 0 and state.global_step not in measured
-    if due and trainer.eval_dataset is not None:
-        trainer.add_callback(MissedMeasurement(trainer))
     if hasattr(trainer, "_total_train_tokens"):
         trainer._total_train_tokens = count_tokens(state)
+    if state.global_step >= state.max_steps:
+        _restore(trainer, checkpoint, state)
+        return
+    measured = {entry["step"] for entry in state.log_history if "eval_loss" in entry}
+    trainer.args.eval_on_start = False
+    trainer.args.eval_steps = state.eval_steps
+    due = state.global_step % state.eval_steps == 0 and state.global_step not in measured
+    if due and trainer.eval_dataset is not None:
+        trainer.add_callback(MissedMeasurement(trainer))
     trainer.train(resume_from_checkpoint=str(checkpoint))
+
+
+def _restore(trainer: Any, checkpoint: Path, state: TrainerState) -> None:
+    """Load the checkpoint of the last step: transformers' `train` would do one step too many."""
+    trainer._load_from_checkpoint(str(checkpoint))
+    trainer._load_rng_state(str(checkpoint))
+    trainer.state = state
+    trainer.callback_handler.on_train_begin(trainer.args, state, trainer.control)
 
 
 def pause(trainer: Any) -> None:
