@@ -57,7 +57,7 @@ class Durable:
         for name, part in self.model.named_parameters():  # type: ignore[attr-defined]
             if part.requires_grad and not bool(torch.isfinite(part).all()):
                 step = self.state.global_step  # type: ignore[attr-defined]
-                raise runaway(f"The weights of {name} are no numbers any more at step {step}.")
+                raise runaway(f"Training diverged: the weights of {name} are not finite at step {step}.")
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The weights that are trained, and nothing that can be had elsewhere."""

@@ -450,7 +450,7 @@ def test_loss_that_is_no_number_ends_the_run_with_a_reason(
     models = {path.name for path in (paths.home() / "models").glob("*")}
     seen = trainings.train(cell, base_model=str(broken), eval_split=eval_split)
     assert seen.run.state is RunState.failed
-    assert "numbers ran away" in seen.run.record.error["what"], seen.run.record.error
+    assert "Training diverged" in seen.run.record.error["what"], seen.run.record.error
     assert "learning_rate" in seen.run.record.error["where"] + seen.run.record.error["fix"]
     assert seen.run.model_id is None and {path.name for path in (paths.home() / "models").glob("*")} == models
 
@@ -512,7 +512,7 @@ CHAT = {cell.tuning: cell for cell in CELLS if (cell.task, cell.method) == (Task
     [
         (CHAT["lora"], {"task": "summarization"}, "was trained for text-generation, not for summarization"),
         (CHAT["lora"], {"tuning.type": "full"}, "is an adapter"),
-        (CHAT["full"], {"tuning.type": "lora"}, "has no adapter to go on with"),
+        (CHAT["full"], {"tuning.type": "lora"}, "does not have an adapter"),
     ],
     ids=["task", "adapter-full", "full-adapter"],
 )

@@ -200,7 +200,7 @@ def test_accumulated_batches_train_as_one_large_batch(build: Build, monkeypatch:
         assert torch.allclose(one, other, atol=1e-4), name
 
 
-@pytest.mark.parametrize("evaluations", [1, 2, 3, 4, 7, 10, 49, 93, 100])
+@pytest.mark.parametrize("evaluations", [1, 2, 3, 4, 10, 49, 75, 100])
 def test_evaluations_are_spread_evenly_over_any_number_of_steps(evaluations: int) -> None:
     wanted, examples = Recipe(evaluations=evaluations), Examples([{}], [], [], 0, 0, 0)
     share = common_arguments(wanted, Compute("cpu", "float32", False, ()), Path("unused"), examples)["eval_steps"]
@@ -220,7 +220,7 @@ def test_examples_that_are_cut_or_lose_their_answer_are_counted_and_told() -> No
     assert len(examples.train) == 2
     assert (examples.cut_rows, examples.left_out) == (2, 1)
     assert examples.cut_tokens > 0
-    assert ["cut off" in line or "left out" in line for line in examples.warnings[:2]] == [True, True]
+    assert [line.startswith(("Cut 2", "Left out 1")) for line in examples.warnings[:2]] == [True, True]
     assert "held out" in examples.warnings[-1]
 
 
