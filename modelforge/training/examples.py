@@ -102,55 +102,59 @@ def encode_examples(
     encode: the method's. eval_rows: to evaluate on; without them a share of `rows` is held out. Raises TrainingError if
     nothing is left to train on, DatasetError if the chat template refuses a row.
     """
-    train_indices: Sequence[int] = range(len(rows))
-    eval_indices: Sequence[int] = range(len(eval_rows or ()))
     leaked = len(find_leaks(rows, eval_rows)) if eval_rows else 0
+    train_rows = rows
     if eval_rows is None:
         train_indices, eval_indices = split(rows, recipe.eval_split, recipe.seed)
-        eval_rows = rows
+        train_rows, eval_rows = ([rows[index] for index in indices] for indices in (train_indices, eval_indices))
+    counts: Counter[str] = Counter()
     lost: Counter[str] = Counter()
-    cut_rows = cut_tokens = left_out = 0
-
-    def encode_all(source: Sequence[Mapping[str, Any]], indices: Sequence[int]) -> tuple[list[Feature], list[Any]]:
-        nonlocal cut_rows, cut_tokens, left_out
-        features: list[Feature] = []
-        kept = []
-        for index in indices:
-            row = source[index]
-            encoded = encode(row)
-            lost.update(encoded.losses)
-            cut_rows += encoded.cut > 0
-            cut_tokens += encoded.cut
-            features += encoded.features
-            if encoded.features:
-                kept.append(row)
-            else:
-                left_out += 1
-        return features, kept
-
-    train, train_kept = encode_all(rows, train_indices)
-    evaluation, eval_kept = encode_all(eval_rows, eval_indices)
-    if not train and lost:
-        raise TrainingError(
-            f"Nothing is left to train on. {' '.join(lost)}",
-            where="setting base_model",
-            fix="Choose a base model whose chat template supports tools, or raise max_length.",
-        )
+    train, train_kept = _encode_each(train_rows, encode, counts, lost)
+    evaluation, eval_kept = _encode_each(eval_rows, encode, counts, lost)
     if not train:
-        raise TrainingError(
-            f"Nothing is left to train on: in every example the answer starts after {recipe.max_length} tokens.",
-            where="setting max_length",
-            fix="Raise max_length, or shorten the prompts.",
-        )
+        raise _nothing_left(recipe, lost)
     return Examples(
         train,
         evaluation,
         (eval_kept or train_kept)[:MOST_SHOWN],
-        cut_rows,
-        cut_tokens,
-        left_out,
-        dict(lost),
-        leaked,
+        cut_rows=counts["cut_rows"],
+        cut_tokens=counts["cut_tokens"],
+        left_out=counts["left_out"],
+        lost=dict(lost),
+        leaked=leaked,
         train_rows=train_kept,
         eval_rows=eval_kept,
+    )
+
+
+def _encode_each(
+    rows: Sequence[Mapping[str, Any]],
+    encode: Callable[[Mapping[str, Any]], Encoding],
+    counts: Counter[str],
+    lost: Counter[str],
+) -> tuple[list[Feature], list[Mapping[str, Any]]]:
+    """The features, and the rows that gave any. Adds to `counts` what was cut and left out, and to `lost`."""
+    features: list[Feature] = []
+    kept = []
+    for row in rows:
+        encoded = encode(row)
+        lost.update(encoded.losses)
+        counts.update(cut_rows=encoded.cut > 0, cut_tokens=encoded.cut, left_out=not encoded.features)
+        features += encoded.features
+        if encoded.features:
+            kept.append(row)
+    return features, kept
+
+
+def _nothing_left(recipe: Recipe, lost: Mapping[str, int]) -> TrainingError:
+    if lost:
+        return TrainingError(
+            f"Nothing is left to train on. {' '.join(lost)}",
+            where="setting base_model",
+            fix="Choose a base model whose chat template supports tools, or raise max_length.",
+        )
+    return TrainingError(
+        f"Nothing is left to train on: in every example the answer starts after {recipe.max_length} tokens.",
+        where="setting max_length",
+        fix="Raise max_length, or shorten the prompts.",
     )
