@@ -237,7 +237,9 @@ def test_order_of_the_queue_outlives_the_process(forge: Forge, quick: Callable[.
     assert [run.wait(60) for run in again] == [RunState.stopped, RunState.finished, RunState.finished]
 
 
-def test_interrupted_run_is_resumed_automatically_if_its_recipe_says_so(forge: Forge, quick: Callable[..., Recipe]) -> None:
+def test_interrupted_run_is_resumed_automatically_if_its_recipe_says(
+    forge: Forge, quick: Callable[..., Recipe]
+) -> None:
     stays = forge.runs.start(quick())
     leave_after(stays, 3, lambda: forge.runs.leave(10))
     goes = forge.runs.start(quick(auto_resume=True))

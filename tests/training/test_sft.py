@@ -489,7 +489,7 @@ RUNS = {
 }
 
 # Measured with in place of a share: test_separate_dataset_is_measured_with_in_place_of_a_share.
-# Belongs to the app, not to the trainer: see test_interrupted_run_is_resumed_automatically_if_its_recipe_says_so.
+# Belongs to the app, not to the trainer: see test_interrupted_run_is_resumed_automatically_if_its_recipe_says.
 OWN_RUN = {"eval_dataset", "auto_resume"}
 
 
