@@ -35,6 +35,10 @@ class SavingSteps:
         """Load the model's part of a checkpoint into the model, whether these are all weights or an adapter's."""
         self._load_from_checkpoint(str(checkpoint))  # type: ignore[attr-defined]
 
+    def load_random_state(self, checkpoint: Path) -> None:
+        """Set the random numbers back to where they were at a checkpoint."""
+        self._load_rng_state(str(checkpoint))  # type: ignore[attr-defined]
+
     def _get_output_dir(self, trial: Any) -> str:
         return str(self.checkpoints_folder())
 

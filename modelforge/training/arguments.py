@@ -35,7 +35,8 @@ def common_arguments(recipe: Recipe, compute: Compute, folder: Path, examples: E
         "activation_checkpointing": compute.gradient_checkpointing,
         "seed": recipe.seed,
         "eval_strategy": "steps" if measured else "no",
-        "eval_steps": math.ceil(total_steps(recipe, len(examples.train)) / recipe.evaluations),
+        # below 1: a share of the trainer's own steps, rounded up; 1 / n itself would be rounded up once too often
+        "eval_steps": math.nextafter(1 / recipe.evaluations, 0),
         "eval_on_start": measured,
         "prediction_loss_only": True,
         "bf16": compute.dtype == "bfloat16",
@@ -49,15 +50,6 @@ def common_arguments(recipe: Recipe, compute: Compute, folder: Path, examples: E
         "report_to": "none",
         "disable_tqdm": True,
     }
-
-
-def total_steps(recipe: Recipe, examples: int) -> int:
-    """Optimizer steps that the trainer will take, computed as it computes them."""
-    if recipe.max_steps:
-        return recipe.max_steps
-    batches = math.ceil(examples / recipe.per_device_train_batch_size)
-    steps_per_epoch = max(math.ceil(batches / recipe.gradient_accumulation_steps), 1)
-    return math.ceil(recipe.num_train_epochs * steps_per_epoch)
 
 
 @contextlib.contextmanager

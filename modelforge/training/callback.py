@@ -1,6 +1,6 @@
-"""What the trainer says while it trains, turned into events; and how it is told to stop.
+"""The trainer's logs and evaluations as events, and how training is stopped.
 
-When it saves itself, and which of its weights are kept, is in `saving.py`.
+Checkpoints, and which weights are kept, are in `saving.py`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from transformers import TrainerCallback
 from modelforge.compute import memory
 from modelforge.errors import RunawayError
 
-_OF_METHODS = {"reward_margin": "rewards/margins", "reward": "reward", "reward_std": "reward_std"}
+_METHOD_LOGS = {"reward_margin": "rewards/margins", "reward": "reward", "reward_std": "reward_std"}
 """What some methods log besides the loss: our name -> TRL's."""
 
 
-class RunStopped(Exception):  # noqa: N818 - not an error: the way out of a step in which somebody pressed Stop
-    """Raised inside the trainer to leave an evaluation."""
+class RunStopped(Exception):  # noqa: N818 - not an error: Stop or Pause was pressed
+    """Raised inside the trainer to leave an evaluation early."""
 
 
 class EventCallback(TrainerCallback):
-    """Puts `progress` and `evaluated` events out and looks at the stop flag after every step."""
+    """Emits `progress` and `evaluated` events, and checks the stop flag after every step."""
 
     def __init__(
         self,
@@ -37,14 +37,14 @@ class EventCallback(TrainerCallback):
         self.read_metrics = read_metrics
         self.is_stopping = is_stopping
         self.device = device
-        self.measured: dict[int, dict[str, float]] = {}  # step -> what was measured after it
-        self._clock: float | None = None  # when the first step of this process began
-        self._first_step = self._tokens_before = 0  # what was trained before, by a process that is gone
+        self.measured: dict[int, dict[str, float]] = {}  # step -> metrics of the evaluation after it
+        self._clock: float | None = None  # when this process started its first step
+        self.first_step = self._tokens_before = 0  # what an earlier process of this run has trained
         self.tokens_per_second = 0.0
-        self._measuring = 0.0  # seconds spent on held-out rows: not part of the training speed
+        self._measuring = 0.0  # seconds spent on evaluations, which do not count as training time
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._first_step = state.global_step
+        self.first_step = state.global_step
         for entry in state.log_history:
             if "eval_loss" in entry:
                 self.measured[entry["step"]] = self.read_metrics(entry)
@@ -65,13 +65,13 @@ class EventCallback(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if not logs or "loss" not in logs:
             return
-        forget_steps(state)
+        _drop_old_logs(state)
         loss = float(logs["loss"])
         seconds = max(time.monotonic() - (self._clock or 0.0) - self._measuring, 1e-6)
         tokens = int(logs.get("num_tokens") or state.num_input_tokens_seen)  # TRL's count, or transformers'
         step, total = state.global_step, state.max_steps
         self.tokens_per_second = round((tokens - self._tokens_before) / seconds, 1)
-        more = {name: float(logs[told]) for name, told in _OF_METHODS.items() if logs.get(told) is not None}
+        more = {name: float(logs[theirs]) for name, theirs in _METHOD_LOGS.items() if logs.get(theirs) is not None}
         self.emit(
             "progress",
             step=step,
@@ -81,7 +81,7 @@ class EventCallback(TrainerCallback):
             learning_rate=float(logs.get("learning_rate", 0.0)),
             tokens=tokens,
             tokens_per_second=self.tokens_per_second,
-            eta_seconds=round(seconds / max(step - self._first_step, 1) * (total - step), 1),
+            eta_seconds=round(seconds / max(step - self.first_step, 1) * (total - step), 1),
             seconds=round(seconds, 1),
             memory_bytes=memory.used_bytes(self.device),
             **more,
@@ -103,39 +103,40 @@ class EventCallback(TrainerCallback):
         )
 
     def finish(self, trainer: Any) -> None:
-        """Measure once more unless the last step was measured already, or nothing is held out."""
+        """Evaluate the last step if that has not been done and anything is held out."""
         if trainer.eval_dataset is not None and trainer.state.global_step not in self.measured:
             trainer.evaluate()
 
-    def metrics(self, step: int) -> dict[str, dict[str, float]]:
-        """base: before the first step; tuned: after `step`, and only if it was measured right there."""
-        at = {"base": 0, "tuned": step}
+    def metrics(self, step: int, *, has_parent: bool) -> dict[str, dict[str, float]]:
+        """before: what this run started from; tuned: after `step`; each only if it was evaluated there. base: the
+        untrained base model, which is what a run without a parent started from."""
+        at = {"before": 0, "tuned": step} | ({} if has_parent else {"base": 0})
         return {name: self.measured[step] for name, step in at.items() if step in self.measured}
 
 
 def count_tokens(state: Any) -> int:
-    """How many tokens were trained on, by a trainer's state: TRL's count, or transformers'."""
-    told = [entry["num_tokens"] for entry in state.log_history if "num_tokens" in entry]
-    return int(told[-1] if told else state.num_input_tokens_seen)
+    """Tokens trained on so far, from a trainer's state: TRL's count, or transformers'."""
+    counts = [entry["num_tokens"] for entry in state.log_history if "num_tokens" in entry]
+    return int(counts[-1] if counts else state.num_input_tokens_seen)
 
 
-def forget_steps(state: Any) -> None:
-    """Of what a trainer's state keeps of every step, leave the newest: all are events, and a run of a million steps
-    would hold them in memory and write them into each of its checkpoints. What was measured stays."""
+def _drop_old_logs(state: Any) -> None:
+    """Keep the evaluations and the newest step in a trainer's log history. Every step is an event already, and a run of
+    a million steps would hold them all in memory and write them into each checkpoint."""
     *before, newest = state.log_history
     state.log_history[:] = [*(entry for entry in before if "eval_loss" in entry), newest]
 
 
 def _refuse_infinite(loss: float, step: int) -> None:
     if not math.isfinite(loss):
-        raise runaway(f"The loss became {loss} at step {step}: the numbers ran away.")
+        raise runaway(f"Training diverged: the loss became {loss} at step {step}.")
 
 
 def runaway(what: str) -> RunawayError:
-    """The error, with its three likely causes."""
+    """The error, with its likely causes."""
     return RunawayError(
         what,
         where="setting learning_rate",
-        fix="Likely causes: learning_rate is too high (try a third of it); float16 cannot hold the numbers (set dtype "
-        "to float32); an example is very odd (look at the longest and the shortest in the Dataset tab).",
+        fix="Likely causes: learning_rate is too high (try a third of it); float16 overflows (set dtype to float32); "
+        "an example is unusual (check the longest and the shortest in the Dataset tab).",
     )

@@ -1,8 +1,7 @@
-"""Checkpoints that can be trusted: written aside, sealed with a manifest of hashes, then given their name.
+"""Complete checkpoints only: written to a temporary folder, sealed with a manifest of hashes, then renamed.
 
-A folder without a valid manifest is never resumed from, whatever it holds. It owns the folders; what a trainer writes
-into one is transformers' own affair (weights, optimizer, scheduler, random numbers, position), when it does so is in
-`saving.py`.
+A folder without a valid manifest is never resumed from. This file owns the folders; transformers writes their contents
+(weights, optimizer, scheduler, random numbers, position), and `saving.py` decides when.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from modelforge.store.files import sync_folder, write_file
 
 MANIFEST = "checkpoint.json"
 PARTIAL = ".partial"
-"""What is being written; whatever is found there was cut off."""
-_PREFIX = "checkpoint-"  # transformers' own
+"""Where a checkpoint is written; anything found there later is incomplete."""
+_PREFIX = "checkpoint-"  # as transformers names them
 
 
 def seal(partial: Path, target: Path, facts: Mapping[str, Any]) -> None:
-    """Make a folder that is complete last: all its files on the disk, their hashes in a manifest, then its name.
+    """Flush all files to the disk, write their hashes into a manifest, then rename the folder to `target`.
 
-    facts: what else the manifest shall say. A target that is there already is replaced.
+    facts: further entries of the manifest. An existing target is replaced.
     """
     files = {}
     for file in sorted(path for path in partial.rglob("*") if path.is_file()):
@@ -42,17 +41,17 @@ def seal(partial: Path, target: Path, facts: Mapping[str, Any]) -> None:
 
 
 def find_last(place: Path) -> Path | None:
-    """The newest checkpoint in a run's folder that is whole; those that are not are passed over."""
+    """The newest complete checkpoint in a run's folder."""
     return next((folder for folder in reversed(list_folders(place)) if is_whole(folder)), None)
 
 
 def list_folders(place: Path) -> list[Path]:
-    """The folders that have a checkpoint's name, by step."""
+    """The folders named like a checkpoint, in order of steps."""
     return sorted((path for path in place.glob(f"{_PREFIX}*") if _has_step(path)), key=step_of)
 
 
 def step_of(folder: Path) -> int:
-    """The optimizer step after which a checkpoint was taken."""
+    """The optimizer step after which a checkpoint was written."""
     return int(folder.name.removeprefix(_PREFIX))
 
 
@@ -61,7 +60,7 @@ def folder_of(place: Path, step: int) -> Path:
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What the manifest says; {} where there is none that can be read."""
+    """The manifest; {} if it is missing or damaged."""
     try:
         facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -70,7 +69,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether every file that the manifest names is there, as it was written."""
+    """Whether every file in the manifest exists, unchanged."""
     files = read_facts(folder).get("files")
     if not isinstance(files, dict) or not files:
         return False
@@ -85,7 +84,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def keep_only(place: Path, steps: Iterable[int]) -> None:
-    """Remove all checkpoints but those of the steps, and what was cut off while it was written."""
+    """Remove every other checkpoint, and whatever is incomplete."""
     kept = set(steps)
     shutil.rmtree(place / PARTIAL, ignore_errors=True)
     for folder in list_folders(place):

@@ -1,6 +1,6 @@
-"""From a dataset to what the trainer is given: encoded rows to train on and to measure with, and what was cut.
+"""A dataset's rows encoded for the trainer: what to train on, what to evaluate on, and what was cut.
 
-How a row is encoded is each method's own affair (`methods/`).
+How a row is encoded is up to each method (`methods/`).
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from modelforge.data.split import split
 from modelforge.errors import TrainingError
 from modelforge.recipe import Recipe
 
-MOST_SHOWN = 100  # rows; a few of them are asked
+MOST_SHOWN = 100  # rows; a few of them are prompted
 
 Feature = dict[str, Any]
-"""One thing that a trainer takes into a batch: input_ids, labels and the like, as lists of token ids."""
+"""One item of a batch: input_ids, labels and so on, as lists of token ids."""
 
 
 def count_tokens(feature: Feature) -> int:
-    """How many tokens a trainer reads of it at once; 0 for a prompt whose answers are still to be written."""
+    """How many tokens the trainer reads at once; 0 for a prompt whose answers are not generated yet."""
     if "prompt_ids" in feature:
         return len(feature["prompt_ids"]) + max(len(feature["chosen_ids"]), len(feature["rejected_ids"]))
     return len(feature.get("input_ids", ()))
 
 
 class Encoding(NamedTuple):
-    """A row, encoded. features: none where nothing is left to learn, several where the row is read in windows. cut:
-    tokens cut off. losses: what the base model cannot be shown of it, a sentence each."""
+    """An encoded row. features: none if nothing is left to learn, several if the row is read in windows. cut: tokens
+    cut off. losses: a sentence for each thing that the chat template cannot show the base model."""
 
     features: list[Feature]
     cut: int
@@ -40,12 +40,11 @@ class Encoding(NamedTuple):
 
 @dataclass(frozen=True)
 class Examples:
-    """What is trained on and measured with, encoded.
+    """Encoded examples to train on and to evaluate on.
 
-    `shown` are some mapped rows to show answers to: held-out ones, or training ones where none are held out. cut_rows
-    were longer than max_length; left_out rows had nothing left to learn after the cut. lost: what the base model cannot
-    be shown, a sentence each, with the number of rows. leaked: rows measured with that were seen in training.
-    train_rows, eval_rows: the mapped rows behind the features.
+    shown: mapped rows for sample answers, held-out ones if there are any. cut_rows: rows longer than max_length.
+    left_out: rows with nothing left to learn after the cut. lost: `Encoding.losses` with the number of rows. leaked:
+    evaluation rows that are also trained on. train_rows, eval_rows: the mapped rows that the features come from.
     """
 
     train: list[Feature]
@@ -65,29 +64,31 @@ class Examples:
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """What the planner wants to know: tokens of the longest and in the mean; of prompts, by their characters."""
+        """For the planner: tokens of the longest example and their mean; for prompts, estimated from characters."""
         lengths = [count_tokens(feature) for feature in self.train]
         longest = max(lengths) or longest_row(self.train_rows) or None
         return {"longest": longest, "mean_tokens": sum(lengths) / len(lengths) or None}
 
     @property
     def warnings(self) -> list[str]:
-        """What was lost on the way, one sentence each."""
-        found = [f"{sentence} This concerns {rows} examples." for sentence, rows in self.lost.items()]
+        """A sentence for each thing that the user should know about these examples."""
+        found = [f"{sentence} This affects {_count(rows)}." for sentence, rows in self.lost.items()]
         if self.cut_rows:
-            found.append(
-                f"{self.cut_rows} examples were longer than max_length: {self.cut_tokens} tokens were cut off."
-            )
+            found.append(f"Cut {_count(self.cut_rows)} to max_length: {self.cut_tokens:,} tokens removed.")
         if self.left_out:
-            found.append(f"{self.left_out} examples were left out: nothing to learn lies within max_length.")
+            found.append(f"Left out {_count(self.left_out)}: nothing within max_length to learn from.")
         if self.leaked:
             found.append(
-                f"{self.leaked} of the rows measured with are in the training data, or like a row there: "
-                "what they show is too good."
+                f"Evaluation rows that are in the training data, or near-duplicates of rows there: {self.leaked:,}. "
+                "The metrics will look better than they are."
             )
         if not self.evaluation:
-            found.append("No examples were held out, so nothing will say whether the model got better.")
+            found.append("No examples were held out, so there will be no metrics to show whether the model got better.")
         return found
+
+
+def _count(rows: int) -> str:
+    return "1 example" if rows == 1 else f"{rows:,} examples"
 
 
 def encode_examples(
@@ -96,60 +97,64 @@ def encode_examples(
     recipe: Recipe,
     eval_rows: Sequence[Mapping[str, Any]] | None = None,
 ) -> Examples:
-    """Encode mapped rows to train on and to measure with.
+    """Encode mapped rows to train on and to evaluate on.
 
-    encode: the method's. eval_rows: measured with in place of a share of `rows`, which are then all trained on. Raises
-    TrainingError when nothing is left to train on, DatasetError where the chat template refuses a row.
+    encode: the method's. eval_rows: to evaluate on; without them a share of `rows` is held out. Raises TrainingError if
+    nothing is left to train on, DatasetError if the chat template refuses a row.
     """
-    train_indices: Sequence[int] = range(len(rows))
-    eval_indices: Sequence[int] = range(len(eval_rows or ()))
     leaked = len(find_leaks(rows, eval_rows)) if eval_rows else 0
+    train_rows = rows
     if eval_rows is None:
         train_indices, eval_indices = split(rows, recipe.eval_split, recipe.seed)
-        eval_rows = rows
+        train_rows, eval_rows = ([rows[index] for index in indices] for indices in (train_indices, eval_indices))
+    counts: Counter[str] = Counter()
     lost: Counter[str] = Counter()
-    cut_rows = cut_tokens = left_out = 0
-
-    def encode_all(source: Sequence[Mapping[str, Any]], indices: Sequence[int]) -> tuple[list[Feature], list[Any]]:
-        nonlocal cut_rows, cut_tokens, left_out
-        features: list[Feature] = []
-        kept = []
-        for index in indices:
-            row = source[index]
-            encoded = encode(row)
-            lost.update(encoded.losses)
-            cut_rows += encoded.cut > 0
-            cut_tokens += encoded.cut
-            features += encoded.features
-            if encoded.features:
-                kept.append(row)
-            else:
-                left_out += 1
-        return features, kept
-
-    train, train_kept = encode_all(rows, train_indices)
-    evaluation, eval_kept = encode_all(eval_rows, eval_indices)
-    if not train and lost:
-        raise TrainingError(
-            f"Nothing is left to train on. {' '.join(lost)}",
-            where="setting base_model",
-            fix="Choose a base model whose chat template knows tools, or raise max_length.",
-        )
+    train, train_kept = _encode_each(train_rows, encode, counts, lost)
+    evaluation, eval_kept = _encode_each(eval_rows, encode, counts, lost)
     if not train:
-        raise TrainingError(
-            f"Nothing is left to train on: in every example the answer lies beyond {recipe.max_length} tokens.",
-            where="setting max_length",
-            fix="Raise max_length, or shorten the prompts.",
-        )
+        raise _nothing_left(recipe, lost)
     return Examples(
         train,
         evaluation,
         (eval_kept or train_kept)[:MOST_SHOWN],
-        cut_rows,
-        cut_tokens,
-        left_out,
-        dict(lost),
-        leaked,
+        cut_rows=counts["cut_rows"],
+        cut_tokens=counts["cut_tokens"],
+        left_out=counts["left_out"],
+        lost=dict(lost),
+        leaked=leaked,
         train_rows=train_kept,
         eval_rows=eval_kept,
+    )
+
+
+def _encode_each(
+    rows: Sequence[Mapping[str, Any]],
+    encode: Callable[[Mapping[str, Any]], Encoding],
+    counts: Counter[str],
+    lost: Counter[str],
+) -> tuple[list[Feature], list[Mapping[str, Any]]]:
+    """The features, and the rows that gave any. Adds to `counts` what was cut and left out, and to `lost`."""
+    features: list[Feature] = []
+    kept = []
+    for row in rows:
+        encoded = encode(row)
+        lost.update(encoded.losses)
+        counts.update(cut_rows=encoded.cut > 0, cut_tokens=encoded.cut, left_out=not encoded.features)
+        features += encoded.features
+        if encoded.features:
+            kept.append(row)
+    return features, kept
+
+
+def _nothing_left(recipe: Recipe, lost: Mapping[str, int]) -> TrainingError:
+    if lost:
+        return TrainingError(
+            f"Nothing is left to train on. {' '.join(lost)}",
+            where="setting base_model",
+            fix="Choose a base model whose chat template supports tools, or raise max_length.",
+        )
+    return TrainingError(
+        f"Nothing is left to train on: in every example the answer starts after {recipe.max_length} tokens.",
+        where="setting max_length",
+        fix="Raise max_length, or shorten the prompts.",
     )

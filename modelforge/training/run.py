@@ -1,14 +1,15 @@
-"""A run from beginning to end, read from top to bottom: a recipe and a dataset in, a finished model's folder out.
+"""A run from start to end: takes a recipe and a dataset, writes a finished model's folder. Read `train` first.
 
-It never blocks on, or knows of, a viewer; what it has to say goes out through `emit`.
+It knows nothing about viewers and never waits for one; everything it reports goes through `emit`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,16 @@ from modelforge.training.callback import EventCallback, RunStopped
 from modelforge.training.examples import Examples, encode_examples
 from modelforge.training.methods import load_method
 from modelforge.training.samples import show_answers
-from modelforge.training.saving import add_saving, load_best, pause, train_from
+from modelforge.training.saving import add_saving, load_best, pause
 from modelforge.training.start import Start, find_start
+
+log = logging.getLogger("modelforge")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run as the worker hands it over. `dataset` says for the manifest where the mapped `rows` come from.
-    eval_rows: rows of another file to measure with; None holds out a share of `rows`. A checkpoint in `folder` is gone
-    on from."""
+    """What the worker passes in. rows: mapped rows. dataset: their source, for the manifest. eval_rows: rows of another
+    dataset to evaluate on; None holds out a share of `rows`. folder: the run's; a checkpoint in it is resumed from."""
 
     run_id: str
     recipe: Recipe
@@ -56,14 +58,14 @@ class Job:
         return self.folder / "checkpoints"
 
     def is_leaving(self) -> bool:
-        """Whether to get out of what takes long."""
+        """Whether Stop or Pause was pressed."""
         return self.is_stopping() or self.is_pausing()
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended. model_id is None where it left no model: stopped before the first step, or paused. error: what
-    it ended with, although its last good weights were saved. peak_bytes: of memory, at the most."""
+    """How a run ended. model_id: None if it left no model: paused, or stopped before the first step.
+    error: why the run failed, although its last good weights were saved. peak_bytes: peak memory."""
 
     state: RunState
     step: int
@@ -80,9 +82,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Ready:
-    """What a run has found out and made before it loads a model. planned: what it was predicted to need. checkpoint:
-    the one that it goes on from."""
+    """What a run has prepared before it loads the model. began: by time.monotonic(). planned: what it is predicted to
+    need. checkpoint: the one it resumes from."""
 
+    began: float
     start: Start
     method: Any
     tokenizer: Any
@@ -92,8 +95,8 @@ class Ready:
 
     @property
     def compute(self) -> Compute:
-        """As it was planned: a run decides once."""
-        assert self.planned.compute  # noqa: S101 - the base model is here by now
+        """The plan's own: how a run computes is decided once."""
+        assert self.planned.compute  # noqa: S101 - the base model has been downloaded by now
         return self.planned.compute
 
     @property
@@ -102,73 +105,45 @@ class Ready:
 
 
 def train(job: Job) -> Result:
-    """Load, tune, build the trainer, train, evaluate, save. Raises ModelForgeError for what the user can mend."""
-    began, ready = time.monotonic(), prepare(job)
-    recipe, start, emit = job.recipe, ready.start, job.emit
+    """Prepare, load, tune, build the trainer, train, evaluate, save; then show answers and tell the planner.
+
+    Raises ModelForgeError for what the user can fix.
+    """
+    ready = prepare(job)
+    recipe, start = job.recipe, ready.start
     with memory.PeakMeter(ready.compute.device) as meter:
         with BUILDING:
             model = tune(start.load_model(ready.compute, recipe.seed), recipe, start.architecture, start.adapter)
-            trainer = ready.method.build_trainer(
-                model, ready.tokenizer, ready.examples, recipe=recipe, compute=ready.compute, folder=job.checkpoints
-            )
-        callback = EventCallback(emit, job.is_leaving, ready.compute.device, ready.method.read_metrics)
-        trainer.add_callback(callback)
-        add_saving(trainer, callback.measured, recipe, emit, job.is_pausing)
-        ask = partial(
-            show_answers,
-            model,
-            ready.tokenizer,
-            ready.examples.shown,
-            recipe=recipe,
-            architecture=start.architecture,
-            emit=emit,
-        )
-        error = None
+            trainer, callback = build_trainer(job, ready, model)
         with memory.kept_blocks(), fused_lora(model), fused_norms(model):
-            try:
-                if ready.checkpoint is None:
-                    ask(step=0)
-                train_from(trainer, ready.checkpoint)
-                callback.finish(trainer)
-            except RunStopped:
-                pass
-            except RunawayError as runaway:
-                error = runaway
-    step, steps = trainer.state.global_step, trainer.state.max_steps
-    numbers = {"step": step, "total_steps": steps, "peak_bytes": meter.peak_bytes}
-    planner.record_outcome(ready.planned, measured_bytes=meter.peak_bytes, tokens_per_second=callback.tokens_per_second)
-    if job.is_pausing() and not error:
+            if ready.checkpoint is None:
+                show(job, ready, model, step=0)
+            error = train_and_evaluate(trainer, callback, ready.checkpoint)
+    state = decide_state(job, trainer.state, error)
+    result = Result(state, trainer.state.global_step, trainer.state.max_steps, meter.peak_bytes, error=error)
+    if state is RunState.paused:
         pause(trainer)
-        return Result(RunState.paused, **numbers)
-    if step == 0 and not error:
-        return Result(RunState.stopped, **numbers)
-
-    stopped = job.is_stopping() and step < steps
-    if not stopped:
-        step = load_best(trainer, error)
-        ask(step=step)
-    manifest = {
-        **describe(job, ready),
-        "metrics": callback.metrics(step),
-        "steps": step,
-        "seconds": round(time.monotonic() - began, 1),
-        "memory": {"predicted_bytes": ready.predicted_bytes, "peak_bytes": meter.peak_bytes},
-    }
-    model_id = save_model(model, ready.tokenizer, manifest)
-    state = RunState.failed if error else RunState.stopped if stopped else RunState.finished
-    return Result(state, model_id=model_id, metrics=callback.metrics(step), error=error, **numbers)
+    elif result.step or error:
+        step = result.step if result.stopped else load_best(trainer, error)
+        result = replace(result, metrics=callback.metrics(step, has_parent=bool(recipe.parent)))
+        result = replace(result, model_id=save_model(model, ready.tokenizer, describe(job, ready, result, step)))
+        if not result.stopped:
+            show(job, ready, model, step=step)
+    if result.step > callback.first_step:
+        teach_planner(job, ready, result, callback.tokens_per_second)
+    return result
 
 
 def prepare(job: Job) -> Ready:
-    """All that is done before there is a model in memory, and told."""
-    recipe = job.recipe
+    """Everything that comes before the model is loaded, reported in a `started` event."""
+    began, recipe = time.monotonic(), job.recipe
     start = find_start(recipe)
     method = load_method(recipe.method, start.architecture)
     tokenizer = start.load_tokenizer()
     examples = encode_examples(job.rows, method.make_encoder(tokenizer, recipe, start.config), recipe, job.eval_rows)
     planned = predict(recipe, start.config, examples)
     checkpoint = checkpoints.find_last(job.checkpoints)
-    ready = Ready(start, method, tokenizer, examples, planned, checkpoint)
+    ready = Ready(began, start, method, tokenizer, examples, planned, checkpoint)
     job.emit(
         "started",
         source=start.base.source,
@@ -182,15 +157,80 @@ def prepare(job: Job) -> Ready:
     return ready
 
 
+def build_trainer(job: Job, ready: Ready, model: Any) -> tuple[Any, EventCallback]:
+    """The method's trainer, which reports, stops and saves as the job says."""
+    trainer = ready.method.build_trainer(
+        model, ready.tokenizer, ready.examples, recipe=job.recipe, compute=ready.compute, folder=job.checkpoints
+    )
+    callback = EventCallback(job.emit, job.is_leaving, ready.compute.device, ready.method.read_metrics)
+    trainer.add_callback(callback)
+    add_saving(trainer, callback.measured, job.recipe, job.emit, job.is_pausing)
+    return trainer, callback
+
+
+def train_and_evaluate(trainer: Any, callback: EventCallback, checkpoint: Path | None) -> RunawayError | None:
+    """Train from the start or from a checkpoint. Returns the error if the loss or the weights became NaN or infinite,
+    also in the step in which Stop or Pause was pressed."""
+    try:
+        with contextlib.suppress(RunStopped):
+            train_from(trainer, checkpoint)
+            callback.finish(trainer)
+        trainer._refuse_lost_weights()
+    except RunawayError as error:
+        return error
+    return None
+
+
+def decide_state(job: Job, progress: Any, error: RunawayError | None) -> RunState:
+    """How the run ended. An error decides before Pause, and Pause before Stop; Stop in the last step changes nothing.
+    progress: the trainer's state."""
+    if error:
+        return RunState.failed
+    if job.is_pausing():
+        return RunState.paused
+    stopped = job.is_stopping() and progress.global_step < progress.max_steps
+    return RunState.stopped if stopped else RunState.finished
+
+
+def show(job: Job, ready: Ready, model: Any, *, step: int) -> None:
+    """Show what the model answers now. If this fails, the run does not."""
+    with warn_on_failure(job.emit, "The model's answers could not be shown"):
+        show_answers(
+            model,
+            ready.tokenizer,
+            ready.examples.shown,
+            recipe=job.recipe,
+            architecture=ready.start.architecture,
+            step=step,
+            emit=job.emit,
+        )
+
+
+def teach_planner(job: Job, ready: Ready, result: Result, tokens_per_second: float) -> None:
+    """Let the planner learn from what the run took. If this fails, the run does not."""
+    with warn_on_failure(job.emit, "The planner could not record what this run took"):
+        planner.record_outcome(ready.planned, measured_bytes=result.peak_bytes, tokens_per_second=tokens_per_second)
+
+
+@contextlib.contextmanager
+def warn_on_failure(emit: Callable[..., None], what: str) -> Iterator[None]:
+    """Turn any failure into a warning; the traceback goes to the log."""
+    try:
+        yield
+    except Exception as error:
+        log.exception(what)
+        emit("warning", message=f"{what}: {type(error).__name__}: {error}")
+
+
 def predict(recipe: Recipe, config: Any, examples: Examples) -> Plan:
-    """What the run needs, and how it computes; roughly where the planner does not answer."""
+    """What the run needs, and how it computes; a rough estimate if the planner does not answer."""
     rows = Rows(**examples.sizes)
     planned = SERVICE.ask(recipe, rows)
     return planned if planned and planned.compute else estimate_roughly(recipe, Machine.here(), rows, config)
 
 
-def describe(job: Job, ready: Ready) -> dict[str, Any]:
-    """What the manifest says of where a model comes from."""
+def describe(job: Job, ready: Ready, result: Result, step: int) -> dict[str, Any]:
+    """The model's manifest: where it comes from, and what training it took. step: the one whose weights are saved."""
     recipe, start, counts = job.recipe, ready.start, ready.examples.counts
     return {
         "name": recipe.name,
@@ -208,4 +248,8 @@ def describe(job: Job, ready: Ready) -> dict[str, Any]:
         "recipe": recipe.model_dump(mode="json"),
         "hardware": {"device": hardware.detect().device.name, "dtype": ready.compute.dtype},
         "versions": package_versions(),
+        "metrics": result.metrics,
+        "steps": step,
+        "seconds": round(time.monotonic() - ready.began, 1),
+        "memory": {"predicted_bytes": ready.predicted_bytes, "peak_bytes": result.peak_bytes},
     }

@@ -1,4 +1,4 @@
-"""What the model answers, before and after: the same few held-out questions, shown while the run goes on."""
+"""Sample answers of the model to the same few held-out prompts, before and after training."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from modelforge.recipe import Recipe
 from modelforge.tasks import read_exchange
 from modelforge.tasks.summarization import read_pair
 
-QUESTIONS = 3
+PROMPTS = 3
 _SAMPLING = Sampling(max_new_tokens=48, temperature=0.0)
 
 Row = Mapping[str, Any]
 Sample = tuple[str, str, str]
-"""What was asked, the answer expected ("" where there is none), the answer given."""
+"""(prompt, expected answer or "", answer)."""
 
 
 def show_answers(
@@ -31,23 +31,24 @@ def show_answers(
     step: int,
     emit: Callable[..., None],
 ) -> None:
-    """Emit a `sampled` event for each of the first few rows that ask something: question, expected answer, the
-    model's."""
+    """Emit a `sampled` event for each of the first few rows that have a prompt."""
     was_training = model.training
     model.eval()
-    for asked, expected, answer in islice(_ANSWERED[architecture.name](model, tokenizer, rows, recipe), QUESTIONS):
-        emit("sampled", step=step, prompt=asked, expected=expected, answer=answer)
-    model.train(was_training)
+    try:
+        for prompt, expected, answer in islice(_ANSWERED[architecture.name](model, tokenizer, rows, recipe), PROMPTS):
+            emit("sampled", step=step, prompt=prompt, expected=expected, answer=answer)
+    finally:
+        model.train(was_training)
 
 
 def _answer_chats(model: Any, tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Iterator[Sample]:
-    """Rows of plain text ask nothing; those with tools would have to be asked with the tools."""
+    """Skips rows of plain text, which have no prompt, and rows with tools, which this prompt would lack."""
     for row in rows:
         exchange = read_exchange(dict(row))
-        asked, expected = (exchange.asked, exchange.answer) if exchange else (row.get("prompt"), "")
-        if asked and not (exchange and exchange.tools):
-            answer = "".join(write_answer(model, tokenizer, asked, _SAMPLING))
-            yield asked[-1]["content"], expected, answer
+        prompt, expected = (exchange.asked, exchange.answer) if exchange else (row.get("prompt"), "")
+        if prompt and not (exchange and exchange.tools):
+            answer = "".join(write_answer(model, tokenizer, prompt, _SAMPLING))
+            yield prompt[-1]["content"], expected, answer
 
 
 def _answer_documents(model: Any, tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Iterator[Sample]:
@@ -66,8 +67,8 @@ def _answer_questions(model: Any, tokenizer: Any, rows: Sequence[Row], recipe: R
 
     encoder = window_encoder(tokenizer, recipe, model.config)
     for row in rows:
-        asked = [(row["context"], row["question"])]
-        (span,) = find_answers(model, encoder, asked, max_answer_length=recipe.max_answer_length, may_be_missing=False)
+        pairs = [(row["context"], row["question"])]
+        (span,) = find_answers(model, encoder, pairs, max_answer_length=recipe.max_answer_length, may_be_missing=False)
         yield row["question"], next(iter(row["answers"]["text"]), ""), span.text
 
 

@@ -59,7 +59,7 @@ class Durable(SavingSteps):
         for name, part in self.model.named_parameters():  # type: ignore[attr-defined]
             if part.requires_grad and not bool(torch.isfinite(part).all()):
                 step = self.state.global_step  # type: ignore[attr-defined]
-                raise runaway(f"The weights of {name} are NaN or infinite at step {step}.")
+                raise runaway(f"Training diverged: the weights of {name} are not finite at step {step}.")
 
     def write_weights(self, folder: str) -> None:
         """Write the weights that are trained, and no others."""
@@ -166,13 +166,25 @@ def train_from(trainer: Any, checkpoint: Path | None) -> None:
         trainer.train()
         return
     state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    restore_token_count(trainer, count_tokens(state))
+    if state.global_step >= state.max_steps:
+        _restore(trainer, checkpoint, state)
+        return
     measured = {entry["step"] for entry in state.log_history if "eval_loss" in entry}
     trainer.args.eval_on_start = False
-    due = state.global_step % trainer.args.eval_steps == 0 and state.global_step not in measured
+    trainer.args.eval_steps = state.eval_steps
+    due = state.global_step % state.eval_steps == 0 and state.global_step not in measured
     if due and trainer.eval_dataset is not None:
         trainer.add_callback(MissedMeasurement(trainer))
-    restore_token_count(trainer, count_tokens(state))
     trainer.train(resume_from_checkpoint=str(checkpoint))
+
+
+def _restore(trainer: Any, checkpoint: Path, state: TrainerState) -> None:
+    """Load the checkpoint of the last step: transformers' `train` would do one step too many."""
+    trainer.load_weights(checkpoint)
+    trainer.load_random_state(checkpoint)
+    trainer.state = state
+    trainer.callback_handler.on_train_begin(trainer.args, state, trainer.control)
 
 
 def pause(trainer: Any) -> None:

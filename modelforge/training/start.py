@@ -1,4 +1,4 @@
-"""What a run starts from: a base model, or a finished model that is trained further."""
+"""What a run starts from: a base model, or a finished model to train further."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from modelforge.store import ModelRecord
 
 @dataclass(frozen=True)
 class Start:
-    """base: the base model. weights: where the weights lie, the base model's or those of a model that was trained
-    whole. adapter: the folder of an adapter to train further; None for a fresh one."""
+    """base: the base model. weights: the folder with the weights, the base model's or a fully fine-tuned model's.
+    adapter: the folder of an adapter to train further; None for a new one."""
 
     base: BaseModel
     weights: BaseModel
@@ -30,7 +30,7 @@ class Start:
         return loading.load_tokenizer(self.adapter or self.weights.folder, self.base.id, self.architecture)
 
     def load_model(self, compute: Compute, seed: int) -> Any:
-        """The weights, as they were decided to be kept."""
+        """The weights, in the format that `compute` says."""
         return loading.load_model(
             self.weights,
             architecture=self.architecture,
@@ -43,9 +43,9 @@ class Start:
 
 
 def find_start(recipe: Recipe) -> Start:
-    """Find what the recipe starts from, fetching it if need be.
+    """Find what the recipe starts from, and download it if needed.
 
-    Raises NotFoundError for a model to train further that is gone, BaseModelError, DownloadError, DiskFullError.
+    Raises NotFoundError if the model to train further is gone, BaseModelError, DownloadError, DiskFullError.
     """
     if recipe.parent and not paths.model_dir(recipe.parent).exists():
         fix = "Choose another model, or start from a base model."
@@ -61,9 +61,9 @@ def find_start(recipe: Recipe) -> Start:
 
 
 def follow_parent(recipe: Recipe, parent: ModelRecord, parent_recipe: Recipe) -> Recipe:
-    """The recipe with what a model that is trained further has settled already: base model, adapter, head.
+    """The recipe with the settings that the model to train further fixes: its base model and its tuning.
 
-    Raises RecipeError for a recipe that cannot go on from that model.
+    Raises RecipeError if the recipe cannot start from that model.
     """
     where = "setting parent"
     if recipe.task.value != parent.task:
@@ -71,10 +71,10 @@ def follow_parent(recipe: Recipe, parent: ModelRecord, parent_recipe: Recipe) ->
         raise RecipeError(f"{parent.name} was trained for {parent.task}, not for {recipe.task}.", where=where, fix=fix)
     if recipe.tuning.has_adapter and parent.tuning == "full":
         fix = "Set tuning.type to full, or start from a base model."
-        raise RecipeError(f"{parent.name} was trained whole and has no adapter to go on with.", where=where, fix=fix)
+        raise RecipeError(f"{parent.name} was fully fine-tuned, so it does not have an adapter.", where=where, fix=fix)
     if not recipe.tuning.has_adapter and parent.tuning != "full":
         fix = f"Set tuning.type to {parent.tuning}, or start from a base model."
-        raise RecipeError(f"{parent.name} is an adapter; its base model was not trained.", where=where, fix=fix)
+        raise RecipeError(f"{parent.name} is an adapter; full tuning cannot start from it.", where=where, fix=fix)
     return recipe.model_copy(
         update={"parent": parent.id, "base_model": parent.base_model, "tuning": parent_recipe.tuning}
     )

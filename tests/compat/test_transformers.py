@@ -71,6 +71,7 @@ def test_checkpoint_is_saved_and_loaded_by_hand(tmp_path: Path) -> None:
         ("_save_checkpoint", ["self", "model", "trial"]),
         ("_save", ["self", "output_dir", "state_dict"]),
         ("_load_from_checkpoint", ["self", "resume_from_checkpoint", "model"]),
+        ("_load_rng_state", ["self", "checkpoint"]),
         ("_get_train_sampler", ["self", "train_dataset"]),
     ],
 )

@@ -96,7 +96,7 @@ def test_what_the_template_leaves_out_is_told_once_with_the_number_of_rows() -> 
 def test_example_whose_every_answer_is_left_out_is_left_out_too() -> None:
     examples = encode([*tiny.rows(4), tool_row(answered=False)], eval_split=0)
     assert (len(examples.train), examples.left_out) == (4, 1)
-    assert "1 examples were left out" in " ".join(examples.warnings)
+    assert "Left out 1 example:" in " ".join(examples.warnings)
 
 
 def test_nothing_to_train_on_for_want_of_a_template_points_at_the_base_model() -> None:
@@ -133,4 +133,4 @@ def test_rows_that_ask_nothing_are_not_asked(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_first_few_questions_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     events = show([{"text": "x"}, *tiny.rows(8)], monkeypatch)
-    assert [event["expected"] for event in events] == [answer for _, answer in tiny.PAIRS[: samples.QUESTIONS]]
+    assert [event["expected"] for event in events] == [answer for _, answer in tiny.PAIRS[: samples.PROMPTS]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from modelforge.errors import RecipeError
 from modelforge.recipe import Recipe
 from modelforge.scores.rewards import total
 from modelforge.training.methods.grpo import MEASURED, make_encoder
+from modelforge.training.run import Job, train
 from tests import tiny
 
 Build = Callable[..., Any]
@@ -111,3 +113,13 @@ def test_model_is_measured_on_answers_that_are_written_in_eval_mode(build: Build
     first = trainer.evaluate()["eval_reward"]
     torch.manual_seed(0)
     assert trainer.evaluate()["eval_reward"] == first
+
+
+def test_fault_07_run_by_epochs_is_evaluated_as_often_as_set(probed: Path, base: Path, tmp_path: Path) -> None:
+    epoch = {"max_steps": 0, "num_train_epochs": 1, "evaluations": 2, "grpo.max_completion_length": 2}
+    events: list[dict[str, Any]] = []
+    emit = lambda type, **fields: events.append({"type": type, **fields})  # noqa: E731
+    recipe = tiny.recipe(base, "", {**GRPO, **epoch})
+    result = train(Job("run-0", recipe, ROWS[:6], {}, tmp_path, emit, lambda: False, eval_rows=ROWS[6:7]))
+    assert result.step == result.total_steps == 6
+    assert [event["step"] for event in events if event["type"] == "evaluated"] == [0, 3, 6]

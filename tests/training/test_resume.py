@@ -1,4 +1,4 @@
-"""Runs that are paused, cut off or out of disk, and go on; what is kept of those that ran away; the queue."""
+"""Runs that are paused, interrupted or out of disk, and resumed; what is kept of runs that diverged; the queue."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def losses(run: Any) -> dict[int, float]:
     return {event["step"]: event["loss"] for event in run.events() if event["type"] == "progress"}
 
 
-def test_paused_run_goes_on_to_the_same_end(forge: Forge, quick: Callable[..., Recipe]) -> None:
+def test_paused_run_resumes_to_the_same_end(forge: Forge, quick: Callable[..., Recipe]) -> None:
     whole = forge.runs.start(quick())
     whole.wait()
     run = forge.runs.start(quick(max_steps=12))
@@ -81,7 +81,7 @@ def test_checkpoint_holds_what_was_measured_and_not_every_step(forge: Forge, qui
     forge.runs.resume(run.id).wait(60)
 
 
-def test_pause_before_the_first_step_begins_anew(forge: Forge, quick: Callable[..., Recipe]) -> None:
+def test_run_paused_before_its_first_step_starts_over(forge: Forge, quick: Callable[..., Recipe]) -> None:
     run = forge.runs.start(quick())
     run.pause()
     assert run.wait(60) is RunState.paused
@@ -91,7 +91,7 @@ def test_pause_before_the_first_step_begins_anew(forge: Forge, quick: Callable[.
 
 
 @pytest.mark.parametrize("state", [RunState.finished, RunState.stopped, RunState.running, RunState.queued])
-def test_only_runs_that_were_left_can_go_on(forge: Forge, quick: Callable[..., Recipe], state: RunState) -> None:
+def test_only_unfinished_runs_can_be_resumed(forge: Forge, quick: Callable[..., Recipe], state: RunState) -> None:
     run = forge.runs.start(quick(max_steps=1))
     run.wait()
     forge.store.runs.update(run.id, state=state)
@@ -100,7 +100,7 @@ def test_only_runs_that_were_left_can_go_on(forge: Forge, quick: Callable[..., R
     assert state.value in caught.value.what and caught.value.fix
 
 
-def test_cut_off_run_is_found_and_goes_on(forge: Forge, quick: Callable[..., Recipe]) -> None:
+def test_interrupted_run_is_found_and_resumed(forge: Forge, quick: Callable[..., Recipe]) -> None:
     run = forge.runs.start(quick(save_steps=2))
     leave_after(run, 6, run.pause)
     forge.store.runs.update(run.id, state=RunState.running, pid=2**22 + 1)  # its process is gone
@@ -237,7 +237,9 @@ def test_order_of_the_queue_outlives_the_process(forge: Forge, quick: Callable[.
     assert [run.wait(60) for run in again] == [RunState.stopped, RunState.finished, RunState.finished]
 
 
-def test_interrupted_run_goes_on_by_itself_where_its_recipe_says_so(forge: Forge, quick: Callable[..., Recipe]) -> None:
+def test_interrupted_run_is_resumed_automatically_if_its_recipe_says(
+    forge: Forge, quick: Callable[..., Recipe]
+) -> None:
     stays = forge.runs.start(quick())
     leave_after(stays, 3, lambda: forge.runs.leave(10))
     goes = forge.runs.start(quick(auto_resume=True))

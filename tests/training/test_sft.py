@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 import shutil
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ import torch
 import trl
 from safetensors.torch import load_file
 from torch.nn import functional
+from transformers import TrainerState
 
 from modelforge import hardware, paths, recipe
 from modelforge.compute.compute import Compute
@@ -27,7 +28,7 @@ from modelforge.errors import RunawayError, TrainingError
 from modelforge.models.folder import read_manifest
 from modelforge.recipe import Recipe
 from modelforge.tasks.summarization import INSTRUCTION
-from modelforge.training.arguments import total_steps
+from modelforge.training.arguments import common_arguments
 from modelforge.training.examples import Examples, encode_examples
 from modelforge.training.methods import sft_decoder
 from modelforge.training.run import Job, train
@@ -222,19 +223,14 @@ def test_accumulated_batches_train_as_one_large_batch(build: Build, monkeypatch:
         assert torch.allclose(one, other, atol=1e-4), name
 
 
-@pytest.mark.parametrize("rows", [1, 7, 16])
-def test_total_steps_are_those_of_the_trainer(build: Build, rows: int) -> None:
-    trainer = build(max_steps=0)
-    choices = itertools.product([1, 3, 8], [1, 2, 5], [0.5, 1, 2.5])
-    for batch_size, accumulated, epochs in choices:
-        sizes = {"per_device_train_batch_size": batch_size, "gradient_accumulation_steps": accumulated}
-        wanted = Recipe().with_settings({**sizes, "num_train_epochs": epochs})
-        examples = Examples([{"input_ids": [1, 2], "labels": [-100, 2]}] * rows, [], [], 0, 0, 0)
-        arguments = sft_decoder.training_arguments(
-            wanted, Compute("cpu", "float32", False, ()), Path("unused"), examples
-        )
-        batches = range(math.ceil(rows / batch_size))  # all that it asks of a loader is its length
-        assert total_steps(wanted, rows) == trainer.set_initial_training_values(arguments, batches)[-1]
+@pytest.mark.parametrize("evaluations", [1, 2, 3, 4, 10, 49, 75, 100])
+def test_evaluations_are_spread_evenly_over_any_number_of_steps(evaluations: int) -> None:
+    wanted, examples = Recipe(evaluations=evaluations), Examples([{}], [], [], 0, 0, 0)
+    share = common_arguments(wanted, Compute("cpu", "float32", False, ()), Path("unused"), examples)["eval_steps"]
+    arguments, state = SimpleNamespace(eval_steps=share, logging_steps=None, save_steps=None), TrainerState()
+    for steps in range(1, 3000):
+        state.compute_steps(arguments, steps)
+        assert state.eval_steps == -(-steps // evaluations), steps
 
 
 def test_examples_that_are_cut_or_lose_their_answer_are_counted_and_told() -> None:
@@ -247,7 +243,7 @@ def test_examples_that_are_cut_or_lose_their_answer_are_counted_and_told() -> No
     assert len(examples.train) == 2
     assert (examples.cut_rows, examples.left_out) == (2, 1)
     assert examples.cut_tokens > 0
-    assert ["cut off" in line or "left out" in line for line in examples.warnings[:2]] == [True, True]
+    assert [line.startswith(("Cut 2", "Left out 1")) for line in examples.warnings[:2]] == [True, True]
     assert "held out" in examples.warnings[-1]
 
 
@@ -516,7 +512,7 @@ RUNS = {
 }
 
 # Measured with in place of a share: test_separate_dataset_is_measured_with_in_place_of_a_share.
-# Is of the app that opens again, not of the trainer: test_interrupted_run_goes_on_by_itself_where_its_recipe_says_so.
+# Belongs to the app, not to the trainer: see test_interrupted_run_is_resumed_automatically_if_its_recipe_says.
 OWN_RUN = {"eval_dataset", "auto_resume"}
 
 
@@ -621,7 +617,7 @@ def test_separate_dataset_is_measured_with_in_place_of_a_share(probed: Path, bas
     assert (started["train_rows"], started["eval_rows"]) == (16, 3)
     asked = [event["prompt"] for event in run.events() if event["type"] == "sampled" and event["step"] == 0]
     assert asked == [prompt for prompt, _ in tiny.PAIRS[16:19]]
-    assert set(read_manifest(run.model_id)["metrics"]) == {"base", "tuned"}
+    assert set(read_manifest(run.model_id)["metrics"]) == {"before", "base", "tuned"}
 
 
 def test_manifest_holds_the_whole_recipe_that_trained(seen: Seen) -> None:
