@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelforge.cli.terminal import add_command, answer
-from modelforge.recipe import Recipe, parse_assignments
+from modelforge.cli.terminal import add_command, add_recipe, answer, read_recipe
+from modelforge.recipe import Recipe
 
 if TYPE_CHECKING:
     from modelforge.planner import Plan
@@ -15,15 +14,14 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Any) -> None:
     plan = add_command(commands, "plan", "what a recipe needs on this machine, and whether it fits", plan_recipe)
-    plan.add_argument("recipe", metavar="RECIPE", help="a YAML file")
-    plan.add_argument("--set", action="append", default=[], metavar="K=V", help="replace a setting, as tuning.r=8")
+    add_recipe(plan)
 
 
 def plan_recipe(arguments: argparse.Namespace) -> None:
     """A recipe that does not fit is an answer, not an error."""
     from modelforge import planner
 
-    recipe = Recipe.from_file(Path(arguments.recipe)).with_settings(parse_assignments(arguments.set))
+    recipe = read_recipe(arguments)
     found = planner.plan(recipe, **look_at_rows(recipe), calibrate=True)
     answer(arguments, found.as_json(), describe(found))
 

@@ -6,7 +6,10 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from modelforge.recipe import Recipe, parse_assignments
 
 if TYPE_CHECKING:
     from modelforge.forge import Forge
@@ -22,6 +25,18 @@ def add_command(where: Any, name: str, help: str, command: Command) -> Any:
     made.set_defaults(command=command, parser=made)
     made.add_argument("--json", action="store_true", help="print JSON only on stdout")
     return made
+
+
+def add_recipe(command: Any) -> None:
+    """The arguments that `read_recipe` reads."""
+    command.add_argument("recipe", metavar="RECIPE", help="a YAML file")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="K=V", help="change a setting, for example tuning.r=8"
+    )
+
+
+def read_recipe(arguments: argparse.Namespace) -> Recipe:
+    return Recipe.from_file(Path(arguments.recipe)).with_settings(parse_assignments(arguments.set))
 
 
 def add_group(where: Any, name: str, help: str) -> Any:

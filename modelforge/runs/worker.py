@@ -1,6 +1,6 @@
 """The one thread that takes runs from the queue, one at a time, and holds the accelerator.
 
-It alone changes a run's state while it lives, and only forward. Only here is everything caught that a run may raise.
+It alone changes the state of a run in progress, and only forward. Only here is everything caught that a run may raise.
 """
 
 from __future__ import annotations
@@ -13,44 +13,73 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from modelforge import paths
 from modelforge.compute import memory
 from modelforge.data.prepare import read_rows
-from modelforge.errors import RunStateError
+from modelforge.errors import NotFoundError, RunStateError
 from modelforge.recipe import Recipe
 from modelforge.runs.failures import explain_failure
 from modelforge.runs.feed import Feed, Pump
 from modelforge.runs.watchdog import Watchdog
-from modelforge.store import ModelRecord, RunRecord, RunState, Store, utc_now
+from modelforge.store import ModelRecord, RunState, Store, utc_now
 from modelforge.training import checkpoints
 
 log = logging.getLogger("modelforge")
 
 
+@dataclass(frozen=True, eq=False)
+class Submission:
+    """A run from the moment it is queued until it ends; a run that is resumed gets a new one."""
+
+    run_id: str
+    stop: threading.Event = field(default_factory=threading.Event)  # save a model and end
+    pause: threading.Event = field(default_factory=threading.Event)  # save a checkpoint and end, to be resumed
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended. numbers: model_id, step, total_steps, metrics, peak_bytes, as far as known."""
+
+    state: RunState
+    numbers: dict[str, Any]
+    error: dict[str, str] | None = None
+    finished: str = field(default_factory=utc_now)
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """Of the run's record."""
+        return {"state": self.state, "error": self.error, "finished": self.finished, **self.numbers}
+
+    @property
+    def event(self) -> dict[str, Any]:
+        """The run's last event."""
+        return {"type": self.state.value, **(self.error or {}), **self.numbers}
+
+
 class Worker:
-    """A queue, a thread, and for each run of this process a feed, a stop flag and an end flag."""
+    """A queue, a thread, the submissions of this process, and the feed of each run that it trains or shows."""
 
     def __init__(self, store: Store, before_run: Callable[[], None]) -> None:
         self._store = store
         self._before_run = before_run
-        self._waiting: list[str] = []
+        self._waiting: list[Submission] = []
+        self._submissions: dict[str, Submission] = {}  # waiting or in progress, by run
+        self._unwritten: dict[str, Ending] = {}  # by run: those that the registry could not take
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._pump: Pump | None = None
         self._feeds: dict[str, Feed] = {}
-        self._stops: dict[str, threading.Event] = {}
-        self._pauses: dict[str, threading.Event] = {}
-        self._ends: dict[str, threading.Event] = {}
 
     def submit(self, run_id: str) -> None:
-        """Take a queued run when its turn comes."""
+        """Train a queued run when its turn comes."""
         with self._lock:
-            for flags in (self._stops, self._pauses, self._ends):
-                flags[run_id] = threading.Event()
-            self._waiting.append(run_id)
+            submission = self._submissions[run_id] = Submission(run_id)
+            self._waiting.append(submission)
             self._arrived.notify()
             if self._pump is None:
                 memory.share_one_arena()
@@ -59,137 +88,151 @@ class Worker:
 
     def stop(self, run_id: str) -> None:
         """Let a run save a model and end."""
-        self._leave(run_id, self._stops)
+        submission = self._find(run_id)
+        submission.stop.set()
+        self._request_end(submission)
 
     def pause(self, run_id: str) -> None:
-        """Let a run save itself and leave, to go on another time."""
-        self._leave(run_id, self._pauses)
+        """Let a run save itself and end, to be resumed later."""
+        submission = self._find(run_id)
+        submission.pause.set()
+        self._request_end(submission)
 
     def move(self, run_id: str, place: int) -> None:
         """Give a waiting run another place in the queue; 0 is next."""
         with self._lock:
-            if run_id not in self._waiting:
+            submission = self._submissions.get(run_id)
+            if submission is None or submission not in self._waiting:
                 raise RunStateError("This run is not waiting.", where=run_id, fix="Only queued runs can be moved.")
-            self._waiting.remove(run_id)
-            self._waiting.insert(place, run_id)
+            self._waiting.remove(submission)
+            self._waiting.insert(place, submission)
 
     def waiting(self) -> tuple[str, ...]:
         """The runs in the queue, the next one first."""
         with self._lock:
-            return tuple(self._waiting)
-
-    def _leave(self, run_id: str, flags: dict[str, threading.Event]) -> None:
-        if run_id not in flags:
-            raise RunStateError(
-                "This run belongs to another process.", where=run_id, fix="Stop it where it was started."
-            )
-        flags[run_id].set()
-        self._change(run_id, (RunState.preparing, RunState.running), state=RunState.stopping)
-        with self._lock:
-            waited = run_id in self._waiting
-            if waited:
-                self._waiting.remove(run_id)
-        if waited:  # it ends here and now: nobody has it in hand
-            self._end_waiting(run_id)
-
-    def _end_waiting(self, run_id: str) -> None:
-        assert self._pump is not None  # noqa: S101 - made when the run came
-        state = RunState.paused if self._pauses[run_id].is_set() else RunState.stopped
-        record = self._store.runs.get(run_id)
-        emit = self._pump.emitter(self.feed(run_id), run_id)
-        emit(state.value, model_id=None, step=record.step, total_steps=record.total_steps, metrics={})
-        self._pump.flush()
-        self._store.runs.update(run_id, state=state, finished=utc_now())
-        self._ends[run_id].set()
+            return tuple(submission.run_id for submission in self._waiting)
 
     def wait(self, run_id: str, seconds: float | None) -> bool:
-        end = self._ends.get(run_id)
-        return end.wait(seconds) if end else True
+        """Wait for the end of a run of this process; True when it is over."""
+        with self._lock:
+            submission = self._submissions.get(run_id)
+        return submission.ended.wait(seconds) if submission else True
 
     def feed(self, run_id: str) -> Feed:
-        """Those of a run in another process are read again whenever its file has changed."""
+        """The run's one feed in this process."""
         with self._lock:
-            feed = self._feeds.get(run_id)
-            if feed is None or (run_id not in self._ends and feed.is_outdated()):
-                feed = self._feeds[run_id] = Feed(paths.run_dir(run_id) / "events.jsonl")
-            return feed
+            return self._feeds.setdefault(run_id, Feed(paths.run_dir(run_id) / "events.jsonl"))
 
     def forget(self, run_id: str) -> None:
         with self._lock:
             self._feeds.pop(run_id, None)
 
+    def write_endings(self) -> None:
+        """Try again to write the endings that the registry could not take."""
+        for run_id in list(self._unwritten):
+            ending = self._unwritten.pop(run_id, None)
+            if ending and self._write_ending(run_id, ending):
+                self._unwritten[run_id] = ending
+
+    def _find(self, run_id: str) -> Submission:
+        with self._lock:
+            submission = self._submissions.get(run_id)
+        if submission is None:
+            raise RunStateError(
+                "This run belongs to another process.", where=run_id, fix="Stop it where it was started."
+            )
+        return submission
+
+    def _request_end(self, submission: Submission) -> None:
+        self._change(submission.run_id, (RunState.preparing, RunState.running), state=RunState.stopping)
+        with self._lock:
+            waited = submission in self._waiting
+            if waited:
+                self._waiting.remove(submission)
+        if waited:  # it ends here and now: the thread has not taken it
+            record = self._store.runs.get(submission.run_id)
+            state = RunState.paused if submission.pause.is_set() else RunState.stopped
+            numbers: dict[str, Any] = {
+                "model_id": None,
+                "step": record.step,
+                "total_steps": record.total_steps,
+                "metrics": {},
+            }
+            self._end(submission, Ending(state, numbers))
+
     def _work(self) -> None:
         while True:
             with self._arrived:
                 self._arrived.wait_for(lambda: self._waiting)
-                run_id = self._waiting.pop(0)
+                submission = self._waiting.pop(0)
             try:
-                self._take(self._store.runs.get(run_id))
-            except Exception:
-                log.exception("the worker could not keep the books of %s", run_id)
-            finally:
-                self._ends[run_id].set()
+                with _logged(paths.run_dir(submission.run_id) / "log.txt"):
+                    ending = self._run(submission)
+            except Exception as error:  # noqa: BLE001 - the run ends as failed, whatever it was
+                ending = _describe_failure(error)
+            self._end(submission, ending)
 
-    def _take(self, record: RunRecord) -> None:
-        """One run, from the queue to its end, whatever happens."""
-        assert self._pump is not None  # noqa: S101 - made before this thread
-        emit = self._pump.emitter(self.feed(record.id), record.id)
-        with _logged(paths.run_dir(record.id) / "log.txt"):
-            ending, last = self._carry_out(record, emit)
-        emit(**last)
-        self._pump.flush()
-        self._store.runs.update(record.id, finished=utc_now(), **ending)
-
-    def _carry_out(self, record: RunRecord, emit: Callable[..., None]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Train; returns the record's last changes and the last event."""
-        self._change(record.id, (RunState.queued,), state=RunState.preparing, started=utc_now())
+    def _run(self, submission: Submission) -> Ending:
+        """Train, and clean up; returns how it ended."""
+        run_id = submission.run_id
+        self._change(run_id, (RunState.queued,), state=RunState.preparing, started=utc_now())
+        emit = self._emitter(run_id)
 
         def forward(type: str, **fields: Any) -> None:
             watchdog.notice()
             if type == "started":
-                self._change(record.id, (RunState.preparing,), state=RunState.running)
+                self._change(run_id, (RunState.preparing,), state=RunState.running)
             emit(type, **fields)
 
         try:
             with Watchdog(emit) as watchdog:
                 self._before_run()
-                result = self._train(record, forward)
+                result = self._train(submission, forward)
         except Exception as error:  # noqa: BLE001 - the one edge where everything is caught
-            self._clear(record.id, keep=True)
-            return self._describe_failure(error, {})
+            ending = _describe_failure(error)
+        else:
+            names = ("model_id", "step", "total_steps", "metrics", "peak_bytes")
+            numbers = {name: getattr(result, name) for name in names}
+            ending = _describe_failure(result.error, numbers) if result.error else Ending(result.state, numbers)
         finally:
             _free_memory()
-        self._clear(record.id, keep=result.state is RunState.paused)
-        numbers = {
-            "model_id": result.model_id,
-            "step": result.step,
-            "total_steps": result.total_steps,
-            "metrics": result.metrics,
-            "peak_bytes": result.peak_bytes,
-        }
-        if result.error:
-            return self._describe_failure(result.error, numbers)
-        return {"state": result.state, "error": None, **numbers}, {"type": result.state.value, **numbers}
+        _remove_checkpoints(run_id, keep_last=ending.state in (RunState.paused, RunState.failed))
+        return ending
 
-    @staticmethod
-    def _describe_failure(error: Exception, numbers: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        failure = explain_failure(error)
-        log.error("%s\n%s", failure["what"], "".join(traceback.format_exception(error)))
-        return {"state": RunState.failed, "error": failure, **numbers}, {"type": "failed", **failure, **numbers}
+    def _end(self, submission: Submission, ending: Ending) -> None:
+        """Write how a run ended. Where the registry refuses it twice, the run has failed, for that reason."""
+        run_id = submission.run_id
+        problem = self._write_ending(run_id, ending) and self._write_ending(run_id, ending)
+        if problem:
+            ending = _describe_failure(problem, ending.numbers)
+            if self._write_ending(run_id, ending):
+                self._unwritten[run_id] = ending
+        self._emitter(run_id)(**ending.event)
+        assert self._pump is not None  # noqa: S101 - made when the run came
+        self._pump.flush()
+        with self._lock:
+            if self._submissions.get(run_id) is submission:
+                del self._submissions[run_id]
+        submission.ended.set()
 
-    @staticmethod
-    def _clear(run_id: str, *, keep: bool) -> None:
-        """Remove what a run wrote for itself; keep: but for a checkpoint that it can go on from."""
-        place = paths.run_dir(run_id) / "checkpoints"
-        last = checkpoints.find_last(place) if keep else None
-        if last is None:
-            shutil.rmtree(place, ignore_errors=True)
-        else:
-            shutil.rmtree(place / checkpoints.PARTIAL, ignore_errors=True)
+    def _write_ending(self, run_id: str, ending: Ending) -> Exception | None:
+        """Returns what prevented it, if anything."""
+        try:
+            self._store.runs.update(run_id, **ending.changes)
+        except NotFoundError:
+            log.warning("%s ended, but its record is gone", run_id)
+        except Exception as error:  # noqa: BLE001 - the caller says so in the run's events
+            return error
+        return None
 
-    def _train(self, record: RunRecord, emit: Callable[..., None]) -> Any:
+    def _emitter(self, run_id: str) -> Callable[..., None]:
+        assert self._pump is not None  # noqa: S101 - made when the first run came
+        return self._pump.emitter(self.feed(run_id), run_id)
+
+    def _train(self, submission: Submission, emit: Callable[..., None]) -> Any:
         from modelforge.training.run import Job, train  # loads torch: not before the first run
 
+        record = self._store.runs.get(submission.run_id)
         dataset = self._store.datasets.get(record.dataset_id)
         recipe = Recipe.build(record.recipe)
         result = train(
@@ -201,8 +244,8 @@ class Worker:
                 dataset={"id": dataset.id, "name": dataset.name, "rows": dataset.rows, "sha256": dataset.sha256},
                 folder=paths.run_dir(record.id),
                 emit=emit,
-                is_stopping=self._stops[record.id].is_set,
-                is_pausing=self._pauses[record.id].is_set,
+                is_stopping=submission.stop.is_set,
+                is_pausing=submission.pause.is_set,
             )
         )
         if result.model_id:
@@ -213,6 +256,19 @@ class Worker:
         with self._store.transaction():
             if self._store.runs.get(run_id).state in only_from:
                 self._store.runs.update(run_id, **changes)
+
+
+def _describe_failure(error: Exception, numbers: dict[str, Any] | None = None) -> Ending:
+    failure = explain_failure(error)
+    log.error("%s\n%s", failure["what"], "".join(traceback.format_exception(error)))
+    return Ending(RunState.failed, numbers or {}, failure)
+
+
+def _remove_checkpoints(run_id: str, *, keep_last: bool) -> None:
+    """Remove what a run saved to resume from; keep_last: all but its last whole checkpoint."""
+    place = paths.run_dir(run_id) / "checkpoints"
+    last = checkpoints.find_last(place) if keep_last else None
+    shutil.rmtree(place if last is None else place / checkpoints.PARTIAL, ignore_errors=True)
 
 
 def model_record(model_id: str) -> ModelRecord:

@@ -85,8 +85,8 @@ class DatasetRecord(Record):
 class RunRecord(Record):
     """A run. error: kind, what, where, fix. times: UTC ISO 8601.
 
-    pid and process_started (seconds, see `training.runs.began`) tell whether its process still lives. queued: when it
-    was put into the queue; runs that change places change these times too, so that their order outlives the process.
+    pid and process_started (seconds, see `runs.service.find_start_time`) tell whether its process is still alive.
+    queued: when it was queued; runs that swap places in the queue swap these times, so that the order is kept on disk.
     """
 
     state: RunState

@@ -26,18 +26,20 @@ from modelforge.ui.look.metrics import SHOWN, describe_outcome
 from modelforge.ui.train.run_view import RunView
 
 SENTENCES = {
-    RunState.queued: ("Waiting for its turn: another run is in progress, and runs go one at a time.", "quiet"),
+    RunState.queued: ("Starting.", "quiet"),
     RunState.preparing: ("Getting ready: loading the base model and encoding the examples.", "quiet"),
-    RunState.running: ("Training. You can close this page; the run goes on.", "good"),
+    RunState.running: ("Training. You can close this page; the run continues.", "good"),
     RunState.stopping: ("Saving.", "warning"),
-    RunState.paused: ("Paused. Press Resume and it goes on as if there had been no break.", "warning"),
-    RunState.stopped: ("Stopped before its end.", "warning"),
+    RunState.paused: ("Paused. Press Resume to continue exactly where it left off.", "warning"),
+    RunState.stopped: ("Stopped early.", "warning"),
     RunState.interrupted: (
-        "Interrupted: the app was closed or the machine went down while it was training. Press Resume: it goes on from "
-        "where it was saved last.",
+        "Interrupted: the app was closed or the machine went down during training. Press Resume to continue from the "
+        "last checkpoint.",
         "warning",
     ),
 }
+WAITING = "Waiting: another run is in progress, and only one run trains at a time."
+MOST_VIEWS = 20
 
 
 class Monitor:
@@ -82,7 +84,7 @@ def attach_log(forge: Forge, monitor: Monitor, run_id: Any) -> None:
 
 
 class Views:
-    """One RunView for each run that anybody looks at."""
+    """One RunView for each of the runs that were looked at last."""
 
     def __init__(self, forge: Forge) -> None:
         self._forge = forge
@@ -91,7 +93,11 @@ class Views:
 
     def refreshed(self, run_id: str) -> RunView:
         with self._lock:
-            view = self._views.setdefault(run_id, RunView(self._forge.runs.feed(run_id)))
+            view = self._views.pop(run_id, None) or RunView(self._forge.runs.feed(run_id))
+            self._views[run_id] = view  # the latest one last
+            while len(self._views) > MOST_VIEWS:
+                del self._views[next(iter(self._views))]
+        view.is_waiting = self._forge.runs.is_waiting(run_id)
         view.refresh()
         return view
 
@@ -101,7 +107,7 @@ def show_run(record: RunRecord, view: RunView) -> list[Any]:
     latest = view.latest.get("progress", {})
     step, total = latest.get("step", record.step), latest.get("total_steps", record.total_steps)
     head = f'<div class="mf-run-name">{html.text(record.recipe.get("name") or record.id)}</div>'
-    head += _state(record)
+    head += _state(record, view)
     if total:
         share = step / total
         left = (
@@ -120,7 +126,7 @@ def show_nothing() -> list[Any]:
     return [html.note("No run yet. Press Start training: everything needed is already chosen."), "", "", ""]
 
 
-def _state(record: RunRecord) -> str:
+def _state(record: RunRecord, view: RunView) -> str:
     if record.state is RunState.finished:
         sentence, better = describe_outcome(record.metrics)
         return html.note(sentence, "good" if better else "warning")
@@ -130,6 +136,8 @@ def _state(record: RunRecord) -> str:
         kept = "<p>The last weights that were good are kept as a model.</p>" if record.model_id else ""
         return f'<div class="mf-note mf-bad">Failed. {html.text(where + record.error["what"])}{remedy}{kept}</div>'
     sentence, kind = SENTENCES[record.state]
+    if record.state is RunState.queued and view.is_waiting:
+        sentence = WAITING
     if record.state is RunState.stopped:
         sentence += (
             " What was learnt so far is saved as a model."

@@ -23,7 +23,7 @@ def describe_metrics(metrics: Mapping[str, Any]) -> str:
     return ", ".join(form.format(metrics[name]) for name, form in MEASURED.items() if name in metrics)
 
 
-def describe(event: dict[str, Any]) -> str:  # noqa: PLR0911 - one return for each type of event
+def describe_event(event: dict[str, Any]) -> str:  # noqa: PLR0911 - one return for each type of event
     """ "" for an event that only programs want."""
     match event["type"]:
         case "started":
