@@ -251,7 +251,7 @@ def test_fault_05_sigterm_ends_a_sweep_and_not_only_its_first_run(
 def test_fault_14_train_whose_end_cannot_be_written_exits_1(
     home: Path, probed: Path, write_recipe: Callable[..., Path]
 ) -> None:
-    command = [str(PROGRAM), "train", str(write_recipe(max_steps=20, evaluations=1)), "--json"]
+    command = [str(PROGRAM), "train", str(write_recipe(max_steps=60, evaluations=1)), "--json"]
     obstacle = home / "modelforge.json.tmp"  # where each new state of the registry is written first
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stderr

@@ -42,7 +42,7 @@ def add_commands(commands: Any) -> None:
     )
     for command in (train, sweep):
         add_recipe(command)
-    add_command(commands, "demo", "train the starter model on a bundled dataset, show answers before and after", demo)
+    add_command(commands, "demo", "train the starter model on a bundled dataset, compare its answers", train_demo)
 
     runs = add_group(commands, "runs", "runs, past and present")
     add_command(runs, "list", "every run, the newest first", list_runs)
@@ -75,7 +75,7 @@ def sweep_recipe(arguments: argparse.Namespace) -> int:
     return code
 
 
-def demo(arguments: argparse.Namespace) -> int:
+def train_demo(arguments: argparse.Namespace) -> int:
     from modelforge.goals import demo_recipe
 
     return follow([open_forge().runs.start(demo_recipe())], as_json=arguments.json)

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,7 @@ from modelforge.runs.service import Runs, find_start_time
 from modelforge.store import RunRecord, RunState, utc_now
 from modelforge.training.methods import sft_decoder
 from modelforge.training.run import Job, train
+from modelforge.ui import header
 from modelforge.ui.train.monitor import Views, show_run
 from tests import tiny
 
@@ -495,18 +497,19 @@ def test_events_of_another_process_are_followed(forge: Forge) -> None:
 def test_fault_04_view_of_a_run_of_another_process_follows_it_after_it_is_resumed_here(
     forge: Forge, quick: Callable[..., Recipe]
 ) -> None:
-    theirs, views = Forge().runs.start(quick(max_steps=5, save_steps=1)), Views(forge)
+    theirs, views = Forge().runs.start(quick(max_steps=40)), Views(forge)
     for step in (1, 2):
         wait_for_step(theirs, step)
         view = views.refreshed(theirs.id)
         assert view.latest["progress"]["step"] >= step
+    assert re.fullmatch(r"Training \d+%", header.show(forge)[1].value)  # type: ignore[attr-defined]
     theirs.pause()
     assert theirs.wait(60) is RunState.paused
     ours = forge.runs.resume(theirs.id)
     assert ours.wait(60) is RunState.finished
     view = views.refreshed(theirs.id)
     assert view.latest["finished"]["model_id"] == ours.model_id
-    assert [step for step, _ in view.curves["loss"]] == [1, 2, 3, 4, 5]
+    assert [step for step, _ in view.curves["loss"]] == list(range(1, 41))
     assert forge.runs.feed(ours.id) is ours.feed
     forge.runs.delete(ours.id)
     assert forge.runs.feed(ours.id).since(0) == ([], 0)
@@ -518,7 +521,7 @@ def test_fault_04_view_of_a_run_of_another_process_follows_it_after_it_is_resume
 def test_fault_11_run_resumed_before_its_worker_has_left_it_is_not_over(
     forge: Forge, quick: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = forge.runs.start(quick(max_steps=6, save_steps=1))
+    run = forge.runs.start(quick(max_steps=40))
     wait_for_step(run, 2)
     update, resumed = forge.store.runs.update, threading.Event()
 
@@ -534,7 +537,7 @@ def test_fault_11_run_resumed_before_its_worker_has_left_it_is_not_over(
     run.pause()
     assert resumed.wait(60)
     assert run.wait(60) is RunState.finished
-    assert run.record.step == 6
+    assert run.record.step == 40
 
 
 @pytest.mark.parametrize(("failures", "state"), [(1, RunState.finished), (99, RunState.failed)])
