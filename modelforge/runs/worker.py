@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,13 @@ class Submission:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended. numbers: model_id, step, total_steps, metrics, peak_bytes, as far as known."""
+    """How a run ended. numbers: model_id, step, total_steps, metrics, peak_bytes, as far as known. error: kind, what,
+    where, fix. model: what it left."""
 
     state: RunState
     numbers: dict[str, Any]
     error: dict[str, str] | None = None
+    model: ModelRecord | None = None
     finished: str = field(default_factory=utc_now)
 
     @property
@@ -144,21 +146,16 @@ class Worker:
         return submission
 
     def _request_end(self, submission: Submission) -> None:
+        record = self._store.runs.get(submission.run_id)
         self._change(submission.run_id, (RunState.preparing, RunState.running), state=RunState.stopping)
         with self._lock:
             waited = submission in self._waiting
             if waited:
                 self._waiting.remove(submission)
         if waited:  # it ends here and now: the thread has not taken it
-            record = self._store.runs.get(submission.run_id)
             state = RunState.paused if submission.pause.is_set() else RunState.stopped
-            numbers: dict[str, Any] = {
-                "model_id": None,
-                "step": record.step,
-                "total_steps": record.total_steps,
-                "metrics": {},
-            }
-            self._end(submission, Ending(state, numbers))
+            steps = {"step": record.step, "total_steps": record.total_steps}
+            self._end(submission, Ending(state, {"model_id": None, "metrics": {}, **steps}))
 
     def _work(self) -> None:
         while True:
@@ -188,23 +185,23 @@ class Worker:
             with Watchdog(emit) as watchdog:
                 self._before_run()
                 result = self._train(submission, forward)
+            model = model_record(result.model_id) if result.model_id else None
         except Exception as error:  # noqa: BLE001 - the one edge where everything is caught
-            ending = _describe_failure(error)
-        else:
-            names = ("model_id", "step", "total_steps", "metrics", "peak_bytes")
-            numbers = {name: getattr(result, name) for name in names}
-            ending = _describe_failure(result.error, numbers) if result.error else Ending(result.state, numbers)
+            _remove_checkpoints(run_id, keep_last=True)
+            return _describe_failure(error)
         finally:
             _free_memory()
-        _remove_checkpoints(run_id, keep_last=ending.state in (RunState.paused, RunState.failed))
-        return ending
+        _remove_checkpoints(run_id, keep_last=result.state is RunState.paused)
+        names = ("model_id", "step", "total_steps", "metrics", "peak_bytes")
+        ending = Ending(result.state, {name: getattr(result, name) for name in names}, model=model)
+        return _describe_failure(result.error, ending) if result.error else ending
 
     def _end(self, submission: Submission, ending: Ending) -> None:
         """Write how a run ended. Where the registry refuses it twice, the run has failed, for that reason."""
         run_id = submission.run_id
         problem = self._write_ending(run_id, ending) and self._write_ending(run_id, ending)
         if problem:
-            ending = _describe_failure(problem, ending.numbers)
+            ending = _describe_failure(problem, ending)
             if self._write_ending(run_id, ending):
                 self._unwritten[run_id] = ending
         self._emitter(run_id)(**ending.event)
@@ -216,12 +213,14 @@ class Worker:
         submission.ended.set()
 
     def _write_ending(self, run_id: str, ending: Ending) -> Exception | None:
-        """Returns what prevented it, if anything."""
+        """Write the run's record and its model's, or neither. Returns the error that prevented it, if any."""
         try:
-            self._store.runs.update(run_id, **ending.changes)
-        except NotFoundError:
-            log.warning("%s ended, but its record is gone", run_id)
-        except Exception as error:  # noqa: BLE001 - the caller says so in the run's events
+            with self._store.transaction():
+                if ending.model and ending.model.id not in {model.id for model in self._store.models.all()}:
+                    self._store.models.add(ending.model)
+                with contextlib.suppress(NotFoundError):  # the list of runs was lost meanwhile
+                    self._store.runs.update(run_id, **ending.changes)
+        except Exception as error:  # noqa: BLE001 - the caller reports it
             return error
         return None
 
@@ -235,7 +234,7 @@ class Worker:
         record = self._store.runs.get(submission.run_id)
         dataset = self._store.datasets.get(record.dataset_id)
         recipe = Recipe.build(record.recipe)
-        result = train(
+        return train(
             Job(
                 run_id=record.id,
                 recipe=recipe,
@@ -248,9 +247,6 @@ class Worker:
                 is_pausing=submission.pause.is_set,
             )
         )
-        if result.model_id:
-            self._store.models.add(model_record(result.model_id))
-        return result
 
     def _change(self, run_id: str, only_from: tuple[RunState, ...], **changes: Any) -> None:
         with self._store.transaction():
@@ -258,10 +254,11 @@ class Worker:
                 self._store.runs.update(run_id, **changes)
 
 
-def _describe_failure(error: Exception, numbers: dict[str, Any] | None = None) -> Ending:
+def _describe_failure(error: Exception, ending: Ending | None = None) -> Ending:
+    """ending: what is known of the run apart from the error."""
     failure = explain_failure(error)
     log.error("%s\n%s", failure["what"], "".join(traceback.format_exception(error)))
-    return Ending(RunState.failed, numbers or {}, failure)
+    return replace(ending or Ending(RunState.failed, {}), state=RunState.failed, error=failure)
 
 
 def _remove_checkpoints(run_id: str, *, keep_last: bool) -> None:

@@ -95,7 +95,7 @@ class Views:
         with self._lock:
             view = self._views.pop(run_id, None) or RunView(self._forge.runs.feed(run_id))
             self._views[run_id] = view  # the latest one last
-            while len(self._views) > MOST_VIEWS:
+            if len(self._views) > MOST_VIEWS:
                 del self._views[next(iter(self._views))]
         view.is_waiting = self._forge.runs.is_waiting(run_id)
         view.refresh()
