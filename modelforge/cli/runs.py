@@ -117,7 +117,7 @@ def _pause(runs: Sequence[Run]) -> None:
 
 
 def _end(calls: Sequence[Callable[[], None]]) -> None:
-    for call in reversed(calls):  # the last run first, so that none starts meanwhile
+    for call in reversed(calls):  # the last run first, so that none of them starts
         with contextlib.suppress(RunStateError):  # it has ended already
             call()
 

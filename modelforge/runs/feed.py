@@ -78,7 +78,7 @@ class Feed:
             return self._changed.wait_for(lambda: self._count > cursor, seconds)
 
     def _read_new(self) -> None:
-        """Remember the whole lines that another process has written since the last look."""
+        """Read the complete lines that another process has added to the file."""
         if _size(self.path) <= self._bytes_read:
             return
         with self.path.open("rb") as file:
@@ -184,7 +184,7 @@ def _keep_plain(value: Any) -> Any:
 
 
 def _end_torn_line(file: BinaryIO) -> None:
-    """End a line that a power cut has left without its end, so that the next event gets a line of its own."""
+    """End a line that a power cut has cut off, so that the next event starts on a new line."""
     if file.seek(0, os.SEEK_END):
         file.seek(-1, os.SEEK_END)
         if file.read(1) != b"\n":

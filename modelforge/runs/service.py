@@ -189,7 +189,7 @@ class Runs:
         return resumed
 
     def _made_progress(self, record: RunRecord) -> bool:
-        """Whether it made a step since it started last, or has not had its turn since it was queued."""
+        """Whether it made a step since it last started, or has not started since it was queued."""
         if record.started is None or record.queued > record.started:
             return True
         latest = self.feed(record.id).latest.get("progress")
@@ -219,7 +219,7 @@ class Runs:
         """Let every run of this process save itself, because the process ends; wait at most that long. They become
         interrupted, not paused: the user has paused none of them."""
         mine = [record.id for record in self.all() if record.state.active and record.pid == os.getpid()]
-        for run_id in mine:  # the newest first, so that no waiting run starts meanwhile
+        for run_id in mine:  # the newest first, so that no waiting run starts
             with contextlib.suppress(RunStateError):  # it has just ended
                 self._worker.pause(run_id)
         until = time.monotonic() + seconds
@@ -255,12 +255,7 @@ class Runs:
 
     def progress(self, record: RunRecord) -> tuple[int, int]:
         """(step, total steps) as far as known, also of a run in another process."""
-        if not record.state.active:
-            return record.step, record.total_steps
-        return self._latest_progress(record)
-
-    def _latest_progress(self, record: RunRecord) -> tuple[int, int]:
-        latest = self.feed(record.id).latest.get("progress")
+        latest = self.feed(record.id).latest.get("progress") if record.state.active else None
         return (latest["step"], latest["total_steps"]) if latest else (record.step, record.total_steps)
 
     def wait(self, run_id: str, seconds: float | None = None) -> bool:
@@ -282,16 +277,16 @@ class Runs:
         self._worker.write_endings()
         if not any(record.state.active and not _is_alive(record) for record in self._store.runs.all()):
             return
-        with self._store.transaction():  # read again: its process may have written an end meanwhile
+        with self._store.transaction():  # read again: its process may have just written how it ended
             for record in self._store.runs.all():
                 if record.state.active and not _is_alive(record):
-                    step, total = self._latest_progress(record)
+                    step, total = self.progress(record)
                     ending = {"state": RunState.interrupted, "finished": utc_now(), "step": step, "total_steps": total}
                     self._store.runs.update(record.id, **ending)
 
 
 def find_start_time(process: psutil.Process) -> float:
-    """When a process was started, in seconds by a clock that nobody sets.
+    """When a process was started, in seconds by a clock that is never adjusted.
 
     Linux counts from the system's start, and psutil adds a time that changes when the clock is corrected, as it is when
     a laptop wakes: all runs would seem to be gone.

@@ -78,7 +78,7 @@ class Worker:
         self._feeds: dict[str, Feed] = {}
 
     def submit(self, run_id: str) -> None:
-        """Train a queued run when its turn comes."""
+        """Add a run to the queue."""
         with self._lock:
             submission = self._submissions[run_id] = Submission(run_id)
             self._waiting.append(submission)
@@ -90,15 +90,11 @@ class Worker:
 
     def stop(self, run_id: str) -> None:
         """Let a run save a model and end."""
-        submission = self._find(run_id)
-        submission.stop.set()
-        self._request_end(submission)
+        self._request_end(run_id, RunState.stopped)
 
     def pause(self, run_id: str) -> None:
         """Let a run save itself and end, to be resumed later."""
-        submission = self._find(run_id)
-        submission.pause.set()
-        self._request_end(submission)
+        self._request_end(run_id, RunState.paused)
 
     def move(self, run_id: str, place: int) -> None:
         """Give a waiting run another place in the queue; 0 is next."""
@@ -116,8 +112,7 @@ class Worker:
 
     def wait(self, run_id: str, seconds: float | None) -> bool:
         """Wait for the end of a run of this process; True when it is over."""
-        with self._lock:
-            submission = self._submissions.get(run_id)
+        submission = self._submissions.get(run_id)
         return submission.ended.wait(seconds) if submission else True
 
     def feed(self, run_id: str) -> Feed:
@@ -136,24 +131,19 @@ class Worker:
             if ending and self._write_ending(run_id, ending):
                 self._unwritten[run_id] = ending
 
-    def _find(self, run_id: str) -> Submission:
-        with self._lock:
-            submission = self._submissions.get(run_id)
+    def _request_end(self, run_id: str, state: RunState) -> None:
+        record, submission = self._store.runs.get(run_id), self._submissions.get(run_id)
         if submission is None:
             raise RunStateError(
                 "This run belongs to another process.", where=run_id, fix="Stop it where it was started."
             )
-        return submission
-
-    def _request_end(self, submission: Submission) -> None:
-        record = self._store.runs.get(submission.run_id)
-        self._change(submission.run_id, (RunState.preparing, RunState.running), state=RunState.stopping)
+        (submission.pause if state is RunState.paused else submission.stop).set()
+        self._change(run_id, (RunState.preparing, RunState.running), state=RunState.stopping)
         with self._lock:
             waited = submission in self._waiting
             if waited:
                 self._waiting.remove(submission)
-        if waited:  # it ends here and now: the thread has not taken it
-            state = RunState.paused if submission.pause.is_set() else RunState.stopped
+        if waited:  # the thread has not taken it: it ends at once
             steps = {"step": record.step, "total_steps": record.total_steps}
             self._end(submission, Ending(state, {"model_id": None, "metrics": {}, **steps}))
 
@@ -218,7 +208,7 @@ class Worker:
             with self._store.transaction():
                 if ending.model and ending.model.id not in {model.id for model in self._store.models.all()}:
                     self._store.models.add(ending.model)
-                with contextlib.suppress(NotFoundError):  # the list of runs was lost meanwhile
+                with contextlib.suppress(NotFoundError):  # the list of runs was lost
                     self._store.runs.update(run_id, **ending.changes)
         except Exception as error:  # noqa: BLE001 - the caller reports it
             return error
@@ -262,7 +252,7 @@ def _describe_failure(error: Exception, ending: Ending | None = None) -> Ending:
 
 
 def _remove_checkpoints(run_id: str, *, keep_last: bool) -> None:
-    """Remove what a run saved to resume from; keep_last: all but its last whole checkpoint."""
+    """Remove what a run saved to resume from; keep_last: all but its last complete checkpoint."""
     place = paths.run_dir(run_id) / "checkpoints"
     last = checkpoints.find_last(place) if keep_last else None
     shutil.rmtree(place if last is None else place / checkpoints.PARTIAL, ignore_errors=True)
@@ -300,7 +290,7 @@ def model_record(model_id: str) -> ModelRecord:
 
 @contextlib.contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """Write what modelforge, transformers, trl and peft log meanwhile into the run's log."""
+    """Write the log messages of modelforge, transformers, trl and peft to the run's log."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("modelforge", "transformers", "trl", "peft")]

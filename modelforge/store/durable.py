@@ -1,6 +1,6 @@
 """The registry file, made durable: read whole, replaced whole, backed up, repaired, migrated.
 
-Beside `modelforge.json` lie `.bak` (the state before the last write), `.lock`, and while a write is under way `.tmp`.
+Next to `modelforge.json` are `.bak` (the state before the last write), `.lock`, and during a write `.tmp`.
 A write: serialise, write the temporary file, fsync, keep the old file as `.bak`, rename, fsync the folder. A kill at
 any moment leaves the old file or the new one. This module sees tables as plain dicts, not records or TinyDB.
 """
@@ -76,8 +76,8 @@ class DurableFile:
             snapshot = self._migrate()
         elif snapshot.newer:
             self._add_message(
-                f"{self.path} was written by a newer ModelForge (schema {snapshot.schema}, not {SCHEMA}). "
-                "It is opened read-only. Update ModelForge to make changes."
+                f"{self.path} was written by a newer ModelForge (schema {snapshot.schema}, this one supports "
+                f"{SCHEMA}). It is opened read-only. Update ModelForge to make changes."
             )
         self._snapshot = snapshot
         return snapshot

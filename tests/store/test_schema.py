@@ -109,7 +109,7 @@ def test_a_newer_file_is_shown_but_not_touched(
     path.write_bytes(newer)
     for opened in (Store(path), store):
         assert opened.models.all() == [model]
-        assert "newer ModelForge (schema 77, not 1)" in opened.message
+        assert "newer ModelForge (schema 77, this one supports 1)" in opened.message
         assert "read-only" in opened.message
         for change in (
             lambda opened=opened: opened.models.add(make_model()),

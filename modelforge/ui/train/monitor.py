@@ -84,7 +84,7 @@ def attach_log(forge: Forge, monitor: Monitor, run_id: Any) -> None:
 
 
 class Views:
-    """One RunView for each of the runs that were looked at last."""
+    """A RunView for each of the runs shown most recently."""
 
     def __init__(self, forge: Forge) -> None:
         self._forge = forge
