@@ -6,6 +6,7 @@ The training thread only puts events into the queue. One pump thread for the pro
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -119,22 +120,19 @@ class Pump:
 
     def _drain(self) -> None:
         while True:
-            item = self._queue.get()
-            batch: list[tuple[Feed, Event]] = []
-            flushed: list[threading.Event] = []
-            while True:
+            items = [self._queue.get()]
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    items.append(self._queue.get_nowait())
+            batches: dict[Feed, list[Event]] = {}
+            for item in items:
+                if not isinstance(item, threading.Event):
+                    batches.setdefault(item[0], []).append(item[1])
+            for feed, events in batches.items():
+                self._write(feed, events)
+            for item in items:
                 if isinstance(item, threading.Event):
-                    flushed.append(item)
-                else:
-                    batch.append(item)
-                try:
-                    item = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-            for feed in {id(feed): feed for feed, _ in batch}.values():
-                self._write(feed, [event for target, event in batch if target is feed])
-            for done in flushed:
-                done.set()
+                    item.set()
 
     @staticmethod
     def _write(feed: Feed, events: list[Event]) -> None:
