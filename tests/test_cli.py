@@ -224,7 +224,45 @@ def test_run_whose_process_is_told_to_end_or_killed_goes_on(
     assert steps == list(range(events[0]["step"] + 1, 41))
     assert events[-1]["type"] == "finished"
     refused = program("runs", "resume", run_id)
-    assert refused.returncode == 1 and "cannot go on; it is finished" in refused.stderr
+    assert refused.returncode == 1 and "cannot be resumed; it is finished" in refused.stderr
+
+
+def test_fault_05_sigterm_ends_a_sweep_and_not_only_its_first_run(
+    probed: Path, write_recipe: Callable[..., Path]
+) -> None:
+    recipe = write_recipe(max_steps=300, evaluations=1)
+    command = [str(PROGRAM), "sweep", str(recipe), "--over", "seed=1,2,3", "--json"]
+    events: list[dict[str, Any]] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        for line in process.stdout:
+            events.append(json.loads(line))
+            if events[-1]["type"] == "progress" and events[-1]["step"] == 2:
+                process.send_signal(signal.SIGTERM)
+        said, code = process.stderr.read(), process.wait(60)
+    assert len({event["run_id"] for event in events if event["type"] == "progress"}) == 1
+    assert code == 130 and "Traceback" not in said
+    records = Forge().runs.all()
+    assert [record.state for record in records] == [RunState.paused] * 3
+    assert sorted(record.step > 0 for record in records) == [False, False, True]
+    assert all(f"runs resume {record.id}" in said for record in records)
+
+
+def test_fault_14_train_whose_end_cannot_be_written_exits_1(
+    home: Path, probed: Path, write_recipe: Callable[..., Path]
+) -> None:
+    command = [str(PROGRAM), "train", str(write_recipe(max_steps=60, evaluations=1)), "--json"]
+    obstacle = home / "modelforge.json.tmp"  # where each new state of the registry is written first
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        for line in process.stdout:
+            if json.loads(line).get("step") == 2 and not obstacle.exists():
+                obstacle.mkdir()
+        said, code = process.stderr.read(), process.wait(60)
+    assert json.loads(line)["type"] == "failed"
+    assert code == 1 and "The registry cannot be written" in said
+    obstacle.rmdir()
+    assert [record.state for record in Forge().runs.all()] == [RunState.interrupted]
 
 
 # ---- train -----------------------------------------------------------------------------------------------------
@@ -301,7 +339,7 @@ def test_audit_12_wrong_settings_are_one_readable_line(
 def test_demo_trains_the_starter_on_the_bundled_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr("modelforge.runs.service.Runs.start", lambda self, recipe: seen.append(recipe))
-    monkeypatch.setattr(runs, "follow", lambda run, *, as_json: 0)
+    monkeypatch.setattr(runs, "follow", lambda started, *, as_json: 0)
     assert main(["demo"]) == 0
     assert seen[0].base_model.startswith("HuggingFaceTB/") and seen[0].dataset == "Customer questions"
 

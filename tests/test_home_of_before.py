@@ -157,6 +157,14 @@ def test_killed_run_goes_on_from_its_checkpoint_to_the_same_end(forge: Forge, ru
     assert forge.models[run.model_id or ""].chat("What colour is the boat of house 1?") == "The boat is blue."
 
 
+def test_fault_09_first_event_of_a_run_resumed_after_a_torn_line_is_kept(forge: Forge, runs: dict[str, str]) -> None:
+    run = forge.runs.resume(runs["killed"])
+    assert run.wait(120) == "finished", run.record.error
+    read_again = Forge().runs.handle(run.id)
+    assert read_again.feed.latest["started"]["step"] == SAVED_STEP
+    assert list(read_again.events()) == list(run.events())
+
+
 def test_paused_run_goes_on_and_the_queue_stands_behind_it(forge: Forge, runs: dict[str, str]) -> None:
     paused, *others = forge.runs.resume_all()
     assert names(forge, [run.id for run in (paused, *others)]) == ["Paused", "Killed", "Queued first", "Queued last"]

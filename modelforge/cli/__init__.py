@@ -1,9 +1,9 @@
-"""The same services on a terminal. Names, JSON and exit codes are fixed: other programs call them.
+"""The command line. Names, JSON and exit codes are fixed: other programs call them.
 
-Exit 0 done, 1 a problem of the user's making (a message on stderr, no traceback), 2 wrong usage, 130 stopped.
-With --json, stdout carries JSON only; everything else goes to stderr.
+Exit codes: 0 done, 1 a user's error (a message on stderr, no traceback), 2 wrong usage, 130 stopped.
+With --json, stdout carries only JSON; everything else goes to stderr.
 
-Each module has the commands about one thing: how they are called, what they do and what they print.
+Each module has the commands about one thing: their arguments, what they do and what they print.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from modelforge.errors import ModelForgeError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command. Returns the exit code."""
     arguments = build_parser().parse_args(argv)
     quieten_libraries()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without a character shows a question mark for it
+            stream.reconfigure(errors="replace")  # a character that the terminal lacks is shown as a question mark
     try:
         code: int = arguments.command(arguments) or 0
         return code
@@ -39,12 +39,12 @@ def main(argv: list[str] | None = None) -> int:
         say("Stopped.")
         return STOPPED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has closed it
         return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Every command, in the order in which they are needed."""
+    """Every command, in the order of use."""
     parser = argparse.ArgumentParser(
         prog="modelforge", description="Fine-tune a language model on the machine you have."
     )
@@ -56,11 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def quieten_libraries() -> None:
-    """No progress bars and no advice of libraries on a terminal that other programs read."""
+    """Hide the progress bars and advice of libraries."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TQDM_DISABLE", "1")
     warnings.filterwarnings("ignore", category=FutureWarning)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it misses an optional package at every import
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns about an optional package at every import

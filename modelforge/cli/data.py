@@ -1,4 +1,4 @@
-"""The command about datasets: read a file and say what is in it."""
+"""The command about datasets: read a file and report what is in it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,18 @@ from modelforge.recipe import parse_task
 
 
 def add_commands(commands: Any) -> None:
-    data = add_group(commands, "data", "look at a dataset")
-    check = add_command(data, "check", "read a file and report what is in it and what is wrong with it", check_data)
-    check.add_argument("file", metavar="FILE", help="a file, or owner/name of a dataset of the Hub")
-    check.add_argument("--task", help="what it is for (default: found out)")
+    data = add_group(commands, "data", "check a dataset")
+    check = add_command(data, "check", "read a file, report its content and problems", check_data)
+    check.add_argument("file", metavar="FILE", help="a file, or owner/name of a Hub dataset")
+    check.add_argument("--task", help="task (default: detected)")
+    check.add_argument("--map", action="append", default=[], metavar="ROLE=COLUMN", help="column to use for a role")
     check.add_argument(
-        "--map", action="append", default=[], metavar="ROLE=COLUMN", help="which column plays which role"
+        "--repair", action="append", default=[], metavar="NAME", help=f"fix to apply: {', '.join(REPAIRS)}"
     )
-    check.add_argument(
-        "--repair", action="append", default=[], metavar="NAME", help=f"what may be mended: {', '.join(REPAIRS)}"
-    )
-    check.add_argument("--config", metavar="NAME", help="config of a dataset of the Hub")
-    check.add_argument("--split", metavar="NAME", help="split of a dataset of the Hub (default: train)")
-    check.add_argument("--evaluation", metavar="FILE", help="a file to measure with: search it for rows seen in FILE")
-    check.add_argument("--problems", metavar="CSV", help="write all problems into this table")
+    check.add_argument("--config", metavar="NAME", help="config of a Hub dataset")
+    check.add_argument("--split", metavar="NAME", help="split of a Hub dataset (default: train)")
+    check.add_argument("--evaluation", metavar="FILE", help="an evaluation file: find its rows that are also in FILE")
+    check.add_argument("--problems", metavar="CSV", help="write all problems to this file")
 
 
 def check_data(arguments: argparse.Namespace) -> int:
@@ -57,7 +55,7 @@ def check_data(arguments: argparse.Namespace) -> int:
             for leak in leaks
         ]
         lines += [
-            f"leak: row {leak['evaluation_row']} there is row {leak['training_row']} here: {leak['kind']}"
+            f"leak: evaluation row {leak['evaluation_row']} is training row {leak['training_row']}: {leak['kind']}"
             for leak in shape["leaks"]
         ]
     answer(arguments, shape, "\n".join(lines))
@@ -65,7 +63,7 @@ def check_data(arguments: argparse.Namespace) -> int:
 
 
 def describe_report(shape: dict[str, Any], unused: tuple[str, ...]) -> Iterator[str]:
-    """A report in words, line by line."""
+    """The lines of a report."""
     counts = shape["counts"]
     yield f"{shape['file']}: {', '.join(filter(None, (shape['format'], shape['encoding'])))}, {shape['rows']} rows"
     yield f"{shape['task']}, {shape['shape']}: " + ", ".join(
@@ -77,7 +75,7 @@ def describe_report(shape: dict[str, Any], unused: tuple[str, ...]) -> Iterator[
         places = [f"{name} {problem[name]}" for name in ("row", "line", "column") if problem[name] is not None]
         yield f"{problem['severity']}: {', '.join(places) or 'file'}: {problem['problem']} {problem['fix']}"
     for name, count in shape["repairs"].items():
-        state = f"{count['done']} done" if count["done"] else f"would mend {count['possible']} (--repair {name})"
+        state = f"{count['done']} done" if count["done"] else f"would fix {count['possible']} (--repair {name})"
         yield f"{REPAIRS[name].title.lower()}: {state}"
     yield (
         f"{counts['errors']} errors, {counts['warnings']} warnings, {counts['duplicates']} duplicates, "
@@ -91,7 +89,7 @@ def _parse_mapping(pairs: list[str]) -> dict[str, str]:
         role, equals, column = pair.partition("=")
         if not equals:
             raise RecipeError(
-                f"{pair!r} is not of the form ROLE=COLUMN.", where="--map", fix="For example: --map prompt=question"
+                f"{pair!r} does not have the form ROLE=COLUMN.", where="--map", fix="For example: --map prompt=question"
             )
         mapping[role] = column
     return mapping

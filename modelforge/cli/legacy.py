@@ -1,4 +1,4 @@
-"""The command that takes over the models of an older ModelForge."""
+"""The command that imports the models of an older ModelForge."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from modelforge.cli.terminal import add_command, answer, open_forge, watch_on_te
 
 
 def add_commands(commands: Any) -> None:
-    legacy = add_command(commands, "import-legacy", "take over the models of an older ModelForge", import_legacy)
-    legacy.add_argument("database", nargs="?", metavar="DB", help="its modelforge.sqlite (default: where it kept it)")
+    legacy = add_command(commands, "import-legacy", "import the models of an older ModelForge", import_legacy)
+    legacy.add_argument("database", nargs="?", metavar="DB", help="its modelforge.sqlite (default: its usual place)")
 
 
 def import_legacy(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Commands about this machine: the app in the browser, what the hardware can do, the starter models."""
+"""Commands about this machine: the app in the browser, the hardware, the starter models."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from modelforge.cli.terminal import add_command, answer, say
 
 def add_commands(commands: Any) -> None:
     ui = add_command(commands, "ui", "open the app in the browser", open_ui)
-    ui.add_argument("--host", help="address to listen on (default 127.0.0.1); another one needs --auth")
+    ui.add_argument("--host", help="address to listen on (default 127.0.0.1); any other needs --auth")
     ui.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
     ui.add_argument("--share", action="store_true", help="make a public link; needs --auth")
-    ui.add_argument("--auth", metavar="USER:PASS", help="ask for this name and password")
+    ui.add_argument("--auth", metavar="USER:PASS", help="require this user name and password")
     ui.add_argument("--no-browser", action="store_true", help="do not open a browser tab")
 
-    add_command(commands, "hardware", "what this machine is and what it can train", show_hardware)
-    add_command(commands, "starter", "fetch the models that work without the Hub", fetch_starters)
+    add_command(commands, "hardware", "show this machine and what it can train", show_hardware)
+    add_command(commands, "starter", "download the models that work without the Hub", fetch_starters)
 
 
 def open_ui(arguments: argparse.Namespace) -> int:
@@ -53,6 +53,6 @@ def fetch_starters(arguments: argparse.Namespace) -> None:
     fetched = []
     for one in starter.STARTERS.values():
         if not starter.is_fetched(one.id):
-            say(f"Fetching {one.id} ...")
+            say(f"Downloading {one.id} ...")
         fetched.append({"id": one.id, "path": str(starter.ensure(one.id)), "source": one.source})
     answer(arguments, {"models": fetched}, "\n".join(f"{model['id']}: {model['path']}" for model in fetched))

@@ -1,4 +1,4 @@
-"""Commands about finished models: list, show, delete, let them answer, measure them, send them to the Hub."""
+"""Commands about finished models: list, show, delete, generate, evaluate, push to the Hub."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ def add_commands(commands: Any) -> None:
     add_command(models, "show", "one model", show_model).add_argument("id", metavar="ID")
     add_command(models, "delete", "remove a model and its files", delete_model).add_argument("id", metavar="ID")
 
-    generate = add_command(commands, "generate", "let a model answer", generate_text)
+    generate = add_command(commands, "generate", "generate an answer with a model", generate_text)
     generate.add_argument("model", metavar="MODEL", help="id, unique prefix or name")
-    asked = generate.add_argument_group("what it is asked; - reads it from stdin")
-    asked.add_argument("--prompt", metavar="T", help="what to say to it")
-    asked.add_argument("--document", metavar="T", help="the text to summarise")
-    asked.add_argument("--context", metavar="T", help="the text to find an answer in")
-    asked.add_argument("--question", metavar="T", help="the question that the context answers")
-    generate.add_argument("--base", action="store_true", help="let the untrained base model answer")
+    inputs = generate.add_argument_group("input; - reads it from stdin")
+    inputs.add_argument("--prompt", metavar="T", help="a prompt")
+    inputs.add_argument("--document", metavar="T", help="a text to summarise")
+    inputs.add_argument("--context", metavar="T", help="a text that contains the answer")
+    inputs.add_argument("--question", metavar="T", help="a question that the context answers")
+    generate.add_argument("--base", action="store_true", help="use the untrained base model")
     generate.add_argument("--max-new-tokens", type=int, default=256, metavar="N")
     generate.add_argument("--seed", type=int, metavar="N")
     generate.add_argument(
-        "--temperature", type=float, default=0.0, metavar="X", help="0 always takes the likeliest word"
+        "--temperature", type=float, default=0.0, metavar="X", help="0 always takes the most likely token (default)"
     )
 
-    evaluate = add_command(commands, "evaluate", "measure a model and its base on the held-out rows", evaluate_model)
+    evaluate = add_command(commands, "evaluate", "evaluate a model and its base on the held-out rows", evaluate_model)
     evaluate.add_argument("model", metavar="MODEL", help="id, unique prefix or name")
-    evaluate.add_argument("--data", type=Path, metavar="FILE", help="measure on the rows of this file instead")
-    evaluate.add_argument("--limit", type=int, metavar="N", help="at most so many rows, evenly spaced")
+    evaluate.add_argument("--data", type=Path, metavar="FILE", help="use the rows of this file instead")
+    evaluate.add_argument("--limit", type=int, metavar="N", help="use at most N rows, evenly spaced")
 
     push = add_command(
-        commands, "push", "send a model to the Hugging Face Hub (token from HF_TOKEN or the hub login)", push_model
+        commands, "push", "push a model to the Hugging Face Hub (token from HF_TOKEN or the hub login)", push_model
     )
     push.add_argument("model", metavar="MODEL")
     push.add_argument("repo_id", metavar="REPO_ID", help="owner/name")
-    push.add_argument("--public", action="store_true", help="let everybody see it (default: private)")
+    push.add_argument("--public", action="store_true", help="make the repository public (default: private)")
 
 
 def list_models(arguments: argparse.Namespace) -> None:
@@ -97,13 +97,13 @@ def generate_text(arguments: argparse.Namespace) -> None:
 
 
 def read_inputs(arguments: argparse.Namespace) -> dict[str, str]:
-    """What the model is asked, by name. Exits with 2 unless it is a prompt, a document, or a context and a question."""
+    """The inputs by name. Exits with 2 unless they are a prompt, a document, or a context and a question."""
     named = {name: getattr(arguments, name) for name in ("prompt", "document", "context", "question")}
     given = {name: text for name, text in named.items() if text is not None}
     if set(given) not in ({"prompt"}, {"document"}, {"context", "question"}):
         arguments.parser.error("give --prompt, or --document, or --context and --question")
     if list(given.values()).count("-") > 1:
-        arguments.parser.error("only one of them can be read from stdin")
+        arguments.parser.error("only one of the inputs can be read from stdin")
     return {name: sys.stdin.read() if text == "-" else text for name, text in given.items()}
 
 

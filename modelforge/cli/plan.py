@@ -1,35 +1,33 @@
-"""The command that says what a recipe needs on this machine, before anything is fetched or trained."""
+"""The command that shows what a recipe needs on this machine, before anything is downloaded or trained."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelforge.cli.terminal import add_command, answer
-from modelforge.recipe import Recipe, parse_assignments
+from modelforge.cli.terminal import add_command, add_recipe, answer, read_recipe
+from modelforge.recipe import Recipe
 
 if TYPE_CHECKING:
     from modelforge.planner import Plan
 
 
 def add_commands(commands: Any) -> None:
-    plan = add_command(commands, "plan", "what a recipe needs on this machine, and whether it fits", plan_recipe)
-    plan.add_argument("recipe", metavar="RECIPE", help="a YAML file")
-    plan.add_argument("--set", action="append", default=[], metavar="K=V", help="replace a setting, as tuning.r=8")
+    plan = add_command(commands, "plan", "show what a recipe needs on this machine and whether it fits", plan_recipe)
+    add_recipe(plan)
 
 
 def plan_recipe(arguments: argparse.Namespace) -> None:
-    """A recipe that does not fit is an answer, not an error."""
+    """A recipe that does not fit is a result, not an error."""
     from modelforge import planner
 
-    recipe = Recipe.from_file(Path(arguments.recipe)).with_settings(parse_assignments(arguments.set))
+    recipe = read_recipe(arguments)
     found = planner.plan(recipe, **look_at_rows(recipe), calibrate=True)
     answer(arguments, found.as_json(), describe(found))
 
 
 def look_at_rows(recipe: Recipe) -> dict[str, Any]:
-    """rows, mean_tokens and longest of the dataset, where they are quickly known; else the time is left open."""
+    """rows, mean_tokens and longest of a local dataset; {} for others, whose time is not estimated."""
     from modelforge import paths
     from modelforge.data.checks import check
     from modelforge.data.lengths import longest_row, mean_row
@@ -44,7 +42,7 @@ def look_at_rows(recipe: Recipe) -> dict[str, Any]:
 
 
 def describe(found: Plan) -> str:
-    """The plan in words."""
+    """The plan as text."""
     from modelforge.hardware import describe_bytes
 
     lines = [found.sentence]
@@ -53,7 +51,7 @@ def describe(found: Plan) -> str:
         lines += [f"  {part:12} {describe_bytes(getattr(found.memory, part))}" for part in parts]
     lines += [f"disk: {describe_bytes(found.disk.needed)} needed, {describe_bytes(found.disk.free)} free"]
     if found.seconds:
-        lines += [f"time: about {found.seconds / 60:.0f} min at {found.tokens_per_second:.0f} tokens a second"]
+        lines += [f"time: about {found.seconds / 60:.0f} min at {found.tokens_per_second:.0f} tokens/s"]
     lines += [f"- {reason}" for reason in (found.compute.reasons if found.compute else ())]
     lines += [f"To make it fit: {each.sentence}" for each in found.advice]
     return "\n".join(lines)

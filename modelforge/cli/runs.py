@@ -1,4 +1,4 @@
-"""Commands about runs: train a recipe, follow it to its end, look at runs past and present."""
+"""Commands about runs: train a recipe and print its events until it ends; list, show, resume and delete runs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,23 @@ import argparse
 import contextlib
 import json
 import signal
-from pathlib import Path
+import threading
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from modelforge.cli.terminal import add_command, add_group, answer, open_forge, print_json, say, table
+from modelforge.cli.terminal import (
+    add_command,
+    add_group,
+    add_recipe,
+    answer,
+    open_forge,
+    print_json,
+    read_recipe,
+    say,
+    table,
+)
 from modelforge.errors import RunStateError
-from modelforge.recipe import Recipe, parse_assignments
-from modelforge.runs.messages import describe, describe_metrics
+from modelforge.runs.event_text import describe_event, describe_metrics
 from modelforge.runs.sweep import read_values
 from modelforge.scores.metrics import rank
 from modelforge.store import RunState
@@ -21,106 +31,114 @@ if TYPE_CHECKING:
     from modelforge.runs.service import Run
 
 STOPPED = 130
-"""The exit code of what somebody has stopped."""
+"""The exit code of a command that was stopped."""
 
 
 def add_commands(commands: Any) -> None:
     train = add_command(commands, "train", "train a recipe", train_recipe)
-    train.add_argument("recipe", metavar="RECIPE", help="a YAML file")
-    train.add_argument("--set", action="append", default=[], metavar="K=V", help="replace a setting, as tuning.r=8")
     sweep = add_command(commands, "sweep", "train a recipe with several values of one or two settings", sweep_recipe)
-    sweep.add_argument("recipe", metavar="RECIPE", help="a YAML file")
     sweep.add_argument(
-        "--over", action="append", required=True, metavar="K=V,V", help="values, as learning_rate=1e-4,1e-3"
+        "--over", action="append", required=True, metavar="K=V,V", help="values, for example learning_rate=1e-4,1e-3"
     )
-    sweep.add_argument("--set", action="append", default=[], metavar="K=V", help="replace a setting, as tuning.r=8")
-    add_command(commands, "demo", "train the starter on a bundled dataset and show before and after", train_demo)
+    for command in (train, sweep):
+        add_recipe(command)
+    add_command(commands, "demo", "train the starter model on a bundled dataset, compare its answers", train_demo)
 
     runs = add_group(commands, "runs", "runs, past and present")
     add_command(runs, "list", "every run, the newest first", list_runs)
-    add_command(runs, "show", "one run", show_run).add_argument("id", metavar="ID")
-    resume = add_command(runs, "resume", "let a run go on that was paused, interrupted or failed", resume_run)
-    resume.add_argument("id", metavar="ID")
-    delete = add_command(runs, "delete", "remove a run's log and events; its model stays", delete_run)
-    delete.add_argument("id", metavar="ID")
+    for name, help, command in (
+        ("show", "one run", show_run),
+        ("resume", "resume a run that was paused, interrupted or failed", resume_run),
+        ("delete", "remove a run's log and events; its model stays", delete_run),
+    ):
+        add_command(runs, name, help, command).add_argument("id", metavar="ID")
 
 
 def train_recipe(arguments: argparse.Namespace) -> int:
-    recipe = Recipe.from_file(Path(arguments.recipe)).with_settings(parse_assignments(arguments.set))
-    return follow(open_forge().runs.start(recipe), as_json=arguments.json)
+    recipe = read_recipe(arguments)
+    return follow([open_forge().runs.start(recipe)], as_json=arguments.json)
 
 
 def sweep_recipe(arguments: argparse.Namespace) -> int:
-    """Train one after another, and say at the end which did best."""
-    recipe = Recipe.from_file(Path(arguments.recipe)).with_settings(parse_assignments(arguments.set))
+    """Train one run after another, then print a table of them, best first."""
+    recipe = read_recipe(arguments)
     listed = [given.partition("=") for given in arguments.over]
     runs = open_forge().runs.start_sweep(recipe, read_values((name, values) for name, _, values in listed))
-    codes = [follow(run, as_json=arguments.json) for run in runs]
-    if not arguments.json:
+    code = follow(runs, as_json=arguments.json)
+    if not arguments.json and code != STOPPED:
         best = sorted(runs, key=lambda run: rank(run.record.metrics.get("tuned", {})), reverse=True)
         rows = [
             {"id": run.id, "name": run.record.label, "measured": describe_metrics(run.record.metrics.get("tuned", {}))}
             for run in best
         ]
         print(table(rows, ("id", "name", "measured")))
-    return max(codes)
+    return code
 
 
 def train_demo(arguments: argparse.Namespace) -> int:
     from modelforge.goals import demo_recipe
 
-    return follow(open_forge().runs.start(demo_recipe()), as_json=arguments.json)
+    return follow([open_forge().runs.start(demo_recipe())], as_json=arguments.json)
 
 
-class Terminated(Exception):  # noqa: N818 - not an error: somebody wants this process to end
-    """SIGTERM came."""
+def follow(runs: Sequence[Run], *, as_json: bool, printed: int = 0) -> int:
+    """Print the events of runs, one run after another, until all have ended. Returns the exit code.
+
+    printed: how many events of the first run to leave out. Ctrl-C saves a model and stops, a second Ctrl-C exits at
+    once. SIGTERM saves the run in progress, to be resumed. Either way the runs that wait are paused.
+    """
+    # In a thread: a signal can come while this one holds a lock that pausing needs.
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=_pause, args=(runs,)).start())
+    codes = []
+    for index, run in enumerate(runs):
+        codes.append(_follow(run, runs[index + 1 :], as_json=as_json, printed=0 if index else printed))
+    return max(codes)
 
 
-def follow(run: Run, *, as_json: bool, printed: int = 0) -> int:
-    """Print a run's events, from number `printed` on, until it ends. Ctrl-C saves a model and stops, SIGTERM saves the
-    run and leaves, to be resumed; a second Ctrl-C leaves at once."""
+def _follow(run: Run, later: Sequence[Run], *, as_json: bool, printed: int) -> int:
     stopping = False
-    signal.signal(signal.SIGTERM, _terminate)
     while True:
         try:
             for event in run.events(printed):
                 printed += 1
                 print_event(event, as_json=as_json)
             return conclude(run)
-        except Terminated:
-            say("Saving, to go on another time.")
-            with contextlib.suppress(RunStateError):  # it ended just now
-                run.pause()
         except KeyboardInterrupt:
             if stopping:
                 raise
             stopping = True
-            say("Saving and stopping; press Ctrl-C again to leave at once.")
-            with contextlib.suppress(RunStateError):  # it ended just now
-                run.stop()
+            say("Saving and stopping; press Ctrl-C again to exit at once.")
+            _end([run.stop, *(each.pause for each in later)])
 
 
-def _terminate(*_: Any) -> None:
-    raise Terminated
+def _pause(runs: Sequence[Run]) -> None:
+    say("Saving, to be resumed later.")
+    _end([run.pause for run in runs])
+
+
+def _end(calls: Sequence[Callable[[], None]]) -> None:
+    for call in reversed(calls):  # the last run first, so that none of them starts
+        with contextlib.suppress(RunStateError):  # it has ended already
+            call()
 
 
 def print_event(event: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(event)
-    elif event["type"] != "failed" and (line := describe(event)):  # a failure is said on stderr, at the end
+    elif event["type"] != "failed" and (line := describe_event(event)):  # a failure is printed on stderr, at the end
         print(line, flush=True)
 
 
 def conclude(run: Run) -> int:
     """The exit code of a run that has ended, and the reason on stderr if it failed."""
-    last = run.feed.latest
-    if run.state is RunState.failed and (failed := last.get("failed")):
+    state = run.state
+    if state is RunState.paused:
+        say(f"To resume it: modelforge runs resume {run.id}")
+    elif state not in (RunState.finished, RunState.stopped):  # failed, or its end could not be written
+        failed = run.feed.latest["failed"]
         say(" ".join(failed[part] for part in ("where", "what", "fix") if failed[part]))
         return 1
-    if run.state is RunState.paused:
-        say(f"It can go on with: modelforge runs resume {run.id}")
-        return STOPPED
-    return STOPPED if "stopped" in last else 0
+    return 0 if state is RunState.finished else STOPPED
 
 
 def list_runs(arguments: argparse.Namespace) -> None:
@@ -137,8 +155,8 @@ def show_run(arguments: argparse.Namespace) -> None:
 
 def resume_run(arguments: argparse.Namespace) -> int:
     runs = open_forge().runs
-    _, told = runs.feed(runs.get(arguments.id).id).since(0)  # what was said before is not said again
-    return follow(runs.resume(arguments.id), as_json=arguments.json, printed=told)
+    _, printed = runs.feed(runs.get(arguments.id).id).since(0)  # only the events from now on
+    return follow([runs.resume(arguments.id)], as_json=arguments.json, printed=printed)
 
 
 def delete_run(arguments: argparse.Namespace) -> None:

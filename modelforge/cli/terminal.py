@@ -1,4 +1,4 @@
-"""What every command needs: to be declared, to answer as JSON or in words, and to have the Forge. No command itself."""
+"""What every command needs: its declaration, its output as JSON or text, and the Forge. It has no command itself."""
 
 from __future__ import annotations
 
@@ -6,31 +6,46 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from modelforge.recipe import Recipe, parse_assignments
 
 if TYPE_CHECKING:
     from modelforge.forge import Forge
 
 Command = Callable[[argparse.Namespace], int | None]
-"""Carries a command out; returns the exit code, None for 0."""
+"""Runs a command. Returns the exit code, None for 0."""
 
 
 def add_command(where: Any, name: str, help: str, command: Command) -> Any:
-    """A command's parser in a group of commands. What it parses holds the function that carries it out as `command`,
-    and the parser itself, to complain with of what it cannot express, as `parser`."""
+    """Add a command to a group of commands. Its parsed arguments hold the function to call as `command` and the parser,
+    for errors of usage, as `parser`."""
     made = where.add_parser(name, help=help, description=help)
     made.set_defaults(command=command, parser=made)
     made.add_argument("--json", action="store_true", help="print JSON only on stdout")
     return made
 
 
+def add_recipe(command: Any) -> None:
+    """The arguments that `read_recipe` reads."""
+    command.add_argument("recipe", metavar="RECIPE", help="a YAML file")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="K=V", help="change a setting, for example tuning.r=8"
+    )
+
+
+def read_recipe(arguments: argparse.Namespace) -> Recipe:
+    return Recipe.from_file(Path(arguments.recipe)).with_settings(parse_assignments(arguments.set))
+
+
 def add_group(where: Any, name: str, help: str) -> Any:
-    """A command that is a group of commands."""
+    """Add a command that is a group of commands."""
     return where.add_parser(name, help=help).add_subparsers(metavar="COMMAND", required=True)
 
 
 def open_forge() -> Forge:
-    """The Forge of this process; what its store has to say is said."""
+    """The Forge of this process. Prints the message of its store, if any."""
     from modelforge.forge import shared_forge
 
     forge = shared_forge()
@@ -40,7 +55,7 @@ def open_forge() -> Forge:
 
 
 def answer(arguments: argparse.Namespace, shape: Any, text: str) -> None:
-    """Print a result: JSON if asked for, else words."""
+    """Print a result, as JSON with --json, else as text."""
     if arguments.json:
         print_json(shape, indent=2)
     else:
@@ -66,8 +81,8 @@ def say(text: str) -> None:
 
 
 def watch_on_terminal(doing: str) -> Callable[[float], None] | None:
-    """Says on a terminal how far the work is (a share from 0 to 1); a program that reads us is not told."""
+    """Prints progress (from 0 to 1) on a terminal; None where stderr is not one."""
     if not sys.stderr.isatty():
         return None
-    # Each overwrites the one before, and what is printed next the last of them.
+    # Each line overwrites the one before.
     return lambda share: print(f"\r{doing}: {share:4.0%}\r", end="", file=sys.stderr, flush=True)

@@ -1,1 +1,1 @@
-"""The queue: what may start, the service, the one worker, and the events of each run."""
+"""The queue: admission, the service, the worker, and the events of each run."""

@@ -1,7 +1,7 @@
-"""Whether a run may start, judged here alone for every way to start: the app, the command line, a sweep, a retry, a
-resumed run, Python.
+"""Whether a run may start. The only place that decides it, for the app, the command line, sweeps, retries, resumed runs
+and Python.
 
-In this order, once each: what goes together, the limits of this machine, the disk, the dataset, the memory.
+The checks, in this order: the combination of settings, the limits of this machine, disk, dataset, memory.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from modelforge.recipe import Recipe
 from modelforge.store import DatasetRecord
 from modelforge.training.start import follow_parent
 
-PLAIN = 0.4  # share of the free memory below which a rough figure, wrong by half, is good enough
+CLEARLY_FITS = 0.4  # share of the free memory below which a rough estimate, up to 50% off, is good enough
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """recipe: as it will be trained, with what follows from a model that it trains further. evaluation: the dataset to
-    measure with, if it names one."""
+    """recipe: as it will be trained, with the settings that follow from its parent model. evaluation: the dataset to
+    evaluate on, if the recipe names one."""
 
     recipe: Recipe
     dataset: DatasetRecord
@@ -34,14 +34,14 @@ class Admitted:
 
 
 class Admission:
-    """Judges with the datasets and the models of one home."""
+    """Checks recipes against the datasets and models of one home."""
 
     def __init__(self, datasets: Datasets, models: Models) -> None:
         self.datasets = datasets
         self.models = models
 
     def admit(self, recipe: Recipe) -> Admitted:
-        """Refuse at once what cannot work. Raises ModelForgeError."""
+        """Refuse a recipe that cannot work. Raises ModelForgeError."""
         recipe = self._check_combination(recipe)
         planner.check_limits(recipe, hardware.detect())
         planner.check_disk(recipe)
@@ -67,14 +67,13 @@ class Admission:
         return dataset, evaluation
 
     def _check_memory(self, recipe: Recipe, dataset: DatasetRecord) -> None:
-        """Without a long look where it is plain that it fits; where the planner does not answer the run is let in, and
-        shows what it needs."""
+        """Ask the planner where a rough estimate does not settle it. If it does not answer, the run is admitted."""
         config = sources.look_up(recipe).config
-        if config is None:  # nothing is known of it yet; asked again when its turn has come
+        if config is None:  # not downloaded yet: checked when the run starts
             return
         machine = Machine.here()
         rough = estimate_roughly(recipe, machine, Rows(), config)
-        if rough.memory and rough.memory.total <= PLAIN * machine.free_bytes:
+        if rough.memory and rough.memory.total <= CLEARLY_FITS * machine.free_bytes:
             return
         longest = dataset.longest or longest_row(self.datasets.rows(dataset.id))
         rows = Rows(dataset.rows, longest or None, mean_row(dataset.bytes, dataset.rows))

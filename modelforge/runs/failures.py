@@ -1,4 +1,4 @@
-"""Whatever ended a run, as {kind, what, where, fix}."""
+"""The error that ended a run, as {kind, what, where, fix}."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from modelforge.errors import MemoryFullError, ModelForgeError, is_disk_full
 
 
 def explain_failure(error: BaseException) -> dict[str, str]:
-    """{kind, what, where, fix} of whatever ended a run."""
+    """{kind, what, where, fix} of the error that ended a run."""
     if isinstance(error, ModelForgeError):
         return {"kind": error.kind, "what": error.what, "where": error.where, "fix": error.fix}
     if _is_out_of_memory(error):
         full = MemoryFullError(
             "There was not enough memory.",
-            fix="Lower per_device_train_batch_size or max_length, or switch gradient_checkpointing on.",
+            fix="Lower per_device_train_batch_size or max_length, or turn gradient_checkpointing on.",
         )
         return explain_failure(full)
     if is_disk_full(error):
@@ -25,13 +25,13 @@ def explain_failure(error: BaseException) -> dict[str, str]:
         }
     return {
         "kind": "bug",
-        "what": f"Something went wrong that should not have: {type(error).__name__}: {error}",
+        "what": f"Unexpected error: {type(error).__name__}: {error}",
         "where": "",
-        "fix": "The run's log has the details; please report it.",
+        "fix": "This is a bug in ModelForge. Please report it with the run's log.",
     }
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """On a processor torch says it in a plain RuntimeError."""
+    """On a CPU torch raises a plain RuntimeError."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))

@@ -1,53 +1,70 @@
-"""Events of runs: from the trainer's callback through one queue to a file and to whoever looks.
+"""Events of runs: from the trainer's callback through one queue to a file and to all viewers.
 
-The worker only puts into the queue. A pump thread owned by the process writes each event to the run's `events.jsonl`
-and into its feed, whether or not anybody watches. Viewers read from a cursor and never hold anything up.
+The training thread only puts events into the queue. One pump thread for the process writes each event to the run's
+`events.jsonl` and its feed, whether or not anybody watches. Viewers read from a cursor and never hold anything up.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import os
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from modelforge.store import utc_now
+
+log = logging.getLogger("modelforge")
 
 Event = dict[str, Any]
 RECENT = 2000  # events kept in memory for each run; older ones are read from its file
 
 
 class Feed:
-    """The events of one run. Event n is line n of its file, counted from 0."""
+    """The events of one run. Event n is line n of its file, counted from 0.
+
+    It follows its file, whichever process writes it: a viewer can keep the same feed for as long as it likes.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.latest: dict[str, Event] = {}  # the newest event of each type
+        self._latest: dict[str, Event] = {}
         self._recent: deque[Event] = deque(maxlen=RECENT)
         self._count = 0
+        self._bytes_read = 0
         self._changed = threading.Condition()
-        self._bytes_read = _size(path)
-        for event in read_events(path):
-            self._remember(event)
+
+    @property
+    def latest(self) -> dict[str, Event]:
+        """The newest event of each type."""
+        with self._changed:
+            self._read_new()
+            return dict(self._latest)
 
     def append(self, events: list[Event]) -> None:
-        """Write events to the file, then show them. Called by the pump alone."""
-        lines = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events)
-        try:
-            with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:  # as JSON writes surrogates
-                file.write(lines)
-        finally:  # a full disk hides nothing from who is watching
-            with self._changed:
-                for event in events:
-                    self._remember(event)
+        """Write events to the file, then show them. Called by the pump alone. Raises OSError."""
+        lines = [_encode(event) for event in events]
+        with self._changed:
+            try:
+                with self.path.open("a+b") as file:
+                    _end_torn_line(file)
+                    self._read_new()
+                    file.writelines(lines)
+            finally:  # a full disk hides nothing from viewers
+                for line in lines:
+                    self._remember(json.loads(line))
+                self._bytes_read = _size(self.path)
                 self._changed.notify_all()
 
     def since(self, cursor: int) -> tuple[list[Event], int]:
         """The events from number `cursor` on, and the cursor to come back with."""
         with self._changed:
+            self._read_new()
             count = self._count
             recent = list(self._recent)
         first = count - len(recent)
@@ -57,18 +74,27 @@ class Feed:
         return older + recent, count
 
     def wait(self, cursor: int, seconds: float) -> bool:
-        """Wait until there is more than `cursor` events; False when the time is over."""
+        """Wait until this process has added events after `cursor`; False after that many seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self._count > cursor, seconds)
 
-    def is_outdated(self) -> bool:
-        """Whether the file has changed since it was opened: for runs that another process writes."""
-        return _size(self.path) != self._bytes_read
+    def _read_new(self) -> None:
+        """Read the complete lines that another process has added to the file."""
+        if _size(self.path) <= self._bytes_read:
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._bytes_read)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._bytes_read += len(line)
+                if event := _decode(line):
+                    self._remember(event)
 
     def _remember(self, event: Event) -> None:
         self._recent.append(event)
         self._count += 1
-        self.latest[event["type"]] = event
+        self._latest[event["type"]] = event
 
 
 class Pump:
@@ -94,35 +120,26 @@ class Pump:
 
     def _drain(self) -> None:
         while True:
-            item = self._queue.get()
-            batch: list[tuple[Feed, Event]] = []
-            flushed: list[threading.Event] = []
-            while True:
+            items = [self._queue.get()]
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    items.append(self._queue.get_nowait())
+            batches: dict[Feed, list[Event]] = {}
+            for item in items:
+                if not isinstance(item, threading.Event):
+                    batches.setdefault(item[0], []).append(item[1])
+            for feed, events in batches.items():
+                self._write(feed, events)
+            for item in items:
                 if isinstance(item, threading.Event):
-                    flushed.append(item)
-                else:
-                    batch.append(item)
-                try:
-                    item = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-            for feed in {id(feed): feed for feed, _ in batch}.values():
-                self._write(feed, [event for target, event in batch if target is feed])
-            for done in flushed:
-                done.set()
+                    item.set()
 
     @staticmethod
     def _write(feed: Feed, events: list[Event]) -> None:
         try:
             feed.append(events)
         except OSError as error:  # a full disk must not end the thread that every run depends on
-            import logging
-
-            logging.getLogger("modelforge").error("events of %s could not be written: %s", feed.path.parent.name, error)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+            log.error("events of %s could not be written: %s", feed.path.parent.name, error)
 
 
 def read_events(path: Path) -> Iterator[Event]:
@@ -131,9 +148,50 @@ def read_events(path: Path) -> Iterator[Event]:
         return
     with path.open("rb") as file:  # the cut may be inside a character
         for line in file:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if line.endswith(b"\n") and isinstance(event, dict) and "type" in event:
+            if line.endswith(b"\n") and (event := _decode(line)):
                 yield event
+
+
+def _decode(line: bytes) -> Event | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "type" in event else None
+
+
+def _encode(event: Event) -> bytes:
+    """An event as a line. Nothing that it holds may end the pump: what JSON cannot hold is written as its type."""
+    try:
+        text = json.dumps(event, ensure_ascii=False, default=_simplify)
+    except Exception:
+        log.exception("an event of %s cannot be written as JSON", event.get("run_id"))
+        text = json.dumps({name: _keep_plain(value) for name, value in event.items()}, ensure_ascii=False)
+    return (text + "\n").encode("utf-8", "backslashreplace")  # surrogates, as JSON writes them
+
+
+def _simplify(value: Any) -> Any:
+    """Numbers and arrays of NumPy and PyTorch as numbers, sets as lists, anything else as text."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return list(value) if isinstance(value, set | frozenset) else str(value)
+
+
+def _keep_plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | None) else f"({type(value).__name__})"
+
+
+def _end_torn_line(file: BinaryIO) -> None:
+    """End a line that a power cut has cut off, so that the next event starts on a new line."""
+    if file.seek(0, os.SEEK_END):
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+            file.flush()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,7 +1,8 @@
-"""The runs service of a Forge: start, look, stop, delete. What happens inside a run is in `run.py`."""
+"""The runs service of a Forge: start, list, stop, resume, delete. What happens inside a run is in `training/run.py`."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -16,7 +17,7 @@ from modelforge import base_model, paths
 from modelforge.errors import ModelForgeError, RunStateError
 from modelforge.recipe import Recipe
 from modelforge.runs.admission import Admission, Admitted
-from modelforge.runs.feed import Feed, read_events
+from modelforge.runs.feed import Feed
 from modelforge.runs.sweep import vary
 from modelforge.runs.worker import Worker
 from modelforge.store import DatasetRecord, RunRecord, RunState, Store, utc_now
@@ -25,7 +26,7 @@ log = logging.getLogger("modelforge")
 
 
 class Run:
-    """A handle on one run: look at it, wait for it, stop it. Cheap to make; holds no more than its id."""
+    """A handle on one run: read it, wait for it, stop it. Cheap to make; holds only its id."""
 
     def __init__(self, runs: Runs, run_id: str) -> None:
         self._runs = runs
@@ -57,7 +58,7 @@ class Run:
         self._runs.resume(self.id)
 
     def wait(self, seconds: float | None = None) -> RunState:
-        """Wait for the end, at most that long; returns the state."""
+        """Wait for the end, at most that long. Returns the state."""
         self._runs.wait(self.id, seconds)
         return self.state
 
@@ -74,7 +75,7 @@ class Run:
 
 
 class Runs:
-    """Every run of this home. `admission` refuses a recipe that cannot work."""
+    """Every run of this home. admission: refuses a recipe that cannot work. before_run: called before each run."""
 
     def __init__(self, store: Store, admission: Admission, before_run: Callable[[], None] = lambda: None) -> None:
         self._store = store
@@ -82,7 +83,7 @@ class Runs:
         self._worker = Worker(store, before_run)
 
     def start(self, recipe: Recipe) -> Run:
-        """Put a run into the queue. Raises ModelForgeError at once for what can be known to be wrong."""
+        """Queue a run. Raises ModelForgeError at once where it is known that the recipe cannot work."""
         return self._enqueue(self._admission.admit(recipe))
 
     def _enqueue(self, admitted: Admitted) -> Run:
@@ -99,7 +100,7 @@ class Runs:
             created=(now := utc_now()),
             queued=now,
             pid=os.getpid(),
-            process_started=began(psutil.Process()),
+            process_started=find_start_time(psutil.Process()),
         )
         folder = paths.run_dir(record.id)
         folder.mkdir(parents=True)
@@ -113,8 +114,8 @@ class Runs:
         return Run(self, record.id)
 
     def start_sweep(self, recipe: Recipe, values: Mapping[str, Sequence[Any]]) -> list[Run]:
-        """Queue a run for every combination of the values of one or two settings. Nothing is queued unless all can
-        be; raises ModelForgeError."""
+        """Queue a run for every combination of the values of one or two settings: all of them, or none. Raises
+        ModelForgeError."""
         admitted = [self._admission.admit(each) for each in vary(recipe, values)]
         return [self._enqueue(each) for each in admitted]
 
@@ -124,62 +125,61 @@ class Runs:
         return f"{Path(dataset.name).stem} on {Path(base_model.canonical(recipe.base_model)).name}"[:120]
 
     def stop(self, run_id: str) -> None:
-        """Ask a run to save and stop; it does so within one step. Raises RunStateError when it is not running here."""
-        record = self.get(run_id)
-        if not record.state.active:
-            raise RunStateError(f"This run is not in progress; it is {record.state.value}.", where=record.id)
-        self._worker.stop(record.id)
+        """Make a run save a model and end, within one step. Raises RunStateError when it is not in progress here."""
+        self._worker.stop(self._find_active(run_id).id)
 
     def pause(self, run_id: str) -> None:
-        """Ask a run to save itself and leave within one step, to go on another time. Raises RunStateError."""
+        """Make a run save itself and end within one step, to be resumed later. Raises RunStateError."""
+        self._worker.pause(self._find_active(run_id).id)
+
+    def _find_active(self, run_id: str) -> RunRecord:
         record = self.get(run_id)
         if not record.state.active:
             raise RunStateError(f"This run is not in progress; it is {record.state.value}.", where=record.id)
-        self._worker.pause(record.id)
+        return record
 
     def resume(self, text: str) -> Run:
-        """Put a run that was paused, interrupted or failed into the queue again: it goes on from its last checkpoint,
-        or begins anew where it has none. Raises RunStateError for any other."""
+        """Queue a run again that was paused, interrupted or failed. It continues from its last checkpoint, or starts
+        over if it has none. Raises RunStateError for a run in any other state."""
         record = self.get(text)
         if not record.state.resumable:
             raise RunStateError(
-                f"This run cannot go on; it is {record.state.value}.",
+                f"This run cannot be resumed; it is {record.state.value}.",
                 where=record.id,
-                fix="Only runs that were paused, interrupted or failed can; train its model further instead.",
+                fix="Only paused, interrupted and failed runs can; train its model further instead.",
             )
         self._admission.admit(Recipe.build(record.recipe))
         with self._store.transaction():
-            if not self._store.runs.get(record.id).state.resumable:  # somebody else was faster
-                raise RunStateError("This run is in progress already.", where=record.id)
+            if not self._store.runs.get(record.id).state.resumable:  # resumed elsewhere in the meantime
+                raise RunStateError("This run is already in progress.", where=record.id)
             changes = {"state": RunState.queued, "queued": utc_now(), "finished": None, "error": None}
-            process = {"pid": os.getpid(), "process_started": began(psutil.Process())}
+            process = {"pid": os.getpid(), "process_started": find_start_time(psutil.Process())}
             self._store.runs.update(record.id, **changes, **process)
         self._worker.submit(record.id)
         return Run(self, record.id)
 
     def resumable(self) -> list[RunRecord]:
-        """The runs that were cut off or paused, those that had begun first, then as they stood in the queue."""
+        """Interrupted and paused runs: first those that had started, then the others in the order of the queue."""
         waiting = (RunState.interrupted, RunState.paused)
         found = [record for record in reversed(self.all()) if record.state in waiting]
         return sorted(found, key=lambda record: (record.started is None, record.queued or record.created))
 
     def resume_all(self) -> list[Run]:
-        """Put all that were cut off or paused into the queue again, in the order in which they were to be trained."""
+        """Queue all interrupted and paused runs again, in their order."""
         return self._resume_each(self.resumable())
 
-    def take_up(self) -> list[Run]:
-        """Let those go on that were cut off and whose recipe says that they do so by themselves; but not one that came
-        no step further the last time, as it would be cut off again."""
+    def auto_resume(self) -> list[Run]:
+        """Resume the interrupted runs whose recipe says `auto_resume`, except those that made no step the last time:
+        they would be interrupted again."""
         wanted = [
             record
             for record in self.resumable()
-            if record.state is RunState.interrupted and record.recipe.get("auto_resume") and _came_further(record)
+            if record.state is RunState.interrupted and record.recipe.get("auto_resume") and self._made_progress(record)
         ]
         return self._resume_each(wanted)
 
     def _resume_each(self, records: Sequence[RunRecord]) -> list[Run]:
-        """One that cannot be resumed now, as its dataset was deleted, does not hold up the others: it stays as it is,
-        and says why when it is resumed by itself."""
+        """A run that cannot be resumed now, for example because its dataset was deleted, is left as it is."""
         resumed = []
         for record in records:
             try:
@@ -188,8 +188,15 @@ class Runs:
                 log.warning("%s was not resumed: %s", record.id, error)
         return resumed
 
+    def _made_progress(self, record: RunRecord) -> bool:
+        """Whether it made a step since it last started, or has not started since it was queued."""
+        if record.started is None or record.queued > record.started:
+            return True
+        latest = self.feed(record.id).latest.get("progress")
+        return latest is not None and latest["time"] > record.started
+
     def move(self, text: str, place: int) -> None:
-        """Give a queued run another place in the queue; 0 is next. Raises RunStateError for one that does not wait."""
+        """Give a queued run another place in the queue; 0 is next. Raises RunStateError for any other run."""
         self._worker.move(self.get(text).id, place)
         with self._store.transaction():
             waiting = [self._store.runs.get(run_id) for run_id in self._worker.waiting()]
@@ -201,12 +208,20 @@ class Runs:
         """The runs in this process's queue, the next one first."""
         return [self._store.runs.get(run_id) for run_id in self._worker.waiting()]
 
-    def leave(self, seconds: float) -> None:
-        """Let the run in progress and those that wait save themselves, as the process is asked to end; wait for that so
-        long at most. They are interrupted then: nobody has paused them."""
+    def is_waiting(self, run_id: str) -> bool:
+        """Whether another run of its process is in progress or comes before it in the queue."""
+        run = self.get(run_id)
+        others = [each for each in self.all() if each.state.active and each.pid == run.pid and each.id != run.id]
+        first = any(each.state is not RunState.queued or each.queued < run.queued for each in others)
+        return run.state is RunState.queued and first
+
+    def save_all(self, seconds: float) -> None:
+        """Let every run of this process save itself, because the process ends; wait at most that long. They become
+        interrupted, not paused: the user has paused none of them."""
         mine = [record.id for record in self.all() if record.state.active and record.pid == os.getpid()]
-        for run_id in mine:  # the newest first: none of those that wait shall begin meanwhile
-            self._worker.pause(run_id)
+        for run_id in mine:  # the newest first, so that no waiting run starts
+            with contextlib.suppress(RunStateError):  # it has just ended
+                self._worker.pause(run_id)
         until = time.monotonic() + seconds
         for run_id in mine:
             self._worker.wait(run_id, max(until - time.monotonic(), 0))
@@ -235,14 +250,13 @@ class Runs:
         return next(iter(running or active[::-1]), None)
 
     def feed(self, run_id: str) -> Feed:
-        """The run's events, to be read from a cursor."""
+        """The run's events. The same object for as long as the run exists, also for a run of another process."""
         return self._worker.feed(run_id)
 
     def progress(self, record: RunRecord) -> tuple[int, int]:
         """(step, total steps) as far as known, also of a run in another process."""
-        if not record.state.active:
-            return record.step, record.total_steps
-        return latest_progress(record)
+        latest = self.feed(record.id).latest.get("progress") if record.state.active else None
+        return (latest["step"], latest["total_steps"]) if latest else (record.step, record.total_steps)
 
     def wait(self, run_id: str, seconds: float | None = None) -> bool:
         """Wait for the end of a run of this process; True when it is over."""
@@ -260,38 +274,22 @@ class Runs:
 
     def find_interrupted(self) -> None:
         """Mark runs whose process is gone, by its pid and start time."""
+        self._worker.write_endings()
         if not any(record.state.active and not _is_alive(record) for record in self._store.runs.all()):
             return
-        with self._store.transaction():  # looked at again: its process may have written its end and left meanwhile
+        with self._store.transaction():  # read again: its process may have just written how it ended
             for record in self._store.runs.all():
                 if record.state.active and not _is_alive(record):
-                    step, total = latest_progress(record)
+                    step, total = self.progress(record)
                     ending = {"state": RunState.interrupted, "finished": utc_now(), "step": step, "total_steps": total}
                     self._store.runs.update(record.id, **ending)
 
 
-def latest_progress(record: RunRecord) -> tuple[int, int]:
-    """(step, total steps) from the run's own file of events."""
-    latest = (record.step, record.total_steps)
-    for event in read_events(paths.run_dir(record.id) / "events.jsonl"):
-        if event["type"] == "progress":
-            latest = event["step"], event["total_steps"]
-    return latest
+def find_start_time(process: psutil.Process) -> float:
+    """When a process was started, in seconds by a clock that is never adjusted.
 
-
-def _came_further(record: RunRecord) -> bool:
-    """Whether it made a step since its turn came last; one that has only waited shall have its turn."""
-    if record.started is None or record.queued > record.started:
-        return True
-    events = read_events(paths.run_dir(record.id) / "events.jsonl")
-    return any(event["type"] == "progress" and event["time"] > record.started for event in events)
-
-
-def began(process: psutil.Process) -> float:
-    """When a process was started, in seconds by a clock that nobody sets.
-
-    Linux counts from the system's start, and psutil adds a time that moves when the clock is put right, as it is when a
-    laptop wakes: all runs would seem dead then.
+    Linux counts from the system's start, and psutil adds a time that changes when the clock is corrected, as it is when
+    a laptop wakes: all runs would seem to be gone.
     """
     return process.create_time() - (psutil.boot_time() if psutil.LINUX else 0.0)
 
@@ -301,7 +299,7 @@ def _is_alive(record: RunRecord) -> bool:
         return False
     try:
         process = psutil.Process(record.pid)
-        same = abs(began(process) - (record.process_started or 0.0)) < 1.0
-        return same and process.status() != psutil.STATUS_ZOMBIE  # killed, and nobody has asked after it yet
-    except psutil.Error:  # gone, or somebody else's by now
+        same = abs(find_start_time(process) - (record.process_started or 0.0)) < 1.0
+        return same and process.status() != psutil.STATUS_ZOMBIE  # killed, and not yet reaped by its parent
+    except psutil.Error:  # gone, or another user's by now
         return False

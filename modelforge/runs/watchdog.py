@@ -1,4 +1,4 @@
-"""Says so when a run makes no progress, so that nobody waits for what will not come."""
+"""Warns when a run makes no progress."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ QUIET_SECONDS = 600.0  # a step of the largest run that a processor is offered t
 
 
 class Watchdog:
-    """`with Watchdog(emit) as dog:` and `dog.notice()` at every sign of life; a `warning` goes out after a long
-    silence, once for each. Time is monotonic: a laptop that slept was not silent."""
+    """`with Watchdog(emit) as dog:` and `dog.notice()` at every event; emits one `warning` after each long
+    silence. Time is monotonic: the sleep of a laptop does not count."""
 
     def __init__(self, emit: Callable[..., None], *, quiet_seconds: float = QUIET_SECONDS) -> None:
         self.emit = emit
         self.quiet_seconds = quiet_seconds
         self._seen = time.monotonic()
-        self._told = False
+        self._warned = False
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="modelforge-watchdog", daemon=True)
 
     def notice(self) -> None:
-        self._seen, self._told = time.monotonic(), False
+        self._seen, self._warned = time.monotonic(), False
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -37,11 +37,11 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._closed.wait(min(self.quiet_seconds / 4, 30.0)):
             silent = time.monotonic() - self._seen
-            if silent > self.quiet_seconds and not self._told:
-                self._told = True
+            if silent > self.quiet_seconds and not self._warned:
+                self._warned = True
                 minutes = max(round(silent / 60), 1)
                 self.emit(
                     "warning",
-                    message=f"Nothing has been heard of this run for {minutes} minutes. It may be waiting for memory "
-                    "or for another program; stop it if that goes on.",
+                    message=f"This run has made no progress for {minutes} minutes. It may be waiting for memory or for "
+                    "another program. Stop it if this continues.",
                 )

@@ -1,6 +1,6 @@
 """The one thread that takes runs from the queue, one at a time, and holds the accelerator.
 
-It alone changes a run's state while it lives, and only forward. Only here is everything caught that a run may raise.
+It alone changes the state of a run in progress, and only forward. Only here is everything caught that a run may raise.
 """
 
 from __future__ import annotations
@@ -13,44 +13,75 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from modelforge import paths
 from modelforge.compute import memory
 from modelforge.data.prepare import read_rows
-from modelforge.errors import RunStateError
+from modelforge.errors import NotFoundError, RunStateError
 from modelforge.recipe import Recipe
 from modelforge.runs.failures import explain_failure
 from modelforge.runs.feed import Feed, Pump
 from modelforge.runs.watchdog import Watchdog
-from modelforge.store import ModelRecord, RunRecord, RunState, Store, utc_now
+from modelforge.store import ModelRecord, RunState, Store, utc_now
 from modelforge.training import checkpoints
 
 log = logging.getLogger("modelforge")
 
 
+@dataclass(frozen=True, eq=False)
+class Submission:
+    """A run from the moment it is queued until it ends; a run that is resumed gets a new one."""
+
+    run_id: str
+    stop: threading.Event = field(default_factory=threading.Event)  # save a model and end
+    pause: threading.Event = field(default_factory=threading.Event)  # save a checkpoint and end, to be resumed
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended. numbers: model_id, step, total_steps, metrics, peak_bytes, as far as known. error: kind, what,
+    where, fix. model: what it left."""
+
+    state: RunState
+    numbers: dict[str, Any]
+    error: dict[str, str] | None = None
+    model: ModelRecord | None = None
+    finished: str = field(default_factory=utc_now)
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """Of the run's record."""
+        return {"state": self.state, "error": self.error, "finished": self.finished, **self.numbers}
+
+    @property
+    def event(self) -> dict[str, Any]:
+        """The run's last event."""
+        return {"type": self.state.value, **(self.error or {}), **self.numbers}
+
+
 class Worker:
-    """A queue, a thread, and for each run of this process a feed, a stop flag and an end flag."""
+    """A queue, a thread, the submissions of this process, and the feed of each run that it trains or shows."""
 
     def __init__(self, store: Store, before_run: Callable[[], None]) -> None:
         self._store = store
         self._before_run = before_run
-        self._waiting: list[str] = []
+        self._waiting: list[Submission] = []
+        self._submissions: dict[str, Submission] = {}  # waiting or in progress, by run
+        self._unwritten: dict[str, Ending] = {}  # by run: those that the registry could not take
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._pump: Pump | None = None
         self._feeds: dict[str, Feed] = {}
-        self._stops: dict[str, threading.Event] = {}
-        self._pauses: dict[str, threading.Event] = {}
-        self._ends: dict[str, threading.Event] = {}
 
     def submit(self, run_id: str) -> None:
-        """Take a queued run when its turn comes."""
+        """Add a run to the queue."""
         with self._lock:
-            for flags in (self._stops, self._pauses, self._ends):
-                flags[run_id] = threading.Event()
-            self._waiting.append(run_id)
+            submission = self._submissions[run_id] = Submission(run_id)
+            self._waiting.append(submission)
             self._arrived.notify()
             if self._pump is None:
                 memory.share_one_arena()
@@ -59,140 +90,141 @@ class Worker:
 
     def stop(self, run_id: str) -> None:
         """Let a run save a model and end."""
-        self._leave(run_id, self._stops)
+        self._request_end(run_id, RunState.stopped)
 
     def pause(self, run_id: str) -> None:
-        """Let a run save itself and leave, to go on another time."""
-        self._leave(run_id, self._pauses)
+        """Let a run save itself and end, to be resumed later."""
+        self._request_end(run_id, RunState.paused)
 
     def move(self, run_id: str, place: int) -> None:
         """Give a waiting run another place in the queue; 0 is next."""
         with self._lock:
-            if run_id not in self._waiting:
+            submission = self._submissions.get(run_id)
+            if submission is None or submission not in self._waiting:
                 raise RunStateError("This run is not waiting.", where=run_id, fix="Only queued runs can be moved.")
-            self._waiting.remove(run_id)
-            self._waiting.insert(place, run_id)
+            self._waiting.remove(submission)
+            self._waiting.insert(place, submission)
 
     def waiting(self) -> tuple[str, ...]:
         """The runs in the queue, the next one first."""
         with self._lock:
-            return tuple(self._waiting)
-
-    def _leave(self, run_id: str, flags: dict[str, threading.Event]) -> None:
-        if run_id not in flags:
-            raise RunStateError(
-                "This run belongs to another process.", where=run_id, fix="Stop it where it was started."
-            )
-        flags[run_id].set()
-        self._change(run_id, (RunState.preparing, RunState.running), state=RunState.stopping)
-        with self._lock:
-            waited = run_id in self._waiting
-            if waited:
-                self._waiting.remove(run_id)
-        if waited:  # it ends here and now: nobody has it in hand
-            self._end_waiting(run_id)
-
-    def _end_waiting(self, run_id: str) -> None:
-        assert self._pump is not None  # noqa: S101 - made when the run came
-        state = RunState.paused if self._pauses[run_id].is_set() else RunState.stopped
-        record = self._store.runs.get(run_id)
-        emit = self._pump.emitter(self.feed(run_id), run_id)
-        emit(state.value, model_id=None, step=record.step, total_steps=record.total_steps, metrics={})
-        self._pump.flush()
-        self._store.runs.update(run_id, state=state, finished=utc_now())
-        self._ends[run_id].set()
+            return tuple(submission.run_id for submission in self._waiting)
 
     def wait(self, run_id: str, seconds: float | None) -> bool:
-        end = self._ends.get(run_id)
-        return end.wait(seconds) if end else True
+        """Wait for the end of a run of this process; True when it is over."""
+        submission = self._submissions.get(run_id)
+        return submission.ended.wait(seconds) if submission else True
 
     def feed(self, run_id: str) -> Feed:
-        """Those of a run in another process are read again whenever its file has changed."""
+        """The run's one feed in this process."""
         with self._lock:
-            feed = self._feeds.get(run_id)
-            if feed is None or (run_id not in self._ends and feed.is_outdated()):
-                feed = self._feeds[run_id] = Feed(paths.run_dir(run_id) / "events.jsonl")
-            return feed
+            return self._feeds.setdefault(run_id, Feed(paths.run_dir(run_id) / "events.jsonl"))
 
     def forget(self, run_id: str) -> None:
         with self._lock:
             self._feeds.pop(run_id, None)
 
+    def write_endings(self) -> None:
+        """Try again to write the endings that the registry could not take."""
+        for run_id in list(self._unwritten):
+            ending = self._unwritten.pop(run_id, None)
+            if ending and self._write_ending(run_id, ending):
+                self._unwritten[run_id] = ending
+
+    def _request_end(self, run_id: str, state: RunState) -> None:
+        record, submission = self._store.runs.get(run_id), self._submissions.get(run_id)
+        if submission is None:
+            raise RunStateError(
+                "This run belongs to another process.", where=run_id, fix="Stop it where it was started."
+            )
+        (submission.pause if state is RunState.paused else submission.stop).set()
+        self._change(run_id, (RunState.preparing, RunState.running), state=RunState.stopping)
+        with self._lock:
+            waited = submission in self._waiting
+            if waited:
+                self._waiting.remove(submission)
+        if waited:  # the thread has not taken it: it ends at once
+            steps = {"step": record.step, "total_steps": record.total_steps}
+            self._end(submission, Ending(state, {"model_id": None, "metrics": {}, **steps}))
+
     def _work(self) -> None:
         while True:
             with self._arrived:
                 self._arrived.wait_for(lambda: self._waiting)
-                run_id = self._waiting.pop(0)
+                submission = self._waiting.pop(0)
             try:
-                self._take(self._store.runs.get(run_id))
-            except Exception:
-                log.exception("the worker could not keep the books of %s", run_id)
-            finally:
-                self._ends[run_id].set()
+                with _logged(paths.run_dir(submission.run_id) / "log.txt"):
+                    ending = self._run(submission)
+            except Exception as error:  # noqa: BLE001 - the run ends as failed, whatever it was
+                ending = _describe_failure(error)
+            self._end(submission, ending)
 
-    def _take(self, record: RunRecord) -> None:
-        """One run, from the queue to its end, whatever happens."""
-        assert self._pump is not None  # noqa: S101 - made before this thread
-        emit = self._pump.emitter(self.feed(record.id), record.id)
-        with _logged(paths.run_dir(record.id) / "log.txt"):
-            ending, last = self._carry_out(record, emit)
-        emit(**last)
-        self._pump.flush()
-        self._store.runs.update(record.id, finished=utc_now(), **ending)
-
-    def _carry_out(self, record: RunRecord, emit: Callable[..., None]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Train; returns the record's last changes and the last event."""
-        self._change(record.id, (RunState.queued,), state=RunState.preparing, started=utc_now())
+    def _run(self, submission: Submission) -> Ending:
+        """Train, and clean up; returns how it ended."""
+        run_id = submission.run_id
+        self._change(run_id, (RunState.queued,), state=RunState.preparing, started=utc_now())
+        emit = self._emitter(run_id)
 
         def forward(type: str, **fields: Any) -> None:
             watchdog.notice()
             if type == "started":
-                self._change(record.id, (RunState.preparing,), state=RunState.running)
+                self._change(run_id, (RunState.preparing,), state=RunState.running)
             emit(type, **fields)
 
         try:
             with Watchdog(emit) as watchdog:
                 self._before_run()
-                result = self._train(record, forward)
+                result = self._train(submission, forward)
+            model = model_record(result.model_id) if result.model_id else None
         except Exception as error:  # noqa: BLE001 - the one edge where everything is caught
-            self._clear(record.id, keep=True)
-            return self._describe_failure(error, {})
+            _remove_checkpoints(run_id, keep_last=True)
+            return _describe_failure(error)
         finally:
             _free_memory()
-        self._clear(record.id, keep=result.state is RunState.paused)
-        numbers = {
-            "model_id": result.model_id,
-            "step": result.step,
-            "total_steps": result.total_steps,
-            "metrics": result.metrics,
-            "peak_bytes": result.peak_bytes,
-        }
-        if result.error:
-            return self._describe_failure(result.error, numbers)
-        return {"state": result.state, "error": None, **numbers}, {"type": result.state.value, **numbers}
+        _remove_checkpoints(run_id, keep_last=result.state is RunState.paused)
+        names = ("model_id", "step", "total_steps", "metrics", "peak_bytes")
+        ending = Ending(result.state, {name: getattr(result, name) for name in names}, model=model)
+        return _describe_failure(result.error, ending) if result.error else ending
 
-    @staticmethod
-    def _describe_failure(error: Exception, numbers: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        failure = explain_failure(error)
-        log.error("%s\n%s", failure["what"], "".join(traceback.format_exception(error)))
-        return {"state": RunState.failed, "error": failure, **numbers}, {"type": "failed", **failure, **numbers}
+    def _end(self, submission: Submission, ending: Ending) -> None:
+        """Write how a run ended. Where the registry refuses it twice, the run has failed, for that reason."""
+        run_id = submission.run_id
+        problem = self._write_ending(run_id, ending) and self._write_ending(run_id, ending)
+        if problem:
+            ending = _describe_failure(problem, ending)
+            if self._write_ending(run_id, ending):
+                self._unwritten[run_id] = ending
+        self._emitter(run_id)(**ending.event)
+        assert self._pump is not None  # noqa: S101 - made when the run came
+        self._pump.flush()
+        with self._lock:
+            if self._submissions.get(run_id) is submission:
+                del self._submissions[run_id]
+        submission.ended.set()
 
-    @staticmethod
-    def _clear(run_id: str, *, keep: bool) -> None:
-        """Remove what a run wrote for itself; keep: but for a checkpoint that it can go on from."""
-        place = paths.run_dir(run_id) / "checkpoints"
-        last = checkpoints.find_last(place) if keep else None
-        if last is None:
-            shutil.rmtree(place, ignore_errors=True)
-        else:
-            shutil.rmtree(place / checkpoints.PARTIAL, ignore_errors=True)
+    def _write_ending(self, run_id: str, ending: Ending) -> Exception | None:
+        """Write the run's record and its model's, or neither. Returns the error that prevented it, if any."""
+        try:
+            with self._store.transaction():
+                if ending.model and ending.model.id not in {model.id for model in self._store.models.all()}:
+                    self._store.models.add(ending.model)
+                with contextlib.suppress(NotFoundError):  # the list of runs was lost
+                    self._store.runs.update(run_id, **ending.changes)
+        except Exception as error:  # noqa: BLE001 - the caller reports it
+            return error
+        return None
 
-    def _train(self, record: RunRecord, emit: Callable[..., None]) -> Any:
+    def _emitter(self, run_id: str) -> Callable[..., None]:
+        assert self._pump is not None  # noqa: S101 - made when the first run came
+        return self._pump.emitter(self.feed(run_id), run_id)
+
+    def _train(self, submission: Submission, emit: Callable[..., None]) -> Any:
         from modelforge.training.run import Job, train  # loads torch: not before the first run
 
+        record = self._store.runs.get(submission.run_id)
         dataset = self._store.datasets.get(record.dataset_id)
         recipe = Recipe.build(record.recipe)
-        result = train(
+        return train(
             Job(
                 run_id=record.id,
                 recipe=recipe,
@@ -201,18 +233,29 @@ class Worker:
                 dataset={"id": dataset.id, "name": dataset.name, "rows": dataset.rows, "sha256": dataset.sha256},
                 folder=paths.run_dir(record.id),
                 emit=emit,
-                is_stopping=self._stops[record.id].is_set,
-                is_pausing=self._pauses[record.id].is_set,
+                is_stopping=submission.stop.is_set,
+                is_pausing=submission.pause.is_set,
             )
         )
-        if result.model_id:
-            self._store.models.add(model_record(result.model_id))
-        return result
 
     def _change(self, run_id: str, only_from: tuple[RunState, ...], **changes: Any) -> None:
         with self._store.transaction():
             if self._store.runs.get(run_id).state in only_from:
                 self._store.runs.update(run_id, **changes)
+
+
+def _describe_failure(error: Exception, ending: Ending | None = None) -> Ending:
+    """ending: what is known of the run apart from the error."""
+    failure = explain_failure(error)
+    log.error("%s\n%s", failure["what"], "".join(traceback.format_exception(error)))
+    return replace(ending or Ending(RunState.failed, {}), state=RunState.failed, error=failure)
+
+
+def _remove_checkpoints(run_id: str, *, keep_last: bool) -> None:
+    """Remove what a run saved to resume from; keep_last: all but its last complete checkpoint."""
+    place = paths.run_dir(run_id) / "checkpoints"
+    last = checkpoints.find_last(place) if keep_last else None
+    shutil.rmtree(place if last is None else place / checkpoints.PARTIAL, ignore_errors=True)
 
 
 def model_record(model_id: str) -> ModelRecord:
@@ -247,7 +290,7 @@ def model_record(model_id: str) -> ModelRecord:
 
 @contextlib.contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """Write what modelforge, transformers, trl and peft log meanwhile into the run's log."""
+    """Write the log messages of modelforge, transformers, trl and peft to the run's log."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("modelforge", "transformers", "trl", "peft")]

@@ -1,4 +1,4 @@
-"""TinyDB made durable: records of datasets, runs and models in one atomically replaced file.
+"""TinyDB made durable: records of datasets, runs and models in one file, replaced atomically.
 
 store.py       Store: the three tables, transactions, the message of what had to be repaired
 table.py       one kind of record: add, get, find, all, update, delete, count
@@ -6,8 +6,8 @@ records.py     DatasetRecord, RunRecord, ModelRecord, RunState
 storage.py     TinyDB's storage and table, with transactions
 durable.py     the file: read whole, replaced whole, backed up, repaired, migrated
 envelope.py    its bytes: schema version and checksum
-migrations.py  older files brought up to date
-manifests.py   what the folders of models and datasets tell, for a registry that was lost
+migrations.py  older files upgraded
+manifests.py   records rebuilt from the folders of models and datasets
 lock.py        one lock for threads and processes
 files.py       single steps on disk
 """

@@ -1,8 +1,8 @@
 """The registry file, made durable: read whole, replaced whole, backed up, repaired, migrated.
 
-Beside `modelforge.json` lie `.bak` (the state before the last write), `.lock`, and while a write is under way `.tmp`.
+Next to `modelforge.json` are `.bak` (the state before the last write), `.lock`, and during a write `.tmp`.
 A write: serialise, write the temporary file, fsync, keep the old file as `.bak`, rename, fsync the folder. A kill at
-any moment leaves the old file or the new one. This file knows tables as plain dicts, nothing of records or TinyDB.
+any moment leaves the old file or the new one. This module sees tables as plain dicts, not records or TinyDB.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from modelforge.store.migrations import Tables, migrate
 
 @dataclass(frozen=True)
 class Signature:
-    """Tells whether a file is still the one that was read.
+    """Identifies the version of a file that was read.
 
-    Inode, time and size alone do not: a file system gives a freed inode again, and its clock ticks in 4 ms.
+    Inode, time and size are not enough: file systems reuse inodes, and their clocks tick every 4 ms.
     """
 
     inode: int
@@ -39,7 +39,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A committed state. Its tables are shared by all readers and never changed."""
+    """A committed state. All readers share its tables, which never change."""
 
     tables: Tables
     signature: Signature | None
@@ -55,53 +55,53 @@ def _empty() -> Snapshot:
 
 
 class DurableFile:
-    """message: "", or what had to be done to the file since it was opened, in sentences for the user."""
+    """message: "", or what was done to the file since it was opened, for the user."""
 
     def __init__(self, path: Path) -> None:
-        self._home = path.absolute().parent  # of the folders that it can be rebuilt from
+        self._home = path.absolute().parent  # holds the folders that it can be rebuilt from
         self.path = Path(os.path.realpath(path))  # changing the directory must not change the file
         self.backup = self._beside("bak")
         self.lock = TransactionLock(self._beside("lock"))
         self.message = ""
         self._snapshot = _empty()
-        self._is_new = False  # there was nothing at all when it was opened, and nothing was written since
+        self._is_new = False  # the home was empty when it was opened, and nothing was written since
 
     def read(self) -> Snapshot:
-        """The last committed state; cheap while the file stays as it is. Repairs and migrates when it must.
+        """The last committed state; cheap while the file does not change. Repairs and migrates if necessary.
 
-        Raises StoreError when the file is there but cannot be read.
+        Raises StoreError when the file exists but cannot be read.
         """
         snapshot = self._load_or_repair()
         if snapshot.schema < SCHEMA:
             snapshot = self._migrate()
         elif snapshot.newer:
-            self._say(
-                f"{self.path} was written by a newer ModelForge (schema {snapshot.schema}, this one knows {SCHEMA}). "
-                "It is opened read-only: update ModelForge to make changes."
+            self._add_message(
+                f"{self.path} was written by a newer ModelForge (schema {snapshot.schema}, this one supports "
+                f"{SCHEMA}). It is opened read-only. Update ModelForge to make changes."
             )
         self._snapshot = snapshot
         return snapshot
 
     def write(self, tables: Tables) -> None:
-        """Replace the state by these tables, which are not to be changed any more. The lock must be held.
+        """Replace the state by these tables, which must not change afterwards. The lock must be held.
 
-        Raises StoreError and DiskFullError; the old state is then still there, unless it was the very last step that
-        failed (fsync of the folder). What is there is whole in any case, and read again.
+        Raises StoreError and DiskFullError. The old state is then kept, unless only the last step failed (fsync of
+        the folder). The file is complete either way, and is read again.
         """
         data = encode(tables)
         with files.mapped_errors(self.path, "written", needed_bytes=len(data)):
             self._snapshot = Snapshot(tables, self._replace(data, keep_backup=self.path.exists()), SCHEMA)
 
     def remove_leftovers(self) -> None:
-        """Remove what a killed writer left half written. Where that cannot be done it does no harm either."""
+        """Remove the unfinished files of a killed writer. Leaving them is harmless."""
         leftovers = [self._beside("tmp"), self._beside("bak.tmp")]
         if any(file.exists() for file in leftovers):
-            with contextlib.suppress(StoreError, OSError), self.lock:  # or somebody is writing just now
+            with contextlib.suppress(StoreError, OSError), self.lock:  # or another process is writing
                 for file in leftovers:
                     file.unlink(missing_ok=True)
 
     def forget(self) -> None:
-        """Drop what is kept in memory; the next read opens the file again."""
+        """Free the memory; the next read opens the file again."""
         self._snapshot = _empty()
 
     def _load_or_repair(self) -> Snapshot:
@@ -114,7 +114,7 @@ class DurableFile:
                 return self._repair()
 
     def _is_lost(self) -> bool:
-        """Whether a file that is not there once was. In a new home folders appear before their first record."""
+        """Whether a missing file existed before. In a new home, folders appear before their first record."""
         if self.backup.exists():
             return True
         self._is_new = self._is_new or not manifests.is_anything_left(self._home)
@@ -134,7 +134,7 @@ class DurableFile:
         return Snapshot(tables, signature, schema)
 
     def _replace(self, data: bytes, *, keep_backup: bool) -> Signature:
-        # One fixed name: only the holder of the lock writes, and what a killed writer left is overwritten.
+        # One fixed name: only the holder of the lock writes, and overwrites what a killed writer left.
         temporary = self._beside("tmp")
         status = files.write_file(temporary, data)
         try:
@@ -151,8 +151,8 @@ class DurableFile:
         return Signature.of(status, data)
 
     def _repair(self) -> Snapshot:
-        """Set a damaged file aside, load the backup, add what only the folders tell of. Another process may have done
-        it in the meantime."""
+        """Move a damaged file aside, load the backup, add the records that only the folders have. Another process may
+        have done it in the meantime."""
         with self.lock:
             lost = "was missing"
             try:
@@ -161,15 +161,15 @@ class DurableFile:
                 pass
             except DamagedFileError as damage:
                 lost = f"was damaged ({damage}) and is kept as {files.set_aside(self.path)}"
-            backup, told = self._read_backup()
-            data, also_told = self._rebuild(backup)
-            if data:  # in one step: a kill leaves all of it to do, or nothing
+            backup, backup_message = self._read_backup()
+            data, rebuild_message = self._rebuild(backup)
+            if data:  # in one step: a kill leaves everything to do, or nothing
                 self._replace(data, keep_backup=False)
-            self._say(" ".join(filter(None, (f"{self.path} {lost}.", told, also_told))))
+            self._add_message(" ".join(filter(None, (f"{self.path} {lost}.", backup_message, rebuild_message))))
             return self._load() if data else _empty()
 
     def _read_backup(self) -> tuple[bytes, str]:
-        """What the backup holds, b"" where there is no good one, and what is to be said of it."""
+        """The content of the backup, b"" if there is no intact one, and a message."""
         try:
             data = self.backup.read_bytes()
             decode(data)
@@ -180,11 +180,11 @@ class DurableFile:
         return data, "Its backup was loaded: the last change may be missing."
 
     def _rebuild(self, backup: bytes) -> tuple[bytes, str]:
-        """The backup with the models and datasets that only their folders tell of, b"" where there is nothing, and
-        what is to be said of them."""
+        """The backup with the models and datasets that only their folders have, b"" if there is nothing, and a
+        message."""
         tables, schema = decode(backup) if backup else ({}, SCHEMA)
         if schema != SCHEMA:
-            return backup, ""  # an older one is migrated next, a newer one is not touched
+            return backup, ""  # an older one is migrated next, a newer one is left alone
         found = manifests.find_lost(self._home, tables)
         unreadable = f" {len(found.unreadable)} of them cannot be read." if found.unreadable else ""
         if not found.tables:
@@ -192,37 +192,39 @@ class DurableFile:
             return backup, "" if backup else empty
         whole = {**tables, **{name: {**tables.get(name, {}), **lost} for name, lost in found.tables.items()}}
         if backup:
-            told = f"Added from their folders, because it lacked them: {found.counted}.{unreadable}"
+            message = f"Restored from their folders: {found.counted}.{unreadable}"
         else:
-            told = (
+            message = (
                 f"The registry was rebuilt from the folders: {found.counted}.{unreadable} "
-                "The list of runs is gone; their logs are still in the folder runs."
+                "The list of runs is lost; their logs are still in the folder runs."
             )
-        return encode(whole), told
+        return encode(whole), message
 
     def _migrate(self) -> Snapshot:
-        """Bring an older file to the current schema, after copying it. Another process may have done it already."""
+        """Upgrade an older file to the current schema, after copying it. Another process may have done it already."""
         with self.lock:
             old = self._load_or_repair()
             if old.schema >= SCHEMA:
                 return old
-            with files.mapped_errors(self.path, "brought up to date"):
+            with files.mapped_errors(self.path, "upgraded"):
                 copy = self._keep_copy(self._beside(f"schema-{old.schema}"))
             self.write(migrate(old.tables, old.schema))
-            self._say(f"{self.path} was brought from schema {old.schema} to {SCHEMA}; the old file is kept as {copy}.")
+            self._add_message(
+                f"{self.path} was upgraded from schema {old.schema} to {SCHEMA}; the old file is kept as {copy}."
+            )
             return self._snapshot
 
     def _keep_copy(self, wanted: Path) -> Path:
-        """A copy of the file under that name, or one like it where another file has that; returns its path."""
+        """Copy the file to that name, or to a similar one if another file has it. Returns the path."""
         data = self.path.read_bytes()
-        if wanted.exists() and wanted.read_bytes() == data:  # of a process that was killed before it had migrated
+        if wanted.exists() and wanted.read_bytes() == data:  # by a process that was killed before it migrated
             return wanted
         temporary, copy = self._beside("tmp"), files.free_name(wanted)
         files.write_file(temporary, data)
         files.replace_file(temporary, copy)
         return copy
 
-    def _say(self, sentence: str) -> None:
+    def _add_message(self, sentence: str) -> None:
         if sentence not in self.message:
             self.message = f"{self.message} {sentence}".strip()
 

@@ -2,8 +2,8 @@
 
     {"modelforge":{"schema":1,"sha256":"<64 hex digits>"},"tables":{"models":{"model-5f2c9a01b3de":{...}}}}
 
-The checksum is over the bytes of the tables exactly as they stand in the file, so that a file can be checked without
-writing it out again, and the first bytes of a file (`HEAD_BYTES`) identify all of it. This file touches no disk.
+The checksum covers the bytes of the tables exactly as they are in the file, so a file can be checked without encoding
+it again, and its first bytes (`HEAD_BYTES`) identify all of it. This module does not access the disk.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from modelforge.errors import StoreError
 from modelforge.store.migrations import MIGRATIONS, Tables
 
 SCHEMA = len(MIGRATIONS)
-HEAD_BYTES = 128  # more than the part before the tables: it holds the checksum and thereby stands for the content
+HEAD_BYTES = 128  # more than the part before the tables, which holds the checksum
 _HEAD = re.compile(rb'\{"modelforge":\{"schema":([1-9]\d{0,5}),"sha256":"([0-9a-f]{64})"\},"tables":')
 _TAIL = b"}\n"
 
 
 class DamagedFileError(Exception):
-    """These bytes are not a registry file, or not all of one. Never leaves store/."""
+    """These bytes are not a whole registry file. Never raised outside store/."""
 
 
 def encode(tables: Tables) -> bytes:
-    """Tables as the bytes of a file. Raises StoreError when a value is none that JSON knows."""
+    """Tables as the bytes of a file. Raises StoreError for a value that JSON does not support."""
     try:
         # orjson: 1 ms for 1 MB where json takes 15 ms; the whole file is written at each change.
         payload = orjson.dumps(tables)
     except TypeError as error:
-        raise StoreError(f"This cannot be kept in the registry: {error}.") from error
+        raise StoreError(f"This cannot be stored in the registry: {error}.") from error
     checksum = hashlib.sha256(payload).hexdigest().encode()
     head = b'{"modelforge":{"schema":%d,"sha256":"%s"},"tables":' % (SCHEMA, checksum)
     return b"".join((head, payload, _TAIL))
@@ -42,8 +42,8 @@ def encode(tables: Tables) -> bytes:
 def decode(data: bytes) -> tuple[Tables, int]:
     """The tables in the bytes of a file, and the number of its schema (0: a plain TinyDB file, without an envelope).
 
-    Tables of a newer schema are given as far as they can be recognised, and their checksum is not looked at: what it
-    covers is for the newer version to say. Raises DamagedFileError.
+    Tables of a newer schema are returned as far as they are recognised, without checking their checksum: the newer
+    version may compute it differently. Raises DamagedFileError.
     """
     head = _HEAD.match(data)
     if head is not None and int(head[1]) <= SCHEMA:
@@ -55,7 +55,7 @@ def decode(data: bytes) -> tuple[Tables, int]:
 
 
 def _decode_foreign(document: Any) -> tuple[Tables, int]:
-    """Files that this version does not write itself: of a newer schema, or of stock TinyDB."""
+    """Files that this version does not write: of a newer schema, or of plain TinyDB."""
     if isinstance(document, dict):
         envelope = document.get("modelforge")
         schema = envelope.get("schema") if isinstance(envelope, dict) else None
@@ -75,7 +75,7 @@ def _parse(data: bytes | memoryview) -> Any:
 
 
 def _as_tables(value: Any) -> Tables | None:
-    """The value itself when it is a table of tables of documents, else None."""
+    """The value itself if it is a dict of tables of documents, else None."""
     fits = isinstance(value, dict) and all(
         isinstance(table, dict) and all(isinstance(document, dict) for document in table.values())
         for table in value.values()

@@ -1,4 +1,4 @@
-"""Single steps on disk, each whole or not at all, and the system's errors as ours. Knows not what is in a file."""
+"""Single atomic steps on disk, and the system's errors as ours. It does not know the content of the files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REPLACE_ATTEMPTS = 50  # 1 s in all
 
 @contextmanager
 def mapped_errors(path: Path, action: str, *, needed_bytes: int = 0) -> Iterator[None]:
-    """An OSError from within becomes a DiskFullError or a StoreError: "The registry cannot be {action}"."""
+    """An OSError in the block becomes a DiskFullError or a StoreError: "The registry cannot be {action}"."""
     try:
         yield
     except OSError as error:
@@ -29,12 +29,12 @@ def mapped_errors(path: Path, action: str, *, needed_bytes: int = 0) -> Iterator
         raise StoreError(
             f"The registry cannot be {action}: {error.strerror or error}.",
             where=str(path),
-            fix="Check that ModelForge may read and write in this folder.",
+            fix="Check that ModelForge has permission to read and write this folder.",
         ) from error
 
 
 def write_file(path: Path, data: bytes) -> os.stat_result:
-    """Write data and wait until it is on the disk. Returns the file's status. What failed half way is removed."""
+    """Write data and wait until it is on the disk. Returns the file's status. On failure the file is removed."""
     try:
         with path.open("wb") as file:
             file.write(data)
@@ -47,30 +47,30 @@ def write_file(path: Path, data: bytes) -> os.stat_result:
 
 
 def replace_file(source: Path, target: Path) -> None:
-    """Put source in the place of target: whoever opens target finds the old file or the new one, never a mixture."""
+    """Replace target by source: readers of target find the old file or the new one, never a mixture."""
     for _ in range(_REPLACE_ATTEMPTS if _WINDOWS else 0):
         try:
             source.replace(target)
             return
-        except PermissionError:  # somebody (a reader, a virus scanner) has the target open, for milliseconds
+        except PermissionError:  # a reader or virus scanner has the target open, for milliseconds
             time.sleep(0.02)
     source.replace(target)
 
 
 def copy_by_link(source: Path, target: Path) -> None:
-    """Make target a second name of what source is now; it stays so when source is replaced (not overwritten)."""
+    """Make target a second name of the current source. It keeps that content when source is replaced."""
     spare = target.with_name(target.name + ".tmp")
     spare.unlink(missing_ok=True)
     try:
         spare.hardlink_to(source)
-    except OSError:  # FAT and some network drives have no links; should the disk be the matter, the copy says so
+    except OSError:  # FAT and some network drives have no links; any other problem fails the copy too
         write_file(spare, source.read_bytes())
     replace_file(spare, target)
-    spare.unlink(missing_ok=True)  # where both were names of one file already, renaming has left both
+    spare.unlink(missing_ok=True)  # if both were names of one file already, renaming left both
 
 
 def sync_folder(folder: Path) -> None:
-    """Make names given in a folder last through a power cut. Windows has no such call, and does it by itself."""
+    """Make the names in a folder survive a power cut. Windows has no such call and does it itself."""
     if _WINDOWS:
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -81,7 +81,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file so that it keeps its content and frees its name; returns the new path."""
+    """Rename a file to free its name and keep its content. Returns the new path."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     aside = free_name(path.with_name(f"{path.name}.damaged-{stamp}"))
     replace_file(path, aside)
@@ -89,7 +89,7 @@ def set_aside(path: Path) -> Path:
 
 
 def free_name(path: Path) -> Path:
-    """The path itself, or with the first number behind it that is not taken."""
+    """The path itself if it is free, else with the first free number appended."""
     candidate, number = path, 2
     while candidate.exists():
         candidate, number = path.with_name(f"{path.name}-{number}"), number + 1

@@ -1,7 +1,7 @@
 """The one lock of a registry: excludes other threads and other processes, reentrant within a thread.
 
-It sits on a file of its own, because the registry file is replaced at each write and a lock on it would be left behind.
-The system takes it back from a process that dies. Reading needs no lock.
+It uses a separate file, because each write replaces the registry file, and its lock with it. The system releases the
+lock of a process that dies. Reading needs no lock.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.001
 
 
 class TransactionLock:
-    """`with lock:` waits at most WAIT_SECONDS for other processes, then raises StoreError."""
+    """`with lock:` waits up to WAIT_SECONDS for other processes, then raises StoreError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -31,7 +31,7 @@ class TransactionLock:
 
     @property
     def held(self) -> bool:
-        """Whether the thread that asks holds the lock."""
+        """Whether the current thread holds the lock."""
         return self._owner == threading.get_ident()
 
     def __enter__(self) -> None:
@@ -66,5 +66,5 @@ class TransactionLock:
                 raise StoreError(
                     f"Another ModelForge has kept the registry locked for {WAIT_SECONDS:.0f} seconds.",
                     where=str(self._path),
-                    fix="Close the other one, or wait until it is done.",
+                    fix="Close it, or wait until it is done.",
                 ) from error

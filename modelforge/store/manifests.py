@@ -1,7 +1,7 @@
-"""What the folders of models and datasets tell, for a registry that was lost. Only reads.
+"""Records rebuilt from the folders of models and datasets, for a registry that was lost. It only reads.
 
 A model's folder holds `modelforge.json` (`models/folder.py` writes it), a dataset's `dataset.json` and its rows
-(`data/prepare.py`): the facts of a record are in them. Of runs nothing is found again; their logs stay where they are.
+(`data/prepare.py`): the fields of a record are in them. Runs cannot be rebuilt; their logs remain.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from modelforge.store.migrations import Tables
 from modelforge.store.records import DatasetRecord, ModelRecord, Record
 
 _LARGEST_BYTES = 20_000_000
-_ROWS = ("rows.arrow", "rows.jsonl")  # of this version, and of one before
+_ROWS = ("rows.arrow", "rows.jsonl")  # of this version, and of an earlier one
 
 
 @dataclass(frozen=True)
@@ -61,27 +61,27 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Found:
-    """tables: kind -> id -> fields, of records that the registry lacks. unreadable: manifests that tell nothing."""
+    """tables: kind -> id -> fields, of records missing from the registry. unreadable: manifests that cannot be read."""
 
     tables: Tables
     unreadable: list[Path]
 
     @property
     def counted(self) -> str:
-        """ "2 models and 1 dataset"; "" where nothing was found."""
+        """ "2 models and 1 dataset"; "" if nothing was found."""
         counts = [(len(self.tables.get(kind.table, ())), kind.noun) for kind in KINDS]
         return " and ".join(f"{count} {noun}{'s' if count > 1 else ''}" for count, noun in counts if count)
 
 
 def is_anything_left(home: Path) -> bool:
-    """Whether there is a folder that a lost registry could be rebuilt from."""
+    """Whether a lost registry could be rebuilt from any folder."""
     return any(True for kind in KINDS for _ in _manifests(home, kind))
 
 
 def find_lost(home: Path, tables: Tables) -> Found:
-    """The records that the folders in home tell of and the tables lack, in the order in which they were made.
+    """The records that have a folder in home but are missing from the tables, in the order of their creation.
 
-    Raises StoreError when a file cannot be read at all: who goes on without it would have lost it for good.
+    Raises StoreError when a file cannot be read at all: continuing without it would lose it for good.
     """
     lost: Tables = {}
     unreadable: list[Path] = []
@@ -92,7 +92,7 @@ def find_lost(home: Path, tables: Tables) -> Found:
             if id in tables.get(kind.table, {}):
                 continue
             try:
-                with files.mapped_errors(manifest, "rebuilt without this file"):  # a disk's error may pass
+                with files.mapped_errors(manifest, "rebuilt without this file"):  # a disk's error may be temporary
                     records.append(_read(kind, manifest))
             except (ValueError, TypeError, KeyError, AttributeError, StopIteration):
                 unreadable.append(manifest)
@@ -102,7 +102,7 @@ def find_lost(home: Path, tables: Tables) -> Found:
 
 
 def _manifests(home: Path, kind: Kind) -> Iterator[Path]:
-    """Of finished folders whose names are ids of ours; others are half written, half deleted or not ours."""
+    """Of finished folders named by our ids; others are unfinished, partly deleted or not ours."""
     for manifest in sorted((home / kind.table).glob(f"{kind.noun}-*/{kind.manifest}")):
         try:
             paths.model_dir(manifest.parent.name)

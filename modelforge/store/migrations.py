@@ -1,7 +1,7 @@
-"""Older registry files brought up to date: a numbered list of functions, each from one schema to the next.
+"""Older registry files upgraded by a numbered list of functions, each from one schema to the next.
 
-The schema's number is the length of the list. A migration gets all tables and returns them; it loses nothing, and keeps
-fields and tables that it does not know. Copying the old file first is the caller's work (`durable.py`).
+The schema's number is the length of the list. A migration takes all tables and returns them; it loses nothing and keeps
+fields and tables that it does not know. The caller copies the old file first (`durable.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RECORD_TYPES: dict[str, type[Record]] = {"datasets": DatasetRecord, "runs": RunR
 
 
 def adopt_plain_tinydb(tables: Tables) -> Tables:
-    """0 -> 1: what stock TinyDB writes (no envelope, documents numbered from 1) is put under the documents' own ids."""
+    """0 -> 1: the documents of plain TinyDB (no envelope, numbered from 1) are stored under their own ids."""
     adopted: Tables = dict(tables)
     for table, record_type in RECORD_TYPES.items():
         adopted[table] = {}
@@ -36,10 +36,10 @@ def adopt_plain_tinydb(tables: Tables) -> Tables:
 
 
 def _find_custom_base_model(document: dict[str, Any]) -> None:
-    """Before it had a field of its own, "(Custom Model)" at the end of the description told it (AUDIT.md, 21)."""
+    """Before this field existed, the description ended in "(Custom Model)" (audit, finding 21)."""
     if "custom_base_model" not in document:
-        told = document.get("is_custom_base_model", str(document.get("description") or "").endswith("(Custom Model)"))
-        document["custom_base_model"] = bool(told)
+        found = document.get("is_custom_base_model", str(document.get("description") or "").endswith("(Custom Model)"))
+        document["custom_base_model"] = bool(found)
 
 
 def _empty_value(annotation: Any) -> Any:
@@ -51,7 +51,7 @@ MIGRATIONS: list[Callable[[Tables], Tables]] = [adopt_plain_tinydb]
 
 
 def migrate(tables: Tables, schema: int) -> Tables:
-    """Tables of an older schema as those of the current one."""
+    """Tables of an older schema, upgraded to the current one."""
     for step in MIGRATIONS[schema:]:
         tables = step(tables)
     return tables

@@ -1,8 +1,8 @@
-"""What the registry keeps: one frozen record for each dataset, run and model.
+"""The registry's records: one frozen record for each dataset, run and model.
 
-Fields that a newer minor version added are kept when an older one writes the record again (`extra="allow"`). Folders
-are not stored: they follow from the id (`paths.model_dir(id)` and its like), so nothing here depends on where the home
-is or which directory is the current one. This file knows nothing of how records are stored.
+Fields added by a newer minor version are kept when an older one writes the record again (`extra="allow"`). Folders are
+not stored: they follow from the id (`paths.model_dir(id)`), so nothing here depends on the location of the home or the
+current directory. This module does not know how records are stored.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 def utc_now() -> str:
-    """The time as records carry it: UTC ISO 8601 with milliseconds, `2026-11-02T10:00:00.000+00:00`."""
+    """The current time as in records: UTC ISO 8601 with milliseconds, `2026-11-02T10:00:00.000+00:00`."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -32,17 +32,17 @@ class RunState(StrEnum):
 
     @property
     def resumable(self) -> bool:
-        """Whether it can go on from where it was left, or from its beginning."""
+        """Whether it can be continued from its last checkpoint, or started over."""
         return self in (RunState.interrupted, RunState.paused, RunState.failed)
 
     @property
     def active(self) -> bool:
-        """Whether a process has, or will have, this run in its hands."""
+        """Whether a process trains it, or has it in its queue."""
         return self in (RunState.queued, RunState.preparing, RunState.running, RunState.stopping)
 
 
 class Record(BaseModel):
-    """What all records share. `created` is UTC ISO 8601 (`utc_now`); lists are sorted by it."""
+    """The fields of all records. `created` is UTC ISO 8601 (`utc_now`); lists are sorted by it."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -51,15 +51,15 @@ class Record(BaseModel):
 
     @property
     def label(self) -> str:
-        """What people call it; "" when it has no name."""
+        """Its name for people; "" if it has none."""
         return ""
 
 
 class DatasetRecord(Record):
-    """A dataset. shape: the form of its rows. source: the file's name as the user gave it; file_rows: how many rows
-    that had. columns: role -> column. sha256, bytes: its content's. repairs: what was mended, and how often.
-    eval_dataset: the id of the one that it is measured with, if that was given beside it. max_length: tokens, what its
-    rows ask for; longest: tokens of the longest row, about; 0 where that is not known."""
+    """A dataset. shape: the form of its rows. source: the file's name as the user gave it; file_rows: its number of
+    rows. columns: role -> column. sha256, bytes: of its content. repairs: the number of fixes of each kind.
+    eval_dataset: the id of the dataset to evaluate on, if one was given with it. max_length: recommended tokens for
+    its rows; longest: approximate tokens of the longest row; 0 if unknown."""
 
     name: str
     task: str
@@ -85,8 +85,8 @@ class DatasetRecord(Record):
 class RunRecord(Record):
     """A run. error: kind, what, where, fix. times: UTC ISO 8601.
 
-    pid and process_started (seconds, see `training.runs.began`) tell whether its process still lives. queued: when it
-    was put into the queue; runs that change places change these times too, so that their order outlives the process.
+    pid and process_started (seconds, see `runs.service.find_start_time`) tell whether its process is still alive.
+    queued: when it was queued; runs that swap places in the queue swap these times, so that the order is kept on disk.
     """
 
     state: RunState
@@ -111,14 +111,14 @@ class RunRecord(Record):
 
     @property
     def dataset_ids(self) -> tuple[str, ...]:
-        """The datasets that it trains on and is measured with."""
+        """The datasets that it trains and evaluates on."""
         return tuple(filter(None, (self.dataset_id, self.recipe.get("eval_dataset"))))
 
 
 class ModelRecord(Record):
-    """A finished model. custom_base_model: the base model was the user's own choice, not one of the catalogue's.
+    """A finished model. custom_base_model: the base model is the user's own choice, not from the catalogue.
 
-    files_missing_from: where an import looked for its files in vain; "" for a model that has them.
+    files_missing_from: where an import did not find its files; "" for a model that has them.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """TinyDB on a durable file: its storage with transactions, and its table with our ids.
 
-Between transactions TinyDB reads the last committed state. Within one, its thread reads and changes a copy of its own,
-which is written as a whole when the outermost block ends, or dropped when an exception leaves it. Other threads go on
-reading the committed state.
+Between transactions TinyDB reads the last committed state. In a transaction, its thread reads and changes a private
+copy, which is written as a whole when the outermost block ends, or dropped when an exception leaves it. Other threads
+keep reading the committed state.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ class DurableStorage(tinydb.storages.Storage):
 
     @property
     def in_transaction(self) -> bool:
-        """Whether the thread that asks is within a transaction."""
+        """Whether the current thread is in a transaction."""
         return self._working is not None and self.file.lock.held
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All changes of the block, written together. Within another transaction of the thread it is part of that one.
+        """All changes of the block, written together. Inside another transaction of the thread it is part of that one.
 
-        Raises StoreError when the lock cannot be had or the state not be written, DiskFullError when there is no room.
+        Raises StoreError when it cannot be locked or written, DiskFullError when there is no space.
         """
         with self.file.lock:
             if self._working is not None:
                 yield
                 return
             snapshot = self.file.read()
-            # Documents are replaced, never changed in place, so that the copy may share them with those who read.
+            # Documents are replaced, never changed in place, so the copy can share them with readers.
             self._working = {name: dict(table) for name, table in snapshot.tables.items()}
             self._read_only, self._changed = snapshot.newer, False
             try:
@@ -56,13 +56,13 @@ class DurableStorage(tinydb.storages.Storage):
                 self._working = None
 
     def read(self) -> Tables:
-        """The state to work on; not to be changed outside of `RecordTable.change_rows`."""
+        """The state to work on. Only `RecordTable.change_rows` may change it."""
         if self._working is not None and self.file.lock.held:
             return self._working
         return self.file.read().tables
 
     def write(self, data: Tables) -> None:
-        """Keep data as the transaction's state. Raises StoreError when the file is of a newer ModelForge."""
+        """Set the transaction's state. Raises StoreError when a newer ModelForge wrote the file."""
         if self._read_only:
             raise StoreError(
                 "The registry was written by a newer ModelForge and cannot be changed by this one.",
@@ -72,7 +72,7 @@ class DurableStorage(tinydb.storages.Storage):
         self._working, self._changed = data, True
 
     def close(self) -> None:
-        """Nothing is held open between operations: only what is kept in memory goes, and comes back when needed."""
+        """Free the memory. No file is open between operations, and the next one reads it again."""
         self.file.forget()
 
 
@@ -86,19 +86,19 @@ class RecordTable(ChangeableTable):
         return super().storage  # type: ignore[return-value]  # the database makes it of default_storage_class
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """The fields of all records by id, in the order in which they were added; not to be changed."""
+        """The fields of all records by id, in the order in which they were added. Do not change them."""
         return self.storage.read().get(self.name, {})
 
     def insert_record(self, record_id: str, fields: dict[str, Any]) -> None:
-        """Raises ValueError when the id is taken."""
-        self.insert(tinydb.table.Document(fields, record_id))  # type: ignore[arg-type]  # of another type, as above
+        """Raises ValueError when the id exists."""
+        self.insert(tinydb.table.Document(fields, record_id))  # type: ignore[arg-type]  # see above
 
     def replace_record(self, record_id: str, fields: dict[str, Any]) -> None:
-        """TinyDB's own `update` would change a document in place, under the eyes of those who read it."""
+        """TinyDB's own `update` would change a document in place while others read it."""
         self.change_rows(lambda table: table.update({record_id: fields}))
 
     def remove_record(self, record_id: str) -> bool:
-        """False when it was not there."""
+        """False when it does not exist."""
         return bool(self.remove(doc_ids=[record_id]))  # type: ignore[list-item]
 
     def change_rows(self, change: Callable[[dict[Any, Any]], None]) -> None:

@@ -17,9 +17,9 @@ from modelforge.store.table import Table
 
 
 class Store:
-    """Opening reads the file, and repairs or migrates it when it must; `message` then says what was done.
+    """Opening reads the file and repairs or migrates it if necessary; `message` then says what was done.
 
-    Raises StoreError when the file is there but cannot be read.
+    Raises StoreError when the file exists but cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,16 +32,16 @@ class Store:
 
     @property
     def message(self) -> str:
-        """ "", or what had to be done to the file: a damaged one set aside, a backup loaded, opened read-only."""
+        """ "", or what was done to the file: a damaged one moved aside, a backup loaded, opened read-only."""
         return self._database.storage.file.message
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Other threads and processes wait until the block ends; its changes are written together, or none of them.
+        """Other threads and processes wait until the block ends. Its changes are written together, or not at all.
 
-        May be nested. An exception that leaves the outermost block undoes all of it. Raises StoreError, DiskFullError.
+        Can be nested. An exception that leaves the outermost block undoes it all. Raises StoreError, DiskFullError.
         """
         return self._database.storage.transaction()
 
     def close(self) -> None:
-        """Free the memory. Closing twice is harmless, and a closed store opens itself again when it is used."""
+        """Free the memory. A closed store opens itself again when it is used; closing twice is harmless."""
         self._database.close()

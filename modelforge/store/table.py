@@ -1,6 +1,6 @@
-"""One kind of record: add, get, find, list, update, delete. Validates what goes in and what comes out.
+"""One kind of record: add, get, find, list, update, delete. Validates records when they are written and read.
 
-Each operation is a transaction of its own unless one is open (`Store.transaction`).
+Each operation is a transaction unless one is open (`Store.transaction`).
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _MANY = 500  # records
 
 @dataclass(frozen=True)
 class _Listing(Generic[R]):
-    """Records made from one committed state, kept because validating 10,000 takes 50 ms."""
+    """Records of one committed state, cached because validating 10,000 takes 50 ms."""
 
-    rows: object  # the very rows that they were made from; None when those may still change
+    rows: object  # the rows object that they were made from; None if that may still change
     made: dict[str, tuple[Document, R]]  # id -> the stored fields and the record made from them
     newest_first: list[R]
 
 
 class Table(Generic[R]):
-    """noun: what a record is called in messages, such as "model"; its table is the plural."""
+    """noun: the name of a record in messages, such as "model"; the table is named by its plural."""
 
     def __init__(self, database: Database, record_type: type[R], noun: str) -> None:
         self._documents = database.table(f"{noun}s")
@@ -51,25 +51,25 @@ class Table(Generic[R]):
         self._listing: _Listing[R] = _Listing(None, {}, [])
 
     def add(self, record: R) -> R:
-        """Keep a new record; returns it as it was stored. Raises StoreError when its id is taken."""
+        """Add a record. Returns it as it was stored. Raises StoreError when its id exists."""
         document = self._serialise(record)
         with self._storage.transaction():
             if record.id in self._documents.rows():
-                raise StoreError(f"There already is a {self._noun} with the id {record.id}.")
+                raise StoreError(f"A {self._noun} with the id {record.id} already exists.")
             self._documents.insert_record(record.id, document)
         return self._stored(document)
 
     def get(self, id: str) -> R:
-        """The record of exactly that id. Raises NotFoundError."""
+        """The record with exactly that id. Raises NotFoundError."""
         document = self._documents.rows().get(id)
         if document is None:
             raise self._missing(id)
         return self._restore([document])[0]
 
     def find(self, text: str) -> R:
-        """The record whose id is text, else the only one whose id begins so, else the only one of that name.
+        """The record with that id, else the only one whose id starts with it, else the only one of that name.
 
-        Raises NotFoundError, which says what is near, or which records it could be.
+        Raises NotFoundError, which suggests similar names or lists the possible records.
         """
         records = self.all() if text else []
         begins = [record for record in records if record.id.startswith(text)]
@@ -77,18 +77,18 @@ class Table(Generic[R]):
         if any(record.id == text for record in begins):
             return self.get(text)
         possible = {record.id: record for record in [*begins, *named]}
-        # A text that begins one id and names another record could mean either: what follows may be a deletion.
+        # A text that is a prefix of one id and the name of another record is ambiguous: the caller may delete it.
         if len(possible) == 1 or len(named) == 1 < len(begins):
             return self.get((named or begins)[0].id)
         if possible:
             raise NotFoundError(
-                f"{text!r} could be any of {len(possible)} {self._noun}s.",
-                fix=f"Give more of the id: {', '.join(list(possible)[:5])}{', ...' if len(possible) > 5 else ''}.",
+                f"{text!r} matches {len(possible)} {self._noun}s.",
+                fix=f"Use more of the id: {', '.join(list(possible)[:5])}{', ...' if len(possible) > 5 else ''}.",
             )
         raise self._missing(text)
 
     def all(self) -> list[R]:
-        """All records, the newest first. They are shared with other callers: do not change what is inside them."""
+        """All records, the newest first. Other callers share them: do not change their contents."""
         rows, listing = self._documents.rows(), self._listing
         if listing.rows is not rows or self._storage.in_transaction:
             with _without_collecting(many=len(rows) > _MANY):
@@ -96,9 +96,9 @@ class Table(Generic[R]):
         return list(listing.newest_first)
 
     def update(self, id: str, **changes: Any) -> R:
-        """Change some fields; returns the record as it was stored.
+        """Change some fields. Returns the record as it was stored.
 
-        Raises NotFoundError when it is gone, StoreError when a value does not fit, TypeError for an unknown field.
+        Raises NotFoundError, StoreError for an invalid value, TypeError for an unknown field.
         """
         for name in changes:
             if name not in self._record_type.model_fields:
@@ -110,7 +110,7 @@ class Table(Generic[R]):
         return self._stored(document)
 
     def delete(self, id: str) -> None:
-        """Raises NotFoundError when there is none of exactly that id."""
+        """Raises NotFoundError when no record has exactly that id."""
         if not self._documents.remove_record(id):
             raise self._missing(id)
 
@@ -129,19 +129,19 @@ class Table(Generic[R]):
                 fresh[id] = document
         for (id, document), record in zip(fresh.items(), self._restore(list(fresh.values())), strict=True):
             made[id] = (document, record)
-        records = [made[id][1] for id in reversed(rows)]  # the later one first where the times are the same
+        records = [made[id][1] for id in reversed(rows)]  # the later one first if the times are equal
         records.sort(key=lambda record: record.created, reverse=True)
-        # The rows of a transaction under way are still going to change.
+        # The rows of an open transaction can still change.
         return _Listing(None if self._storage.in_transaction else rows, made, records)
 
     def _stored(self, document: Document) -> R:
-        """The record of a document just written; another one is kept for the next list."""
+        """The record of a document just written; a second one is cached for the next list."""
         mine, ours = self._restore([document, document])
         self._listing.made[mine.id] = (document, ours)
         return mine
 
     def _restore(self, documents: list[Document]) -> list[R]:
-        """Records that share nothing with the stored documents, so that nobody can change those by accident."""
+        """Records that share nothing with the stored documents, so that callers cannot change those by accident."""
         try:
             return self._list_of_records.validate_python([self._unshare(document) for document in documents])
         except ValidationError as error:
@@ -149,13 +149,13 @@ class Table(Generic[R]):
             number, *path = first["loc"]
             field = ".".join(str(part) for part in path)
             raise StoreError(
-                f"{first.get('input')!r} cannot be kept as {field} of a {self._noun}: {first['msg'].lower()}.",
+                f"{first.get('input')!r} cannot be stored as {field} of a {self._noun}: {first['msg'].lower()}.",
                 where=f"{self._noun} {documents[int(number)].get('id', '')}",
             ) from error
 
     def _unshare(self, document: Document) -> Document:
-        """The document, with copies of what somebody could change in it: validation copies the dicts of the record
-        itself, no more. Nearly all of a list holds nothing deeper and is passed on as it is, a third of the time."""
+        """The document with copies of its mutable values: validation copies only the dicts of the record itself. Most
+        documents have nothing deeper and are passed through, which takes a third of the time."""
         inner: Document = {}
         for name in self._deep:
             value = document.get(name)
@@ -166,11 +166,11 @@ class Table(Generic[R]):
         return {**document, **inner} if inner else document
 
     def _serialise(self, record: R) -> Document:
-        """As plain JSON values: paths and times become text, numbers that are none (NaN) become null."""
+        """As plain JSON values: paths and times become text, NaN becomes null."""
         try:
             return record.model_dump(mode="json")
         except PydanticSerializationError as error:
-            raise StoreError(f"This cannot be kept: {error}.", where=f"{self._noun} {record.id}") from error
+            raise StoreError(f"This cannot be stored: {error}.", where=f"{self._noun} {record.id}") from error
 
     def _missing(self, text: str) -> NotFoundError:
         names = {name: record for record in reversed(self.all()) for name in (record.id, record.label) if name}
@@ -180,14 +180,14 @@ class Table(Generic[R]):
         if shown:
             fix = f"Did you mean {' or '.join(shown)}?"
         elif names:
-            fix = f"None of the {self.count()} {self._noun}s has such an id or name."
+            fix = f"None of the {self.count()} {self._noun}s has this id or name."
         else:
             fix = f"There are no {self._noun}s yet."
         return NotFoundError(f"There is no {self._noun} {text!r}.", fix=fix)
 
 
 def _is_plain(annotation: Any) -> bool:
-    """Whether a field of that type holds nothing that can be changed."""
+    """Whether values of that type are immutable."""
     kinds = get_args(annotation) if get_origin(annotation) is UnionType else (annotation,)
     return all(isinstance(kind, type) and issubclass(kind, str | int | float | NoneType) for kind in kinds)
 
@@ -198,16 +198,16 @@ def _is_nested(value: Any) -> bool:
 
 def _copy(value: Any) -> Any:
     if isinstance(value, dict):
-        # isinstance of a union takes four times as long
+        # four times as fast as isinstance of a union
         return {name: _copy(item) if type(item) in _CONTAINERS else item for name, item in value.items()}
     return [_copy(item) for item in value] if isinstance(value, list) else value
 
 
 @contextmanager
 def _without_collecting(*, many: bool) -> Iterator[None]:
-    """Keep Python from looking for garbage among thousands of records while they are made: half of the time it takes.
+    """Pause garbage collection while thousands of records are made: it takes half of the time.
 
-    Other threads' garbage waits for as long, some hundredths of a second.
+    It pauses for other threads too, for some hundredths of a second.
     """
     pause = many and gc.isenabled()
     if pause:

@@ -32,7 +32,7 @@ from modelforge.training.callback import EventCallback, RunStopped
 from modelforge.training.examples import Examples, encode_examples
 from modelforge.training.methods import load_method
 from modelforge.training.samples import show_answers
-from modelforge.training.saving import add_saving, load_best, pause
+from modelforge.training.saving import add_saving, load_best, pause, train_from
 from modelforge.training.start import Start, find_start
 
 log = logging.getLogger("modelforge")

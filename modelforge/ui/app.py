@@ -191,11 +191,11 @@ def _open(access: Access, *, open_browser: bool) -> None:
     if open_browser and not access.on_space:
         webbrowser.open(url)
     warmup.start(
-        after_seconds=1.0, first=preview.load_starters_tokenizer, probe=hardware.probe, then=forge.runs.take_up
+        after_seconds=1.0, first=preview.load_starters_tokenizer, probe=hardware.probe, then=forge.runs.auto_resume
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     page.block_thread()
-    forge.runs.leave(LEAVES_WITHIN)
+    forge.runs.save_all(LEAVES_WITHIN)
 
 
 def _theme() -> Any:

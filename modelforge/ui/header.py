@@ -1,4 +1,4 @@
-"""The slim header above every tab: name, device and free memory, and the run in progress."""
+"""The header above every tab: name, device and free memory, and the run in progress."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IDLE = "No run in progress"
 
 
 class Header:
-    """Its components. Pressing `run` leads to the run."""
+    """Its components. `run` opens the run."""
 
     def __init__(self) -> None:
         with gr.Row(elem_classes="mf-header", equal_height=True):

@@ -125,14 +125,14 @@ def test_audit_19_a_second_start_waits_in_the_queue_and_both_can_be_stopped(page
     start_run(page, "The second one")
     assert "waits in the queue" in read_toast(page)
     expect(page.locator("#run-head")).to_contain_text("The second one")
-    expect(page.locator("#run-head")).to_contain_text("Waiting for its turn")
+    expect(page.locator("#run-head")).to_contain_text("Waiting: another run is in progress")
     page.locator("#train-stop").click()
     choose(page, "train-earlier", "The first one")
     expect(page.locator("#run-head .mf-bar-label")).to_contain_text("of 40 ", timeout=120_000)
     page.locator("#train-stop").click()
-    expect(page.locator("#run-head")).to_contain_text("Stopped before its end. What was learnt", timeout=120_000)
+    expect(page.locator("#run-head")).to_contain_text("Stopped early. The model trained so far", timeout=120_000)
     choose(page, "train-earlier", "The second one")
-    expect(page.locator("#run-head")).to_contain_text("Nothing was learnt yet", timeout=60_000)
+    expect(page.locator("#run-head")).to_contain_text("No step was trained", timeout=60_000)
 
 
 @pytest.mark.slow

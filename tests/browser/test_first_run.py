@@ -52,7 +52,7 @@ def test_a_file_becomes_a_model_that_answers_and_every_page_sees_it_happen(
     # A reload finds the run still live.
     page.reload()
     third = wait_for_step(page, lambda step: step > second)
-    expect(page.locator("#run-head")).to_contain_text("You can close this page; the run goes on")
+    expect(page.locator("#run-head")).to_contain_text("You can close this page; the run continues")
 
     # A second browser sees the same run, and it goes on with no browser at all.
     other = witness.open(fresh_app)

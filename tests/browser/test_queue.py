@@ -52,7 +52,7 @@ def test_sweep_is_queued_reordered_and_goes_on_after_the_app_was_closed(
         expect(page.locator("#train-queue tbody tr").nth(1)).to_contain_text("4e-4")
         page.screenshot(path=screenshots / "light-1280-train-queue.png", full_page=True)
         choose(page, "train-waiting", "1. ")
-        page.locator("#train-take-out").click()
+        page.locator("#train-remove").click()
         expect(page.locator("#train-queue tbody tr")).to_have_count(2)
         assert waiting(page) == ["4e-4", "3e-4"]
         expect(page.locator("#run-head")).to_contain_text(re.compile(r"step [1-6] of 6"), timeout=PATIENCE)
@@ -65,7 +65,7 @@ def test_sweep_is_queued_reordered_and_goes_on_after_the_app_was_closed(
     with open_app(home_with_starter) as app:
         page = witness.open(app)
         expect(page.locator("#header-run")).to_have_text(re.compile(r"\d runs to resume"))
-        expect(page.locator("#train-left")).to_contain_text("can go on")
+        expect(page.locator("#train-left")).to_contain_text("can be resumed")
         page.screenshot(path=screenshots / "light-1280-train-left.png", full_page=True)
         page.locator("#train-resume-all").click()
         expect(page.locator("#train-left")).to_be_hidden()

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy
 import psutil
 import pytest
 
@@ -167,6 +168,69 @@ def test_file_name_that_is_no_text_is_written_all_the_same(path: Path) -> None:
     pump.emitter(feed, "run-1")("failed", where="caf\udce9.csv")  # a byte that is not UTF-8, as Python carries it
     pump.flush()
     assert [event["where"] for event in read_events(path)] == ["caf\udce9.csv"]
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise ZeroDivisionError("no text")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (Path("/some/file"), "/some/file"),
+        (numpy.float32(0.5), 0.5),
+        (numpy.arange(2), [0, 1]),
+        ({7}, [7]),
+        (Unprintable(), "(Unprintable)"),
+        ({(1, 2): 3}, "(dict)"),
+    ],
+    ids=["path", "numpy number", "array", "set", "object without text", "key that is not text"],
+)
+def test_fault_09_event_that_json_cannot_hold_does_not_end_the_pump(path: Path, value: Any, written: Any) -> None:
+    pump, feed = Pump(), Feed(path)
+    emit = pump.emitter(feed, "run-1")
+    emit("warning", step=1, value=value)
+    emit("progress", step=2)
+    flushed = threading.Thread(target=pump.flush, daemon=True)
+    flushed.start()
+    flushed.join(10)
+    assert not flushed.is_alive(), "flush waits for ever"
+    events, _ = feed.since(0)
+    assert [(event["step"], event.get("value")) for event in events] == [(1, written), (2, None)]
+    assert list(read_events(path)) == events
+
+
+@pytest.mark.parametrize("missing_bytes", [1, 5, 12])
+def test_fault_09_first_event_after_a_torn_line_is_kept(path: Path, missing_bytes: int) -> None:
+    Feed(path).append(progress(1, 2))
+    path.write_bytes(path.read_bytes()[:-missing_bytes])
+    feed = Feed(path)
+    feed.append(progress(3))
+    feed.append(progress(4))
+    events, count = feed.since(0)
+    assert steps(events) == ([1, 2, 3, 4] if missing_bytes == 1 else [1, 3, 4])  # of line 2 only its end was lost
+    assert (list(read_events(path)), Feed(path).since(0)) == (events, (events, count))
+
+
+def test_fault_04_feed_follows_its_file_whoever_writes_it(path: Path) -> None:
+    """As a viewer in the app holds it while another process trains, and then this one."""
+    held, theirs = Feed(path), Feed(path)
+    cursor = 0
+    for number in range(1, 9):
+        (theirs if number < 5 else held).append(progress(number))
+        events, cursor = held.since(cursor)
+        assert (steps(events), cursor, held.latest["progress"]["step"]) == ([number], number, number)
+    assert theirs.since(4)[0] == held.since(4)[0]
+
+
+def test_line_that_another_process_has_half_written_is_read_once_it_is_whole(path: Path) -> None:
+    feed, line = Feed(path), json.dumps(progress(1)[0]) + "\n"
+    for part in (line[:9], line[9:]):
+        assert feed.since(0) == ([], 0)
+        with path.open("a") as file:
+            file.write(part)
+    assert steps(feed.since(0)[0]) == [1]
 
 
 @pytest.mark.slow

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,15 +21,17 @@ import psutil
 import pytest
 
 from modelforge import Forge, paths
-from modelforge.errors import BaseModelError, NotFoundError, RunStateError
+from modelforge.errors import BaseModelError, NotFoundError, RunStateError, StoreError
 from modelforge.models.folder import read_manifest
 from modelforge.recipe import Recipe
 from modelforge.runs.admission import Admission
 from modelforge.runs.feed import Feed, read_events
-from modelforge.runs.service import Runs, began
+from modelforge.runs.service import Runs, find_start_time
 from modelforge.store import RunRecord, RunState, utc_now
 from modelforge.training.methods import sft_decoder
 from modelforge.training.run import Job, train
+from modelforge.ui import header
+from modelforge.ui.train.monitor import Views, show_run
 from tests import tiny
 
 LONG_RUN = {"max_steps": 100_000, "evaluations": 1}
@@ -462,14 +466,14 @@ def test_run_is_interrupted_when_its_pid_is_gone_or_somebody_elses(forge: Forge,
 
 def test_run_of_a_living_process_is_left_alone(forge: Forge) -> None:
     parent = psutil.Process(os.getppid())
-    record = forge.store.runs.add(a_record(pid=parent.pid, process_started=began(parent)))
+    record = forge.store.runs.add(a_record(pid=parent.pid, process_started=find_start_time(parent)))
     assert forge.runs.get(record.id).state is RunState.running
 
 
 @pytest.mark.skipif(not psutil.LINUX, reason="elsewhere a process keeps the time of its start")
 def test_clock_that_is_put_right_after_a_sleep_kills_no_run(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
     parent = psutil.Process(os.getppid())
-    record = forge.store.runs.add(a_record(pid=parent.pid, process_started=began(parent)))
+    record = forge.store.runs.add(a_record(pid=parent.pid, process_started=find_start_time(parent)))
     later = psutil.boot_time() + 3600
     monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: later)
     assert psutil.Process(parent.pid).create_time() > parent.create_time() + 3000
@@ -478,7 +482,7 @@ def test_clock_that_is_put_right_after_a_sleep_kills_no_run(forge: Forge, monkey
 
 def test_events_of_another_process_are_followed(forge: Forge) -> None:
     parent = psutil.Process(os.getppid())
-    record = forge.store.runs.add(a_record(pid=parent.pid, process_started=began(parent)))
+    record = forge.store.runs.add(a_record(pid=parent.pid, process_started=find_start_time(parent)))
     paths.run_dir(record.id).mkdir(parents=True)
     theirs = Feed(paths.run_dir(record.id) / "events.jsonl")
     ours = forge.runs.handle(record.id)
@@ -488,6 +492,117 @@ def test_events_of_another_process_are_followed(forge: Forge) -> None:
         events, cursor = ours.feed.since(step - 1)
         assert ([event["step"] for event in events], cursor) == ([step], step)
     assert ours.feed is ours.feed  # read again only when it has changed
+
+
+def test_fault_04_view_of_a_run_of_another_process_follows_it_after_it_is_resumed_here(
+    forge: Forge, quick: Callable[..., Recipe]
+) -> None:
+    theirs, views = Forge().runs.start(quick(max_steps=40)), Views(forge)
+    for step in (1, 2):
+        wait_for_step(theirs, step)
+        view = views.refreshed(theirs.id)
+        assert view.latest["progress"]["step"] >= step
+    assert re.fullmatch(r"Training \d+%", header.show(forge)[1].value)  # type: ignore[attr-defined]
+    theirs.pause()
+    assert theirs.wait(60) is RunState.paused
+    ours = forge.runs.resume(theirs.id)
+    assert ours.wait(60) is RunState.finished
+    view = views.refreshed(theirs.id)
+    assert view.latest["finished"]["model_id"] == ours.model_id
+    assert [step for step, _ in view.curves["loss"]] == list(range(1, 41))
+    assert forge.runs.feed(ours.id) is ours.feed
+    forge.runs.delete(ours.id)
+    assert forge.runs.feed(ours.id).since(0) == ([], 0)
+
+
+# ---- the end of a run ------------------------------------------------------------------------------------------
+
+
+def test_fault_11_run_resumed_before_its_worker_has_left_it_is_not_over(
+    forge: Forge, quick: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = forge.runs.start(quick(max_steps=40))
+    wait_for_step(run, 2)
+    update, resumed = forge.store.runs.update, threading.Event()
+
+    def resume_at_once(run_id: str, **changes: Any) -> RunRecord:
+        """As somebody who presses Resume the moment that the run is shown as paused."""
+        record = update(run_id, **changes)
+        if changes.get("state") is RunState.paused:
+            run.resume()
+            resumed.set()
+        return record
+
+    monkeypatch.setattr(forge.store.runs, "update", resume_at_once)
+    run.pause()
+    assert resumed.wait(60)
+    assert run.wait(60) is RunState.finished
+    assert run.record.step == 40
+
+
+@pytest.mark.parametrize(("failures", "state"), [(1, RunState.finished), (99, RunState.failed)])
+def test_fault_14_run_whose_end_cannot_be_written_does_not_stay_running(
+    forge: Forge, quick: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch, failures: int, state: RunState
+) -> None:
+    update, left = forge.store.runs.update, [OSError(28, "No space left on device")] * failures
+
+    def fail(run_id: str, **changes: Any) -> RunRecord:
+        if changes.get("state") is RunState.finished and left:
+            raise left.pop()
+        return update(run_id, **changes)
+
+    monkeypatch.setattr(forge.store.runs, "update", fail)
+    run = forge.runs.start(quick())
+    assert run.wait(60) is state
+    record, last = run.record, list(run.events())[-1]
+    assert (last["type"], last["model_id"]) == (state.value, record.model_id)
+    assert record.finished and record.step == 1 and forge.models.find(record.model_id or "")
+    assert record.error is None if state is RunState.finished else record.error and record.error["kind"] == "disk"
+    assert forge.runs.start(quick()).wait(60) is state  # the worker lives
+
+
+def test_fault_14_end_that_the_registry_refuses_is_written_as_soon_as_it_can_be(
+    forge: Forge, quick: Callable[..., Recipe]
+) -> None:
+    run = forge.runs.start(quick(**LONG_RUN))
+    wait_for_step(run, 2)
+    obstacle = Path(f"{paths.database()}.tmp")
+    obstacle.mkdir()  # where each new state of the registry is written first
+    with contextlib.suppress(StoreError):
+        run.stop()
+    assert run.wait(60).active
+    assert run.feed.latest["failed"]["kind"] == "store"
+    obstacle.rmdir()
+    assert run.state is RunState.failed
+    assert run.record.finished and run.record.error == {
+        name: run.feed.latest["failed"][name] for name in ("kind", "what", "where", "fix")
+    }
+
+
+def test_fault_14_run_that_cannot_even_begin_ends_as_failed(forge: Forge, quick: Callable[..., Recipe]) -> None:
+    first = forge.runs.start(quick(**LONG_RUN))
+    wait_for_step(first)
+    second = forge.runs.start(quick())
+    (paths.run_dir(second.id) / "log.txt").mkdir()  # its log cannot be opened
+    first.stop()
+    assert second.wait(60) is RunState.failed
+    assert second.record.error and second.record.error["fix"]
+
+
+def test_fault_16_only_a_run_behind_another_is_said_to_wait_for_one(forge: Forge, quick: Callable[..., Recipe]) -> None:
+    gate = threading.Event()
+    runs = Runs(forge.store, Admission(forge.datasets, forge.models), before_run=lambda: gate.wait(60) and None)
+    forge.runs = runs
+    words = "Another run is in progress".lower()
+    first = runs.start(quick())
+    as_queued = first.record.model_copy(update={"state": RunState.queued})  # as it is until the worker takes it
+    views = Views(forge)
+    assert words not in show_run(as_queued, views.refreshed(first.id))[0].lower()
+    second = runs.start(quick())
+    assert words in show_run(second.record, views.refreshed(second.id))[0].lower()
+    assert (runs.is_waiting(first.id), runs.is_waiting(second.id)) == (False, True)
+    gate.set()
+    assert second.wait(60) is RunState.finished and not runs.is_waiting(second.id)
 
 
 # ---- deleting --------------------------------------------------------------------------------------------------

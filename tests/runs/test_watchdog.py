@@ -15,7 +15,7 @@ def test_silence_is_told_once_and_a_sign_of_life_ends_it() -> None:
             time.sleep(0.02)
         assert told == []
         time.sleep(0.4)
-        assert len(told) == 1 and told[0].startswith("warning: Nothing has been heard")
+        assert len(told) == 1 and told[0].startswith("warning: This run has made no progress")
         dog.notice()
         time.sleep(0.4)
         assert len(told) == 2

@@ -53,7 +53,7 @@ def test_a_registry_lost_with_its_backup_is_rebuilt_from_the_folders_and_it_is_s
     store = store if is_open else Store(path)
     assert store.models.all() == models[::-1]
     assert "The registry was rebuilt from the folders: 3 models." in store.message
-    assert "list of runs is gone" in store.message
+    assert "list of runs is lost" in store.message
     again = Store(path)
     assert again.models.all() == models[::-1] and again.message == ""
 
@@ -76,7 +76,7 @@ def test_what_the_backup_lacks_is_added_from_its_folder_and_deleted_ones_stay_de
     opened = Store(path)
     assert opened.models.all() == [last, first]
     assert "Its backup was loaded" in opened.message
-    assert "Added from their folders, because it lacked them: 1 model." in opened.message
+    assert "Restored from their folders: 1 model." in opened.message
     path.write_bytes(b"damaged again")
     assert Store(path).models.count() == 2
 

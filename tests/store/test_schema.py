@@ -36,7 +36,7 @@ def test_audit_21_an_older_file_is_migrated_with_nothing_lost(path: Path, plain:
     store = Store(path)
     (copy,) = beside("*.schema-0")
     assert copy.read_bytes() == plain
-    assert f"brought from schema 0 to 1; the old file is kept as {copy}" in store.message
+    assert f"upgraded from schema 0 to 1; the old file is kept as {copy}" in store.message
     for opened in (store, Store(path)):
         found = {model.name: model for model in opened.models.all()}
         told = {name: model.custom_base_model for name, model in found.items()}
@@ -93,7 +93,7 @@ def test_a_backup_of_an_older_schema_is_migrated_too(path: Path, plain: bytes) -
     store = Store(path)
     assert store.models.count() == 5
     assert "Its backup was loaded" in store.message
-    assert "brought from schema 0 to 1" in store.message
+    assert "upgraded from schema 0 to 1" in store.message
 
 
 @pytest.mark.parametrize("pretty", [False, True])
@@ -109,7 +109,7 @@ def test_a_newer_file_is_shown_but_not_touched(
     path.write_bytes(newer)
     for opened in (Store(path), store):
         assert opened.models.all() == [model]
-        assert "newer ModelForge (schema 77, this one knows 1)" in opened.message
+        assert "newer ModelForge (schema 77, this one supports 1)" in opened.message
         assert "read-only" in opened.message
         for change in (
             lambda opened=opened: opened.models.add(make_model()),

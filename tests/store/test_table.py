@@ -133,7 +133,7 @@ def test_what_a_caller_does_to_flat_or_unknown_fields_does_not_reach_the_store_e
 
 def test_an_id_is_added_once_only(store: Store, make_model: MakeModel) -> None:
     model = store.models.add(make_model())
-    with pytest.raises(StoreError, match=f"already is a model with the id {model.id}"):
+    with pytest.raises(StoreError, match=f"with the id {model.id} already exists"):
         store.models.add(make_model(id=model.id))
     assert store.models.all() == [model]
 
@@ -148,7 +148,7 @@ def test_update_changes_what_it_is_told_and_nothing_else(store: Store, make_run:
 
 def test_update_refuses_values_that_do_not_fit_and_names_the_field(store: Store, make_run: Callable[..., Any]) -> None:
     run = store.runs.add(make_run())
-    with pytest.raises(StoreError, match=rf"run {run.id}: 'asleep' cannot be kept as state of a run"):
+    with pytest.raises(StoreError, match=rf"run {run.id}: 'asleep' cannot be stored as state of a run"):
         store.runs.update(run.id, step=3, state="asleep")
     with pytest.raises(TypeError, match="no field 'stepp'"):
         store.runs.update(run.id, stepp=3)
@@ -182,9 +182,7 @@ def test_missing_records_are_told_with_what_is_near(store: Store, make_model: Ma
     with pytest.raises(NotFoundError, match=f"Did you mean Support bot \\({model.id}\\)\\?"):
         store.models.find("suport bot")
     for act in (store.models.get, store.models.find, store.models.delete, store.models.update):
-        with pytest.raises(
-            NotFoundError, match=r"There is no model 'zzz'. None of the 1 models has such an id or name."
-        ):
+        with pytest.raises(NotFoundError, match=r"There is no model 'zzz'. None of the 1 models has this id or name."):
             act("zzz")
 
 
@@ -195,12 +193,12 @@ def test_find_goes_by_id_then_by_the_beginning_of_an_id_then_by_name(store: Stor
     assert store.models.find("model-ab") == two
     assert store.models.find("first") == one
     for text in ("model-a", "model-"):
-        with pytest.raises(NotFoundError, match=f"could be any of 2 models. Give more of the id: {two.id}, {one.id}"):
+        with pytest.raises(NotFoundError, match=f"matches 2 models. Use more of the id: {two.id}, {one.id}"):
             store.models.find(text)
     with pytest.raises(NotFoundError):
         store.models.find("")
     store.models.add(make_model(name="first"))
-    with pytest.raises(NotFoundError, match="'first' could be any of 2 models"):
+    with pytest.raises(NotFoundError, match="'first' matches 2 models"):
         store.models.find("first")
 
 
@@ -209,7 +207,7 @@ def test_find_does_not_guess_between_a_name_and_the_beginning_of_another_id(
 ) -> None:
     store.models.add(make_model(id="model-aa0000000000", name="model-b"))
     store.models.add(make_model(id="model-bb0000000000", name="b"))
-    with pytest.raises(NotFoundError, match="could be any of 2 models"):
+    with pytest.raises(NotFoundError, match="matches 2 models"):
         store.models.find("model-b")
     assert store.models.find("model-bb").name == "b"
 

@@ -189,7 +189,7 @@ def test_all_runs_save_themselves_when_the_process_is_asked_to_end(forge: Forge,
     for event in first.events():
         if event["type"] == "progress" and event["step"] == 3:
             break
-    forge.runs.leave(10)
+    forge.runs.save_all(10)
     assert (first.state, second.state) == (RunState.interrupted, RunState.interrupted)
     assert first.record.step >= 3 and second.record.step == 0
 
@@ -216,7 +216,7 @@ def test_of_32_that_press_start_at_the_same_moment_one_runs_and_the_rest_wait(
     waiting = [record.id for record in forge.runs.waiting()]
     assert len(set(started)) == 32 and sorted([first, *waiting]) == sorted(started)
     assert [record.state for record in forge.runs.all()].count(RunState.queued) == 31
-    forge.runs.leave(20)
+    forge.runs.save_all(20)
     began = [run_id for run_id in started if (paths.run_dir(run_id) / "log.txt").exists()]
     assert began == [first] and {record.state for record in forge.runs.all()} == {RunState.interrupted}
 
@@ -228,7 +228,7 @@ def test_order_of_the_queue_outlives_the_process(forge: Forge, quick: Callable[.
     for event in first.events():
         if event["type"] == "progress":
             break
-    forge.runs.leave(10)
+    forge.runs.save_all(10)
     later = Forge()
     assert [record.id for record in later.runs.resumable()] == [first.id, third.id, second.id]
     again = later.runs.resume_all()
@@ -241,13 +241,13 @@ def test_interrupted_run_is_resumed_automatically_if_its_recipe_says(
     forge: Forge, quick: Callable[..., Recipe]
 ) -> None:
     stays = forge.runs.start(quick())
-    leave_after(stays, 3, lambda: forge.runs.leave(10))
+    leave_after(stays, 3, lambda: forge.runs.save_all(10))
     goes = forge.runs.start(quick(auto_resume=True))
-    leave_after(goes, 3, lambda: forge.runs.leave(10))
+    leave_after(goes, 3, lambda: forge.runs.save_all(10))
     paused = forge.runs.start(quick(auto_resume=True))
     leave_after(paused, 3, paused.pause)
     later = Forge()
-    assert [run.id for run in later.runs.take_up()] == [goes.id]
+    assert [run.id for run in later.runs.auto_resume()] == [goes.id]
     assert later.runs.handle(goes.id).wait(60) is RunState.finished
     assert (stays.state, paused.state) == (RunState.interrupted, RunState.paused)
 
@@ -256,13 +256,13 @@ def test_run_that_is_cut_off_without_a_step_is_not_taken_up_for_ever(
     forge: Forge, quick: Callable[..., Recipe]
 ) -> None:
     run = forge.runs.start(quick(auto_resume=True))
-    leave_after(run, 3, lambda: forge.runs.leave(10))
+    leave_after(run, 3, lambda: forge.runs.save_all(10))
     # It was begun again, and its process died while it got ready.
     forge.store.runs.update(run.id, queued=utc_now())
     forge.store.runs.update(run.id, started=utc_now())
-    assert Forge().runs.take_up() == []
+    assert Forge().runs.auto_resume() == []
     forge.store.runs.update(run.id, queued=utc_now())  # it waited only
-    assert [each.id for each in forge.runs.take_up()] == [run.id]
+    assert [each.id for each in forge.runs.auto_resume()] == [run.id]
     run.wait(60)
 
 

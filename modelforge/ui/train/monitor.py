@@ -1,6 +1,6 @@
 """The monitor of a run, part of the Train tab: state, numbers, chart, answers before and after, log.
 
-It only shows. Closing the page changes nothing; any number of pages see the same.
+It only displays. Closing the page changes nothing, and any number of pages show the same.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ from modelforge.ui.look.metrics import SHOWN, describe_outcome
 from modelforge.ui.train.run_view import RunView
 
 SENTENCES = {
-    RunState.queued: ("Waiting for its turn: another run is in progress, and runs go one at a time.", "quiet"),
+    RunState.queued: ("Starting.", "quiet"),
     RunState.preparing: ("Getting ready: loading the base model and encoding the examples.", "quiet"),
-    RunState.running: ("Training. You can close this page; the run goes on.", "good"),
+    RunState.running: ("Training. You can close this page; the run continues.", "good"),
     RunState.stopping: ("Saving.", "warning"),
-    RunState.paused: ("Paused. Press Resume and it goes on as if there had been no break.", "warning"),
-    RunState.stopped: ("Stopped before its end.", "warning"),
+    RunState.paused: ("Paused. Press Resume to continue exactly where it left off.", "warning"),
+    RunState.stopped: ("Stopped early.", "warning"),
     RunState.interrupted: (
-        "Interrupted: the app was closed or the machine went down while it was training. Press Resume: it goes on from "
-        "where it was saved last.",
+        "Interrupted: the app was closed or the machine went down during training. Press Resume to continue from the "
+        "last checkpoint.",
         "warning",
     ),
 }
+WAITING = "Waiting: another run is in progress, and only one run trains at a time."
+MOST_VIEWS = 20
 
 
 class Monitor:
@@ -58,7 +60,7 @@ class Monitor:
                 elem_id="run-log",
             )
             self.fetch_log = gr.Button("Download the log", size="sm", elem_id="run-log-fetch")
-            # The file is made when it is asked for; then the browser presses this one.
+            # The file is made on demand; then the browser presses this one.
             self.log_file = gr.DownloadButton("log.txt", visible="hidden", elem_id="run-log-file")
 
     @property
@@ -67,11 +69,11 @@ class Monitor:
 
 
 def copy_log(record: RunRecord) -> Any:
-    """The run's log as a file of its own, in a folder that the app sweeps: nobody downloads from the home itself.
-    Raises NotFoundError for a run that has written none yet."""
+    """A copy of the run's log in a temporary folder: nothing is served from the home itself. Raises NotFoundError for a
+    run that has not written a log yet."""
     log = paths.run_dir(record.id) / "log.txt"
     if not log.exists():
-        raise NotFoundError("This run has no log yet.", where=record.id, fix="It begins with the training.")
+        raise NotFoundError("This run has no log yet.", where=record.id, fix="The log is created when training starts.")
     folder = Path(tempfile.mkdtemp(prefix="modelforge-log-"))
     return gr.DownloadButton(value=str(shutil.copy(log, folder / f"{record.id}.txt")))
 
@@ -82,7 +84,7 @@ def attach_log(forge: Forge, monitor: Monitor, run_id: Any) -> None:
 
 
 class Views:
-    """One RunView for each run that anybody looks at."""
+    """A RunView for each of the runs shown most recently."""
 
     def __init__(self, forge: Forge) -> None:
         self._forge = forge
@@ -91,7 +93,11 @@ class Views:
 
     def refreshed(self, run_id: str) -> RunView:
         with self._lock:
-            view = self._views.setdefault(run_id, RunView(self._forge.runs.feed(run_id)))
+            view = self._views.pop(run_id, None) or RunView(self._forge.runs.feed(run_id))
+            self._views[run_id] = view  # the latest one last
+            if len(self._views) > MOST_VIEWS:
+                del self._views[next(iter(self._views))]
+        view.is_waiting = self._forge.runs.is_waiting(run_id)
         view.refresh()
         return view
 
@@ -101,7 +107,7 @@ def show_run(record: RunRecord, view: RunView) -> list[Any]:
     latest = view.latest.get("progress", {})
     step, total = latest.get("step", record.step), latest.get("total_steps", record.total_steps)
     head = f'<div class="mf-run-name">{html.text(record.recipe.get("name") or record.id)}</div>'
-    head += _state(record)
+    head += _state(record, view)
     if total:
         share = step / total
         left = (
@@ -117,30 +123,32 @@ def show_run(record: RunRecord, view: RunView) -> list[Any]:
 
 
 def show_nothing() -> list[Any]:
-    return [html.note("No run yet. Press Start training: everything needed is already chosen."), "", "", ""]
+    return [html.note("No runs yet. Press Start training: all settings have defaults."), "", "", ""]
 
 
-def _state(record: RunRecord) -> str:
+def _state(record: RunRecord, view: RunView) -> str:
     if record.state is RunState.finished:
         sentence, better = describe_outcome(record.metrics)
         return html.note(sentence, "good" if better else "warning")
     if record.state is RunState.failed and record.error:
         where = f"{record.error['where']}: " if record.error["where"] else ""
         remedy = f"<p>What to do: {html.text(record.error['fix'])}</p>" if record.error["fix"] else ""
-        kept = "<p>The last weights that were good are kept as a model.</p>" if record.model_id else ""
+        kept = "<p>The last good weights were saved as a model.</p>" if record.model_id else ""
         return f'<div class="mf-note mf-bad">Failed. {html.text(where + record.error["what"])}{remedy}{kept}</div>'
     sentence, kind = SENTENCES[record.state]
+    if record.state is RunState.queued and view.is_waiting:
+        sentence = WAITING
     if record.state is RunState.stopped:
         sentence += (
-            " What was learnt so far is saved as a model."
+            " The model trained so far was saved."
             if record.model_id
-            else " Nothing was learnt yet, so nothing was saved."
+            else " No step was trained, so no model was saved."
         )
     return html.note(sentence, kind)
 
 
 def _numbers(record: RunRecord, view: RunView, latest: dict[str, Any]) -> list[tuple[str, str]]:
-    """The tiles: how far it is, how fast, and the newest value of all that is measured."""
+    """The tiles: progress, speed, and the latest value of each metric."""
     loss = "-" if latest["loss"] is None else f"{latest['loss']:.3f}"
     numbers = [
         ("Step", f"{latest['step']} / {latest['total_steps']}"),
@@ -150,7 +158,7 @@ def _numbers(record: RunRecord, view: RunView, latest: dict[str, Any]) -> list[t
     measured = {name: points[-1][1] for name, points in view.held_out.items() if points}
     shown = [name for name in TELLING if name in measured and name != "perplexity"]
     if "mean_reward" in measured:
-        shown.remove("loss")  # of training by reward it says nothing
+        shown.remove("loss")  # it means nothing when training with a reward
     if "f1" in measured or "reward_margin" in measured:
         shown += [name for name in ("exact_match", "preference_accuracy") if name in measured]
     numbers += [(SHOWN[name].title, SHOWN[name].write(measured[name])) for name in shown]
@@ -158,13 +166,13 @@ def _numbers(record: RunRecord, view: RunView, latest: dict[str, Any]) -> list[t
     predicted = view.latest.get("started", {}).get("predicted_bytes")
     memory = [("Memory", describe_bytes(latest["memory_bytes"]))]
     if record.peak_bytes:
-        memory = [("Memory at most", describe_bytes(record.peak_bytes))]
-        memory += [("Memory predicted", describe_bytes(predicted))] if predicted else []
+        memory = [("Peak memory", describe_bytes(record.peak_bytes))]
+        memory += [("Predicted memory", describe_bytes(predicted))] if predicted else []
     return [*numbers, *speed, *memory]
 
 
 def _charts(record: RunRecord, view: RunView, total: int) -> str:
-    """The curve that tells: the loss, or for training by reward the reward; for preferences the margin as well."""
+    """The loss curve, or the reward curve when training with a reward; for preferences the margin as well."""
     if not view.curves and not view.held_out:
         return ""
     curves, held_out = view.curves, view.held_out
@@ -174,7 +182,7 @@ def _charts(record: RunRecord, view: RunView, total: int) -> str:
             held_out.get("mean_reward", []),
             total,
             title="reward",
-            step_title="reward of the answers written while training",
+            step_title="reward of answers sampled in training",
             held_out_title="mean reward on held-out prompts",
         )
     charts = draw(curves.get("loss", []), held_out.get("loss", []), total)
@@ -184,7 +192,7 @@ def _charts(record: RunRecord, view: RunView, total: int) -> str:
             held_out.get("reward_margin", []),
             total,
             title="reward margin",
-            step_title="margin between the better and the worse answer",
+            step_title="margin between chosen and rejected answers",
             held_out_title="on held-out pairs",
         )
     return charts
@@ -197,4 +205,4 @@ def _answers(view: RunView) -> str:
         (prompt, shown.get("before", ""), shown.get("after", "…"), shown["expected"])
         for prompt, shown in view.answers.items()
     )
-    return "<h3>Answers before and after</h3>" + html.table(("Asked", "Before", "After", "Expected"), rows, empty="")
+    return "<h3>Answers before and after</h3>" + html.table(("Prompt", "Before", "After", "Expected"), rows, empty="")

@@ -1,7 +1,4 @@
-"""The queue of the Train tab: what waits for its turn and in which order, and what was cut off and can go on.
-
-Shown only where there is something of either.
-"""
+"""The queue of the Train tab: the runs that wait, in order, and the runs that can be resumed; hidden without any."""
 
 from __future__ import annotations
 
@@ -18,16 +15,16 @@ from modelforge.ui.look.events import listen
 
 
 class RunQueue:
-    """Its components: a notice of what can go on, and in the place where `build_waiting` is called, what waits."""
+    """Its components: the runs that can be resumed, and where `build_waiting` is called, the runs that wait."""
 
     def __init__(self) -> None:
         with gr.Column(visible=False, elem_id="train-left") as self.left_box:
             self.left = gr.HTML()
-            self.resume_all = gr.Button("Resume them all", variant="primary", elem_id="train-resume-all")
+            self.resume_all = gr.Button("Resume all", variant="primary", elem_id="train-resume-all")
 
     def build_waiting(self) -> None:
         with gr.Column(visible=False, elem_id="train-queue") as self.box:
-            gr.HTML("<h3>Waiting for their turn</h3>")
+            gr.HTML("<h3>Queue</h3>")
             self.waiting = gr.HTML()
             with gr.Row(elem_classes="mf-actions"):
                 self.chosen = gr.Dropdown(
@@ -35,12 +32,12 @@ class RunQueue:
                     label="Waiting run",
                     scale=3,
                     min_width=220,
-                    allow_custom_value=True,  # its turn can come while it is chosen
+                    allow_custom_value=True,  # it can start while it is chosen
                     elem_id="train-waiting",
                 )
                 self.earlier = gr.Button("Earlier", scale=0, min_width=100, elem_id="train-earlier-turn")
                 self.later = gr.Button("Later", scale=0, min_width=100)
-                self.take_out = gr.Button("Take out", scale=0, min_width=100, elem_id="train-take-out")
+                self.remove = gr.Button("Remove", scale=0, min_width=100, elem_id="train-remove")
 
     @property
     def outputs(self) -> list[Any]:
@@ -53,26 +50,26 @@ def show_queue(forge: Forge, chosen: str | None = None) -> list[Any]:
     names = [(f"{index}. {_name(record)}", record.id) for index, record in enumerate(waiting, 1)]
     ids = [record.id for record in waiting]
     return [
-        gr.Column(visible=len(left) > 1),  # a single one has its button beside its curve
+        gr.Column(visible=len(left) > 1),  # a single run has its Resume button in the monitor
         _describe_left(left),
         gr.Column(visible=bool(waiting)),
         html.table(
-            ("Turn", "Run", "Dataset"),
+            ("Place", "Run", "Dataset"),
             ((index, _name(record), record.dataset_name) for index, record in enumerate(waiting, 1)),
-            empty="Nothing waits.",
+            empty="No run is waiting.",
         ),
         gr.Dropdown(choices=names, value=chosen if chosen in ids else next(iter(ids), None)),
     ]
 
 
 def describe_state(forge: Forge) -> list[str]:
-    """What lists of runs go by: where it is the same, there is nothing new to show."""
-    going_on = [record for record in forge.runs.all() if record.state.active or record.state.resumable]
-    return [f"{record.id} {record.state.value}" for record in [*forge.runs.waiting(), *going_on]]
+    """The state that the lists of runs show: while it is the same, they need no update."""
+    listed = [record for record in forge.runs.all() if record.state.active or record.state.resumable]
+    return [f"{record.id} {record.state.value}" for record in [*forge.runs.waiting(), *listed]]
 
 
 def attach_queue(forge: Forge, queue: RunQueue, run_id: Any, refresh: Callable[..., Any], shown: list[Any]) -> None:
-    """run_id, refresh, shown: the run that the page looks at, and how it is shown anew."""
+    """run_id, refresh, shown: the run that the page shows, and how to show it again."""
 
     def move(by: int, chosen: str | None) -> list[Any]:
         ids = [record.id for record in forge.runs.waiting()]
@@ -80,7 +77,7 @@ def attach_queue(forge: Forge, queue: RunQueue, run_id: Any, refresh: Callable[.
             forge.runs.move(chosen, max(ids.index(chosen) + by, 0))
         return show_queue(forge, chosen)
 
-    def take_out(chosen: str | None) -> list[Any]:
+    def remove(chosen: str | None) -> list[Any]:
         if chosen:
             forge.runs.stop(chosen)
         return show_queue(forge)
@@ -92,7 +89,7 @@ def attach_queue(forge: Forge, queue: RunQueue, run_id: Any, refresh: Callable[.
 
     listen(queue.earlier.click, lambda chosen: move(-1, chosen), queue.chosen, queue.outputs)
     listen(queue.later.click, lambda chosen: move(1, chosen), queue.chosen, queue.outputs)
-    listen(queue.take_out.click, take_out, queue.chosen, queue.outputs)
+    listen(queue.remove.click, remove, queue.chosen, queue.outputs)
     listen(queue.resume_all.click, resume_all, run_id, shown)
 
 
@@ -100,9 +97,9 @@ def _describe_left(left: list[RunRecord]) -> str:
     if not left:
         return ""
     cut_off = sum(record.state is RunState.interrupted for record in left)
-    how = f"{cut_off} of them were cut off when the app was closed or the machine went down" if cut_off else "paused"
+    how = f"{cut_off} interrupted when the app was closed or the machine went down" if cut_off else "paused"
     names = ", ".join(_name(record) for record in left[:5]) + (" and more" if len(left) > 5 else "")
-    return html.note(f"{len(left)} runs can go on from where they were saved last ({how}): {names}.", "warning")
+    return html.note(f"{len(left)} runs can be resumed from their last checkpoint ({how}): {names}.", "warning")
 
 
 def _name(record: RunRecord) -> str:

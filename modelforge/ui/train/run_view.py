@@ -1,4 +1,4 @@
-"""What all viewers of a run see: kept up to date from its feed, once for everybody."""
+"""What every page that shows a run shows: gathered from its events once, for all pages."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from modelforge.runs.event_text import describe_event
 from modelforge.runs.feed import Feed
-from modelforge.runs.messages import describe
 from modelforge.ui.look.metrics import SHOWN
 
 MOST_POINTS = 1200
 MOST_LINES = 400
 
 CURVES = ("loss", "reward", "reward_margin")
-"""What a step can say that is worth a curve."""
+"""The values in progress events that are drawn as curves."""
 
 
 class RunView:
@@ -23,6 +23,7 @@ class RunView:
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._lock = threading.Lock()
+        self.is_waiting = False  # for another run, see `Runs.is_waiting`
         self.cursor = 0
         self.curves: dict[str, list[tuple[float, float]]] = {}  # name in progress events -> (step, value)
         self.held_out: dict[str, list[tuple[float, float]]] = {}  # metric -> (step, value)
@@ -32,7 +33,7 @@ class RunView:
         self.lines: list[str] = []
 
     def refresh(self) -> int:
-        """Take in what is new; returns the cursor."""
+        """Add the new events. Returns the cursor."""
         with self._lock:
             events, self.cursor = self._feed.since(self.cursor)
             for event in events:
@@ -43,7 +44,7 @@ class RunView:
         self.latest[event["type"]] = event
         match event["type"]:
             case "started":
-                self._go_back(event.get("step", 0))
+                self._rewind(event.get("step", 0))
             case "progress":
                 _add_points(self.curves, event, CURVES)
             case "evaluated":
@@ -54,11 +55,11 @@ class RunView:
                 shown["before" if event["step"] == 0 else "after"] = event["answer"]
             case "warning":
                 self.warnings.append(event["message"])
-        if line := describe(event):
+        if line := describe_event(event):
             self.lines = [*self.lines, f"{event['time'][11:19]}  {line}"][-MOST_LINES:]
 
-    def _go_back(self, step: int) -> None:
-        """A run that goes on does so from a step that was passed already, at times: what came behind it is void."""
+    def _rewind(self, step: int) -> None:
+        """A run resumes from its last checkpoint: the steps after that one are trained again."""
         self.curves, self.held_out = _keep_up_to(step, self.curves), _keep_up_to(step, self.held_out)
         self.warnings = []
 

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from modelforge import warmup
-from modelforge.errors import ModelForgeError, RecipeError, RunStateError
+from modelforge.errors import MemoryFullError, ModelForgeError, RecipeError, RunStateError
 from modelforge.forge import Forge
 from modelforge.recipe import Recipe
 from modelforge.store import RunRecord, RunState
@@ -120,7 +120,7 @@ def _attach_runs(forge: Forge, tab: TrainTab) -> None:  # noqa: PLR0915 - handle
 
     def begin(recipe: Recipe) -> list[Any]:
         run = forge.runs.start(recipe)
-        if run.state is RunState.queued and forge.runs.current().id != run.id:  # type: ignore[union-attr]
+        if forge.runs.is_waiting(run.id):
             gr.Info("Another run is in progress. This one waits in the queue and starts by itself.")
         return refresh(run.id, None)
 
@@ -203,7 +203,8 @@ def _buttons(record: RunRecord | None) -> list[Any]:
     state = record.state if record else None
     stoppable = state in (RunState.queued, RunState.preparing, RunState.running)
     busy = state is not None and state.active
-    is_too_large = bool(record and record.error and "memory" in record.error["kind"] and state is RunState.failed)
+    error = record.error if record and state is RunState.failed else None
+    is_too_large = error is not None and error["kind"] == MemoryFullError.kind
     return [
         gr.Button("Queue another" if busy else "Start training"),
         gr.Button(interactive=stoppable),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelforge.runs.messages import MEASURED
+from modelforge.runs.event_text import MEASURED
 from modelforge.ui.look.chart import draw
 from modelforge.ui.look.metrics import SHOWN, describe_outcome, find_telling, show_metrics
 

@@ -1,4 +1,4 @@
-"""An event as a line for people: the same on the terminal and in the app's log."""
+"""Events as text: the same lines on the terminal and in the app's log."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ MEASURED = {
     "reward_margin": "reward margin {:.3f}",
     "mean_reward": "mean reward {:.3f}",
 }
-"""How each number that is measured on held-out rows is written."""
+"""The format of each metric of the held-out rows."""
 
 
 def describe_metrics(metrics: Mapping[str, Any]) -> str:
-    """ "loss 1.2345, perplexity 3.44", of those that are there."""
+    """ "loss 1.2345, perplexity 3.44", of the metrics that are present."""
     return ", ".join(form.format(metrics[name]) for name, form in MEASURED.items() if name in metrics)
 
 
-def describe(event: dict[str, Any]) -> str:  # noqa: PLR0911 - one return for each type of event
-    """ "" for an event that only programs want."""
+def describe_event(event: dict[str, Any]) -> str:  # noqa: PLR0911 - one return for each type of event
+    """ "" for an event that only programs read."""
     match event["type"]:
         case "started":
             reasons = "; ".join(event["reasons"])
-            again = f"going on after step {event['step']}. " if event.get("step") else ""
+            again = f"resumed after step {event['step']}. " if event.get("step") else ""
             return f"{again}{event['train_rows']} examples to train on, {event['eval_rows']} held out. {reasons}"
         case "progress":
             loss = "not a number" if event["loss"] is None else f"{event['loss']:.4f}"
@@ -40,11 +40,11 @@ def describe(event: dict[str, Any]) -> str:  # noqa: PLR0911 - one return for ea
         case "evaluated":
             return "held out: " + describe_metrics(event)
         case "sampled":
-            return f"  asked:    {event['prompt']}\n  answered: {event['answer']}\n  expected: {event['expected']}"
+            return f"  prompt:   {event['prompt']}\n  answer:   {event['answer']}\n  expected: {event['expected']}"
         case "checkpoint":
             return f"saved after step {event['step']}"
         case "paused":
-            return f"paused after {event['step']} steps; it can go on from there"
+            return f"paused after {event['step']} steps; it can be resumed"
         case "warning":
             return f"warning: {event['message']}"
         case "finished":
