@@ -145,7 +145,7 @@ def test_unreadable_file_gives_a_report_that_says_so(write_file, content):
 
 
 def test_file_that_is_not_there_and_unknown_task_are_refused(tmp_path, write_jsonl):
-    with pytest.raises(DatasetError, match="no such file"):
+    with pytest.raises(DatasetError, match="does not exist"):
         check(tmp_path / "nothing.jsonl")
     with pytest.raises(RecipeError):
         check(write_jsonl(GOOD), "poetry")

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from modelforge import loading
 from modelforge.data.encode import IGNORED, ChatEncoder
-from modelforge.data.pieces import split_tokens
+from modelforge.data.token_text import split_tokens
 from modelforge.errors import BaseModelError, DatasetError
 from modelforge.recipe import STARTER
 from tests import tiny

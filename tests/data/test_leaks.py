@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from modelforge.data.leaks import ALIKE, SAME, SAME_CONTEXT, SAME_QUESTION, SAME_WORDS, Leak, find_leaks
+from modelforge.data.leaks import SIMILAR, SAME, SAME_CONTEXT, SAME_QUESTION, SAME_WORDS, Leak, find_leaks
 from modelforge.data.split import split
 from tests.data.varied import chat, make_chats, make_long_pair, make_pairs
 
@@ -32,17 +32,17 @@ PLANTED = {
     "the same row": (chat(*LONG[0]), chat(*LONG[0]), SAME),
     "case and space changed": (chat(*LONG[1]), chat(*map(shout, LONG[1])), SAME_WORDS),
     "Unicode form changed": (chat(*CAFE), chat(*(unicodedata.normalize("NFD", text) for text in CAFE)), SAME_WORDS),
-    "one word of the question changed": (chat(*LONG[2]), chat(change_word(LONG[2][0], 9), LONG[2][1]), ALIKE),
+    "one word of the question changed": (chat(*LONG[2]), chat(change_word(LONG[2][0], 9), LONG[2][1]), SIMILAR),
     "one word of the answer changed, too": (
         chat(*LONG[3]),
         chat(change_word(LONG[3][0], 4), change_word(LONG[3][1], 7)),
-        ALIKE,
+        SIMILAR,
     ),
     "the same question, answered otherwise": (chat(*LONG[4]), chat(LONG[4][0], LONG[5][1]), SAME_QUESTION),
     "nearly the same question, answered otherwise": (
         chat(*LONG[6]),
         chat(change_word(LONG[6][0], 12), LONG[7][1]),
-        ALIKE,
+        SIMILAR,
     ),
     "a chat that begins with the same question": (
         chat(*LONG[8]),
@@ -58,7 +58,7 @@ PLANTED_SPANS = {
         ask(shout(PASSAGES[1]), "Why?"),
         SAME_CONTEXT,
     ),
-    "nearly the same context": (ask(PASSAGES[2], "Who?"), ask(change_word(PASSAGES[2], 8), "How?"), ALIKE),
+    "nearly the same context": (ask(PASSAGES[2], "Who?"), ask(change_word(PASSAGES[2], 8), "How?"), SIMILAR),
     "the same row": (ask(PASSAGES[3], "Who?"), ask(PASSAGES[3], "Who?"), SAME),
 }
 
@@ -119,7 +119,7 @@ def test_varied_rows_raise_no_alarm(seed):
     assert find_leaks(make_chats(1000, seed), make_chats(300, seed + 100)) == []
 
 
-@pytest.mark.parametrize("name", [name for name in PLANTED if PLANTED[name][2] == ALIKE])
+@pytest.mark.parametrize("name", [name for name in PLANTED if PLANTED[name][2] == SIMILAR])
 def test_half_of_the_words_changed_is_no_leak(name):
     known, _, _ = PLANTED[name]
     question, answer = (turn["content"].split(" ") for turn in known["messages"])
@@ -211,7 +211,7 @@ def test_long_text_in_which_one_word_is_changed_leaks_wherever_the_word_is(words
     articles = [make_article(words, seed) for seed in range(10)]
     changed = change_word(articles[3], round(share * len(articles[3].split(" "))))
     rows = [chat(article, f"{number}.") for number, article in enumerate(articles)]
-    assert find_leaks(rows, [chat(changed, "3.")]) == [Leak(1, 4, ALIKE)]
+    assert find_leaks(rows, [chat(changed, "3.")]) == [Leak(1, 4, SIMILAR)]
 
 
 @pytest.mark.parametrize("words", [200, 2000])
@@ -219,7 +219,7 @@ def test_long_text_leaks_in_another_wrapping(words):
     articles = [make_article(words, seed) for seed in range(10)]
     wrapped = f"Please read this with some care: {articles[3]} Thank you for your time!"
     rows = [chat(article, f"{number}.") for number, article in enumerate(articles)]
-    assert find_leaks(rows, [chat(wrapped, "3.")]) == [Leak(1, 4, ALIKE)]
+    assert find_leaks(rows, [chat(wrapped, "3.")]) == [Leak(1, 4, SIMILAR)]
     for seed in range(5):
         train, held_out = split([*rows, chat(wrapped, "3.")], 0.2, seed)
         assert {3, 10} <= set(train) or {3, 10} <= set(held_out)

@@ -219,4 +219,4 @@ def test_sentence_says_what_is_lost_and_what_to_propose():
 
 def test_sentence_says_that_a_part_was_measured():
     said = made(*[100] * 400, rows=10_000).describe(128)
-    assert said == "At max_length 128, none of 400 rows is cut. Measured were 400 of 10000 rows, evenly spaced."
+    assert said == "At max_length 128, none of 400 rows is cut. Measured on 400 evenly spaced rows of 10000."

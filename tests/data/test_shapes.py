@@ -341,7 +341,7 @@ def test_what_the_user_says_has_its_reason_too(write_jsonl):
     mapping = check(write_jsonl(rows), columns={"prompt": "a"}).mapping
     assert mapping.reasons == {
         "prompt": "Chosen by you.",
-        "response": "'response' is a usual name for the response.",
+        "response": "'response' is a common name for the response.",
     }
 
 

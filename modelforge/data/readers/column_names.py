@@ -1,7 +1,4 @@
-"""Names that columns usually have, as the tasks declare them: they tell a header or a row from something else.
-
-Which of them plays which role is no matter here.
-"""
+"""Common column names, as the tasks declare them, which identify a header or a row."""
 
 from __future__ import annotations
 

@@ -40,13 +40,13 @@ def _open_parquet(path: Path) -> Iterator[ParquetFile]:
     from pyarrow.parquet import ParquetFile
 
     try:
-        # A buffer, so that a column is streamed and not read at once.
+        # With a buffer, columns are streamed.
         file = ParquetFile(path, buffer_size=1 << 20)
     except (pyarrow.ArrowException, OSError) as error:
         raise DatasetError(
             "This Parquet file is damaged or cut off.",
             where=path.name,
-            fix="Make it anew, or get the whole file again.",
+            fix="Create or download the whole file again.",
         ) from error
     with file:
         yield file

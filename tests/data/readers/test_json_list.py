@@ -154,7 +154,7 @@ def test_duplicate_keys_and_what_is_not_json_are_problems_of_their_row(write_fil
     assert [found.line for found in (nan, twice, inner, infinity)] == [2, 2, 3, 3]
     assert [found.column for found in (nan, twice, inner, infinity)] == [None, "q", "b", None]
     assert nan.problem == "NaN is not JSON."
-    assert twice.problem == "The key 'q' stands twice in this row."
+    assert twice.problem == "The key 'q' occurs twice in this row."
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])

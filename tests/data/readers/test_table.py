@@ -143,7 +143,7 @@ def test_long_cell_is_read_and_one_beyond_the_bound_is_a_problem(write_file, mon
 
 @pytest.mark.parametrize("content", ["q,q\n1,2\n", "question, question \n1,2\n", "a,b,a\n1,2,3\n"])
 def test_two_columns_of_one_name_are_refused(write_file, content):
-    with pytest.raises(DatasetError, match="Two columns are called") as caught:
+    with pytest.raises(DatasetError, match="Two columns are named") as caught:
         open_rows(write_file("a.csv", content))
     assert caught.value.fix
 

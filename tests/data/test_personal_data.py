@@ -5,7 +5,7 @@ import json
 import pytest
 
 from modelforge.data.checks import check
-from modelforge.data.personal import KINDS
+from modelforge.data.personal_data import KINDS
 
 EMAIL, CARD, KEY = KINDS
 
@@ -140,7 +140,7 @@ def test_rows_that_are_not_used_are_not_looked_at(write_jsonl):
     rows = answer("a@example.org")
     rows[-1]["question"] = None
     report = check(write_jsonl(rows), repairs=["skip_bad_rows"])
-    assert ["Left out" in problem.problem for problem in report.problems] == [True]
+    assert ["Skipped" in problem.problem for problem in report.problems] == [True]
 
 
 def test_each_of_many_rows_is_looked_at(write_jsonl):
