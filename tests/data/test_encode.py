@@ -98,7 +98,7 @@ def trained_text(encoder, messages, tools=None):
 
 
 @pytest.mark.parametrize("template", ["chatml", "stripping", "signed", "thinking", "plain"])
-@pytest.mark.parametrize("answer", ["Paris", " Paris\n", "\n\nParis", "{'a': \"b\"}", "👩\u200d👩\u200d👧 é"])
+@pytest.mark.parametrize("answer", ["Paris", "\n\nParis ", "👩\u200d👩\u200d👧 {'a': \"é\"}"])
 def test_prompt_is_what_inference_sends(template, answer):
     encoder = ChatEncoder(make_tokenizer(TEMPLATES[template]), 512)
     messages = chat("What is the capital\nof France? ", answer)

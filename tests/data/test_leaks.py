@@ -93,14 +93,14 @@ def test_contexts_leak_and_a_question_that_is_asked_of_another_context_does_not(
     assert find_leaks(training, evaluation) == leaks
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("share", [0.1, 0.3])
 def test_nothing_planted_is_left_across_the_sides_of_a_split(seed, share):
     training, evaluation, _ = plant(make_chats(300), make_chats(60, seed=1), PLANTED)
     assert_clean_split([*training, *evaluation], seed, share)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(3))
 def test_no_context_is_left_across_the_sides_of_a_split(seed):
     varied = [ask(passage, question) for passage in PASSAGES[10:] for question in ("Who?", "Where?")]
     training, evaluation, _ = plant(varied, [ask(text, "Why?") for text in PASSAGES[4:10] * 5], PLANTED_SPANS)
@@ -114,7 +114,7 @@ def assert_clean_split(rows, seed, share):
     assert find_leaks([rows[index] for index in train], [rows[index] for index in held_out]) == []
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_varied_rows_raise_no_alarm(seed):
     assert find_leaks(make_chats(1000, seed), make_chats(300, seed + 100)) == []
 
@@ -181,7 +181,7 @@ def make_article(words, seed):
     return " ".join(sentences)
 
 
-@pytest.mark.parametrize("words", [60, 600, 6000])
+@pytest.mark.parametrize("words", [60, 6000])
 @pytest.mark.parametrize(
     "change",
     [shout, lambda text: text.replace(". ", ".\n        "), lambda text: f"{text}\n\n"],
@@ -205,10 +205,9 @@ def test_long_texts_with_the_same_beginning_and_end_are_others_where_their_middl
     assert find_leaks([*make_chats(20), chat(one, "One.")], [chat(one, "One.")]) == [Leak(1, 21, SAME)]
 
 
-@pytest.mark.parametrize("words", [600, 6000])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
-def test_long_text_in_which_one_word_is_changed_leaks_wherever_the_word_is(words, share):
-    articles = [make_article(words, seed) for seed in range(10)]
+def test_long_text_in_which_one_word_is_changed_leaks_wherever_the_word_is(share):
+    articles = [make_article(6000, seed) for seed in range(10)]
     changed = change_word(articles[3], round(share * len(articles[3].split(" "))))
     rows = [chat(article, f"{number}.") for number, article in enumerate(articles)]
     assert find_leaks(rows, [chat(changed, "3.")]) == [Leak(1, 4, SIMILAR)]

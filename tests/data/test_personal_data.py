@@ -122,7 +122,7 @@ def test_column_of_a_chat_is_the_column_of_its_turns(write_jsonl):
     assert (problem.row, problem.column) == (31, "messages")
 
 
-@pytest.mark.parametrize(("kind", "text"), PRIVATE)
+@pytest.mark.parametrize(("kind", "text"), {kind: (kind, text) for kind, text in PRIVATE}.values())
 def test_private_data_is_found_in_any_turn_of_a_long_chat(write_jsonl, kind, text):
     chats = [[f"question {n}", f"answer {n}", f"then {n}?", f"never {n}"] for n in range(30)]
     chats.append(["Hello", "Hello", text, "Thank you."])

@@ -128,7 +128,7 @@ def test_broken_list_is_one_problem_with_its_line(write_file, window, content, l
     assert all(isinstance(row, Row) for row in rows[:-1])
 
 
-@pytest.mark.parametrize("content", ["[]", "[1, 2]", '["a"]', "[[1], null]", "[true]", "[\n\n]", "[-1.5e3,2]"])
+@pytest.mark.parametrize("content", ["[\n\n]", '["a"]', "[[1], null]", "[-1.5e3,2]"])
 def test_values_that_are_no_objects_are_problems(write_file, window, content):
     path = write_file("a.json", content)
     assert open_rows(path).format == "json"
