@@ -17,7 +17,6 @@ import pytest
 from modelforge import paths, starter
 from modelforge.recipe import STARTER
 
-
 # ---- what was left out -----------------------------------------------------------------------------------------
 
 LEFT_OUT = {

@@ -115,7 +115,9 @@ def _raise_thresholds() -> None:
 def _describe_missing(role: Role, columns: tuple[str, ...]) -> Problem:
     problem = f"No column was found for the role {role.name!r}: {role.help[0].lower()}{role.help[1:]}"
     named = ", ".join(columns[:50]) or "none"
-    return Problem("error", None, None, None, problem, f"Choose one (--map {role.name}=COLUMN). The columns are: {named}.")
+    return Problem(
+        "error", None, None, None, problem, f"Choose one (--map {role.name}=COLUMN). The columns are: {named}."
+    )
 
 
 def _first_shape(task: Task | None, shape: str | None) -> Shape:

@@ -16,7 +16,7 @@ from modelforge.tasks.texts import are_clean, is_absent, read_text
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """columns: role -> column. reasons: role -> one sentence that says why. missing: required roles without a column."""
+    """columns: role -> column. reasons: role -> one sentence why. missing: required roles without a column."""
 
     shape: Shape
     columns: Mapping[str, str]
@@ -150,7 +150,9 @@ def _guess_for(
             reasons[role.name] = found[1] if found and found[0] == columns[role.name] else "Chosen by you."
             continue
         replaced = {name for other in shape.roles if other.name in columns for name in other.replaces}
-        if found and not (role.name in chosen or role.name in replaced or any(chosen.get(name) for name in role.replaces)):
+        if found and not (
+            role.name in chosen or role.name in replaced or any(chosen.get(name) for name in role.replaces)
+        ):
             columns[role.name], reasons[role.name] = found
     return ColumnMapping(shape, columns, reasons)
 

@@ -26,9 +26,7 @@ class Repair:
 
 REPAIRS: dict[str, Repair] = {
     SKIP_BAD_ROWS: Repair("Skip rows with errors", "Use the other rows.", "rows"),
-    "numbers_to_text": Repair(
-        "Convert numbers to text", "Use a number in a text column as it is written.", "numbers"
-    ),
+    "numbers_to_text": Repair("Convert numbers to text", "Use a number in a text column as it is written.", "numbers"),
     "relocate_answers": Repair(
         "Fix answer positions", "Find where each answer is in its context if the given position is wrong.", "answers"
     ),

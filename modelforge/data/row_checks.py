@@ -46,7 +46,7 @@ class RowChecks:
         self.form = FORMS[mapping.shape.form] if has_text_only(mapping) else ROW
         self.cache = RowCache(self.form)
         self.prints: list[Future[Prints]] = []
-        # While rows are read, previous ones are written and searched, and hashed. Arrow and numpy release the GIL, so the
+        # While rows are read, previous ones are written, searched and hashed. Arrow and numpy release the GIL, so the
         # threads use all cores.
         self._writing = ThreadPoolExecutor(1, "modelforge-write")
         self._printing = ThreadPoolExecutor(1, "modelforge-print")
@@ -178,7 +178,9 @@ class RowChecks:
         yield
         for index, other in find_near_duplicates(prints, self._read_texts):
             same_words = have_same_words(self._read_texts(index), self._read_texts(other))
-            self._add_duplicate(index, other, SAME_WORDS if same_words else "a near-duplicate of", DROP_NEAR_DUPLICATES, kept)
+            self._add_duplicate(
+                index, other, SAME_WORDS if same_words else "a near-duplicate of", DROP_NEAR_DUPLICATES, kept
+            )
             yield
         for index, original in copies.items():
             if kept[index] and not kept[original]:  # a copy of a near-duplicate is one too

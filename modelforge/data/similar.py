@@ -84,7 +84,9 @@ def have_same_words(one: Texts, other: Texts) -> bool:
 
 def find_near_duplicates(prints: Prints, read: ReadTexts) -> Iterator[tuple[int, int]]:
     """Pairs (row, earlier row) of near-duplicates in the same setting, each later row at most once."""
-    yield from _find_similar(prints.whole_sketch, prints.whole, read, _are_similar_rows, setting=prints.setting, once=True)
+    yield from _find_similar(
+        prints.whole_sketch, prints.whole, read, _are_similar_rows, setting=prints.setting, once=True
+    )
 
 
 def find_conflicts(prints: Prints, kept: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:

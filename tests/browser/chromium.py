@@ -1,7 +1,7 @@
 """The Chromium that the browser tests use: the one on the PATH, else Playwright's own.
 
-`python -m tests.browser.chromium` downloads Playwright's own where there is none; it says nothing where it cannot, since
-the tests then say why they are skipped.
+`python -m tests.browser.chromium` downloads Playwright's own if there is none. It does not report a failure, since the
+tests then say why they are skipped.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ def test_pasted_rows_are_read_and_an_empty_paste_is_one_sentence(page: Page) -> 
 def test_a_dataset_of_the_hub_is_refused_offline_and_the_page_goes_on(page: Page) -> None:
     page.get_by_role("button", name="… or from the Hugging Face Hub").click()
     for typed, said in (
-        ("no such name!", "This is no id of a dataset on the Hub. Give it as the Hub shows it: owner/name."),
+        ("no such name!", "This is not the id of a dataset on the Hub. Write it as the Hub shows it: owner/name."),
         ("people/questions", "The Hub is switched off by HF_HUB_OFFLINE. Unset HF_HUB_OFFLINE, or give a file."),
     ):
         page.locator("#dataset-hub-id").locator("input, textarea").fill(typed)

@@ -248,7 +248,7 @@ def test_no_answer_is_an_error(write_jsonl, answers):
     ]
 
 
-@pytest.mark.parametrize("bad", [[], [0], [999], [1000], [2499], [5, 1500, 1501]])
+@pytest.mark.parametrize("bad", [[], [0, 2499], [5, 1500, 1501]])
 def test_thousands_of_rows_are_mapped_as_each_one_by_itself(write_jsonl, bad):
     rows = [
         {"instruction": f"question {n}", "input": ["", "more", None, " "][n % 4], "output": f"answer {n}", "id": n}

@@ -476,7 +476,7 @@ def test_template_without_tools_says_what_it_leaves_out():
     encoder = ChatEncoder(make_tokenizer(CHATML), 512)
     found = encoder.losses({"messages": tool_chat(), "tools": WEATHER})
     assert len(found) == 2
-    assert "the tools on offer" in found[0]
+    assert "the available tools" in found[0]
     assert "calls of tools" in found[1]
     silent = CHATML.replace("{% for m in messages %}", "{% for m in messages if m['role'] != 'tool' %}")
     found = ChatEncoder(make_tokenizer(silent), 512).losses({"messages": tool_chat()})
@@ -501,7 +501,7 @@ def test_call_that_the_template_leaves_out_is_not_learnt_as_an_empty_answer():
 
 @pytest.mark.parametrize("fault", ["{{ 'a' + 1 }}", "{{ messages[9].content.x }}", "{{ raise_exception('no') }}"])
 def test_template_that_stumbles_over_a_chat_is_a_clear_error(fault):
-    with pytest.raises(DatasetError, match="chat template refuses") as caught:
+    with pytest.raises(DatasetError, match="chat template rejects") as caught:
         ChatEncoder(make_tokenizer(fault), 512).encode_row({"messages": tool_chat(), "tools": WEATHER})
     assert "tools" in caught.value.fix
 

@@ -363,7 +363,7 @@ def test_prompts_are_not_guessed_where_another_column_holds_text_that_could_be_t
     ("task", "shape", "said"),
     [
         (None, "poem", r"chat, preference, prompts, text, summary, span"),
-        ("summarization", "chat", r"Shapes are: summary\."),
+        ("summarization", "chat", r"The shapes are: summary\."),
     ],
 )
 def test_unknown_shape_is_refused_with_those_there_are(write_jsonl, task, shape, said):

@@ -189,11 +189,10 @@ def test_rows_that_are_alike_in_a_chain_stay_together(seed):
     assert not any(index >= 60 for index in train) or not any(index >= 60 for index in held_out)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_share_that_is_held_out_is_the_one_that_was_asked_for(seed):
+def test_share_that_is_held_out_is_the_one_that_was_asked_for():
     rows = make_chats(1000)
     for share in (0.05, 0.1, 0.5):
-        assert len(split(rows, share, seed)[1]) == pytest.approx(1000 * share, abs=1)
+        assert len(split(rows, share, 0)[1]) == pytest.approx(1000 * share, abs=1)
 
 
 def test_conflict_and_setting_are_seen_where_texts_are_long(write_jsonl):
@@ -206,9 +205,7 @@ def test_conflict_and_setting_are_seen_where_texts_are_long(write_jsonl):
         {"prompt": "What is the way home?", "response": "Left."},
         {"prompt": "What is the way home?", "response": f"{long} right."},
     ]
-    said = [
-        problem for problem in check(write_jsonl([*rows, *short])).problems if "another answer" in problem.problem
-    ]
+    said = [problem for problem in check(write_jsonl([*rows, *short])).problems if "another answer" in problem.problem]
     assert [problem.row for problem in said] == [26]
     settings = [{"system": f"{long} {who} {long}", "prompt": "Who are you?", "response": who} for who in ("Ann", "Bob")]
     report = check(write_jsonl([*({**row, "system": long} for row in rows), *settings]))

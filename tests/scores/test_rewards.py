@@ -37,6 +37,7 @@ from modelforge.scores.rewards import (
     total,
 )
 
+
 @pytest.fixture
 def given_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The patterns of searches that took too long, in order."""
@@ -202,9 +203,7 @@ def test_values_that_a_schema_chokes_on_do_not_raise(schema: dict[str, Any], ans
         {"items": {"patternProperties": {ENDLESS: {}}, "additionalProperties": False}},
     ],
 )
-def test_endless_search_of_a_schema_is_given_up_once_for_an_answer(
-    schema: dict[str, Any], given_up: list[str]
-) -> None:
+def test_endless_search_of_a_schema_is_given_up_once_for_an_answer(schema: dict[str, Any], given_up: list[str]) -> None:
     text = '"' + "a" * 5000 + '!"'
     item = text if "pattern" in schema["items"] else f"{{{text}: 1}}"
     assert score(ValidJson(json_schema=schema), f"[{', '.join([item] * 40)}]", "") == 0

@@ -5,11 +5,12 @@ Parquet uses the shared parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelforge.data.readers.column_names import check_unique
 from modelforge.data.readers.reader import Beginning, Outline, Reader
 from modelforge.data.rows import Position, Problem, Row
 from modelforge.errors import DatasetError
@@ -28,7 +29,8 @@ def recognise(begin: Beginning) -> bool:
 
 def describe(path: Path, encoding: str) -> Outline:
     with _open_arrow(path) as (schema, _):
-        return Outline(name_columns(schema.names, path.name))
+        check_unique(schema.names, path.name)
+        return Outline(tuple(schema.names))
 
 
 def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> Iterator[Row | Problem]:
@@ -51,15 +53,9 @@ def read_batches(batches: Iterator[tuple[float, RecordBatch]], position: Positio
     except (ValueError, OverflowError, OSError) as error:  # ArrowInvalid is a ValueError; dates may overflow
         reason = str(error).split("\n", 1)[0].rstrip(".")
         problem = f"The file is damaged or cut off from here on: {reason}."
-        yield Problem("error", number + 1, None, None, problem, "Create the file again; the rows after this one were not read.")
-
-
-def name_columns(names: Sequence[str], file: str) -> tuple[str, ...]:
-    for name in names:
-        if names.count(name) > 1:
-            fix = "Give each column a different name."
-            raise DatasetError(f"Two columns are named {name!r}.", where=file, fix=fix)
-    return tuple(names)
+        yield Problem(
+            "error", number + 1, None, None, problem, "Create the file again; the rows after this one were not read."
+        )
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelforge.data.readers.column_names import check_unique
 from modelforge.data.readers.reader import Beginning, Outline, Reader
 from modelforge.data.rows import Position, Problem, Row
 from modelforge.errors import DatasetError
@@ -77,7 +78,9 @@ def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> 
                 yield Row(number, line, _name_values(columns, cells))
         except _DAMAGE as error:
             problem = f"The workbook is damaged from here on: {error}."
-            yield Problem("error", number + 1, line + 1, None, problem, "Save it again; the rows after this one were not read.")
+            yield Problem(
+                "error", number + 1, line + 1, None, problem, "Save it again; the rows after this one were not read."
+            )
 
 
 def _read_cells(sheet: ReadOnlyWorksheet) -> Iterator[tuple[int, Cells]]:
@@ -93,10 +96,7 @@ def _read_cells(sheet: ReadOnlyWorksheet) -> Iterator[tuple[int, Cells]]:
 def _name_columns(header: Cells, name: str) -> dict[int, str]:
     """position in a row -> name. Blank header cells are not columns."""
     columns = {place: str(cell).strip() for place, cell in enumerate(header) if not _is_blank(cell)}
-    for column in columns.values():
-        if list(columns.values()).count(column) > 1:
-            fix = "Give each column a different name."
-            raise DatasetError(f"Two columns are named {column!r}.", where=name, fix=fix)
+    check_unique(columns.values(), name)
     return columns
 
 
@@ -141,7 +141,9 @@ def _check_size(path: Path) -> None:
     unpacked, packed = sum(part.file_size for part in parts), sum(part.compress_size for part in parts)
     if unpacked > _MOST_BYTES or (unpacked > _SUSPICIOUS_BYTES and unpacked > _MOST_RATIO * packed):
         raise DatasetError(
-            f"This workbook unpacks to {unpacked / 1e9:.1f} GB, which is too large.", where=path.name, fix="Save it as CSV."
+            f"This workbook unpacks to {unpacked / 1e9:.1f} GB, which is too large.",
+            where=path.name,
+            fix="Save it as CSV.",
         )
 
 

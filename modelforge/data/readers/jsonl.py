@@ -98,7 +98,7 @@ def _may_repeat_key(value: dict[str, Any], raw: bytes) -> bool:
 
 
 def _count_keys(value: Any) -> int:
-    """The number of keys of an object and of all objects inside it; without recursion, so that depth does not matter."""
+    """The number of keys of an object and of all objects inside it; without recursion, so depth does not matter."""
     count, waiting = 0, [value]
     while waiting:
         inner = waiting.pop()
@@ -200,7 +200,7 @@ def _load_object(text: str) -> dict[str, Any] | None:
 def read_blocks(path: Path, encoding: str, position: Position, columns: Collection[str], take: Take) -> Iterator[Block]:
     """All rows, some thousand at a time: as columns of text if Arrow can read them, else one by one.
 
-    Arrow takes a third of the time. It rejects duplicate keys, numbers instead of text, and invalid JSON; then the lines
+    Arrow takes a third of the time. It rejects duplicate keys, numbers instead of text, and invalid JSON; then lines
     are read again one by one. What it accepts by mistake is checked here.
     """
     counter = LineReader(exact_numbers=False)

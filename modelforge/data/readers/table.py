@@ -11,6 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from modelforge.data.readers.column_names import check_unique
 from modelforge.data.readers.delimiters import declares_delimiter, find_delimiter, puts_space_before_quotes
 from modelforge.data.readers.reader import LONGEST_ROW, Beginning, Outline, Reader
 from modelforge.data.rows import Position, Problem, Row
@@ -89,10 +90,7 @@ def _read_header(records: Records, name: str) -> tuple[str, ...]:
         fix = "The first line must be the column names, such as: question,answer"
         raise DatasetError("The header cannot be read.", where=name, fix=fix) from error
     columns = tuple(cell.strip() or f"column {number}" for number, cell in enumerate(cells, start=1))
-    for column in columns:
-        if columns.count(column) > 1:
-            fix = "Give each column a different name."
-            raise DatasetError(f"Two columns are named {column!r}.", where=name, fix=fix)
+    check_unique(columns, name)
     return columns
 
 

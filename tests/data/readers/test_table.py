@@ -128,7 +128,7 @@ def test_rows_that_cannot_be_read_are_problems_and_the_rest_is_read(write_file):
         ("Problem", 6, 7),
     ]
     assert rows[1].problem == "This row has 3 cells, the header has 2."
-    assert "double quotes around text that holds a ','" in rows[1].fix
+    assert "double quotes around text that contains a ','" in rows[1].fix
     assert "never closed" in rows[5].problem
     assert rows[4].values == {"q": "5"}
 
