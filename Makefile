@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install run test test-slow lint bench
+.PHONY: install chromium run test test-slow test-browser lint bench
 
 install: .venv/.installed
 
@@ -12,15 +12,24 @@ install: .venv/.installed
 	$(BIN)/modelforge starter
 	@touch $@
 
+# Playwright's own where none is on the PATH. Without any, the browser tests are skipped.
+chromium: install
+	@$(BIN)/python -m tests.browser.chromium
+
 run: install
 	$(BIN)/python app.py
 
-# Two files at a time: most of a test is Python, which fills one core.
-test: install
+# Two files at a time: most of a test is Python, which fills one core. Less than 10 minutes on two cores.
+test: install chromium
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: install
-	$(BIN)/python -m pytest -m slow --timeout 3600
+	$(BIN)/python -m pytest -m 'slow and not browser' --timeout 3600
+
+# Every browser test, or some: MARK='browser and slow' are those that `make test` leaves out.
+MARK ?= browser
+test-browser: install chromium
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m '$(MARK)' tests/browser
 
 lint: install
 	$(BIN)/ruff format --check .

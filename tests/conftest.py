@@ -1,16 +1,64 @@
-"""What every test gets: a home of its own; and, for those that ask, one with the starter model in it."""
+"""What every test gets: a home of its own; and, for those that ask, one with the starter model in it.
+
+At the end of a run, one line says what was left out.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import pytest
 
 from modelforge import paths, starter
 from modelforge.recipe import STARTER
+
+# ---- what was left out -----------------------------------------------------------------------------------------
+
+LEFT_OUT = {
+    "slow": "{} slow tests (make test-slow)",
+    "slow browser": "{} slow browser tests (make test-browser)",
+}
+
+
+class LeftOut:
+    """Counts the slow tests that were not chosen. With several workers each of them counts the same ones."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        self.counts.update("slow browser" if item.get_closest_marker("browser") else "slow" for item in slow)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput["left_out"] = dict(self.counts)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self.counts |= Counter(getattr(node, "workeroutput", {}).get("left_out", {}))
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        skipped = Counter(
+            (report.longrepr[2].removeprefix("Skipped: "), "browser" in report.keywords)
+            for report in terminalreporter.stats.get("skipped", ())
+        )
+        parts = [text.format(self.counts[kind]) for kind, text in LEFT_OUT.items() if self.counts[kind]]
+        parts += [f"{count} {'browser ' * of_browser}tests ({why})" for (why, of_browser), count in skipped.items()]
+        if parts:
+            terminalreporter.write_line(f"Left out: {', '.join(parts)}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(LeftOut())
+
+
+# ---- fixtures --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(autouse=True)

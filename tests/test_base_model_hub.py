@@ -3,11 +3,11 @@ and a Hub that does not answer keeps nobody waiting."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -228,11 +228,9 @@ def test_gated_model_with_access_is_as_good_as_another(
     assert base_model.resolve("meta/llama", GENERATION).folder.is_dir()
 
 
-def unreachable(name: str, seconds: float) -> None:
-    """A look says so in time, a check refuses nothing, and only when it is needed it is an error."""
-    started = time.monotonic()
+def unreachable(name: str) -> None:
+    """A look says so, a check refuses nothing, and only when it is needed it is an error."""
     found = base_model.look(name, GENERATION)
-    assert time.monotonic() - started < seconds
     assert (found.verdict, found.place) == ("unknown", "unknown")
     assert "could not be reached, so it will be checked at the start" in found.sentence
     base_model.check(name, GENERATION)
@@ -243,15 +241,15 @@ def unreachable(name: str, seconds: float) -> None:
 def test_hub_that_cannot_be_reached_is_told_so(monkeypatch: pytest.MonkeyPatch, hub: HubServer) -> None:
     monkeypatch.setattr(hf_api.api, "endpoint", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    unreachable("anna/tiny", 2)
-    unreachable("Qwen/Qwen3-0.6B", 2)
+    unreachable("anna/tiny")
+    unreachable("Qwen/Qwen3-0.6B")
     assert base_model.look("Qwen/Qwen3-0.6B", GENERATION).sentence.startswith("A decoder of 596M parameters: ")
 
 
 @pytest.mark.parametrize("status", [500, 503, 429, CLOSE])
 def test_hub_that_fails_is_as_one_that_cannot_be_reached(hub: HubServer, status: int) -> None:
     hub.fail_next(status, times=100)
-    unreachable("anna/tiny", 2)
+    unreachable("anna/tiny")
 
 
 @pytest.mark.parametrize("answer", [b"<html>Sign in to the hotel</html>", [], {}, {"siblings": 3}, "x"])
@@ -259,15 +257,15 @@ def test_what_answers_instead_of_the_hub_is_as_one_that_cannot_be_reached(
     hub: HubServer, monkeypatch: pytest.MonkeyPatch, answer: Any
 ) -> None:
     monkeypatch.setattr(hub, "answer", lambda *_: (200, answer, {}))
-    unreachable("anna/tiny", 2)
+    unreachable("anna/tiny")
 
 
 def test_hub_that_does_not_answer_keeps_nobody_waiting(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdict, "LOOK_SECONDS", 0.2)
-    hub.slow_seconds = 1.0
-    started = time.monotonic()
-    assert base_model.look("anna/tiny", GENERATION).verdict == "unknown"
-    assert time.monotonic() - started < 0.8
+    over = threading.Event()
+    monkeypatch.setattr(hub, "answer", lambda *_: (over.wait(60), (404, {}, {}))[1])
+    assert base_model.look("anna/tiny", GENERATION).verdict == "unknown"  # an answer would say that there is none
+    over.set()
 
 
 def test_hub_that_drips_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch, hub: HubServer) -> None:
@@ -281,16 +279,15 @@ def test_hub_that_drips_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch, hu
 
         def drip() -> None:
             connection, _ = server.accept()
-            with connection:
+            with connection, contextlib.suppress(ConnectionError):  # nobody listens any more
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
                 while not stop.wait(0.05):
                     connection.sendall(b" ")
 
         thread = threading.Thread(target=drip)
         thread.start()
-        started = time.monotonic()
         assert base_model.look("anna/tiny", GENERATION).verdict == "unknown"
-        assert time.monotonic() - started < 1.5
+        assert thread.is_alive()
         stop.set()
         thread.join()
 

@@ -1,4 +1,4 @@
-"""Which column plays which role: guessed from names and values, or as the user says. It does not judge the rows."""
+"""Which column has which role: guessed from names and values, or chosen by the user. It does not check rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modelforge.tasks.texts import are_clean, is_absent, read_text
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """shape, role -> column, and role -> one sentence that says why. `missing` are the roles still without a column."""
+    """columns: role -> column. reasons: role -> one sentence why. missing: required roles without a column."""
 
     shape: Shape
     columns: Mapping[str, str]
@@ -38,27 +38,26 @@ def guess(
     columns: Mapping[str, str] | None = None,
     shape: str | None = None,
 ) -> ColumnMapping:
-    """The mapping that fits best, for the given shape or task, or else for the shape that fits best.
+    """The best mapping for the given shape or task, or for the shape that fits best.
 
-    columns is what the user said, role -> column ("" for none); it stands, and only the other roles are guessed. A
-    guess that is not sure is not made: see `ColumnMapping.missing`. Raises DatasetError for a role or a column that
-    does not exist.
+    columns: chosen by the user, role -> column ("" for none); only the other roles are guessed. A role without a clear
+    match has no column: see `ColumnMapping.missing`. Raises DatasetError for a role or a column that does not exist.
     """
-    said = dict(columns or {})
+    chosen = dict(columns or {})
     shapes = _choose_shapes(task, shape)
-    _check_said(said, source_columns, shapes)
-    shapes = [each for each in shapes if said.keys() <= {role.name for role in each.roles}]
+    _check_chosen(chosen, source_columns, shapes)
+    shapes = [each for each in shapes if chosen.keys() <= {role.name for role in each.roles}]
     sample = list(sample_rows)
-    guesses = [_guess_for(each, source_columns, sample, said) for each in shapes]
+    guesses = [_guess_for(each, source_columns, sample, chosen) for each in shapes]
     if shape is None and len(guesses) > 1:
         guesses = [each for each in guesses if not each.shape.alone or not _has_more_text(each, source_columns, sample)]
-    return max(guesses, key=_rate)  # the first of equals, so the order of TASKS decides
+    return max(guesses, key=_rate)  # the first of equals: the order of TASKS decides
 
 
 def apply(
     mapping: ColumnMapping, values: Mapping[str, Any], repairs: Repairs = frozenset()
 ) -> tuple[MappedRow | None, list[Fault]]:
-    """The mapped row of one row's values (None when it cannot be used), and its faults."""
+    """The mapped row (None if it cannot be used), and its faults."""
     found = {role: values[column] for role, column in mapping.columns.items() if column in values}
     if len(found) == len(mapping.columns):
         return mapping.shape.map_row(found, repairs)
@@ -69,7 +68,7 @@ def apply(
     ]
     if not faults:
         return mapping.shape.map_row(found, repairs)
-    for role in mapping.shape.roles:  # what else is wrong with the row is said at once
+    for role in mapping.shape.roles:  # report what else is wrong with the row at once
         if role.holds == "text" and role.name in found and (role.required or not is_absent(found[role.name])):
             read_text(role.name, found[role.name], repairs, faults)
     return None, faults
@@ -82,8 +81,7 @@ def has_text_only(mapping: ColumnMapping) -> bool:
 
 
 def read_clean_arrays(mapping: ColumnMapping, columns: Mapping[str, Any]) -> dict[str, Any] | None:
-    """role -> array of the texts of many rows, of arrays of strings by column, where `apply` would say nothing about
-    any of them; else None."""
+    """column -> array of strings to role -> array of strings, if `apply` would find no fault in any row; else None."""
     roles = {role.name: role for role in mapping.shape.roles}
     found = {}
     for name, column in mapping.columns.items():
@@ -95,7 +93,7 @@ def read_clean_arrays(mapping: ColumnMapping, columns: Mapping[str, Any]) -> dic
 
 
 def read_clean_texts(mapping: ColumnMapping, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """As `read_clean_arrays`, of rows."""
+    """Like `read_clean_arrays`, for rows."""
     import pyarrow as pa
 
     columns = {}
@@ -115,60 +113,62 @@ def _choose_shapes(task: Task | str | None, shape: str | None) -> list[Shape]:
     shapes = [each for each in SHAPES.values() if wanted in (None, each.task) and shape in (None, each.name)]
     if not shapes:
         known = ", ".join(each.name for each in SHAPES.values() if wanted in (None, each.task))
-        raise DatasetError(f"There is no shape {shape!r}.", where="mapping", fix=f"Shapes are: {known}.")
+        raise DatasetError(f"There is no shape {shape!r}.", where="mapping", fix=f"The shapes are: {known}.")
     return shapes
 
 
-def _check_said(said: Mapping[str, str], source_columns: Sequence[str], shapes: Sequence[Shape]) -> None:
+def _check_chosen(chosen: Mapping[str, str], source_columns: Sequence[str], shapes: Sequence[Shape]) -> None:
     known = [role.name for shape in shapes for role in shape.roles]
-    for role, column in said.items():
+    for role, column in chosen.items():
         if role not in known:
             raise DatasetError(
-                f"There is no role {role!r}.", where="mapping", fix=f"Roles are: {', '.join(dict.fromkeys(known))}."
+                f"There is no role {role!r}.", where="mapping", fix=f"The roles are: {', '.join(dict.fromkeys(known))}."
             )
         if column and column not in source_columns:
             raise DatasetError(
-                f"There is no column {column!r}.", where="mapping", fix=f"Columns are: {', '.join(source_columns)}."
+                f"There is no column {column!r}.", where="mapping", fix=f"The columns are: {', '.join(source_columns)}."
             )
-    if not any(said.keys() <= {role.name for role in shape.roles} for shape in shapes):
+    if not any(chosen.keys() <= {role.name for role in shape.roles} for shape in shapes):
         raise DatasetError(
-            f"No task has all of the roles {', '.join(said)}.",
+            f"No task has all the roles {', '.join(chosen)}.",
             where="mapping",
-            fix="Name the task, and its roles only.",
+            fix="Choose a task, and use only its roles.",
         )
 
 
 def _guess_for(
-    shape: Shape, source_columns: Sequence[str], sample: Sequence[Mapping[str, Any]], said: Mapping[str, str]
+    shape: Shape, source_columns: Sequence[str], sample: Sequence[Mapping[str, Any]], chosen: Mapping[str, str]
 ) -> ColumnMapping:
-    columns = {role: column for role, column in said.items() if column}
+    columns = {role: column for role, column in chosen.items() if column}
     reasons = {}
-    # Roles that replace others come first in a shape, and required ones before optional ones.
+    # In a shape, roles that replace others come first, and required roles come before optional ones.
     for role in shape.roles:
         taken = [column for other, column in columns.items() if other != role.name]
         free = [column for column in source_columns if column not in taken and _fits(role, column, sample)]
         found = _find_by_name(role, free)
-        if role.name in columns:  # what was said can be what would have been guessed
+        if role.name in columns:  # the chosen column may also be the guessed one
             reasons[role.name] = found[1] if found and found[0] == columns[role.name] else "Chosen by you."
             continue
         replaced = {name for other in shape.roles if other.name in columns for name in other.replaces}
-        if found and not (role.name in said or role.name in replaced or any(said.get(name) for name in role.replaces)):
+        if found and not (
+            role.name in chosen or role.name in replaced or any(chosen.get(name) for name in role.replaces)
+        ):
             columns[role.name], reasons[role.name] = found
     return ColumnMapping(shape, columns, reasons)
 
 
 def _find_by_name(role: Role, free: Sequence[str]) -> tuple[str, str] | None:
-    """The free column whose name is usual for the role, or ends in such a name; with the reason."""
+    """The free column whose name is common for the role, or ends in such a name; and the reason."""
     words = {column: _split_words(column) for column in free}
     for accepted in role.accepts:
         for column in free:
             if words[column] == accepted.split("_"):
-                return column, f"{column!r} is a usual name for the {role.name}."
+                return column, f"{column!r} is a common name for the {role.name}."
     for accepted in role.accepts:
         for column in free:
-            # only the last word: "customer question" is a question, "prompt id" is no prompt
+            # only the last word: "customer question" is a question, "prompt id" is not a prompt
             if words[column][-1:] == [accepted]:
-                return column, f"The name {column!r} ends in {accepted!r}, a usual name for the {role.name}."
+                return column, f"The name {column!r} ends in {accepted!r}, a common name for the {role.name}."
     return None
 
 
@@ -179,7 +179,7 @@ def _split_words(column: str) -> list[str]:
 
 
 def _fits(role: Role, column: str, sample: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the first value that is there could be what the role holds."""
+    """Whether the first value that is not null can be what the role holds."""
     value = next((row[column] for row in sample if row.get(column) is not None), None)
     if role.holds in ("turns", "tools"):
         return isinstance(value, list) or (role.holds == "tools" and isinstance(value, str))
@@ -189,13 +189,13 @@ def _fits(role: Role, column: str, sample: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _has_more_text(mapping: ColumnMapping, source_columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a column that the mapping leaves out holds sentences (an id or a category has no blanks)."""
+    """Whether an unused column holds sentences (an id or a category has no spaces)."""
     left = [column for column in source_columns if column not in mapping.columns.values()]
     values = (row.get(column) for row in sample for column in left)
     return any(isinstance(value, str) and len(value.split()) > 2 for value in values)
 
 
 def _rate(mapping: ColumnMapping) -> tuple[bool, int, int]:
-    """A complete mapping before an incomplete one; then the more required roles and the more columns have a place."""
+    """Complete mappings first, then by the number of mapped required roles and of mapped columns."""
     required = sum(role.required and role.name in mapping.columns for role in mapping.shape.roles)
     return not mapping.missing, required, len(mapping.columns)

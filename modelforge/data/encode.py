@@ -1,7 +1,7 @@
-"""What the model sees: a row as token ids, with a label wherever the model is to learn.
+"""What the model sees: a row as token ids, with a label on each token that is trained.
 
-It owns the ids and labels. The text of a chat comes from the model's chat template (`template`); how ids look as text
-is the concern of `pieces`. It does not pad or batch, and it knows nothing of files.
+The text of a chat comes from the model's chat template (`template`); how ids are displayed is in `token_text`. It does
+not pad, batch or read files.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from modelforge.data.pieces import Token, split_tokens
-from modelforge.data.template import ChatTemplate, Piece, begins_with_bos
+from modelforge.data.template import ChatTemplate, Part, begins_with_bos
+from modelforge.data.token_text import Token, split_tokens
 from modelforge.errors import BaseModelError
 from modelforge.tasks.base import Message
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100
-"""The label of a token that carries no loss; the value that torch's cross_entropy and transformers ignore."""
+"""The label of a token without loss, which torch's cross_entropy and transformers ignore."""
 
 _CHARACTERS_AT_ONCE = 1_000_000  # a fast tokenizer keeps about 100 bytes a token while it works on a batch
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """input_ids and labels are as long as each other; a label is the token id or IGNORED. cut: tokens cut off."""
+    """input_ids and labels have the same length; a label is the token id or IGNORED. cut: tokens cut off."""
 
     input_ids: list[int]
     labels: list[int]
@@ -36,8 +36,8 @@ class Encoded:
 class ChatEncoder:
     """Encodes mapped rows for one tokenizer, cut to max_length tokens.
 
-    A tokenizer without a chat template is given a plain one, so that it is saved with the model. Raises
-    BaseModelError for a tokenizer without an end-of-text token: a model could not learn with it where to stop.
+    A tokenizer without a chat template gets a plain one, which is saved with the model. Raises BaseModelError for a
+    tokenizer without an end-of-text token: a model could not learn where to stop.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
@@ -55,41 +55,41 @@ class ChatEncoder:
         ``{"messages", "tools"}``: the chat up to its last answer, with loss on each answer and the end-of-text token
         after it. Up to the first answer the ids are those of ``apply_chat_template(..., add_generation_prompt=True)``;
         an uncut row ends in a labelled end-of-text token. ``{"text"}``: the text and an end-of-text token, all of it
-        labelled but for the begin-of-text token of those tokenizers that have one. ``{"prompt", "chosen"}``: the chat
-        of both, with loss on what is chosen. ``{"prompt", "tools"}``: what inference sends, without any loss. Raises
-        DatasetError where the template refuses the chat.
+        labelled except the begin-of-text token, if the tokenizer adds one. ``{"prompt", "chosen"}``: the chat
+        of both, with loss on the chosen answer. ``{"prompt", "tools"}``: what inference sends, without loss. Raises
+        DatasetError if the template rejects the chat.
         """
         input_ids, labels = self._label(row)
         cut = max(0, len(input_ids) - self.max_length)
         return Encoded(input_ids[: self.max_length], labels[: self.max_length], cut)
 
     def encode(self, messages: Sequence[Message]) -> Encoded:
-        """A row that is a chat without tools; see `encode_row`."""
+        """Encode a chat without tools; see `encode_row`."""
         return self.encode_row({"messages": messages})
 
     def preview_tokens(self, row: Mapping[str, Any]) -> list[Token]:
-        """The same row uncut, as text decoded from its ids, token by token; joined, the texts are the decoded whole."""
+        """The uncut row decoded token by token; the joined texts are the whole decoded text."""
         input_ids, labels = self._label(row)
         trained = [label != IGNORED for label in labels]
         return split_tokens(input_ids, trained, self.max_length, self._decode)
 
     def losses(self, row: Mapping[str, Any]) -> list[str]:
-        """One sentence on each thing in the row that the model's chat template leaves out."""
+        """One sentence for each part of the row that the model's chat template leaves out."""
         if "messages" in row:
             return self.template.find_losses(row["messages"], row.get("tools") or ())
         return []
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text is by itself; much faster than one by one."""
+        """The number of tokens of each text on its own, computed in batches."""
         counts: list[int] = []
         batch: list[str] = []
-        waiting = 0
+        characters = 0
         for text in texts:
             batch.append(text)
-            waiting += len(text)
-            if waiting > _CHARACTERS_AT_ONCE:
+            characters += len(text)
+            if characters > _CHARACTERS_AT_ONCE:
                 counts += self._count_batch(batch)
-                batch, waiting = [], 0
+                batch, characters = [], 0
         return counts + self._count_batch(batch)
 
     def _label(self, row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
@@ -100,7 +100,7 @@ class ChatEncoder:
         input_ids: list[int] = []
         labels: list[int] = []
         before = ""
-        for text, trained in self._pieces(row):
+        for text, trained in self._parts(row):
             ids = self._tokenize(text, before)
             before = text[-1:]
             if trained:
@@ -110,19 +110,19 @@ class ChatEncoder:
             labels += ids if trained else [IGNORED] * len(ids)
         return input_ids, labels
 
-    def _pieces(self, row: Mapping[str, Any]) -> list[Piece]:
+    def _parts(self, row: Mapping[str, Any]) -> list[Part]:
         if "messages" in row:
-            return list(self.template.render_pieces(row["messages"], row.get("tools") or ()))
+            return list(self.template.render_parts(row["messages"], row.get("tools") or ()))
         prompt = row["prompt"]
         if "chosen" in row:
-            return list(self.template.render_pieces([*prompt, *row["chosen"]], learn_from=len(prompt)))
-        return [(self.template.render(prompt, row.get("tools") or (), asking=True), False)]
+            return list(self.template.render_parts([*prompt, *row["chosen"]], learn_from=len(prompt)))
+        return [(self.template.render(prompt, row.get("tools") or (), for_answer=True), False)]
 
     def _tokenize(self, text: str, before: str = "") -> list[int]:
-        """Token ids of a piece by itself, but without the blank that SentencePiece puts before the first word of it.
+        """Token ids of one part, without the space that SentencePiece adds before its first word.
 
-        before: what stands just before the piece. Where the two make a common token, the piece is left alone, since
-        inference cuts there as well.
+        before: the character before this part. Where both together are one token, the part is encoded on its own,
+        since inference splits there as well.
         """
         alone = self._ids(text)
         if not before:

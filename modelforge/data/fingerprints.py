@@ -1,10 +1,9 @@
-"""What rows say, as numbers that can be compared by the hundred thousand: a hash and a MinHash sketch of each text.
+"""A hash and a MinHash sketch of each text of a row, so that hundreds of thousands of rows can be compared.
 
-A text is seen as its words: runs of letters and digits, signs one by one, and each character
-of a script that is written without blanks. Case, white space and Unicode form do not count. Texts with the same words
-in the same order have the same hash; the share of equal numbers in two sketches estimates how many of their pairs of
-neighbouring words two texts have in common (A. Broder, "On the resemblance and containment of documents", 1997). What
-is the same, and what follows from it, is not decided here (`similar`).
+A text is a sequence of words: runs of letters and digits, single punctuation characters, and single characters of
+scripts without spaces. Case, white space and Unicode form are ignored. Texts with the same words in the same order have
+the same hash; the share of equal numbers in two sketches estimates the share of word pairs that two texts have in
+common (A. Broder, "On the resemblance and containment of documents", 1997). They are compared in `similar`.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from modelforge.tasks.base import Texts
 SKETCH = 24
 """Numbers in a sketch."""
 END = 40
-"""Characters: of a text longer than twice this, only its beginning and its end are looked at. Texts that are the same,
-or nearly the same, are so there too; whether the rest agrees is looked up for the few that agree so far."""
+"""Characters: of a text longer than twice this, only the beginning and the end are used. The rest is compared only for
+texts that agree there."""
 
 _BATCH_ROWS = 4096
 _LONGEST_WORD = 64  # bytes
-_SPACE, _WORD, _SIGN, _WIDE = range(4)  # _WIDE opens a character of three or four bytes: a word by itself
+_SPACE, _WORD, _SIGN, _WIDE = range(4)  # _WIDE starts a character of three or four bytes, a word on its own
 
 Hashes = NDArray[np.uint64]
 Sketches = NDArray[np.uint32]
@@ -61,9 +60,9 @@ _PERMUTATIONS = _draw.integers(0, 2**31, SKETCH, np.uint32) * np.uint32(2) + np.
 @dataclass(frozen=True)
 class Prints:
     """The fingerprints of n rows. setting, asked, answered, together: (n,) hashes, 0 for a text without words.
-    whole_sketch (of asked and answered together), asked_sketch, together_sketch: (SKETCH, n), or (SKETCH, 0) where only
-    the first was wanted. asked_cut, answered_cut: (n,) whether the middle of a long text was left out; then equal
-    hashes are only a hint, until `sharpen` has looked."""
+    whole_sketch (of asked and answered together), asked_sketch, together_sketch: (SKETCH, n), or (SKETCH, 0) if not
+    computed. asked_cut, answered_cut: (n,) whether the middle of a long text was left out; then equal hashes must be
+    confirmed by `hash_whole_texts`."""
 
     setting: Hashes
     asked: Hashes
@@ -80,7 +79,7 @@ class Prints:
 
     @property
     def whole(self) -> Hashes:
-        """(n,) hashes of all that a row says."""
+        """(n,) hashes of all texts of a row."""
         return mix(self.asked + self.answered * _ODD[3] + self.setting * _ODD[1])
 
     @classmethod
@@ -99,9 +98,9 @@ def print_texts(rows: Iterable[Texts]) -> Prints:
 
 
 def print_columns(setting: Any, asked: Any, answered: Any, together: Any, *, quick: bool = False) -> Prints:
-    """The fingerprints of the rows whose texts these arrays of strings hold.
+    """The fingerprints of rows, given arrays of their texts.
 
-    quick: with one sketch of the three, and of long texts only the ends are looked at (`END`).
+    quick: only one of the three sketches, and only the ends of long texts (`END`).
     """
     asked_hash, asked_sketch, asked_cut = _digest(asked, quick=quick)
     answered_hash, answered_sketch, answered_cut = _digest(answered, quick=quick)
@@ -113,7 +112,7 @@ def print_columns(setting: Any, asked: Any, answered: Any, together: Any, *, qui
         asked_hash,
         answered_hash,
         together_hash,
-        np.minimum(asked_sketch, answered_sketch),  # the sketch of both is, number by number, the lesser of theirs
+        np.minimum(asked_sketch, answered_sketch),  # the sketch of a union is the element-wise minimum
         none if quick else asked_sketch,
         none if quick else together_sketch,
         asked_cut,
@@ -122,19 +121,19 @@ def print_columns(setting: Any, asked: Any, answered: Any, together: Any, *, qui
 
 
 def normalise(text: str) -> str:
-    """The text with case, white space and Unicode form evened out."""
-    even = text if text.isascii() else unicodedata.normalize("NFKC", text)
-    return " ".join(even.casefold().split())
+    """The text in lower case, with single spaces and in Unicode form NFKC."""
+    normal = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    return " ".join(normal.casefold().split())
 
 
-def hash_exactly(text: str) -> int:
-    """A hash of the whole text, normalised; 0 for one without words."""
-    even = normalise(text)
-    return int.from_bytes(hashlib.blake2b(even.encode("utf-8"), digest_size=8).digest(), "little") if even else 0
+def hash_whole(text: str) -> int:
+    """A hash of the whole normalised text; 0 for a text without words."""
+    normal = normalise(text)
+    return int.from_bytes(hashlib.blake2b(normal.encode("utf-8"), digest_size=8).digest(), "little") if normal else 0
 
 
 def _digest_few(texts: Any) -> tuple[Hashes, Sketches]:
-    """Hash (n,) and sketch (SKETCH, n) of texts that are mostly the same or not there; never cut."""
+    """Hash (n,) and sketch (SKETCH, n) of texts that are mostly equal or empty; never cut."""
     if not len(view_text(texts)[1]):
         return _digest_nothing(len(texts))[:2]
     encoded = texts.dictionary_encode()
@@ -144,7 +143,7 @@ def _digest_few(texts: Any) -> tuple[Hashes, Sketches]:
 
 
 def _digest(texts: Any, *, quick: bool) -> tuple[Hashes, Sketches, NDArray[np.bool_]]:
-    """Hash (n,) and sketch (SKETCH, n) of each text of an array, and whether the middle of it was left out."""
+    """Hash (n,) and sketch (SKETCH, n) of each text of an array, and whether its middle was left out."""
     if not len(view_text(texts)[1]):
         return _digest_nothing(len(texts))
     ends, cut = _take_ends(texts, END if quick else None)
@@ -156,9 +155,9 @@ def _digest(texts: Any, *, quick: bool) -> tuple[Hashes, Sketches, NDArray[np.bo
         return _digest_nothing(len(texts))
     first = np.searchsorted(starts, offsets[:-1])  # of each text: the index of its first word
     empty = np.diff(first, append=len(starts)) == 0
-    first = np.minimum(first, len(words) - 1)  # reduceat takes no index beyond the end, not even for nothing
-    # A word counts with the one before it: their order counts, and what texts share are phrases, not the few words
-    # that all texts have. The first of a text has none before it.
+    first = np.minimum(first, len(words) - 1)  # reduceat does not accept an index beyond the end
+    # Each word is hashed with the word before it, so that order matters and texts share phrases, not common words. The
+    # first word of a text has none before it.
     pairs = words.copy()
     pairs[1:] ^= words[:-1] * _ODD[2]
     pairs[first] = words[first] * _ODD[3]
@@ -180,15 +179,15 @@ def _digest_nothing(count: int) -> tuple[Hashes, Sketches, NDArray[np.bool_]]:
 
 
 def _take_ends(texts: Any, end: int | None) -> tuple[Any, NDArray[np.bool_]]:
-    """The texts normalised and with a space at their end, those longer than twice `end` without their middle; and which
-    those are."""
+    """The normalised texts with a space at the end, without the middle of those longer than twice `end`; and which were
+    cut."""
     import pyarrow.compute as pc
 
     offsets, content = view_text(texts)
     cut = np.diff(offsets) > 2 * end if end else np.zeros(len(texts), np.bool_)
     is_ascii = content.max() < 0x80
     if cut.any():
-        if is_ascii:  # a byte is a character, which is many times as fast
+        if is_ascii:  # a byte is a character: many times faster
             written = texts.view(pa.binary())
             outer = [pc.binary_slice(written, *ends).view(pa.string()) for ends in ((0, end), (-(end or 0), None))]
         else:
@@ -202,28 +201,28 @@ def _take_ends(texts: Any, end: int | None) -> tuple[Any, NDArray[np.bool_]]:
 
 
 def _find_words(buffer: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the words begin, and how many bytes they have; longer ones are cut into pieces of _LONGEST_WORD."""
+    """The offset and the length in bytes of each word; longer words are split every _LONGEST_WORD bytes."""
     kinds = np.frombuffer(buffer.translate(_KINDS), np.uint8)
     before, here = kinds[:-1], kinds[1:]
     begins = np.empty(len(kinds), np.bool_)
     begins[0] = kinds[0] != _SPACE
-    # a word begins at each sign and each wide character, and where letters follow a space or a sign
+    # a word begins at each sign and wide character, and where letters follow a space or a sign
     np.logical_or(here >= _SIGN, (here == _WORD) & ((before == _SPACE) | (before == _SIGN)), out=begins[1:])
-    # and ends where a space or another word follows; the buffer ends in spaces, so each one that begins ends
+    # and ends before a space or another word; the buffer ends in spaces, so every word ends
     ends = (before != _SPACE) & ((here == _SPACE) | begins[1:])
     starts = np.flatnonzero(begins)
     lengths = np.flatnonzero(ends) + 1 - starts
     if len(starts) and lengths.max() > _LONGEST_WORD:
-        pieces = (lengths - 1) // _LONGEST_WORD + 1
-        index = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-        lengths = np.minimum(np.repeat(lengths, pieces) - index * _LONGEST_WORD, _LONGEST_WORD)
-        starts = np.repeat(starts, pieces) + index * _LONGEST_WORD
+        parts = (lengths - 1) // _LONGEST_WORD + 1
+        index = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
+        lengths = np.minimum(np.repeat(lengths, parts) - index * _LONGEST_WORD, _LONGEST_WORD)
+        starts = np.repeat(starts, parts) + index * _LONGEST_WORD
     return starts, lengths
 
 
 def _hash_words(buffer: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Hashes:
     """A hash of each word, eight bytes at a time."""
-    eights = np.ndarray((len(buffer) - 7,), np.dtype("<u8"), buffer, strides=(1,))  # those that begin at each byte
+    eights = np.ndarray((len(buffer) - 7,), np.dtype("<u8"), buffer, strides=(1,))  # the eight bytes from each offset
     words = eights[starts]
     words &= _MASKS[np.minimum(lengths, 8)]
     words = mix(words)

@@ -1,6 +1,5 @@
-"""How mapped rows are kept: as columns of text, which can be written, hashed, searched and compared without a step for
-each row. Most chats are a question and its answer, and have a column for each speaker; other rows are one column of
-JSON.
+"""How mapped rows are stored: as columns of text, which can be written, hashed, searched and compared many rows at a
+time. Most chats are a question and its answer, with one column for each role; other rows are one column of JSON.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ Values = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Form:
-    """columns: their names. pack: a mapped row as a text for each column; unpack: back again. compared: which columns
-    are the setting, the question and the answer that rows are compared by (`tasks.base.Texts`), "" for none."""
+    """columns: their names. pack: a mapped row to one text for each column; unpack: the reverse. compared: the columns
+    that are the setting, the question and the answer when rows are compared (`tasks.base.Texts`), "" for none."""
 
     columns: tuple[str, ...]
     pack: Callable[[MappedRow], Values]
@@ -42,19 +41,19 @@ def _unpack_exchange(values: Values) -> MappedRow:
 
 
 def dump_row(row: MappedRow) -> bytes:
-    """A mapped row as JSON; equal rows are equal bytes. Raises ValueError, saying why, for what cannot be kept."""
+    """A mapped row as JSON; equal rows give equal bytes. Raises ValueError for a row that cannot be stored."""
     if "tools" in row or any("tool_calls" in turn for turn in row.get("messages", ())):
         try:
-            row = _take_as_written(row)
+            row = _restore_numbers(row)
         except RecursionError as error:
-            raise ValueError("The tools of this row are nested too deep.") from error
+            raise ValueError("The tools of this row are nested too deeply.") from error
     try:
         return orjson.dumps(row)
     except TypeError:  # a number of more than 64 bits, or half a character
         try:
             return json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=str).encode()
         except UnicodeEncodeError as error:
-            raise ValueError("There is half a character (a lone surrogate) in this row.") from error
+            raise ValueError("This row contains half a character (a lone surrogate).") from error
 
 
 def _load_row(written: str) -> MappedRow:
@@ -64,16 +63,16 @@ def _load_row(written: str) -> MappedRow:
         return dict(json.loads(written))
 
 
-def _take_as_written(value: Any) -> Any:
-    """The value with numbers as they are in its file; only what describes tools holds any."""
+def _restore_numbers(value: Any) -> Any:
+    """The value with numbers as they are written in its file; only tools contain any."""
     if isinstance(value, dict):
-        return {key: _take_as_written(inner) for key, inner in value.items()}
+        return {key: _restore_numbers(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_take_as_written(inner) for inner in value]
+        return [_restore_numbers(inner) for inner in value]
     if not isinstance(value, float):
         return value
     if not math.isfinite(value):
-        raise ValueError("There is a number in this row that is too large.")
+        raise ValueError("This row contains a number that is too large.")
     written = str(value)
     return int(written) if written.lstrip("-").isdigit() else float(value)
 
@@ -91,5 +90,5 @@ FORMS: dict[str, Form] = {"exchange": EXCHANGE, "text": TEXT, "row": ROW}
 
 
 def form_of(columns: Sequence[str]) -> Form:
-    """The form that has these columns. Raises KeyError where none has."""
+    """The form with these columns. Raises KeyError if there is none."""
     return {form.columns: form for form in FORMS.values()}[tuple(columns)]

@@ -1,6 +1,6 @@
-"""Fetches a dataset of the Hugging Face Hub and keeps it as one Parquet file in the cache, which the readers then read.
+"""Downloads a dataset from the Hugging Face Hub into the cache as one Parquet file, which the readers then read.
 
-It does not know what is in it. What was fetched once is found again offline.
+A dataset that was downloaded once is available offline.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _LISTED = 30
 
 
 def looks_like_id(text: str) -> bool:
-    """Whether a text could be the id of a dataset on the Hub: owner/name, or a single name."""
+    """Whether a text can be the id of a dataset on the Hub: owner/name, or a single name."""
     return len(text) <= LONGEST_ID and bool(_ID.fullmatch(text))
 
 
 def fetch(dataset_id: str, config: str | None = None, split: str | None = None) -> Path:
-    """The Parquet file of one split, fetched unless its newest revision is there already.
+    """The Parquet file of one split, downloaded unless its newest revision is in the cache.
 
-    config and split: needed where there are several; a split called train is taken unasked. Raises DatasetError for one
-    that does not exist, may not be had or needs a choice, DownloadError when the Hub cannot be reached and it was not
-    fetched before, DiskFullError.
+    config and split: required where there are several; the default split is train. Raises DatasetError for a dataset
+    that does not exist, is not accessible or needs a choice, DownloadError if the Hub cannot be reached and the dataset
+    is not in the cache, DiskFullError.
     """
     if not looks_like_id(dataset_id):
-        fix = "Give it as the Hub shows it: owner/name."
-        raise DatasetError("This is no id of a dataset on the Hub.", where=dataset_id, fix=fix)
+        fix = "Write it as the Hub shows it: owner/name."
+        raise DatasetError("This is not the id of a dataset on the Hub.", where=dataset_id, fix=fix)
     folder = paths.cache_dir() / "hub-datasets"
     folder.mkdir(parents=True, exist_ok=True)
     key = hashlib.sha256(repr((dataset_id, config, split)).encode()).hexdigest()[:16]
@@ -71,13 +71,13 @@ def _find_revision(dataset_id: str) -> str:
 
 
 def _download(dataset_id: str, revision: str, config: str | None, split: str | None, work: Path) -> Path:
-    """Writes the split as a Parquet file into the folder `work`, where all else that this needs is kept too."""
+    """Write the split as a Parquet file into the folder `work`, which also holds all temporary files."""
     builder = _open_builder(dataset_id, revision, config, work)
     chosen = _choose_split(
         dataset_id, [str(name) for name in builder.config.data_files or builder.info.splits or ()], split
     )
     files = builder.config.data_files
-    if files and chosen in files:  # else all splits would be downloaded
+    if files and chosen in files:  # otherwise all splits would be downloaded
         builder.config.data_files = type(files)({chosen: files[chosen]})
     builder.download_and_prepare(verification_mode="no_checks")
     target = work / "rows.parquet"
@@ -88,17 +88,17 @@ def _download(dataset_id: str, revision: str, config: str | None, split: str | N
 def _open_builder(dataset_id: str, revision: str, config: str | None, work: Path) -> DatasetBuilder:
     import datasets
 
-    # With the scheme, as a folder of that name would else be read in place of the Hub's dataset.
+    # With the scheme: otherwise a local folder of that name would be read.
     address = f"hf://datasets/{dataset_id}"
     try:
         return datasets.load_dataset_builder(address, config, revision=revision, cache_dir=str(work))
-    except ValueError as error:  # which says nothing that could be relied on
+    except ValueError as error:  # its message is not stable
         names = datasets.get_dataset_config_names(address, revision=revision)
         if config in names or (config is None and len(names) < 2):
             raise
-        said = f"no configuration {config!r}" if config else "several configurations"
+        found = f"no configuration {config!r}" if config else "several configurations"
         raise DatasetError(
-            f"This dataset has {said}. It has: {', '.join(names[:_LISTED])}{', ...' if len(names) > _LISTED else ''}.",
+            f"This dataset has {found}. It has: {', '.join(names[:_LISTED])}{', ...' if len(names) > _LISTED else ''}.",
             where=dataset_id,
             fix="Set dataset_config to one of them.",
         ) from error
@@ -108,15 +108,15 @@ def _choose_split(dataset_id: str, names: list[str], wanted: str | None) -> str:
     if wanted is None and (len(names) == 1 or _USUAL_SPLIT in names):
         return _USUAL_SPLIT if _USUAL_SPLIT in names else names[0]
     if wanted is None or not set(re.findall(r"(?:^|\+)\s*([\w.-]+)", wanted)) <= set(names):
-        said = f"no split {wanted!r}" if wanted else f"no split {_USUAL_SPLIT!r} and several others"
+        found = f"no split {wanted!r}" if wanted else f"no split {_USUAL_SPLIT!r} and several others"
         fix = "Set dataset_split to one of them."
-        raise DatasetError(f"This dataset has {said}. It has: {', '.join(names)}.", where=dataset_id, fix=fix)
-    return wanted  # a name, or a part as `datasets` writes it: train[:1000]
+        raise DatasetError(f"This dataset has {found}. It has: {', '.join(names)}.", where=dataset_id, fix=fix)
+    return wanted  # a name, or a slice in the syntax of `datasets`: train[:1000]
 
 
 @contextmanager
 def _explain_errors(dataset_id: str) -> Iterator[None]:
-    """Says in one sentence what `datasets` and `huggingface_hub` raise, and what to do."""
+    """Turn what `datasets` and `huggingface_hub` raise into one sentence and a fix."""
     import httpx2
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub.errors import (
@@ -133,30 +133,30 @@ def _explain_errors(dataset_id: str) -> Iterator[None]:
         raise
     except (RepositoryNotFoundError, DatasetNotFoundError) as error:
         if isinstance(error, GatedRepoError) or "is a gated dataset" in str(error):
-            fix = f"Ask for access at https://huggingface.co/datasets/{dataset_id}, and sign in."
+            fix = f"Request access at https://huggingface.co/datasets/{dataset_id}, and sign in."
             raise DatasetError(
-                "This dataset is only for those who were given access.", where=dataset_id, fix=fix
+                "This dataset is gated, and you do not have access.", where=dataset_id, fix=fix
             ) from error
-        fix = "Check the name; if it is private, sign in first."
-        raise DatasetError("There is no such dataset on the Hub.", where=dataset_id, fix=fix) from error
+        fix = "Check the name. If it is private, sign in first."
+        raise DatasetError("This dataset does not exist on the Hub.", where=dataset_id, fix=fix) from error
     except OfflineModeIsEnabled as error:
-        fix = "Unset HF_HUB_OFFLINE, or give a file."
+        fix = "Unset HF_HUB_OFFLINE, or use a file."
         raise DownloadError("The Hub is switched off by HF_HUB_OFFLINE.", where=dataset_id, fix=fix) from error
     except (httpx2.TransportError, httpx2.InvalidURL, ConnectionError, LocalEntryNotFoundError) as error:
-        fix = "Check the network, or give a file."
+        fix = "Check the network, or use a file."
         raise DownloadError("The Hugging Face Hub cannot be reached.", where=dataset_id, fix=fix) from error
     except HfHubHTTPError as error:
-        what = f"The Hugging Face Hub refused (status {error.response.status_code})."
+        what = f"The Hugging Face Hub refused the request (status {error.response.status_code})."
         raise DownloadError(what, where=dataset_id, fix="Try again later, or sign in again.") from error
     except (DatasetsError, ValueError, RuntimeError, OSError) as error:
         _raise_disk_full(error)
         reason = str(error.__cause__ or error).strip().split("\n", 1)[0]
-        fix = "Download one of its files, and give that."
+        fix = "Download one of its files and use that."
         raise DatasetError(f"This dataset cannot be read: {reason}", where=dataset_id, fix=fix) from error
 
 
 def _raise_disk_full(error: Exception) -> None:
-    """Raises DiskFullError if that is what is behind an error."""
+    """Raise DiskFullError if a full disk caused the error."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and (cause.errno == errno.ENOSPC or "Not enough disk space" in str(cause)):

@@ -1,4 +1,4 @@
-"""The datasets that were added: list, find, rename, delete. Records in the store, rows in home/datasets/<id>/."""
+"""The datasets of a home: list, find, add, rename, delete. Records are in the store, rows in home/datasets/<id>/."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Datasets:
         return check(path, task, columns or None, shape=shape, repairs=repairs)
 
     def add(self, report: Report, *, name: str = "") -> DatasetRecord:
-        """Keep a checked file's rows. The same rows for the same task are the dataset that is already there."""
+        """Add the rows of a checked file. If the same rows exist for the same task, that dataset is returned."""
         dataset = prepare.prepare(report, name=name)
         with self._store.transaction():
             for known in self._store.datasets.all():
@@ -76,10 +76,10 @@ class Datasets:
             )
 
     def resolve(self, wanted: str, recipe: Recipe) -> DatasetRecord:
-        """What a recipe's dataset or eval_dataset names, made ready: a file, a bundled sample, an id or name in the
-        library, or a dataset of the Hub. The recipe says what it is for and what may be mended."""
+        """The dataset that a recipe's dataset or eval_dataset names: a file, a bundled sample, an id or name in the
+        library, or a dataset on the Hub. Files are checked with the task, columns and repairs of the recipe."""
         if not wanted:
-            raise RecipeError("No dataset is given.", where="setting dataset", fix="Name a file, or choose a sample.")
+            raise RecipeError("No dataset is given.", where="setting dataset", fix="Choose a file or a sample.")
         bundled = {sample.name: sample.path for sample in samples()}
         path = bundled.get(wanted) or paths.existing(wanted)
         if path is None or path.is_dir():
@@ -91,7 +91,7 @@ class Datasets:
         return self.add(report, name="" if path.name == Path(wanted).name else wanted)
 
     def _find_known(self, wanted: str, task: Task) -> DatasetRecord | None:
-        """The dataset of that id or name in the library; None for what may be one of the Hub."""
+        """The dataset with this id or name in the library; None if it may be on the Hub."""
         try:
             record = self.find(wanted)
         except NotFoundError:
@@ -100,7 +100,7 @@ class Datasets:
             raise DatasetError(
                 f"There is no file and no dataset {wanted!r}.",
                 where="setting dataset",
-                fix="Check the path or the name; a dataset of the Hub is named owner/name.",
+                fix="Check the path or the name. A dataset on the Hub is named owner/name.",
             ) from None
         if record.task != task.value:
             raise RecipeError(
@@ -111,12 +111,12 @@ class Datasets:
         return record
 
     def suggest(self, dataset_id: str, *, max_length: int, longest: int = 0, eval_dataset: str = "") -> DatasetRecord:
-        """Remember what a dataset is best trained with, so that the form offers it, and how long its rows are."""
-        told = {"max_length": max_length, "longest": longest, "eval_dataset": eval_dataset}
-        return self._store.datasets.update(dataset_id, **told)
+        """Save suggested settings for a dataset, which the form offers, and how long its rows are."""
+        suggested = {"max_length": max_length, "longest": longest, "eval_dataset": eval_dataset}
+        return self._store.datasets.update(dataset_id, **suggested)
 
     def versions(self) -> dict[str, int]:
-        """id -> version, from 1: datasets of one name are versions of it, told apart by their content."""
+        """id -> version, from 1: datasets of the same name are versions of it with different content."""
         seen: Counter[str] = Counter()
         numbers = {}
         for record in reversed(self.all()):
@@ -127,11 +127,11 @@ class Datasets:
     def rename(self, dataset_id: str, name: str) -> DatasetRecord:
         name = " ".join(name.split())
         if not 0 < len(name) <= LONGEST_NAME:
-            raise RecipeError(f"A name has between 1 and {LONGEST_NAME} characters.", where="name")
+            raise RecipeError(f"A name must have 1 to {LONGEST_NAME} characters.", where="name")
         return self._store.datasets.update(dataset_id, name=name)
 
     def delete(self, text: str) -> DatasetRecord:
-        """Remove a dataset and its rows; the file that it came from stays. Refused while a run needs it."""
+        """Delete a dataset and its rows; the original file stays. Raises RunStateError while a run needs it."""
         record = self.find(text)
         with self._store.transaction():
             users = [run.id for run in self._store.runs.all() if run.state.active and record.id in run.dataset_ids]
@@ -142,7 +142,7 @@ class Datasets:
             self._store.datasets.delete(record.id)
         place = paths.dataset_dir(record.id)
         if place.exists():
-            doomed = place.with_name(f".{record.id}.deleted")
-            place.rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            deleted = place.with_name(f".{record.id}.deleted")
+            place.rename(deleted)
+            shutil.rmtree(deleted, ignore_errors=True)
         return record

@@ -1,4 +1,4 @@
-"""A text and what shall be made of it, as an encoder-decoder reads and writes them: input and labels apart."""
+"""Encodes a source text and its target for an encoder-decoder, as separate input and labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class Pair(NamedTuple):
-    """Token ids of both sides, special tokens included; cut: tokens cut off on both sides together."""
+    """Token ids of both sides with special tokens. cut: tokens cut off, both sides together."""
 
     input_ids: list[int]
     labels: list[int]
@@ -14,7 +14,7 @@ class Pair(NamedTuple):
 
 
 class PairEncoder:
-    """Encodes (source, target) for one tokenizer. Both sides end as the tokenizer ends a text, cut or not."""
+    """Encodes (source, target) for one tokenizer. Both sides keep the end-of-text token, even if cut."""
 
     def __init__(self, tokenizer: Any, max_length: int, max_target_length: int) -> None:
         self.tokenizer = tokenizer
@@ -33,17 +33,17 @@ class PairEncoder:
         return list(self.tokenizer(source, verbose=False)["input_ids"])
 
     def losses(self, source: str, target: str) -> list[str]:
-        """One sentence on what the tokenizer cannot write of the texts."""
+        """One sentence if the tokenizer cannot encode some characters of the texts."""
         unknown = self.tokenizer.unk_token_id
         if unknown is None:
             return []
         ids = self.encode_whole(source) + self.encode_whole(target)
         if unknown not in ids:
             return []
-        return ["The tokenizer of this base model does not know all characters of these texts; they are left out."]
+        return ["The tokenizer of this base model does not know some characters of these texts, and leaves them out."]
 
     def _fit(self, ids: list[int], most: int) -> tuple[list[int], int]:
-        """At most so many token ids, with the special token at their end kept; and how many were cut off."""
+        """At most `most` token ids, keeping the special token at the end; and how many were cut off."""
         cut = len(ids) - most
         if cut <= 0:
             return ids, 0

@@ -1,4 +1,4 @@
-"""Writes a checked file as a dataset under home, and reads it back. A dataset is there in full or not at all."""
+"""Writes the rows of a checked file as a dataset under home, and reads them back. A dataset is complete or absent."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from modelforge.tasks.base import MappedRow
 ROWS_FILE = "rows.arrow"
 OLD_ROWS_FILE = "rows.jsonl"
 MANIFEST_FILE = "dataset.json"
-_SPARE_BYTES = 10_000_000  # kept free for everything else that writes meanwhile
+_SPARE_BYTES = 10_000_000  # left free for other writers
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The manifest of a dataset. shape: the name of the form of its rows. file: the name of the file that it was made
-    from, without its folder. mapping: role -> column. repairs: what was mended, and how often. sha256: over task and
-    rows. created: UTC, ISO 8601."""
+    """The manifest of a dataset. shape: the name of its shape. file: the name of the original file, without folder.
+    mapping: role -> column. repairs: name -> how often it was applied. sha256: over task and rows. created: UTC, ISO
+    8601."""
 
     id: str
     name: str
@@ -54,9 +54,9 @@ class Dataset:
 
 
 def prepare(report: Report, *, name: str = "") -> Dataset:
-    """Write the rows of a report. The same rows for the same task are one dataset: the one there is, is returned.
+    """Write the rows of a report. If a dataset with the same rows and task exists, it is returned.
 
-    Raises DatasetError where the report has errors, DiskFullError before anything is written.
+    Raises DatasetError if the report has errors, DiskFullError before anything is written.
     """
     refuse_errors(report)
     folder = home() / "datasets"
@@ -67,7 +67,7 @@ def prepare(report: Report, *, name: str = "") -> Dataset:
     try:
         unfinished.mkdir()
         dataset = _describe(report, _write_rows(unfinished / ROWS_FILE, report), name)
-        return _put_in_place(unfinished, dataset)
+        return _publish(unfinished, dataset)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise DiskFullError(needed=needed, free=shutil.disk_usage(folder).free, where=str(home())) from error
@@ -77,7 +77,7 @@ def prepare(report: Report, *, name: str = "") -> Dataset:
 
 
 def refuse_errors(report: Report) -> None:
-    """Raise the first error of a report as a DatasetError that names file, row and line; nothing where it is ok."""
+    """Raise the first error of a report, if any, as a DatasetError that names file, row and line."""
     if report.ok:
         return
     first = report.all_problems.first_error or report.problems[0]
@@ -88,7 +88,7 @@ def refuse_errors(report: Report) -> None:
 
 
 def read_manifest(dataset_id: str) -> Dataset:
-    """The manifest of a dataset. Raises NotFoundError where there is none of that id, DatasetError if it is damaged."""
+    """The manifest of a dataset. Raises NotFoundError if it does not exist, DatasetError if it is damaged."""
     path = dataset_dir(dataset_id) / MANIFEST_FILE
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -100,12 +100,12 @@ def read_manifest(dataset_id: str) -> Dataset:
 
 
 def read_rows(dataset_id: str) -> list[MappedRow]:
-    """All mapped rows, in order; their hash is compared with the manifest's, so that they are the ones checked."""
+    """All mapped rows, in order. Raises DatasetError if their hash is not the manifest's."""
     return list(_read(dataset_id))
 
 
 def _read(dataset_id: str) -> Iterator[MappedRow]:
-    """The rows of a dataset. Raises DatasetError, at the end at the latest, where they are not the ones written."""
+    """The rows of a dataset. Raises DatasetError, at the end at the latest, if they were changed."""
     for form, columns in _read_batches(dataset_id):
         yield from map(form.unpack, zip(*(column.to_pylist() for column in columns), strict=True))
 
@@ -117,14 +117,14 @@ def _read_batches(dataset_id: str) -> Iterator[tuple[Form, list[Any]]]:
     path = old if old.exists() else folder / ROWS_FILE
     try:
         sha256 = yield from (_read_old(path, dataset.task) if path is old else _read_arrow(path, dataset.task))
-    except (OSError, ValueError, KeyError) as error:  # Arrow's own errors are among these
+    except (OSError, ValueError, KeyError) as error:  # including Arrow's own
         raise DatasetError("This dataset is damaged.", where=str(path), fix="Add its file again.") from error
     if sha256 != dataset.sha256:
         raise DatasetError("The rows of this dataset were changed.", where=str(path), fix="Add its file again.")
 
 
 def _read_arrow(path: Path, task: Task) -> Generator[tuple[Form, list[Any]], None, str]:
-    """Batches of rows as columns of their form; returns the hash over task and rows."""
+    """Batches of rows as columns of their form. Returns the hash over task and rows."""
     with pa.memory_map(str(path)) as file:
         batches = pa.ipc.open_file(file)
         form = form_of(batches.schema.names)
@@ -137,9 +137,9 @@ def _read_arrow(path: Path, task: Task) -> Generator[tuple[Form, list[Any]], Non
 
 
 def _read_old(path: Path, task: Task) -> Generator[tuple[Form, list[Any]], None, str]:
-    """As `_read_arrow`, for datasets of schema 1, which are JSON lines."""
+    """Like `_read_arrow`, for datasets of schema 1, which are JSON Lines."""
     digest = hashlib.sha256(f"{task.value}\n".encode())
-    with path.open("rb") as file:  # bytes are split at \n only; text may hold other separators
+    with path.open("rb") as file:  # bytes are split at \n only; text can contain other line separators
         for line in file:
             digest.update(line)
             yield ROW, [pa.array([line.decode()])]
@@ -157,7 +157,7 @@ def _check_space(folder: Path, needed: int) -> None:
 
 
 def _write_rows(path: Path, report: Report) -> str:
-    """Write all rows; returns the sha256 over task and rows."""
+    """Write all rows. Returns the SHA-256 over task and rows."""
     content = report.mapped_rows.write(path)
     with path.open("rb+") as file:
         os.fsync(file.fileno())
@@ -183,9 +183,9 @@ def _describe(report: Report, sha256: str, name: str) -> Dataset:
     )
 
 
-def _put_in_place(unfinished: Path, dataset: Dataset) -> Dataset:
-    """Rename the finished folder to where it belongs, so that a kill leaves at most a folder that nobody looks at. An
-    equal dataset that is there already stays, unless it is damaged: we hold the very rows that belong there."""
+def _publish(unfinished: Path, dataset: Dataset) -> Dataset:
+    """Rename the finished folder to its final place, so that a kill leaves at most an unfinished folder. An existing
+    equal dataset stays unless it is damaged."""
     folder = dataset_dir(dataset.id)
     if folder.exists():
         try:
@@ -201,6 +201,6 @@ def _put_in_place(unfinished: Path, dataset: Dataset) -> Dataset:
     try:
         unfinished.rename(folder)
     except OSError:
-        if not (folder / MANIFEST_FILE).exists():  # else another process wrote the same dataset meanwhile
+        if not (folder / MANIFEST_FILE).exists():  # otherwise another process has just written the same dataset
             raise
     return read_manifest(dataset.id)

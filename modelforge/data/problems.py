@@ -1,4 +1,4 @@
-"""Everything that is wrong with one file: counted in full, the first ones at hand, all of them kept on disk."""
+"""All problems of one file: counted, the first ones in memory, the others on disk."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Problems:
-    """Takes problems in any order. Raises OSError where the disk is full."""
+    """Collects problems in any order. Raises OSError if the disk is full."""
 
     def __init__(self) -> None:
         self.counts = {"error": 0, "warning": 0}
         self._first: dict[str, list[Problem]] = {"error": [], "warning": []}
-        self._more: IO[str] | None = None  # of those beyond the first, a line of JSON each
+        self._more: IO[str] | None = None  # one line of JSON for each problem beyond the first
 
     def add(self, problem: Problem) -> None:
         self.counts[problem.severity] += 1
@@ -39,17 +39,17 @@ class Problems:
 
     @property
     def first_error(self) -> Problem | None:
-        """The one to mend first: of the row that comes first, after those of the file as a whole."""
+        """The error to fix first: of the whole file, or else of the first row."""
         return min(self._first["error"], key=_place, default=None)
 
     @property
     def shown(self) -> tuple[Problem, ...]:
-        """The first 1,000, errors before warnings where there are more; in the order of their rows."""
+        """At most 1,000, errors before warnings, in the order of their rows."""
         kept = (self._first["error"] + self._first["warning"])[:SHOWN_PROBLEMS]
         return tuple(sorted(kept, key=_place))
 
     def __iter__(self) -> Iterator[Problem]:
-        """All of them: the first ones in the order of their rows, then the others as they were found."""
+        """All problems: the first ones in the order of their rows, then the others as they were found."""
         yield from sorted(self._first["error"] + self._first["warning"], key=_place)
         if self._more is not None:
             self._more.seek(0)
@@ -57,8 +57,8 @@ class Problems:
                 yield Problem(**json.loads(line))
 
     def write_csv(self, path: Path) -> None:
-        """All of them as a table for a spreadsheet. Texts from the file can begin like a formula; an apostrophe before
-        such a cell keeps a spreadsheet from running it."""
+        """Write all problems as a table. Cells that begin like a formula get an apostrophe, so that a spreadsheet does
+        not run text from the file."""
         with path.open("w", encoding="utf-8-sig", errors="replace", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)

@@ -1,7 +1,6 @@
-"""What may be mended in a file, if its user says so. Nothing is changed or dropped otherwise, and each is counted.
+"""Repairs: what can be fixed in a file if the user chooses it. Each change is counted; nothing else is changed.
 
-A repair is only named and described here. Those that mend one value are made where it is read (`tasks`), those that
-drop rows where rows are compared (`checks`).
+They are only declared here. Values are fixed where they are read (`tasks`), rows are dropped in `row_checks`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ DROP_NEAR_DUPLICATES = "drop_near_duplicates"
 
 @dataclass(frozen=True)
 class Repair:
-    """title: what it does, in an order. counts: what is counted, in the plural."""
+    """title: an imperative. counts: what is counted, in the plural."""
 
     title: str
     sentence: str
@@ -26,35 +25,32 @@ class Repair:
 
 
 REPAIRS: dict[str, Repair] = {
-    SKIP_BAD_ROWS: Repair("Leave out rows with errors", "The other rows are used.", "rows"),
-    "numbers_to_text": Repair(
-        "Turn numbers into text", "A number where text belongs is taken as it is written.", "numbers"
-    ),
+    SKIP_BAD_ROWS: Repair("Skip rows with errors", "Use the other rows.", "rows"),
+    "numbers_to_text": Repair("Convert numbers to text", "Use a number in a text column as it is written.", "numbers"),
     "relocate_answers": Repair(
-        "Relocate answers", "An answer that stands elsewhere in its text is pointed to where it really is.", "answers"
+        "Fix answer positions", "Find where each answer is in its context if the given position is wrong.", "answers"
     ),
-    "strip": Repair("Remove white space around texts", "Blanks and newlines before and after each text go.", "texts"),
-    DROP_DUPLICATES: Repair("Drop duplicates", "Of rows that are the same, the first is kept.", "rows"),
+    "strip": Repair("Strip white space", "Remove spaces and newlines before and after each text.", "texts"),
+    DROP_DUPLICATES: Repair("Drop duplicates", "Of identical rows, keep the first.", "rows"),
     DROP_NEAR_DUPLICATES: Repair(
-        "Drop near duplicates", "Of rows that are the same but for a word in nine, the first is kept.", "rows"
+        "Drop near-duplicates", "Of rows that differ in at most one word in nine, keep the first.", "rows"
     ),
 }
-"""Every repair by its name, in the order in which they are offered. A new one is a line here and a place that makes
-it."""
+"""name -> repair, in the order in which they are offered."""
 
 
 @dataclass(frozen=True)
 class RepairCount:
-    """possible: how often the repair would change something, or has done so; done: how often it has."""
+    """possible: how often the repair applies; done: how often it was applied."""
 
     possible: int
     done: int
 
 
 def parse_repairs(names: Iterable[str]) -> frozenset[str]:
-    """The repairs of these names. Raises DatasetError, listing those that there are."""
+    """The set of these names. Raises DatasetError for an unknown one."""
     wanted = frozenset(names)
     if unknown := sorted(wanted - REPAIRS.keys()):
-        fix = f"Repairs are: {', '.join(REPAIRS)}."
+        fix = f"The repairs are: {', '.join(REPAIRS)}."
         raise DatasetError(f"There is no repair {unknown[0]!r}.", where="repairs", fix=fix)
     return wanted

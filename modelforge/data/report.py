@@ -1,4 +1,4 @@
-"""What is in a file and what is wrong with it, as it is shown, printed and prepared."""
+"""The report on a checked file: its columns, mapping, problems and usable rows."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Counts:
 class Report:
     """What is in a file and what is wrong with it.
 
-    rows counts all data rows, readable or not. problems holds the first 1,000, errors before warnings where there are
-    more; all_problems holds all, counts counts them. mapped_rows are the rows that would be used, in order, read when
-    asked for. repairs: name -> how often it would change something, and how often it did.
+    rows: the number of data rows, readable or not. problems: at most 1,000, errors before warnings; all_problems: all
+    of them, counts: their numbers. mapped_rows: the usable rows, in order, read on demand. repairs: name -> how often
+    it applies and was applied.
     """
 
     file: str

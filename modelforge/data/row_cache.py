@@ -1,6 +1,6 @@
-"""The rows of a file that is being looked at: written as they come into a temporary Arrow file, read when asked.
+"""The rows of a file while it is checked, in a temporary Arrow file that is read on demand.
 
-It is gone with the last reference to it. What a dataset keeps is a copy (`prepare`).
+The file is deleted with the last reference to it; a dataset has its own copy (`prepare`).
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from modelforge.errors import DiskFullError
 from modelforge.tasks.base import MappedRow
 
 _SUFFIX = ".looked-at.arrow"
-_FORGOTTEN_AFTER_SECONDS = 24 * 3600  # files that a killed process has left
+_STALE_SECONDS = 24 * 3600  # age of files that a killed process has left
 _SPARE_BYTES = 10_000_000
 
 
-class RowSpool:
-    """Takes batches of rows, then gives rows back by their index. Raises DiskFullError."""
+class RowCache:
+    """Stores batches of rows, then reads rows by their index. Raises DiskFullError."""
 
     def __init__(self, form: Form) -> None:
         folder = paths.cache_dir()
         folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
+        _delete_stale(folder)
         self.form = form
         self.schema = pa.schema([(column, pa.string()) for column in form.columns])
         handle, name = tempfile.mkstemp(_SUFFIX, dir=folder)
@@ -54,14 +54,14 @@ class RowSpool:
     def add(self, columns: Sequence[Any]) -> None:
         """Append rows: an array of strings for each column of the form."""
         batch = pa.record_batch(list(columns), schema=self.schema)
-        with told_when_full(self.path.parent, batch.nbytes):
+        with report_full_disk(self.path.parent, batch.nbytes):
             self._writer.write_batch(batch)
         self.digest.update(batch)
         self._ends.append(self._ends[-1] + batch.num_rows)
 
     def finish(self) -> None:
-        """No more rows come; from now on they can be read."""
-        with told_when_full(self.path.parent, _SPARE_BYTES):
+        """End writing; from now on rows can be read."""
+        with report_full_disk(self.path.parent, _SPARE_BYTES):
             self._writer.close()
             self._file.close()
         reader = pa.ipc.open_file(pa.memory_map(str(self.path)))
@@ -72,7 +72,7 @@ class RowSpool:
 
     def read(self, index: int) -> Values:
         place = bisect_right(self._ends, index) - 1
-        assert self._batches is not None  # noqa: S101 - the caller's order is wrong
+        assert self._batches is not None  # noqa: S101 - finish() was called
         row = index - self._ends[place]
         return tuple(column[row].as_py() for column in self._batches[place].columns)
 
@@ -83,11 +83,10 @@ class RowSpool:
 
 
 class MappedRows(Sequence[MappedRow]):
-    """The rows of a spool that are kept, as a sequence that reads them when asked. numbers: of all rows, in the
-    file."""
+    """The kept rows of a cache, read on demand. kept: one flag for each row; numbers: of each row in the file."""
 
-    def __init__(self, spool: RowSpool, kept: NDArray[np.bool_], numbers: Sequence[int]) -> None:
-        self._spool = spool
+    def __init__(self, cache: RowCache, kept: NDArray[np.bool_], numbers: Sequence[int]) -> None:
+        self._cache = cache
         self._kept = kept
         self._numbers = numbers
         self._indices = np.flatnonzero(kept)
@@ -100,39 +99,38 @@ class MappedRows(Sequence[MappedRow]):
     @overload
     def __getitem__(self, index: slice) -> list[MappedRow]: ...
     def __getitem__(self, index: Any) -> Any:
-        unpack = self._spool.form.unpack
+        unpack = self._cache.form.unpack
         if isinstance(index, slice):
-            return [unpack(self._spool.read(int(each))) for each in self._indices[index]]
-        return unpack(self._spool.read(int(self._indices[index])))
+            return [unpack(self._cache.read(int(each))) for each in self._indices[index]]
+        return unpack(self._cache.read(int(self._indices[index])))
 
     def number(self, index: int) -> int:
-        """Which row of the file it was, from 1."""
+        """The number of the row in the file, from 1."""
         return int(self._numbers[int(self._indices[index])])
 
     @property
     def size(self) -> int:
-        """Bytes, no fewer than the rows take when they are written."""
-        return self._spool.path.stat().st_size
+        """An upper bound of the bytes that the written rows take."""
+        return self._cache.path.stat().st_size
 
     def write(self, path: Path) -> str:
-        """Write the rows as an Arrow file; returns the digest of their content."""
+        """Write the rows as an Arrow file. Returns the digest of their content."""
         if self._kept.all():
             try:
-                os.link(self._spool.path, path)  # nobody writes into it any more
-            except OSError:  # a file system without such links
-                shutil.copyfile(self._spool.path, path)
-            return self._spool.digest.hexdigest()
-        digest = Digest(self._spool.form)
-        with pa.ipc.new_file(str(path), self._spool.schema) as writer:
-            for batch in self._spool.batches(self._kept):
+                os.link(self._cache.path, path)  # it does not change any more
+            except OSError:  # a file system without hard links
+                shutil.copyfile(self._cache.path, path)
+            return self._cache.digest.hexdigest()
+        digest = Digest(self._cache.form)
+        with pa.ipc.new_file(str(path), self._cache.schema) as writer:
+            for batch in self._cache.batches(self._kept):
                 digest.update(batch)
                 writer.write_batch(batch)
         return digest.hexdigest()
 
 
 class Digest:
-    """SHA-256 over the content of rows, however they are cut into batches: over the bytes of each column, and over
-    their lengths."""
+    """SHA-256 over the bytes and the lengths of each column, independent of how rows are batched."""
 
     def __init__(self, form: Form) -> None:
         self._columns = [(name, hashlib.sha256(), hashlib.sha256()) for name in form.columns]
@@ -151,7 +149,7 @@ class Digest:
 
 
 def view_text(strings: Any) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    """(offsets, bytes) of an array of n strings, not copied: n + 1 offsets from 0, and the UTF-8 of all of them."""
+    """(offsets, bytes) of an array of n strings, without a copy: n + 1 offsets from 0, and the UTF-8 of all strings."""
     _, offsets, text = strings.buffers()
     places = np.frombuffer(offsets, np.int32)[strings.offset : strings.offset + len(strings) + 1]
     content = np.frombuffer(text, np.uint8) if text is not None else np.empty(0, np.uint8)
@@ -159,8 +157,8 @@ def view_text(strings: Any) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
 
 
 @contextlib.contextmanager
-def told_when_full(folder: Path, needed: int) -> Iterator[None]:
-    """Raise DiskFullError where the drive is full; needed: bytes."""
+def report_full_disk(folder: Path, needed: int) -> Iterator[None]:
+    """Raise DiskFullError if the disk is full. needed: bytes."""
     try:
         yield
     except OSError as error:
@@ -169,13 +167,13 @@ def told_when_full(folder: Path, needed: int) -> Iterator[None]:
         raise DiskFullError(needed=needed, free=shutil.disk_usage(folder).free, where=str(paths.home())) from error
 
 
-def _sweep(folder: Path) -> None:
+def _delete_stale(folder: Path) -> None:
     for left in folder.glob(f"*{_SUFFIX}"):
-        with contextlib.suppress(OSError):  # gone meanwhile, or in use
-            if time.time() - left.stat().st_mtime > _FORGOTTEN_AFTER_SECONDS:
+        with contextlib.suppress(OSError):  # already deleted, or in use
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
                 left.unlink()
 
 
 def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):  # Windows keeps a file that is mapped; it is swept another day
+    with contextlib.suppress(OSError):  # Windows keeps a mapped file; it is deleted later
         path.unlink()

@@ -1,7 +1,4 @@
-"""Takes the rows of one file one after another, checks each and then all against each other, and makes the report.
-
-It holds what has been found so far; reading the file is not its concern (`checks`).
-"""
+"""Checks the rows of one file, first each row, then all rows against each other, and makes the report."""
 
 from __future__ import annotations
 
@@ -19,26 +16,26 @@ from numpy.typing import NDArray
 from modelforge.data.columns import ColumnMapping, apply, has_text_only, read_clean_arrays, read_clean_texts
 from modelforge.data.fingerprints import Prints, print_columns, print_texts
 from modelforge.data.forms import FORMS, ROW, Values
-from modelforge.data.personal import KINDS, find_suspects, holds
+from modelforge.data.personal_data import KINDS, contains, find_suspects
 from modelforge.data.problems import Problems
 from modelforge.data.readers import RowSource
 from modelforge.data.readers.reader import Block
 from modelforge.data.repairs import DROP_DUPLICATES, DROP_NEAR_DUPLICATES, REPAIRS, SKIP_BAD_ROWS, RepairCount
 from modelforge.data.report import Counts, Report
-from modelforge.data.row_cache import MappedRows, RowSpool
+from modelforge.data.row_cache import MappedRows, RowCache
 from modelforge.data.rows import Problem, Row
-from modelforge.data.similar import find_alike_rows, find_conflicts, find_first, say_same, sharpen
+from modelforge.data.similar import find_conflicts, find_first, find_near_duplicates, hash_whole_texts, have_same_words
 from modelforge.tasks import read_texts
 from modelforge.tasks.base import Fault, Repairs, Texts
 
 FEWEST_ROWS = 2  # one to train on and one to hold out
 FEW_ROWS = 20
-SAME_WORDS = "but for case and white space the same as"
-_AHEAD = 3  # blocks of rows that may wait to be written and printed
+SAME_WORDS = "identical, except for case and white space, to"
+_AHEAD = 3  # blocks of rows that may wait to be written and hashed
 
 
-class Tally:
-    """What has been found so far in one file."""
+class RowChecks:
+    """The rows of one file and what was found in them so far."""
 
     def __init__(self, mapping: ColumnMapping, repairs: Repairs) -> None:
         self.mapping = mapping
@@ -47,32 +44,31 @@ class Tally:
         self.columns: dict[str, None] = {}
         self.problems = Problems()
         self.form = FORMS[mapping.shape.form] if has_text_only(mapping) else ROW
-        self.spool = RowSpool(self.form)
+        self.cache = RowCache(self.form)
         self.prints: list[Future[Prints]] = []
-        # While rows are read, those before them are written and searched, and printed. Arrow and numpy do that, which
-        # let go of the interpreter, so the threads share out the cores.
+        # While rows are read, previous ones are written, searched and hashed. Arrow and numpy release the GIL, so the
+        # threads use all cores.
         self._writing = ThreadPoolExecutor(1, "modelforge-write")
         self._printing = ThreadPoolExecutor(1, "modelforge-print")
         self._written: deque[tuple[int, Callable[[int, str], Any], Future[list[int]]]] = deque()
         self.numbers = array("L")
         self.lines = array("L")  # 0 where there are none
         self.done = dict.fromkeys(REPAIRS, 0)
-        self.left = dict.fromkeys(REPAIRS, 0)  # what repairs that are not wanted would change
+        self.left = dict.fromkeys(REPAIRS, 0)  # how often repairs that were not chosen apply
         self.duplicates = 0
         self.distinct = 0
 
     @property
     def text_columns(self) -> Collection[str]:
-        """The columns that can come as arrays of text (`read_texts_of`); none where rows must be looked at one by
-        one."""
+        """The columns that can be read as arrays of text (`read_texts_of`); none if rows must be read one by one."""
         return () if self.form is ROW or self.mapping.missing else tuple(self.mapping.columns.values())
 
     def read_texts_of(self, columns: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """role -> array of texts, of arrays by column, where there is nothing to say about any row; else None."""
+        """column -> array to role -> array of texts, if no row has a fault; else None."""
         return read_clean_arrays(self.mapping, columns)
 
     def add(self, block: Block) -> None:
-        """Some rows of the file, readable or not."""
+        """Add some rows of the file, readable or not."""
         if block.texts:
             count = len(next(iter(block.texts.values())))
             self.rows += count
@@ -84,7 +80,7 @@ class Tally:
             if not isinstance(problem, Row):
                 self._add_unreadable(problem)
         self.rows += len(rows)
-        for columns in {tuple(row.values): None for row in rows}:  # nearly always the same ones
+        for columns in {tuple(row.values): None for row in rows}:  # almost always the same columns
             self.columns |= dict.fromkeys(columns)
         if not rows or self.mapping.missing:
             return
@@ -95,13 +91,13 @@ class Tally:
             self._keep_one_by_one(rows)
 
     def _keep_texts(self, numbers: Sequence[int], lines: Sequence[int], texts: Mapping[str, Any]) -> None:
-        """Rows about which there is nothing to say; role -> array of their texts."""
+        """Add rows without faults; role -> array of their texts."""
         fill = self.mapping.shape.fill
-        assert fill is not None  # noqa: S101 - else there were no texts
+        assert fill is not None  # noqa: S101 - there would be no texts
         self._keep(numbers, lines, fill(texts), lambda index, role: texts[role][index].as_py())
 
     def _keep_one_by_one(self, rows: Sequence[Row]) -> None:
-        """The usable ones among rows of which not all are good."""
+        """Add the usable ones of some rows."""
         good: list[Row] = []
         packed: list[Values] = []
         texts: list[Texts] = []
@@ -112,7 +108,7 @@ class Tally:
             try:
                 values = None if mapped is None else self.form.pack(mapped)
             except ValueError as error:
-                self._add_error(row.number, row.line, None, str(error), "Mend it there, or remove the row.")
+                self._add_error(row.number, row.line, None, str(error), "Fix it, or remove the row.")
                 values = None
             if mapped is None or values is None:
                 self._count(SKIP_BAD_ROWS)
@@ -132,7 +128,7 @@ class Tally:
     def _keep(
         self, numbers: Sequence[int], lines: Sequence[int], columns: Sequence[Any], read: Callable[[int, str], Any]
     ) -> None:
-        """Usable rows, as columns of the form. read: the value that one of them has in the file, by index and role."""
+        """Add usable rows as columns of the form. read: the value in the file, by index and role."""
         start = len(self.numbers)
         self.numbers.extend(numbers)
         self.lines.extend(lines)
@@ -144,13 +140,13 @@ class Tally:
             printed = self._printing.submit(print_columns, setting, asked, answered, nothing, quick=True)
             self.prints.append(printed)
         while len(self._written) > _AHEAD:
-            self._look_for_personal(*self._written.popleft())
+            self._find_personal_data(*self._written.popleft())
         if len(self.prints) > _AHEAD:
             self.prints[-_AHEAD].result()
 
     def _write(self, columns: Sequence[Any]) -> list[int]:
-        """Keep the columns of some rows; returns which of these need a look for personal data."""
-        self.spool.add(columns)
+        """Write the columns of some rows. Returns which of them may contain personal data."""
+        self.cache.add(columns)
         return find_suspects(columns)
 
     def _add_unreadable(self, problem: Problem) -> None:
@@ -161,76 +157,78 @@ class Tally:
         self._add_error(problem.row, problem.line, problem.column, problem.problem, problem.fix)
         self._count(SKIP_BAD_ROWS)
 
-    def _look_for_personal(self, start: int, read: Callable[[int, str], Any], suspects: Future[list[int]]) -> None:
-        fix = "Remove what is private before training: a model can repeat what it has seen."
+    def _find_personal_data(self, start: int, read: Callable[[int, str], Any], suspects: Future[list[int]]) -> None:
+        fix = "Remove private data before training: a model can repeat its training data."
         for index in suspects.result():
             for kind in KINDS:
-                role = next((role for role in self.mapping.columns if holds(kind, read(index, role))), None)
+                role = next((role for role in self.mapping.columns if contains(kind, read(index, role))), None)
                 if role is not None:
                     self._warn(start + index, f"This looks like {kind}.", fix, self.mapping.columns[role])
 
     def compare(self) -> Generator[None, None, NDArray[np.bool_]]:
-        """Compare the rows with each other, once all have come. Returns which ones are kept; yields now and then, so
-        that it can be given up."""
+        """Compare all rows with each other. Returns which ones are kept; yields regularly, so that it can be
+        cancelled."""
         while self._written:
-            self._look_for_personal(*self._written.popleft())
-        self.spool.finish()
+            self._find_personal_data(*self._written.popleft())
+        self.cache.finish()
         yield
-        prints = sharpen(Prints.join([printed.result() for printed in self.prints]), self._read_texts)
+        prints = hash_whole_texts(Prints.join([printed.result() for printed in self.prints]), self._read_texts)
         kept = np.ones(len(prints), np.bool_)
         copies = self._compare_same(prints, kept)
         yield
-        for index, other in find_alike_rows(prints, self._read_texts):
-            words = say_same(self._read_texts(index), self._read_texts(other))
-            self._add_likeness(index, other, SAME_WORDS if words else "nearly the same as", DROP_NEAR_DUPLICATES, kept)
+        for index, other in find_near_duplicates(prints, self._read_texts):
+            same_words = have_same_words(self._read_texts(index), self._read_texts(other))
+            self._add_duplicate(
+                index, other, SAME_WORDS if same_words else "a near-duplicate of", DROP_NEAR_DUPLICATES, kept
+            )
             yield
         for index, original in copies.items():
-            if kept[index] and not kept[original]:  # what is a copy of a row that is like another, is like it too
-                self._add_likeness(index, original, "the same as", DROP_NEAR_DUPLICATES, kept)
+            if kept[index] and not kept[original]:  # a copy of a near-duplicate is one too
+                self._add_duplicate(index, original, "identical to", DROP_NEAR_DUPLICATES, kept)
         if self.mapping.shape.one_answer:
             for index, other in find_conflicts(prints, kept):
-                problem = f"This row asks the same as row {self.numbers[other]} and answers otherwise."
-                self._warn(index, problem, "Keep the right answer; a model cannot learn both.")
+                problem = f"This row has the same question as row {self.numbers[other]} and another answer."
+                self._warn(index, problem, "Keep the correct answer; a model cannot learn both.")
         return kept
 
     def _compare_same(self, prints: Prints, kept: NDArray[np.bool_]) -> dict[int, int]:
-        """Rows that are the same letter by letter, or but for case and white space. Returns the copies, each with the
-        first row that it is a copy of."""
+        """Find rows that are identical, or identical except for case and white space. Returns copy -> the first
+        identical row."""
         copies: dict[int, int] = {}
         first = find_first(prints.whole)
         seen: dict[Values, int] = {}
         for index in np.flatnonzero(first != np.arange(len(prints))).tolist():
             original = int(first[index])
-            seen.setdefault(self.spool.read(original), original)
-            known = seen.setdefault(self.spool.read(index), index)
+            seen.setdefault(self.cache.read(original), original)
+            known = seen.setdefault(self.cache.read(index), index)
             if known != index:
                 copies[index] = known
-                self._add_likeness(index, known, "the same as", DROP_DUPLICATES, kept)
+                self._add_duplicate(index, known, "identical to", DROP_DUPLICATES, kept)
             else:
-                self._add_likeness(index, original, SAME_WORDS, DROP_NEAR_DUPLICATES, kept)
+                self._add_duplicate(index, original, SAME_WORDS, DROP_NEAR_DUPLICATES, kept)
         self.duplicates = self.left[DROP_DUPLICATES]
         self.distinct = len(prints) - len(copies)
         return copies
 
     def close(self) -> None:
-        """Nothing more is written, be it that the check was given up."""
+        """Stop writing, also if the check was cancelled."""
         self._writing.shutdown(cancel_futures=True)
         self._printing.shutdown(cancel_futures=True)
 
     def check_amount(self, kept: NDArray[np.bool_]) -> None:
         usable = int(kept.sum())
         if self.rows == 0 and not self.problems.counts["error"]:
-            problem, fix = "The file has no data rows.", "Give a file with one example in each row."
+            problem, fix = "The file has no data rows.", "Use a file with one example in each row."
             self.problems.add(Problem("error", None, None, None, problem, fix))
         elif self.problems.counts["error"]:
             return
         elif usable < FEWEST_ROWS:
-            said = "is no usable row" if usable == 0 else "is only 1 usable row"
-            problem = f"There {said}; at least {FEWEST_ROWS} are needed."
+            found = "are no usable rows" if usable == 0 else "is only 1 usable row"
+            problem = f"There {found}; at least {FEWEST_ROWS} are needed."
             self.problems.add(Problem("error", None, None, None, problem, "Add examples."))
         elif self.distinct < FEWEST_ROWS:
-            problem = f"All {usable} rows are the same, so there is nothing to learn from more than one."
-            self.problems.add(Problem("error", None, None, None, problem, "Add other examples."))
+            problem = f"All {usable} rows are identical; at least {FEWEST_ROWS} different rows are needed."
+            self.problems.add(Problem("error", None, None, None, problem, "Add different examples."))
         elif usable < FEW_ROWS:
             problem = f"There are only {usable} usable rows; a model learns little from fewer than {FEW_ROWS}."
             self.problems.add(Problem("warning", None, None, None, problem, "Add examples."))
@@ -248,7 +246,7 @@ class Tally:
             problems=self.problems.shown,
             counts=Counts(self.problems.counts["error"], self.problems.counts["warning"], self.duplicates),
             repairs={name: RepairCount(self.done[name] + self.left[name], self.done[name]) for name in REPAIRS},
-            mapped_rows=MappedRows(self.spool, kept, self.numbers),
+            mapped_rows=MappedRows(self.cache, kept, self.numbers),
             all_problems=self.problems,
         )
 
@@ -267,23 +265,23 @@ class Tally:
             self.problems.add(Problem("warning", row.number, row.line, column, fault.problem, fault.fix))
 
     def _add_error(self, row: int, line: int | None, column: str | None, problem: str, fix: str) -> None:
-        """An error of one row; where bad rows are left out it hinders nothing, and is a warning."""
+        """Add an error of one row; a warning if rows with errors are skipped."""
         if SKIP_BAD_ROWS in self.wanted:
-            self.problems.add(Problem("warning", row, line, column, f"Left out: {problem}", fix))
+            self.problems.add(Problem("warning", row, line, column, f"Skipped: {problem}", fix))
         else:
             self.problems.add(Problem("error", row, line, column, problem, fix))
 
-    def _add_likeness(self, index: int, other: int, like: str, repair: str, kept: NDArray[np.bool_]) -> None:
+    def _add_duplicate(self, index: int, other: int, relation: str, repair: str, kept: NDArray[np.bool_]) -> None:
         self._count(repair)
         if repair in self.wanted:
             kept[index] = False
         else:
-            problem = f"This row is {like} row {self.numbers[other]}."
-            self._warn(index, problem, "Remove it, unless it shall count twice.")
+            problem = f"This row is {relation} row {self.numbers[other]}."
+            self._warn(index, problem, "Remove it, unless it should count twice.")
 
     def _warn(self, index: int, problem: str, fix: str, column: str | None = None) -> None:
         line = self.lines[index] or None
         self.problems.add(Problem("warning", self.numbers[index], line, column, problem, fix))
 
     def _read_texts(self, index: int) -> Texts:
-        return read_texts(self.form.unpack(self.spool.read(index)))
+        return read_texts(self.form.unpack(self.cache.read(index)))

@@ -1,4 +1,4 @@
-"""A row of a file, what is said about one that has something wrong with it, and how far a reader has come."""
+"""A row of a file, a problem of a row or file, and the progress of a reader."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from modelforge.tasks.base import name_type
 
 
 class Row(NamedTuple):
-    """One data row. number: counts data rows from 1. line: the line of the file (or of the sheet) where it begins, from
-    1; None in formats that have no lines."""
+    """One data row. number: of the data row, from 1. line: of the file (or sheet) where it begins, from 1; None for
+    formats without lines."""
 
     number: int
     line: int | None
@@ -19,7 +19,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a file; row, line and column are None where it concerns the file as a whole."""
+    """One problem of a file; row, line and column are None if it concerns the whole file."""
 
     severity: Literal["error", "warning"]
     row: int | None
@@ -31,14 +31,13 @@ class Problem:
 
 @dataclass
 class Position:
-    """How far a reader has come: `share` of the file, from 0 to 1; readers move it on every thousand rows or so."""
+    """The progress of a reader: `share` of the file, from 0 to 1, updated about every thousand rows."""
 
     share: float = 0.0
 
 
 class WrittenNumber(float):
-    """A number of a JSON file that remembers how it was written: ``str()`` gives ``1.10`` back, and all of 5,000
-    digits."""
+    """A number of a JSON file with its original text: ``str()`` returns ``1.10``, and all of 5,000 digits."""
 
     written: str
 
@@ -54,7 +53,7 @@ class WrittenNumber(float):
 
 
 def make_row(number: int, line: int | None, value: Any) -> Row | Problem:
-    """A row of a JSON value; a value that is no object is a problem."""
+    """A row from a JSON value, or a problem if it is not an object."""
     if isinstance(value, dict):
         return Row(number, line, value)
     problem = f"This row is {name_type(value)}, not an object."

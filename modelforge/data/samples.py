@@ -1,4 +1,4 @@
-"""The bundled sample datasets: written for this project, about a company, places and people that do not exist."""
+"""The bundled sample datasets, written for this project; company, places and people are fictional."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from modelforge.recipe import Task
 
 @dataclass(frozen=True)
 class Sample:
-    """A file that ships with the app. sentence: what is in it. rows: how many examples it has."""
+    """A file that ships with the app. sentence: its content. rows: the number of examples."""
 
     name: str
     task: Task

@@ -1,8 +1,8 @@
-"""Which rows say the same, or nearly the same, found through their fingerprints without comparing each with each.
+"""Finds duplicates and near-duplicates by fingerprint, without comparing every pair of rows.
 
 Candidates come from banded MinHash sketches (J. Leskovec, A. Rajaraman, J. Ullman, "Mining of Massive Datasets",
-chapter 3): rows that agree in a band are sorted side by side, and neighbours are then compared word by word. What is
-done about it (a warning, a repair, a split) is not decided here.
+chapter 3): rows that agree in a band are sorted next to each other, and neighbours are compared word by word. What
+follows (a warning, a repair, a split) is decided by the callers.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from modelforge.data.fingerprints import SKETCH, Hashes, Prints, Sketches, hash_exactly, normalise
+from modelforge.data.fingerprints import SKETCH, Hashes, Prints, Sketches, hash_whole, normalise
 from modelforge.tasks.base import Texts
 
-ALIKE_ROW = 0.88
-"""Rows with at least this share of their words in common are nearly the same: one word of nine may differ."""
-ALIKE_TEXT = 0.9
-"""The same for questions and contexts, where one word tells more: one of ten may differ."""
+SIMILAR_ROW = 0.88
+"""Rows with at least this share of words in common are near-duplicates: one word in nine may differ."""
+SIMILAR_TEXT = 0.9
+"""The same for questions and contexts, where each word matters more: one in ten may differ."""
 
-# Two rows are candidates where three neighbouring numbers of their sketches agree (24 bands, in a circle). Of rows that
-# share 0.64 of their word pairs (they differ in one word of nine) 99% are seen so, of those that share 0.7 99.9%.
+# Two rows are candidates if three neighbouring numbers of their sketches agree (24 bands, in a circle). This finds 99%
+# of the rows that share 0.64 of their word pairs (one word in nine differs), and 99.9% of those that share 0.7.
 _BAND = 3
-_MANY_ROWS = 100_000  # from which every second band has to do
-_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio: multiplied by it, near numbers are far apart
+_MANY_ROWS = 100_000  # from here on only every second band is used
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio, for multiplicative hashing
 _LIKELY = 0.34  # share of equal numbers from which a pair is compared word by word
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -37,7 +37,7 @@ ReadTexts = Callable[[int], Texts]
 
 
 def find_first(hashes: Hashes) -> Indices:
-    """For each row, the index of the first one with the same hash (its own, where it is the first)."""
+    """For each row, the index of the first row with the same hash (its own if it is the first)."""
     first = np.arange(len(hashes))
     some = _find_repeated(hashes)
     if len(some):
@@ -47,8 +47,7 @@ def find_first(hashes: Hashes) -> Indices:
 
 
 def _find_repeated(hashes: Hashes) -> Indices:
-    """Rows whose hash stands more than once. Only those that share a slot of a table are sorted, which is much
-    faster."""
+    """Rows whose hash occurs more than once. Only those that share a slot of a table are sorted, which is faster."""
     rows = np.arange(len(hashes), dtype=np.int32)
     bits = len(hashes).bit_length() + 3
     slots = (hashes * _SPREAD >> np.uint64(64 - bits)).view(np.int64)
@@ -62,35 +61,36 @@ def _find_repeated(hashes: Hashes) -> Indices:
     return np.union1d(order[same], order[same + 1])
 
 
-def sharpen(prints: Prints, read: ReadTexts) -> Prints:
-    """The same prints, with hashes of whole texts where shortened ones are equal to others."""
+def hash_whole_texts(prints: Prints, read: ReadTexts) -> Prints:
+    """The same fingerprints, with hashes of whole texts where hashes of shortened texts are equal."""
     asked, answered = prints.asked.copy(), prints.answered.copy()
     repeated = np.zeros(len(prints), np.bool_)
     for hashes in (prints.whole, asked):
-        said = np.flatnonzero(hashes)  # 0 says nothing, and all rows can say nothing of one kind
-        repeated[said[_find_repeated(hashes[said])]] = True
+        present = np.flatnonzero(hashes)  # 0: no text, which can be all rows
+        repeated[present[_find_repeated(hashes[present])]] = True
     for row in np.flatnonzero(repeated & (prints.asked_cut | prints.answered_cut)).tolist():
         texts = read(row)
         if prints.asked_cut[row]:
-            asked[row] = hash_exactly(texts.asked)
+            asked[row] = hash_whole(texts.asked)
         if prints.answered_cut[row]:
-            answered[row] = hash_exactly(texts.answered)
+            answered[row] = hash_whole(texts.answered)
     return replace(prints, asked=asked, answered=answered)
 
 
-def say_same(one: Texts, other: Texts) -> bool:
-    """Whether two rows are the same but for case, white space and Unicode form."""
+def have_same_words(one: Texts, other: Texts) -> bool:
+    """Whether two rows are identical except for case, white space and Unicode form."""
     return all(normalise(left) == normalise(right) for left, right in zip(one[:3], other[:3], strict=True))
 
 
-def find_alike_rows(prints: Prints, read: ReadTexts) -> Iterator[tuple[int, int]]:
-    """Pairs (row, earlier row) that are nearly or quite the same, a later row once; only rows of one setting."""
-    yield from _find_alike(prints.whole_sketch, prints.whole, read, _are_alike_rows, setting=prints.setting, once=True)
+def find_near_duplicates(prints: Prints, read: ReadTexts) -> Iterator[tuple[int, int]]:
+    """Pairs (row, earlier row) of near-duplicates in the same setting, each later row at most once."""
+    yield from _find_similar(
+        prints.whole_sketch, prints.whole, read, _are_similar_rows, setting=prints.setting, once=True
+    )
 
 
 def find_conflicts(prints: Prints, kept: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Pairs (row, earlier row), of those that are kept, that ask the same in the same setting and are answered
-    otherwise."""
+    """Pairs (row, earlier row) of kept rows with the same question in the same setting and different answers."""
     rows = np.flatnonzero(kept & (prints.asked != 0))
     asked, answered = (prints.asked * np.uint64(3) + prints.setting)[rows], prints.answered[rows]
     first = find_first(asked)
@@ -99,15 +99,15 @@ def find_conflicts(prints: Prints, kept: NDArray[np.bool_]) -> Iterator[tuple[in
 
 
 def group_rows(prints: Prints, read: ReadTexts) -> tuple[Indices, NDArray[np.bool_]]:
-    """(n,) the number of each row's group, which is its first row; rows of one group must not be parted by a split. And
-    (n,) which rows could not be kept from rows that are nearly the same.
+    """(n,) the group of each row, named by its first row: a split must not separate rows of one group. And (n,) which
+    rows could not be grouped with their near-duplicates.
 
-    Together are rows that ask the same or nearly the same, rows with the same or nearly the same context, and rows that
-    are nearly the same as a whole; and so on along the chain. Where more than half of all rows hang together by being
-    nearly the same, as rows made from one template do, nothing could be held out: those go by what is quite the same.
+    A group contains, transitively, rows with the same or a similar question, rows with the same or a similar context,
+    and near-duplicates. If similarity joins more than half of all rows, as with rows made from one template, nothing
+    could be held out; these are grouped by what is identical.
     """
     groups = _Union(len(prints))
-    for hashes in (prints.whole, np.where(prints.together == 0, prints.asked, 0), prints.together):  # 0 says nothing
+    for hashes in (prints.whole, np.where(prints.together == 0, prints.asked, 0), prints.together):  # 0: no text
         first = find_first(hashes)
         for row in np.flatnonzero((hashes != 0) & (first != np.arange(len(first)))).tolist():
             groups.join(row, int(first[row]))
@@ -120,8 +120,8 @@ def group_rows(prints: Prints, read: ReadTexts) -> tuple[Indices, NDArray[np.boo
 
 
 def find_leaks(prints: Prints, read: ReadTexts, held_out: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Pairs (held-out row, training row) that are alike without being the same: as rows, in what they ask, or in their
-    context; a held-out row once for each of the three."""
+    """Pairs (held-out row, training row) that are similar but not identical: as rows, in their question, or in their
+    context; a held-out row at most once for each."""
     yield from _find_links(prints, read, held_out)
 
 
@@ -129,35 +129,35 @@ def _find_links(
     prints: Prints, read: ReadTexts, held_out: NDArray[np.bool_] | None = None
 ) -> Iterator[tuple[int, int]]:
     asked = np.where(prints.together == 0, prints.asked, 0)
-    yield from _find_alike(
-        prints.whole_sketch, prints.whole, read, _are_alike_rows, setting=prints.setting, held_out=held_out
+    yield from _find_similar(
+        prints.whole_sketch, prints.whole, read, _are_similar_rows, setting=prints.setting, held_out=held_out
     )
-    yield from _find_alike(prints.asked_sketch, asked, read, _ask_alike, held_out=held_out)
-    yield from _find_alike(prints.together_sketch, prints.together, read, _share_context, held_out=held_out)
+    yield from _find_similar(prints.asked_sketch, asked, read, _are_similar_questions, held_out=held_out)
+    yield from _find_similar(prints.together_sketch, prints.together, read, _are_similar_contexts, held_out=held_out)
 
 
-def _are_alike_rows(one: Texts, other: Texts) -> bool:
-    return _share_words(f"{one.asked}\n{one.answered}", f"{other.asked}\n{other.answered}") >= ALIKE_ROW
+def _are_similar_rows(one: Texts, other: Texts) -> bool:
+    return _share_words(f"{one.asked}\n{one.answered}", f"{other.asked}\n{other.answered}") >= SIMILAR_ROW
 
 
-def _ask_alike(one: Texts, other: Texts) -> bool:
-    return _share_words(one.asked, other.asked) >= ALIKE_TEXT
+def _are_similar_questions(one: Texts, other: Texts) -> bool:
+    return _share_words(one.asked, other.asked) >= SIMILAR_TEXT
 
 
-def _share_context(one: Texts, other: Texts) -> bool:
-    return _share_words(one.together, other.together) >= ALIKE_TEXT
+def _are_similar_contexts(one: Texts, other: Texts) -> bool:
+    return _share_words(one.together, other.together) >= SIMILAR_TEXT
 
 
 def _share_words(one: str, other: str) -> float:
-    """The share of words that two texts have in common, of the longer one's, from 0 to 1."""
+    """The number of common words over the words of the longer text, from 0 to 1."""
     left, right = _WORD.findall(normalise(one)), _WORD.findall(normalise(other))
     longer = max(len(left), len(right))
-    if not longer or min(len(left), len(right)) < ALIKE_ROW * longer:
+    if not longer or min(len(left), len(right)) < SIMILAR_ROW * longer:
         return 0.0
     return (Counter(left) & Counter(right)).total() / longer
 
 
-def _find_alike(
+def _find_similar(
     sketches: Sketches,
     hashes: Hashes,
     read: ReadTexts,
@@ -167,10 +167,10 @@ def _find_alike(
     held_out: NDArray[np.bool_] | None = None,
     once: bool = False,
 ) -> Iterator[tuple[int, int]]:
-    """Pairs of different texts for which `agree` holds; with `once` or `held_out`, no more than one for a later row.
+    """Pairs of different texts for which `agree` is true; with `once` or `held_out`, at most one for each later row.
 
-    Of the rows with one hash only the first is looked at (with held_out: the first of either side); those with hash 0
-    say nothing and are left out.
+    Of rows with the same hash only the first is compared (with held_out: the first of each side); rows with hash 0 are
+    left out.
     """
     side = np.zeros(len(hashes), np.uint64) if held_out is None else held_out.astype(np.uint64)
     first = find_first(hashes * np.uint64(2) + side)
@@ -192,10 +192,10 @@ def _find_alike(
 
 
 def _find_candidates(sketches: Sketches, held_out: NDArray[np.bool_] | None) -> Iterator[tuple[Indices, Indices]]:
-    """Pairs of rows that agree in a band and look alike on the whole sketch, band by band."""
+    """Pairs of rows that agree in a band and are similar in the whole sketch, band by band."""
     rows = np.ascontiguousarray(sketches.T)
     bands = range(0, SKETCH, 1 if len(rows) < _MANY_ROWS else 2)
-    with ThreadPoolExecutor(2, "modelforge-similar") as threads:  # numpy leaves the other core to the other one
+    with ThreadPoolExecutor(2, "modelforge-similar") as threads:  # numpy releases the GIL
         for found in threads.map(lambda band: _find_in_band(band, sketches, rows, held_out), bands):
             yield from found
 
@@ -214,7 +214,7 @@ def _find_in_band(
     order = some[np.lexsort((sketches[(band + _BAND) % SKETCH][some], keys[some]))]
     opens = np.concatenate(([True], keys[order][1:] != keys[order][:-1]))
     place = np.arange(len(order))
-    bucket = np.maximum.accumulate(np.where(opens, place, 0))  # where each one's bucket begins
+    bucket = np.maximum.accumulate(np.where(opens, place, 0))  # where the bucket of each row begins
     found = []
     for left, right in _neighbours(order, bucket, held_out):
         likely = (rows[left] == rows[right]).mean(axis=1) >= _LIKELY
@@ -225,8 +225,7 @@ def _find_in_band(
 def _neighbours(
     order: Indices, bucket: Indices, held_out: NDArray[np.bool_] | None
 ) -> Iterator[tuple[Indices, Indices]]:
-    """Pairs of rows that stand side by side in one bucket; with held_out, a held-out one and the nearest training
-    ones."""
+    """Pairs of neighbours in one bucket; with held_out, each held-out row and the nearest training rows."""
     place = np.arange(len(order))
     if held_out is None:
         inside = place != bucket

@@ -1,6 +1,6 @@
-"""What a model's chat template makes of a chat: the text that the model sees, in pieces, and what it leaves out of it.
+"""Renders a chat with a model's chat template: as text, as trained and untrained parts, and what it leaves out.
 
-It owns the rendering. It knows nothing of token ids, which `encode` makes of the pieces, and nothing of files.
+Token ids are made from these parts in `encode`.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ PLAIN_TEMPLATE = """\
 {%- endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{ '### Assistant:\\n' }}{%- endif -%}"""
-"""For a base model that was never taught a chat format."""
+"""For a base model without a chat format."""
 
 _STAND_IN = "modelforge-answer-2b9e"
 _STAND_IN_CALL = {"id": "2b9e2b9e2", "type": "function", "function": {"name": _STAND_IN, "arguments": {}}}
 _WRITTEN_ARGUMENTS = '{"a": "b"}'
 
-Piece = tuple[str, bool]
-"""(text, trained): a trained piece comes without the end-of-text token that follows it."""
+Part = tuple[str, bool]
+"""(text, trained): a trained part comes without the end-of-text token that follows it."""
 
 
 class ChatTemplate:
-    """The chat template of one tokenizer; one without is given PLAIN_TEMPLATE, so that it is saved with the model."""
+    """The chat template of a tokenizer. A tokenizer without one gets PLAIN_TEMPLATE, which is saved with the model."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         if not tokenizer.chat_template:
@@ -49,10 +49,10 @@ class ChatTemplate:
         self._tokenizer = tokenizer
         self._eos = str(tokenizer.eos_token)
 
-    def render(self, messages: Sequence[Message], tools: Sequence[Any] = (), *, asking: bool = False) -> str:
-        """The chat as text; asking: with the header of the answer that is to come.
+    def render(self, messages: Sequence[Message], tools: Sequence[Any] = (), *, for_answer: bool = False) -> str:
+        """The chat as text. for_answer: with the header of the next answer.
 
-        Raises DatasetError where the template refuses it.
+        Raises DatasetError if the template rejects the chat.
         """
         from jinja2 import TemplateError
 
@@ -61,28 +61,27 @@ class ChatTemplate:
                 self._with_readable_calls(messages),
                 tools=list(tools) or None,
                 tokenize=False,
-                add_generation_prompt=asking,
+                add_generation_prompt=for_answer,
             )
         except (TemplateError, TypeError, ValueError) as error:
             raise DatasetError(
-                f"The model's chat template refuses a chat: {error}.", fix=_name_fix(messages, tools)
+                f"The model's chat template rejects a chat: {error}.", fix=_name_fix(messages, tools)
             ) from error
         return str(text)
 
     def render_answered(self, messages: Sequence[Message], tools: Sequence[Any] = ()) -> str:
-        """The chat as text up to its last answer; "" where there is none."""
+        """The chat as text up to its last answer; "" if it has none."""
         last = _find_last_answer(messages)
         return self.render(messages[: last + 1], tools) if last >= 0 else ""
 
-    def render_pieces(
+    def render_parts(
         self, messages: Sequence[Message], tools: Sequence[Any] = (), *, learn_from: int = 0
-    ) -> Iterator[Piece]:
-        """Pieces of the rendered chat up to its last answer; answers before turn `learn_from` are not trained.
+    ) -> Iterator[Part]:
+        """Parts of the rendered chat up to its last answer; answers before turn `learn_from` are not trained.
 
-        An answer begins where the rendered chat leaves the prompt that inference would send for it. Some templates
-        render an answer otherwise than they ask for it (thoughts are dropped from earlier turns, a header differs);
-        there, what the two have in common is the prompt. A call of tools that the template leaves out is no answer: the
-        model would learn to say nothing.
+        An answer begins where the rendered chat departs from the prompt that inference would send for it. Some
+        templates render past answers differently (without thoughts, or with another header); then their common prefix
+        is the prompt. A tool call that the template leaves out is not trained: the model would learn to say nothing.
         """
         last = _find_last_answer(messages)
         whole = self.render_answered(messages, tools)
@@ -90,7 +89,7 @@ class ChatTemplate:
         for turn, message in enumerate(messages[: last + 1]):
             if message["role"] != "assistant" or turn < learn_from:
                 continue
-            prompt = self.render(messages[:turn], tools, asking=True)
+            prompt = self.render(messages[:turn], tools, for_answer=True)
             start = max(position, _count_common(whole, prompt))
             if message.get("tool_calls"):
                 content_end, turn_end = start, self._find_calls_end(whole, messages[: last + 1], turn, tools)
@@ -100,7 +99,7 @@ class ChatTemplate:
                 answer_end = whole.find(self._eos, content_end, turn_end)
             if answer_end >= 0:
                 after = answer_end + len(self._eos)
-            else:  # the template closes a turn with a sign of its own, or not at all
+            else:  # the template ends a turn with another token, or with none
                 answer_end = after = content_end + len(whole[content_end:turn_end].rstrip())
             end = after
             if message.get("tool_calls") and not whole[start:answer_end].strip():
@@ -112,7 +111,7 @@ class ChatTemplate:
             yield whole[position:end], False
 
     def find_losses(self, messages: Sequence[Message], tools: Sequence[Any] = ()) -> list[str]:
-        """One sentence on each thing that this template leaves out of such a chat: the text is the same without it."""
+        """One sentence for each part of the chat that this template leaves out: the text is the same without it."""
         calling = [bool(message.get("tool_calls")) for message in messages]
         talking = [calls and bool(message["content"]) for calls, message in zip(calling, messages, strict=True)]
         answering = [message["role"] == "tool" for message in messages]
@@ -125,44 +124,44 @@ class ChatTemplate:
             changed = [{**message, **change} if chosen else message for message, chosen in pairs]
             try:
                 return self.render(changed, offered) == whole
-            except DatasetError:  # it was read, and missed
+            except DatasetError:  # the template needs it
                 return False
 
         says = "The chat template of this base model leaves out"
         losses = []
         if tools and is_left_out([False] * len(messages), {}, ()):
-            losses.append(f"{says} the tools on offer, so the model does not see them.")
+            losses.append(f"{says} the available tools, so the model does not see them.")
         if any(calling) and is_left_out(calling, {"tool_calls": [_STAND_IN_CALL]}):
-            losses.append(f"{says} calls of tools, so they are not learnt.")
+            losses.append(f"{says} tool calls, so they are not trained.")
         if any(talking) and is_left_out(talking, {"content": _STAND_IN}):
-            losses.append(f"{says} what is said beside a call of tools, so it is not learnt.")
+            losses.append(f"{says} the text next to a tool call, so it is not trained.")
         if any(answering) and is_left_out(answering, {"content": _STAND_IN}):
-            losses.append(f"{says} what tools answer, so the model does not see it.")
+            losses.append(f"{says} tool results, so the model does not see them.")
         return losses
 
     def _find_content_end(
         self, whole: str, upto: Sequence[Message], tools: Sequence[Any], start: int
     ) -> tuple[int, int]:
         """(where the last answer of `upto` ends in `whole`, where the template has closed its turn)."""
-        # A stand-in for the answer shows what the template puts around it, whatever the answer says.
+        # A placeholder answer shows what the template puts around any answer.
         stand_in = {"role": "assistant", "content": _STAND_IN}
         head, _, tail = self.render([*upto[:-1], stand_in], tools).rpartition(_STAND_IN)
         content_end = _find_end(whole, upto[-1]["content"], len(head) if whole.startswith(head) else start)
         return content_end, content_end + _count_common(whole[content_end:], tail)
 
     def _find_calls_end(self, whole: str, messages: Sequence[Message], turn: int, tools: Sequence[Any]) -> int:
-        """Where the template has closed a turn that calls tools, whose rendering is its own secret."""
+        """Where the template ends a turn with tool calls, which each template renders in its own way."""
         upto = self.render(messages[: turn + 1], tools)
         if whole.startswith(upto):
             return len(upto)
-        # Rendered otherwise once the chat goes on: the turn ends before what the next one says.
+        # Rendered differently within a longer chat: the turn ends before the content of the next one.
         following = {**messages[turn + 1], "content": _STAND_IN}
         other = self.render([*messages[: turn + 1], following, *messages[turn + 2 :]], tools)
         return _count_common(whole, other)
 
     def _with_readable_calls(self, messages: Sequence[Message]) -> list[Message]:
-        """The arguments of calls as the template takes them: OpenAI writes them as JSON text, most templates want the
-        object and would put the text into quotes once more. vLLM does the same."""
+        """Tool-call arguments as the template expects them. OpenAI writes them as JSON text, but most templates expect
+        an object and would quote the text again. vLLM does the same."""
         if not any(message.get("tool_calls") for message in messages) or self._takes_written_arguments:
             return list(messages)
         return [
@@ -174,7 +173,7 @@ class ChatTemplate:
 
     @cached_property
     def _takes_written_arguments(self) -> bool:
-        """Whether arguments that are JSON text stand in the chat as they were written: tried with a call."""
+        """Whether the template inserts JSON-text arguments unchanged, tried with one call."""
         from jinja2 import TemplateError
 
         call = {**_STAND_IN_CALL, "function": {"name": _STAND_IN, "arguments": _WRITTEN_ARGUMENTS}}
@@ -186,12 +185,12 @@ class ChatTemplate:
 
 
 def begins_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether this tokenizer opens each text with its begin-of-text token."""
+    """Whether this tokenizer adds its begin-of-text token to each text."""
     return tokenizer.bos_token is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
 
 
 def _read_arguments(call: Any) -> Any:
-    """A call whose arguments are an object where they were the JSON text of one; else the call itself."""
+    """The call with its arguments parsed if they are the JSON text of an object; else unchanged."""
     function = call.get("function", call) if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(written := function.get("arguments"), str):
         return call
@@ -210,7 +209,7 @@ def _find_last_answer(messages: Sequence[Message]) -> int:
 
 
 def _find_end(whole: str, content: str, start: int) -> int:
-    """Where an answer's own text ends in the rendered chat, if it begins at `start`; some templates strip it."""
+    """Where an answer's text that begins at `start` ends in the rendered chat; some templates strip it."""
     for text in (content, content.strip()):
         if whole.startswith(text, start):
             return start + len(text)
@@ -219,7 +218,7 @@ def _find_end(whole: str, content: str, start: int) -> int:
 
 
 def _count_common(text: str, other: str) -> int:
-    """How many characters the two have in common at their beginning."""
+    """The length of the common prefix."""
     if text.startswith(other):
         return len(other)
     pairs = enumerate(zip(text, other, strict=False))
@@ -230,7 +229,7 @@ def _name_fix(messages: Sequence[Message], tools: Sequence[Any]) -> str:
     roles = {message["role"] for message in messages}
     parts = [
         ("the system turn", "system" in roles),
-        ("the tools and what concerns them", bool(tools) or "tool" in roles),
+        ("the tools and their calls and results", bool(tools) or "tool" in roles),
     ]
     named = " or ".join(name for name, there in parts if there)
-    return f"Leave out {named}, or choose another base model." if named else "Choose another base model."
+    return f"Remove {named}, or choose another base model." if named else "Choose another base model."

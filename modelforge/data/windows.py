@@ -1,6 +1,6 @@
-"""Questions on a text as an encoder reads them: question and text side by side, a long text in windows that overlap.
+"""Encodes a question and its context for an encoder, long contexts in overlapping windows.
 
-It owns where a window is cut and where in it the answer stands. Finding an answer with a model is `models/spans.py`.
+Finding an answer with a model is in `models/spans.py`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 NOWHERE = 0
 """The position that stands for "no answer here": the first token, as in SQuAD 2.0 (arXiv 1806.03822)."""
 
-_LEAST_CONTEXT = 8  # tokens of the text that a window has room for, however long the question is
+_LEAST_CONTEXT = 8  # tokens of context in each window, however long the question is
 
 
 @dataclass(frozen=True)
 class Window:
     """One window. inputs: what the model takes, lists of the window's length without padding. spans: of each token the
-    (first, behind the last) character of the context; None for what is not of the context. start, end: the answer's
-    first and last token, or NOWHERE."""
+    (first, one past the last) character of the context; None for tokens outside the context. start, end: the
+    answer's first and last token, or NOWHERE."""
 
     inputs: dict[str, list[int]]
     spans: list[tuple[int, int] | None]
@@ -30,7 +30,7 @@ class Window:
 class WindowEncoder:
     """Encodes rows ``{"context", "question", "answers"}`` for one tokenizer.
 
-    max_length: tokens of a window, question and special tokens included. doc_stride: tokens that two windows share.
+    max_length: tokens of a window, with question and special tokens. doc_stride: tokens that two windows share.
     """
 
     def __init__(self, tokenizer: Any, max_length: int, doc_stride: int) -> None:
@@ -40,7 +40,7 @@ class WindowEncoder:
         self._around = tokenizer.num_special_tokens_to_add(pair=True)
 
     def encode_row(self, row: Mapping[str, Any]) -> tuple[list[Window], int]:
-        """(the windows of a row, in order; how many tokens of the question had to be cut off)."""
+        """(the windows of a row, in order; how many tokens of the question were cut off)."""
         question, cut = self._fit_question(row["question"])
         room = self.max_length - self._around - len(self._ids(question))
         encoded = self.tokenizer(
@@ -48,7 +48,7 @@ class WindowEncoder:
             row["context"],
             truncation="only_second",
             max_length=self.max_length,
-            stride=min(self.doc_stride, max(room - 1, 0) // 2),  # each window must bring something new
+            stride=min(self.doc_stride, max(room - 1, 0) // 2),  # each window must have new tokens
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
             return_attention_mask=False,
@@ -71,7 +71,7 @@ class WindowEncoder:
         return windows, cut
 
     def _fit_question(self, question: str) -> tuple[str, int]:
-        """The question, cut at its end where it would leave no room for the text; and by how many tokens."""
+        """The question, cut at its end if it leaves no room for the context; and by how many tokens."""
         room = max(self.max_length - self._around - max(_LEAST_CONTEXT, self.max_length // 2), 1)
         encoded = self.tokenizer(question, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         offsets = encoded["offset_mapping"]
@@ -84,10 +84,10 @@ class WindowEncoder:
 
 
 def _locate(spans: list[tuple[int, int] | None], answer: tuple[int, str] | None) -> tuple[int, int]:
-    """The first and the last token of (where it begins, its text), if it stands in the window as a whole."""
+    """The first and the last token of an answer (its start, its text), if all of it is in the window."""
     if answer is None:
         return NOWHERE, NOWHERE
-    begin, behind = answer[0], answer[0] + len(answer[1])
-    places = [index for index, span in enumerate(spans) if span and span[1] > begin and span[0] < behind]
-    whole = places and spans[places[0]][0] <= begin and spans[places[-1]][1] >= behind  # type: ignore[index]
+    begin, end = answer[0], answer[0] + len(answer[1])
+    places = [index for index, span in enumerate(spans) if span and span[1] > begin and span[0] < end]
+    whole = places and spans[places[0]][0] <= begin and spans[places[-1]][1] >= end  # type: ignore[index]
     return (places[0], places[-1]) if whole else (NOWHERE, NOWHERE)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser.drive import CHROMIUM, CHROMIUM_OPTIONS, App, Witness, environment_of, open_app
+from tests.browser.chromium import MISSING, find_chromium
+from tests.browser.drive import CHROMIUM_OPTIONS, App, Witness, environment_of, open_app
 
 COLOURS = ("amber", "violet", "teal", "scarlet", "ivory", "indigo")
 
@@ -23,6 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if here in item.path.parents:
             item.add_marker(pytest.mark.browser)
             item.add_marker(pytest.mark.timeout(600))  # a busy machine is many times slower
+            if find_chromium() is None:
+                item.add_marker(pytest.mark.skip(MISSING))
 
 
 @pytest.fixture(scope="session")
@@ -56,10 +59,8 @@ def fresh_app(home_with_starter: Path) -> Iterator[App]:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_OPTIONS)
         yield browser
         browser.close()
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +20,6 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CHROMIUM_OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -30,6 +28,11 @@ CHROMIUM_OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# A process that a script starts in the background ignores Ctrl-C, and so would the app.
+RUN_CLI = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from modelforge.cli import main; sys.exit(main(sys.argv[1:]))"
+)
 TABS = ("Hardware", "Dataset", "Train", "Models", "Playground", "Hub")
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}
 OPENS_WITHIN = 90  # seconds, on a busy machine
@@ -79,7 +82,7 @@ def environment_of(home: Path, **more: str) -> dict[str, str]:
 def open_app(home: Path, *options: str, more: Mapping[str, str] | None = None) -> Iterator[App]:
     """Start `modelforge ui` and wait until it says where it is open; stop it as Ctrl-C does."""
     log = home.parent / f"{home.name}-app.log"
-    command = [sys.executable, "-m", "modelforge.cli", "ui", "--port", str(free_port()), "--no-browser", *options]
+    command = [sys.executable, "-c", RUN_CLI, "ui", "--port", str(free_port()), "--no-browser", *options]
     with log.open("w") as said:
         process = subprocess.Popen(
             command, env=environment_of(home, **(more or {})), stdout=said, stderr=subprocess.STDOUT

@@ -48,11 +48,11 @@ def test_faults_are_shown_with_their_rows_mended_when_ticked_and_remembered(page
     expect(first.locator("td")).to_have_text(
         ["error", "21", "21", "answer", re.compile("number"), re.compile("quotes")]
     )
-    expect(second.locator("td")).to_have_text(["error", "57", "57", "-", re.compile("JSON"), re.compile("Mend")])
+    expect(second.locator("td")).to_have_text(["error", "57", "57", "-", re.compile("JSON"), re.compile("Fix")])
     assert read_tiles(page) == {"Rows": "60", "Usable": "58", "Errors": "2", "Duplicates": "1"}
     said = verdict.inner_text()
 
-    leave_out = page.get_by_label("Leave out rows with errors (2)")
+    leave_out = page.get_by_label("Skip rows with errors (2)")
     leave_out.check()
     expect(verdict).to_contain_text("Ready to train, with")
     assert read_tiles(page) == {"Rows": "60", "Usable": "58", "Errors": "0", "Duplicates": "1"}
@@ -71,7 +71,7 @@ def test_faults_are_shown_with_their_rows_mended_when_ticked_and_remembered(page
     open_tab(page, "Dataset")
     open_dataset(page, "Street questions")
     opened = page.locator("#dataset-opened")
-    expect(opened).to_contain_text("leave out rows with errors: 2; drop duplicates: 1")
+    expect(opened).to_contain_text("skip rows with errors: 2; drop duplicates: 1")
     expect(opened).to_contain_text("57 of 60 in the file")
     expect(opened.locator("pre").first).to_contain_text(PAIRS[0][1])
 
@@ -141,7 +141,7 @@ def test_rows_that_were_trained_on_are_found_in_an_evaluation_file(page: Page, t
     leaks = page.locator("#dataset-leaks")
     expect(leaks).to_contain_text("1 of the 4 rows")
     expect(leaks.locator("tbody tr")).to_have_count(1)
-    expect(leaks.locator("tbody td")).to_have_text(["3", "7", "the same row"])
+    expect(leaks.locator("tbody td")).to_have_text(["3", "7", "identical row"])
     save(page, "Towns")
     expect(page.locator("#train-dataset input")).to_have_value("Towns (30 rows)")
     page.get_by_role("button", name="Advanced: every setting").click()
@@ -169,7 +169,7 @@ def test_pasted_rows_are_read_and_an_empty_paste_is_one_sentence(page: Page) -> 
 def test_a_dataset_of_the_hub_is_refused_offline_and_the_page_goes_on(page: Page) -> None:
     page.get_by_role("button", name="… or from the Hugging Face Hub").click()
     for typed, said in (
-        ("no such name!", "This is no id of a dataset on the Hub. Give it as the Hub shows it: owner/name."),
+        ("no such name!", "This is not the id of a dataset on the Hub. Write it as the Hub shows it: owner/name."),
         ("people/questions", "The Hub is switched off by HF_HUB_OFFLINE. Unset HF_HUB_OFFLINE, or give a file."),
     ):
         page.locator("#dataset-hub-id").locator("input, textarea").fill(typed)

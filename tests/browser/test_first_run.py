@@ -153,11 +153,12 @@ def read_step(app: App) -> int:
     return max(steps, default=0)
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float = 180) -> None:
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end, "it took too long"
+def wait_until(is_so: Callable[[], bool], looks: int = 900) -> None:
+    for _ in range(looks):
+        if is_so():
+            return
         time.sleep(0.2)
+    raise AssertionError(f"not so after {looks} looks")
 
 
 def name_starts_with(text: str) -> re.Pattern[str]:

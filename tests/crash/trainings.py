@@ -19,10 +19,12 @@ KILLED = -signal.SIGKILL
 def main(plan: Path) -> None:
     import trl  # noqa: F401 - loaded before the children come
 
+    from modelforge.planner.service import SERVICE
     from modelforge.training import run
     from modelforge.training.methods import sft_decoder  # noqa: F401
 
     assert run
+    SERVICE.ask = plan_here  # type: ignore[method-assign] - a process for each child would take longer than its steps
     for training in json.loads(plan.read_text()):
         child = os.fork()
         if not child:
@@ -30,6 +32,13 @@ def main(plan: Path) -> None:
             os._exit(0)
         _, status = os.waitpid(child, 0)
         print(json.dumps({"folder": training["folder"], "code": os.waitstatus_to_exitcode(status)}), flush=True)
+
+
+def plan_here(recipe: Any, rows: Any, **_: Any) -> Any:
+    from modelforge.planner.estimate import Machine
+    from modelforge.planner.plan import plan_for
+
+    return plan_for(recipe, Machine.here(), rows)
 
 
 def carry_out(

@@ -145,7 +145,7 @@ def test_unreadable_file_gives_a_report_that_says_so(write_file, content):
 
 
 def test_file_that_is_not_there_and_unknown_task_are_refused(tmp_path, write_jsonl):
-    with pytest.raises(DatasetError, match="no such file"):
+    with pytest.raises(DatasetError, match="does not exist"):
         check(tmp_path / "nothing.jsonl")
     with pytest.raises(RecipeError):
         check(write_jsonl(GOOD), "poetry")
@@ -248,7 +248,7 @@ def test_no_answer_is_an_error(write_jsonl, answers):
     ]
 
 
-@pytest.mark.parametrize("bad", [[], [0], [999], [1000], [2499], [5, 1500, 1501]])
+@pytest.mark.parametrize("bad", [[], [0, 2499], [5, 1500, 1501]])
 def test_thousands_of_rows_are_mapped_as_each_one_by_itself(write_jsonl, bad):
     rows = [
         {"instruction": f"question {n}", "input": ["", "more", None, " "][n % 4], "output": f"answer {n}", "id": n}

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from modelforge import loading
 from modelforge.data.encode import IGNORED, ChatEncoder
-from modelforge.data.pieces import split_tokens
+from modelforge.data.token_text import split_tokens
 from modelforge.errors import BaseModelError, DatasetError
 from modelforge.recipe import STARTER
 from tests import tiny
@@ -98,7 +98,7 @@ def trained_text(encoder, messages, tools=None):
 
 
 @pytest.mark.parametrize("template", ["chatml", "stripping", "signed", "thinking", "plain"])
-@pytest.mark.parametrize("answer", ["Paris", " Paris\n", "\n\nParis", "{'a': \"b\"}", "👩\u200d👩\u200d👧 é"])
+@pytest.mark.parametrize("answer", ["Paris", "\n\nParis ", "👩\u200d👩\u200d👧 {'a': \"é\"}"])
 def test_prompt_is_what_inference_sends(template, answer):
     encoder = ChatEncoder(make_tokenizer(TEMPLATES[template]), 512)
     messages = chat("What is the capital\nof France? ", answer)
@@ -476,7 +476,7 @@ def test_template_without_tools_says_what_it_leaves_out():
     encoder = ChatEncoder(make_tokenizer(CHATML), 512)
     found = encoder.losses({"messages": tool_chat(), "tools": WEATHER})
     assert len(found) == 2
-    assert "the tools on offer" in found[0]
+    assert "the available tools" in found[0]
     assert "calls of tools" in found[1]
     silent = CHATML.replace("{% for m in messages %}", "{% for m in messages if m['role'] != 'tool' %}")
     found = ChatEncoder(make_tokenizer(silent), 512).losses({"messages": tool_chat()})
@@ -501,7 +501,7 @@ def test_call_that_the_template_leaves_out_is_not_learnt_as_an_empty_answer():
 
 @pytest.mark.parametrize("fault", ["{{ 'a' + 1 }}", "{{ messages[9].content.x }}", "{{ raise_exception('no') }}"])
 def test_template_that_stumbles_over_a_chat_is_a_clear_error(fault):
-    with pytest.raises(DatasetError, match="chat template refuses") as caught:
+    with pytest.raises(DatasetError, match="chat template rejects") as caught:
         ChatEncoder(make_tokenizer(fault), 512).encode_row({"messages": tool_chat(), "tools": WEATHER})
     assert "tools" in caught.value.fix
 

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from modelforge.data.leaks import ALIKE, SAME, SAME_CONTEXT, SAME_QUESTION, SAME_WORDS, Leak, find_leaks
+from modelforge.data.leaks import SAME, SAME_CONTEXT, SAME_QUESTION, SAME_WORDS, SIMILAR, Leak, find_leaks
 from modelforge.data.split import split
 from tests.data.varied import chat, make_chats, make_long_pair, make_pairs
 
@@ -32,17 +32,17 @@ PLANTED = {
     "the same row": (chat(*LONG[0]), chat(*LONG[0]), SAME),
     "case and space changed": (chat(*LONG[1]), chat(*map(shout, LONG[1])), SAME_WORDS),
     "Unicode form changed": (chat(*CAFE), chat(*(unicodedata.normalize("NFD", text) for text in CAFE)), SAME_WORDS),
-    "one word of the question changed": (chat(*LONG[2]), chat(change_word(LONG[2][0], 9), LONG[2][1]), ALIKE),
+    "one word of the question changed": (chat(*LONG[2]), chat(change_word(LONG[2][0], 9), LONG[2][1]), SIMILAR),
     "one word of the answer changed, too": (
         chat(*LONG[3]),
         chat(change_word(LONG[3][0], 4), change_word(LONG[3][1], 7)),
-        ALIKE,
+        SIMILAR,
     ),
     "the same question, answered otherwise": (chat(*LONG[4]), chat(LONG[4][0], LONG[5][1]), SAME_QUESTION),
     "nearly the same question, answered otherwise": (
         chat(*LONG[6]),
         chat(change_word(LONG[6][0], 12), LONG[7][1]),
-        ALIKE,
+        SIMILAR,
     ),
     "a chat that begins with the same question": (
         chat(*LONG[8]),
@@ -58,7 +58,7 @@ PLANTED_SPANS = {
         ask(shout(PASSAGES[1]), "Why?"),
         SAME_CONTEXT,
     ),
-    "nearly the same context": (ask(PASSAGES[2], "Who?"), ask(change_word(PASSAGES[2], 8), "How?"), ALIKE),
+    "nearly the same context": (ask(PASSAGES[2], "Who?"), ask(change_word(PASSAGES[2], 8), "How?"), SIMILAR),
     "the same row": (ask(PASSAGES[3], "Who?"), ask(PASSAGES[3], "Who?"), SAME),
 }
 
@@ -93,14 +93,14 @@ def test_contexts_leak_and_a_question_that_is_asked_of_another_context_does_not(
     assert find_leaks(training, evaluation) == leaks
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("share", [0.1, 0.3])
 def test_nothing_planted_is_left_across_the_sides_of_a_split(seed, share):
     training, evaluation, _ = plant(make_chats(300), make_chats(60, seed=1), PLANTED)
     assert_clean_split([*training, *evaluation], seed, share)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(3))
 def test_no_context_is_left_across_the_sides_of_a_split(seed):
     varied = [ask(passage, question) for passage in PASSAGES[10:] for question in ("Who?", "Where?")]
     training, evaluation, _ = plant(varied, [ask(text, "Why?") for text in PASSAGES[4:10] * 5], PLANTED_SPANS)
@@ -114,12 +114,12 @@ def assert_clean_split(rows, seed, share):
     assert find_leaks([rows[index] for index in train], [rows[index] for index in held_out]) == []
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_varied_rows_raise_no_alarm(seed):
     assert find_leaks(make_chats(1000, seed), make_chats(300, seed + 100)) == []
 
 
-@pytest.mark.parametrize("name", [name for name in PLANTED if PLANTED[name][2] == ALIKE])
+@pytest.mark.parametrize("name", [name for name in PLANTED if PLANTED[name][2] == SIMILAR])
 def test_half_of_the_words_changed_is_no_leak(name):
     known, _, _ = PLANTED[name]
     question, answer = (turn["content"].split(" ") for turn in known["messages"])
@@ -181,7 +181,7 @@ def make_article(words, seed):
     return " ".join(sentences)
 
 
-@pytest.mark.parametrize("words", [60, 600, 6000])
+@pytest.mark.parametrize("words", [60, 6000])
 @pytest.mark.parametrize(
     "change",
     [shout, lambda text: text.replace(". ", ".\n        "), lambda text: f"{text}\n\n"],
@@ -205,13 +205,12 @@ def test_long_texts_with_the_same_beginning_and_end_are_others_where_their_middl
     assert find_leaks([*make_chats(20), chat(one, "One.")], [chat(one, "One.")]) == [Leak(1, 21, SAME)]
 
 
-@pytest.mark.parametrize("words", [600, 6000])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
-def test_long_text_in_which_one_word_is_changed_leaks_wherever_the_word_is(words, share):
-    articles = [make_article(words, seed) for seed in range(10)]
+def test_long_text_in_which_one_word_is_changed_leaks_wherever_the_word_is(share):
+    articles = [make_article(6000, seed) for seed in range(10)]
     changed = change_word(articles[3], round(share * len(articles[3].split(" "))))
     rows = [chat(article, f"{number}.") for number, article in enumerate(articles)]
-    assert find_leaks(rows, [chat(changed, "3.")]) == [Leak(1, 4, ALIKE)]
+    assert find_leaks(rows, [chat(changed, "3.")]) == [Leak(1, 4, SIMILAR)]
 
 
 @pytest.mark.parametrize("words", [200, 2000])
@@ -219,7 +218,7 @@ def test_long_text_leaks_in_another_wrapping(words):
     articles = [make_article(words, seed) for seed in range(10)]
     wrapped = f"Please read this with some care: {articles[3]} Thank you for your time!"
     rows = [chat(article, f"{number}.") for number, article in enumerate(articles)]
-    assert find_leaks(rows, [chat(wrapped, "3.")]) == [Leak(1, 4, ALIKE)]
+    assert find_leaks(rows, [chat(wrapped, "3.")]) == [Leak(1, 4, SIMILAR)]
     for seed in range(5):
         train, held_out = split([*rows, chat(wrapped, "3.")], 0.2, seed)
         assert {3, 10} <= set(train) or {3, 10} <= set(held_out)

@@ -66,7 +66,7 @@ def word_tokenizer() -> Any:
 def test_characters_that_the_tokenizer_does_not_know_are_told(source: str, target: str, told: int) -> None:
     losses = PairEncoder(word_tokenizer(), 64, 64).losses(source, target)
     assert len(losses) == told
-    assert all("does not know all characters" in sentence and sentence.endswith(".") for sentence in losses)
+    assert all("does not know some characters" in sentence and sentence.endswith(".") for sentence in losses)
 
 
 def test_tokenizer_of_bytes_knows_them_all() -> None:

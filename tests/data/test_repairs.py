@@ -124,7 +124,7 @@ def test_bad_rows_that_are_left_out_become_warnings_that_say_so(write_file):
     left_out = [problem for problem in report.problems if problem.row]
     errors = [problem for problem in plain.problems if problem.row]
     assert {problem.severity for problem in left_out} == {"warning"}
-    assert [problem.problem for problem in left_out] == [f"Left out: {problem.problem}" for problem in errors]
+    assert [problem.problem for problem in left_out] == [f"Skipped: {problem.problem}" for problem in errors]
     assert [(each.row, each.line, each.column) for each in left_out] == [
         (each.row, each.line, each.column) for each in errors
     ]
@@ -266,9 +266,9 @@ def test_no_row_like_a_kept_one_is_left_when_near_duplicates_are_dropped(write_j
 
 def test_row_that_would_conflict_is_not_warned_about_once_it_is_dropped(write_jsonl):
     path = write_jsonl([*GOOD, LONG, NEAR])
-    assert [problem for problem in check(path).problems if "answers otherwise" in problem.problem]
+    assert [problem for problem in check(path).problems if "another answer" in problem.problem]
     mended = check(path, repairs=["drop_near_duplicates"])
-    assert not [problem for problem in mended.problems if "answers otherwise" in problem.problem]
+    assert not [problem for problem in mended.problems if "another answer" in problem.problem]
 
 
 @pytest.mark.parametrize("name", REPAIRS)
@@ -289,4 +289,4 @@ def test_dataset_of_a_file_that_needed_nothing_says_so(write_jsonl):
 def test_unknown_repair_is_refused_with_those_there_are(write_jsonl):
     with pytest.raises(DatasetError, match=r"no repair 'magic'") as caught:
         check(write_jsonl(GOOD), repairs=["strip", "magic"])
-    assert caught.value.fix == f"Repairs are: {', '.join(REPAIRS)}."
+    assert caught.value.fix == f"The repairs are: {', '.join(REPAIRS)}."

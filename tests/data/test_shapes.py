@@ -341,7 +341,7 @@ def test_what_the_user_says_has_its_reason_too(write_jsonl):
     mapping = check(write_jsonl(rows), columns={"prompt": "a"}).mapping
     assert mapping.reasons == {
         "prompt": "Chosen by you.",
-        "response": "'response' is a usual name for the response.",
+        "response": "'response' is a common name for the response.",
     }
 
 
@@ -363,7 +363,7 @@ def test_prompts_are_not_guessed_where_another_column_holds_text_that_could_be_t
     ("task", "shape", "said"),
     [
         (None, "poem", r"chat, preference, prompts, text, summary, span"),
-        ("summarization", "chat", r"Shapes are: summary\."),
+        ("summarization", "chat", r"The shapes are: summary\."),
     ],
 )
 def test_unknown_shape_is_refused_with_those_there_are(write_jsonl, task, shape, said):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import threading
@@ -14,6 +15,7 @@ import pytest
 from modelforge import Forge, paths
 from modelforge.errors import BaseModelError, ModelForgeError, NotFoundError, RecipeError
 from modelforge.models.sampling import Sampling
+from modelforge.training import samples
 from tests import tiny
 
 SHORT = Sampling(max_new_tokens=24)
@@ -179,19 +181,40 @@ SHAPE_OF = {
 }
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, measured: Path) -> Callable[..., Path]:
+    """trained("encoder", "full") -> a folder with a home that has such a model, and the base beside it. Each is trained
+    once, so that it answers otherwise than its base; a test copies the home."""
+
+    @functools.cache
+    def make(architecture: str, tuning: str, **settings: Any) -> Path:
+        folder = tmp_path_factory.mktemp("trained")
+        shape, task = SHAPE_OF[architecture]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MODELFORGE_HOME", str(folder / "home"))
+            patch.setattr(samples, "_SAMPLING", Sampling(max_new_tokens=6))
+            paths.cache_dir().mkdir(parents=True)
+            shutil.copy(measured, paths.cache_dir() / "probe.json")
+            base = tiny.WRITERS[architecture](folder / architecture)
+            file = tiny.write_jsonl(folder / f"{shape}.jsonl", tiny.user_rows(shape))
+            learn = {"max_steps": 8, "learning_rate": 3e-2, "tuning.type": tuning, "evaluations": 1}
+            run = Forge().runs.start(tiny.recipe(base, file, {**learn, **task, **settings}))
+            run.wait(100)
+            assert run.model_id, run.record.error
+        return folder
+
+    return make
+
+
 @pytest.fixture
-def train(forge: Forge, tmp_path: Path) -> Callable[..., Any]:
-    """train("encoder", "full") -> a model of that kind, trained so that it answers otherwise than its base."""
+def train(home: Path, trained: Callable[..., Path]) -> Callable[..., Any]:
+    """train("encoder", "full") -> a model of that kind, in a copy of the home that it was trained in."""
 
     def make(architecture: str, tuning: str, **settings: Any) -> Any:
-        shape, task = SHAPE_OF[architecture]
-        base = tiny.WRITERS[architecture](tmp_path / architecture)
-        file = tiny.write_jsonl(tmp_path / f"{shape}.jsonl", tiny.user_rows(shape))
-        learn = {"max_steps": 8, "learning_rate": 3e-2, "tuning.type": tuning, "evaluations": 1}
-        run = forge.runs.start(tiny.recipe(base, file, {**learn, **task, **settings}))
-        run.wait(100)
-        assert run.model_id, run.record.error
-        return forge.models[run.model_id]
+        shutil.copytree(trained(architecture, tuning, **settings) / "home", home)
+        forge = Forge()
+        [record] = forge.models.all()
+        return forge.models[record.id]
 
     return make
 
@@ -225,16 +248,20 @@ def test_base_of_a_model_trained_whole_is_loaded_only_when_it_is_asked(
 
 @pytest.mark.parametrize("architecture", ASKED_OF)
 def test_model_trained_whole_answers_without_its_base(
-    train: Callable[..., Any], architecture: str, tmp_path: Path
+    train: Callable[..., Any], trained: Callable[..., Path], architecture: str
 ) -> None:
     model, ask = train(architecture, "full"), ASKED_OF[architecture]
     answer = ask(model)
     model.playground.unload()
-    shutil.rmtree(tmp_path / architecture)
-    assert ask(model) == answer
-    with pytest.raises(BaseModelError) as caught:
-        ask(model, base=True)
-    assert str(tmp_path / architecture) in caught.value.what
+    base = trained(architecture, "full") / architecture
+    base.rename(base.with_suffix(".gone"))
+    try:
+        assert ask(model) == answer
+        with pytest.raises(BaseModelError) as caught:
+            ask(model, base=True)
+    finally:
+        base.with_suffix(".gone").rename(base)
+    assert str(base) in caught.value.what
 
 
 @pytest.mark.parametrize("asked", ASKED_OF)
@@ -242,7 +269,7 @@ def test_model_trained_whole_answers_without_its_base(
 def test_model_that_is_asked_for_what_it_does_not_do_says_what_to_give_it(
     train: Callable[..., Any], architecture: str, asked: str
 ) -> None:
-    model = train(architecture, "lora", max_steps=1)
+    model = train(architecture, "lora")
     if asked == architecture or (architecture, asked) == ("decoder", "encoder-decoder"):
         ASKED_OF[asked](model)  # a decoder can be asked for a summary
         return

@@ -170,7 +170,7 @@ def test_error_in_the_file_names_row_and_line(forge: Forge, record: Any, tmp_pat
     with pytest.raises(DatasetError, match="blank") as caught:
         forge.models[record.id].evaluate(data=file)
     assert caught.value.where == "broken.csv, row 2 (line 4)"
-    with pytest.raises(DatasetError, match="no such file"):
+    with pytest.raises(DatasetError, match="does not exist"):
         forge.models[record.id].evaluate(data=tmp_path / "nowhere.csv")
 
 

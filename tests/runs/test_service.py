@@ -67,26 +67,27 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 # ---- the way it should go --------------------------------------------------------------------------------------
 
-ANSWER_BY_PEFT_ALONE = """
-import json, sys, torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-base, folder, question = json.loads(sys.stdin.readline())
-tokenizer = AutoTokenizer.from_pretrained(folder)
-model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), folder).eval()
-asked = tokenizer.apply_chat_template([{"role": "user", "content": question}], add_generation_prompt=True,
-                                      return_tensors="pt", return_dict=True)
-with torch.inference_mode():
-    ids = model.generate(**asked, max_new_tokens=30, do_sample=False)[0, asked["input_ids"].shape[1]:]
-print(json.dumps(tokenizer.decode(ids, skip_special_tokens=True)))
-"""
+
+def answer_with_peft_alone(base: Path, folder: Path, question: str) -> str:
+    """As other programs load a model: without any part of this one."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    weights = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = PeftModel.from_pretrained(weights, folder).eval()
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": question}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    with torch.inference_mode():
+        ids = model.generate(**prompt, max_new_tokens=30, do_sample=False)[0, prompt["input_ids"].shape[1] :]
+    return str(tokenizer.decode(ids, skip_special_tokens=True))
 
 
-def test_finished_run_leaves_a_model_that_a_new_process_loads_and_that_answers(
+def test_finished_run_leaves_a_model_that_peft_alone_loads_and_that_answers(
     forge: Forge, quick: Callable[..., Recipe], base: Path
 ) -> None:
-    command, pipe = [sys.executable, "-c", ANSWER_BY_PEFT_ALONE], subprocess.PIPE
-    alone = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)  # loads its libraries meanwhile
     learning = {"max_steps": 40, "learning_rate": 3e-2, "per_device_train_batch_size": 8, "tuning.r": 32}
     run = forge.runs.start(quick(**learning, name="Colours"))
     assert run.wait() is RunState.finished
@@ -102,9 +103,7 @@ def test_finished_run_leaves_a_model_that_a_new_process_loads_and_that_answers(
 
     told = model.chat(QUESTION)
     assert told != model.chat(QUESTION, base=True)
-    printed, _ = alone.communicate(json.dumps([str(base), str(forge.models.path(model.record)), QUESTION]) + "\n")
-    assert alone.returncode == 0
-    assert json.loads(printed) == told
+    assert answer_with_peft_alone(base, forge.models.path(model.record), QUESTION) == told
     assert told in {answer for _, answer in tiny.PAIRS}
 
 

@@ -1,6 +1,6 @@
-"""Opens a file, whatever its format, as a source of rows. A new format is a new file and a line in FORMATS.
+"""Opens a file of any format as a source of rows. A new format is a new file and a line in FORMATS.
 
-The format is chosen by what the file holds, not by its name. What the columns mean is not looked at here.
+The format is detected from the content of the file, not from its name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from modelforge.data.readers.signatures import read_head, refuse_foreign
 from modelforge.data.rows import Position, Problem, Row
 from modelforge.errors import DatasetError
 
-# The first that recognises a file reads it, so the order decides: plain text, which any text is, comes last.
+# The first reader that recognises a file reads it; plain text, which accepts any text, comes last.
 FORMATS: dict[str, Reader] = {
     "parquet": parquet.READER,
     "arrow": arrow.READER,
@@ -39,11 +39,11 @@ _SNIFFED_CHARACTERS = 1 << 20
 
 @dataclass(frozen=True)
 class RowSource:
-    """A file that is known to be readable. Each iteration reads it anew, from the first row.
+    """A readable file. Each iteration reads it again from the first row.
 
-    format: a key of FORMATS; of what is inside, where the file is packed. encoding: "" for binary formats. columns: of
-    the header or the schema, or of the first 200 rows, as they come. sample: the good ones among these rows. warnings:
-    about the file as a whole. position: moved on while it is iterated.
+    format: a key of FORMATS; for an archive, of the file inside. encoding: "" for binary formats. columns: of the
+    header or schema, or else of the first 200 rows. sample: the readable ones of these rows. warnings: about the whole
+    file. position: the progress of the iteration.
     """
 
     path: Path
@@ -55,17 +55,16 @@ class RowSource:
     packed: Packing = ""
     exact_numbers: bool = False
     position: Position = field(default_factory=Position, compare=False)
-    _unpacked: Unpacked | None = field(default=None, repr=False, compare=False)  # lives as long as this does
+    _unpacked: Unpacked | None = field(default=None, repr=False, compare=False)  # kept alive with this object
 
     def __iter__(self) -> Iterator[Row | Problem]:
-        # A generator of this object's own: an iteration keeps it, and so the unpacked file, alive.
+        # A generator of this object: an iteration keeps it, and the unpacked file, alive.
         self.position.share = 0.0
         yield from FORMATS[self.format].read(self._place, self.encoding, self.position, self.exact_numbers)
         self.position.share = 1.0
 
     def blocks(self, text_columns: Collection[str], take: Take) -> Iterator[Block]:
-        """As an iteration, many rows at a time. Where these columns can be had as arrays of text, `take` is asked
-        first."""
+        """All rows in blocks. If these columns can be read as arrays of text, they are passed to `take` first."""
         read_blocks = FORMATS[self.format].read_blocks
         if read_blocks is not None and text_columns and not self.exact_numbers:
             yield from read_blocks(self._place, self.encoding, self.position, text_columns, take)
@@ -85,10 +84,10 @@ class RowSource:
 
 
 def open_rows(path: Path, *, exact_numbers: bool = False) -> RowSource:
-    """Find out packing, format, encoding and columns.
+    """Detect packing, format, encoding and columns.
 
-    exact_numbers: numbers of JSON come as `rows.WrittenNumber`. Raises DatasetError, naming the file, for one that
-    cannot be read, and DiskFullError where there is no room to unpack it.
+    exact_numbers: JSON numbers are read as `rows.WrittenNumber`. Raises DatasetError for a file that cannot be read,
+    DiskFullError if it cannot be unpacked.
     """
     head = read_head(path)
     packed = find_packing(path, head)
@@ -98,7 +97,7 @@ def open_rows(path: Path, *, exact_numbers: bool = False) -> RowSource:
         head = read_head(place)
         if find_packing(place, head):
             fix = "Unpack it and use the file inside."
-            raise DatasetError("This is an archive inside of an archive.", where=path.name, fix=fix)
+            raise DatasetError("This is an archive inside an archive.", where=path.name, fix=fix)
     refuse_foreign(head, path.name)
     begin = Beginning(place, head)
     warnings: list[Problem] = []
@@ -129,13 +128,13 @@ def open_rows(path: Path, *, exact_numbers: bool = False) -> RowSource:
 
 
 def _recognise(begin: Beginning, *, binary: bool) -> str:
-    asked = ((name, reader) for name, reader in FORMATS.items() if reader.binary == binary)
-    return next((name for name, reader in asked if reader.recognise(begin)), "")
+    readers = ((name, reader) for name, reader in FORMATS.items() if reader.binary == binary)
+    return next((name for name, reader in readers if reader.recognise(begin)), "")
 
 
 def _read_begin(path: Path, encoding: str) -> str:
     with path.open(encoding=encoding) as file:
         text = file.read(_SNIFFED_CHARACTERS)
     if not text.strip():
-        raise DatasetError("The file holds only blank lines.", where=path.name, fix="Give a file with examples in it.")
+        raise DatasetError("The file contains only blank lines.", where=path.name, fix="Use a file with examples.")
     return text

@@ -1,6 +1,6 @@
-"""Unpacks gzip and zip files into a temporary file, within bounds. What is inside is not looked at here.
+"""Unpacks gzip and zip files into a temporary file, with size limits.
 
-Names of entries never become paths: the unpacked file has the archive's own name, in a folder of its own.
+Names of entries never become paths: the unpacked file has the archive's name, in a separate folder.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from modelforge.errors import DatasetError, DiskFullError
 Packing = Literal["gzip", "zip", ""]
 
 MOST_BYTES = 8 << 30
-SUSPICIOUS_BYTES = 256 << 20  # from here on, what packs better than 100 to 1 is made to fill a disk
+SUSPICIOUS_BYTES = 256 << 20  # above this, a ratio of more than 100 to 1 is an attack
 MOST_RATIO = 100
 _CHUNK_BYTES = 1 << 20
-_CHECKED_BYTES = 64 << 20  # between two looks at the free space, and what is left free
+_CHECKED_BYTES = 64 << 20  # between two checks of the free space, and what is left free
 _STALE_SECONDS = 24 * 3600
 _PREFIX = "unpacked-"
 _LISTED = 10
 
-# Documents that are zip archives, by an entry that each has.
+# Documents that are zip archives, each with an entry that identifies it.
 _DOCUMENTS = (
     ("word/document.xml", "a Word document", "Save its text as plain text, or its table as CSV."),
-    ("ppt/presentation.xml", "a PowerPoint presentation", "Put questions and answers into a table."),
+    ("ppt/presentation.xml", "a PowerPoint presentation", "Copy questions and answers into a table."),
     ("xl/workbook.bin", "a binary Excel workbook", "Save it as .xlsx or CSV."),
     ("META-INF/manifest.xml", "an OpenDocument file", "Save the table as .xlsx or CSV."),
 )
 
 
 class Unpacked:
-    """A file that was unpacked; it is deleted when nothing refers to this object any more, or at exit."""
+    """An unpacked file, deleted when this object is garbage collected or at exit."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / name
@@ -54,15 +54,15 @@ class Unpacked:
 
 
 def find_packing(path: Path, head: bytes) -> Packing:
-    """How a file that begins so is packed; "" for one that is not. A workbook is a zip archive, but not packed."""
+    """How a file that begins with `head` is packed; "" if it is not. A workbook is a zip archive, but not packed."""
     if head.startswith(b"\x1f\x8b"):
         return "gzip"
     return "zip" if head.startswith((b"PK\x03\x04", b"PK\x05\x06")) and not is_workbook(path) else ""
 
 
 def unpack(path: Path, packing: Packing) -> Unpacked:
-    """The one file in it. Raises DatasetError for an archive that is damaged, locked, too large or holds several files,
-    DiskFullError where there is no room."""
+    """Unpack the only file of an archive. Raises DatasetError if it is damaged, locked, too large or has several files,
+    DiskFullError."""
     cache = paths.cache_dir()
     cache.mkdir(parents=True, exist_ok=True)
     _delete_stale(cache)
@@ -96,7 +96,7 @@ def _copy(content: IO[bytes], target: IO[bytes], path: Path) -> None:
 
 @contextmanager
 def _open_content(path: Path, packing: Packing) -> Iterator[IO[bytes]]:
-    """What is in the archive, as a stream. Any read of it can fail: errors are mapped around its whole use."""
+    """The content of the archive as a stream. Any read can fail, so errors are mapped around its whole use."""
     try:
         if packing == "gzip":
             with gzip.open(path) as content:
@@ -106,11 +106,11 @@ def _open_content(path: Path, packing: Packing) -> Iterator[IO[bytes]]:
                 yield content
     except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError) as error:
         kind = "gzip archive" if packing == "gzip" else "zip archive or Excel workbook"
-        fix = "Get the whole file again, or unpack it and use the file inside."
+        fix = "Download the whole file again, or unpack it and use the file inside."
         raise DatasetError(f"This {kind} is damaged or cut off.", where=path.name, fix=fix) from error
-    except NotImplementedError as error:  # a compression or an encryption that zipfile does not know
+    except NotImplementedError as error:  # an unknown compression or encryption
         fix = "Unpack it and use the file inside."
-        raise DatasetError("This zip archive is packed in a rare way.", where=path.name, fix=fix) from error
+        raise DatasetError("This zip archive uses an unsupported compression.", where=path.name, fix=fix) from error
 
 
 def _find_entry(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
@@ -118,18 +118,18 @@ def _find_entry(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
     names = archive.namelist()
     for name, kind, fix in _DOCUMENTS:
         if name in names:
-            raise DatasetError(f"This is {kind}, which cannot be read here.", where=path.name, fix=fix)
+            raise DatasetError(f"This is {kind}, which is not supported.", where=path.name, fix=fix)
     entries = [entry for entry in archive.infolist() if not entry.is_dir() and not _is_hidden(entry.filename)]
     if len(entries) != 1:
         listed = ", ".join(repr(entry.filename) for entry in entries[:_LISTED])
         listed += ", ..." if len(entries) > _LISTED else ""
-        held = f"{len(entries)} files: {listed}" if entries else "no file"
-        fix = "Unpack it and use one file, or put all rows into one."
-        raise DatasetError(f"This zip archive holds {held}.", where=path.name, fix=fix)
+        content = f"{len(entries)} files: {listed}" if entries else "no file"
+        fix = "Unpack it and use one file, or copy all rows into one."
+        raise DatasetError(f"This zip archive contains {content}.", where=path.name, fix=fix)
     (entry,) = entries
     if entry.flag_bits & 1:
         fix = "Unpack it and use the file inside."
-        raise DatasetError("This zip archive is locked with a password.", where=path.name, fix=fix)
+        raise DatasetError("This zip archive is protected with a password.", where=path.name, fix=fix)
     if entry.file_size > MOST_BYTES:
         _refuse_size(path, entry.file_size)
     _check_disk(entry.file_size)
@@ -137,7 +137,7 @@ def _find_entry(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
 
 
 def _is_hidden(name: str) -> bool:
-    """What macOS and editors put into archives beside the data."""
+    """What macOS and editors add to archives."""
     place = PurePosixPath(name)
     return place.name.startswith(".") or "__MACOSX" in place.parts
 
@@ -147,7 +147,7 @@ def _refuse_size(path: Path, unpacked: int) -> None:
     raise DatasetError(
         f"This archive unpacks to more than {limit / 1e9:.1f} GB.",
         where=path.name,
-        fix="Unpack it yourself, look at what is inside, and give that file.",
+        fix="Unpack it yourself, check its content, and use that file.",
     )
 
 
@@ -162,7 +162,7 @@ def _count_free() -> int:
 
 
 def _delete_stale(cache: Path) -> None:
-    """What a killed process left behind."""
+    """Delete what a killed process has left."""
     for folder in cache.glob(f"{_PREFIX}*"):
         if folder.stat().st_mtime < time.time() - _STALE_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,15 +1,16 @@
-"""Arrow: IPC files and IPC streams, which is how `datasets` writes them (data-00000-of-00001.arrow). It has no lines.
+"""Arrow: IPC files and IPC streams, which `datasets` writes (data-00000-of-00001.arrow). It has no lines.
 
-What is the same for Parquet, which pyarrow reads too, is used from here.
+Parquet uses the shared parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelforge.data.readers.column_names import check_unique
 from modelforge.data.readers.reader import Beginning, Outline, Reader
 from modelforge.data.rows import Position, Problem, Row
 from modelforge.errors import DatasetError
@@ -28,7 +29,8 @@ def recognise(begin: Beginning) -> bool:
 
 def describe(path: Path, encoding: str) -> Outline:
     with _open_arrow(path) as (schema, _):
-        return Outline(name_columns(schema.names, path.name))
+        check_unique(schema.names, path.name)
+        return Outline(tuple(schema.names))
 
 
 def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> Iterator[Row | Problem]:
@@ -37,13 +39,13 @@ def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> 
 
 
 def read_batches(batches: Iterator[tuple[float, RecordBatch]], position: Position) -> Iterator[Row | Problem]:
-    """The rows of batches, each of which comes with the share of the file up to its end."""
+    """The rows of batches; each batch comes with the share of the file up to its end."""
     number = 0
     try:
         for share, batch in batches:
-            for begin in range(0, batch.num_rows, _ROWS_A_STEP):  # a file may be one batch of millions
+            for begin in range(0, batch.num_rows, _ROWS_A_STEP):  # a file can be one batch of millions of rows
                 part = batch.slice(begin, _ROWS_A_STEP)
-                part.validate(full=True)  # a file from a stranger could point outside of its memory
+                part.validate(full=True)  # an untrusted file could point outside its memory
                 for offset, values in enumerate(part.to_pylist(), start=1):
                     yield Row(number + offset, None, values)
                 number += part.num_rows
@@ -51,20 +53,14 @@ def read_batches(batches: Iterator[tuple[float, RecordBatch]], position: Positio
     except (ValueError, OverflowError, OSError) as error:  # ArrowInvalid is a ValueError; dates may overflow
         reason = str(error).split("\n", 1)[0].rstrip(".")
         problem = f"The file is damaged or cut off from here on: {reason}."
-        yield Problem("error", number + 1, None, None, problem, "Make it anew; what follows was not read.")
-
-
-def name_columns(names: Sequence[str], file: str) -> tuple[str, ...]:
-    for name in names:
-        if names.count(name) > 1:
-            fix = "Give each column a name of its own."
-            raise DatasetError(f"Two columns are called {name!r}.", where=file, fix=fix)
-    return tuple(names)
+        yield Problem(
+            "error", number + 1, None, None, problem, "Create the file again; the rows after this one were not read."
+        )
 
 
 @contextmanager
 def _open_arrow(path: Path) -> Iterator[tuple[Schema, Iterator[tuple[float, RecordBatch]]]]:
-    """The schema, and the batches as `read_batches` takes them."""
+    """The schema, and the batches for `read_batches`."""
     import pyarrow
 
     with pyarrow.memory_map(str(path)) as file:
@@ -73,7 +69,7 @@ def _open_arrow(path: Path) -> Iterator[tuple[Schema, Iterator[tuple[float, Reco
             file.seek(0)
             reader = pyarrow.ipc.open_file(file) if is_file else pyarrow.ipc.open_stream(file)
         except (pyarrow.ArrowException, OSError) as error:
-            fix = "Make it anew, or get the whole file again."
+            fix = "Create or download the whole file again."
             raise DatasetError("This Arrow file is damaged or cut off.", where=path.name, fix=fix) from error
         if is_file:
             count = reader.num_record_batches

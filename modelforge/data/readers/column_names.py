@@ -1,19 +1,28 @@
-"""Names that columns usually have, as the tasks declare them: they tell a header or a row from something else.
-
-Which of them plays which role is no matter here.
-"""
+"""Column names: the common ones, as the tasks declare them, which identify a header or a row; and no name twice."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from functools import cache
 
+from modelforge.errors import DatasetError
 from modelforge.tasks import TASKS
 
 
 def is_usual(name: str) -> bool:
     """``"Question"`` and ``"system prompt"`` are, ``"Dear customer"`` is not."""
     return "_".join(re.findall(r"[^\W_]+", name.lower())) in _usual_names()
+
+
+def check_unique(names: Collection[str], file: str) -> None:
+    """Raise DatasetError if two columns have the same name."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            fix = "Give each column a different name."
+            raise DatasetError(f"Two columns are named {name!r}.", where=file, fix=fix)
+        seen.add(name)
 
 
 @cache

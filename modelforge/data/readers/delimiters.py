@@ -1,7 +1,4 @@
-"""Whether a text is a table, and what stands between its cells. Prose with commas is no table.
-
-It looks at the beginning of a text only, and reads no rows.
-"""
+"""Detects from the beginning of a text whether it is a table, and its delimiter. Prose with commas is not a table."""
 
 from __future__ import annotations
 
@@ -14,22 +11,22 @@ from typing import NamedTuple
 from modelforge.data.readers.column_names import is_usual
 
 ONE_COLUMN = "\x1f"
-"""The delimiter of a table with one column: the unit separator, so that commas in its text separate nothing."""
+"""The delimiter of a table with one column: the unit separator, so that commas are part of its text."""
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SNIFFED_CHARACTERS = 1 << 16
 _SNIFFED_ROWS = 50
 _MOST_WORDS = 5
 _LONGEST_NAME = 64
-_DECLARED = re.compile(r"sep=(.)\n")  # how Excel is told the delimiter; no row and no header
+_DECLARED = re.compile(r"sep=(.)\n")  # declares the delimiter for Excel; neither row nor header
 _ONE_NAME = re.compile(r'"?[\w -]+"?')
 _NUMBER = re.compile(r"[\d.,:/ +-]+")
 _SPACE_BEFORE_QUOTE = re.compile(r'\s*"[^"\n]*"[,;|\t] +"')
 
 
 class _Score(NamedTuple):
-    """The better delimiter has the greater one: a header of usual names, rows as wide as the header, quotes that
-    enclose whole cells, more columns."""
+    """How well a delimiter fits: a header of common names, rows as wide as the header, quotes around whole cells, more
+    columns."""
 
     usual: bool
     even: float
@@ -38,7 +35,7 @@ class _Score(NamedTuple):
 
 
 def find_delimiter(text: str) -> str | None:
-    """The delimiter of a table that begins so; None for a text that is none. Line endings are ``\\n``."""
+    """The delimiter of a table that begins with `text`; None if it is not a table. Line endings are ``\\n``."""
     declared = _DECLARED.match(text)
     if declared:
         return declared[1]
@@ -50,17 +47,17 @@ def find_delimiter(text: str) -> str | None:
 
 
 def declares_delimiter(text: str) -> bool:
-    """Whether the first line says which delimiter the others have, such as ``sep=;``."""
+    """Whether the first line declares the delimiter, such as ``sep=;``."""
     return bool(_DECLARED.match(text))
 
 
 def puts_space_before_quotes(text: str) -> bool:
-    """Whether the header is written ``"question", "answer"``; then the space is no part of the cell."""
+    """Whether the header is written ``"question", "answer"``; then the space is not part of the cell."""
     return bool(_SPACE_BEFORE_QUOTE.match(text))
 
 
 def _is_one_column(text: str) -> bool:
-    """Whether the first line is but the name of a column. A heading such as "Summary" has a blank line after it."""
+    """Whether the first line is only a column name. A heading such as "Summary" has a blank line after it."""
     name, _, rest = text.lstrip("\n").partition("\n")
     followed = rest.split("\n", 1)[0].strip() or not rest.strip()
     return bool(_ONE_NAME.fullmatch(name.strip()) and is_usual(name) and followed)
@@ -75,12 +72,12 @@ def _rate(sample: str, delimiter: str) -> _Score | None:
         return None
     widths = [len(row) - _count_blank_end(row, width) for row in rows]
     even = sum(each == width for each in widths) / len(rows) if rows else 1.0
-    # Prose has a space after every comma; tables seldom have it after any.
+    # Prose has a space after every comma, tables rarely have any.
     spaced = delimiter in ",;" and all(cell.startswith(" ") for row in (header, *rows) for cell in row[1:] if cell)
     if not usual and (spaced or even <= 0.5):
         return None
     cells = [cell for row in rows for cell in row]
-    # A cell still has a single quote mark where a delimiter inside of quotes was taken for one between cells.
+    # A cell has a single quote mark if a delimiter inside quotes was used to split it.
     well = sum(cell.count('"') != 1 for cell in cells) / len(cells) if cells else 1.0
     return _Score(usual, even, well, width)
 
@@ -99,5 +96,5 @@ def _could_be_name(cell: str) -> bool:
 
 
 def _count_blank_end(row: list[str], width: int) -> int:
-    """How many blank cells stand at the end of a row beyond a width."""
+    """The number of blank cells at the end of a row beyond a width."""
     return next((index for index, cell in enumerate(reversed(row[width:])) if cell.strip()), max(0, len(row) - width))

@@ -1,4 +1,4 @@
-"""Finds out how a file's text is encoded, and refuses what is no text. It does not look at what the text says."""
+"""Detects the encoding of a text file, and rejects files that are not text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modelforge.errors import DatasetError
 
 _CHUNK_BYTES = 1 << 20
 
-# UTF-32 before UTF-16: its mark begins with that of UTF-16.
+# UTF-32 before UTF-16, whose mark is a prefix of it.
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -22,8 +22,8 @@ _BOMS = (
 
 
 class _Fault(NamedTuple):
-    """The first byte that does not fit: where it stands and its value; whether others beyond ASCII did before it; and
-    whether the file ends within a character."""
+    """The first undecodable byte: its offset and value; whether non-ASCII bytes before it were decoded; and whether the
+    file ends within a character."""
 
     offset: int
     byte: int
@@ -33,9 +33,9 @@ class _Fault(NamedTuple):
 
 def detect_encoding(path: Path, head: bytes) -> tuple[str, Problem | None]:
     """The encoding of a text file (utf-8, utf-8-sig, utf-16, utf-16-le, utf-16-be, utf-32, cp1252), given its first
-    bytes, and a warning where it was not certain.
+    bytes, and a warning if it is uncertain.
 
-    Reads the file once, so that decoding cannot fail later. Raises DatasetError for what cannot be read as text.
+    Reads the whole file, so that decoding cannot fail later. Raises DatasetError for a file that is not text.
     """
     where = path.name
     encoding = next((name for bom, name in _BOMS if head.startswith(bom)), "") or _guess_without_bom(head, where)
@@ -50,17 +50,17 @@ def detect_encoding(path: Path, head: bytes) -> tuple[str, Problem | None]:
         raise DatasetError(
             f"The file is cut off: it ends in line {line} in the middle of a character.",
             where=where,
-            fix="Get the whole file again, or remove that line.",
+            fix="Download the whole file again, or remove that line.",
         )
     raise DatasetError(
-        f"Byte 0x{fault.byte:02X} in line {line} does not belong in text of encoding {encoding}.",
+        f"Byte 0x{fault.byte:02X} in line {line} is not valid {encoding}.",
         where=where,
         fix="Save the file as UTF-8.",
     )
 
 
 def _guess_without_bom(head: bytes, where: str) -> str:
-    """UTF-8, or UTF-16 by the zero that it has in every second byte of Latin letters, digits and signs."""
+    """UTF-8, or UTF-16, which has a zero in every second byte of Latin letters, digits and signs."""
     zeros = head.count(0)
     if not zeros:
         return "utf-8"
@@ -71,8 +71,8 @@ def _guess_without_bom(head: bytes, where: str) -> str:
     if first_half > most and second_half * 20 < first_half:
         return "utf-16-be"
     if zeros * 100 > len(head):
-        raise DatasetError("This is not a text file.", where=where, fix="Give a JSONL, JSON, CSV or Excel file.")
-    return "utf-8"  # a few stray zeros in text; the rows that hold them are reported
+        raise DatasetError("This is not a text file.", where=where, fix="Use a JSONL, JSON, CSV or Excel file.")
+    return "utf-8"  # a few zeros in text; rows that contain them are reported
 
 
 def _find_undecodable(path: Path, encoding: str) -> _Fault | None:
@@ -88,7 +88,7 @@ def _find_undecodable(path: Path, encoding: str) -> _Fault | None:
             try:
                 text = decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
-                # The decoder puts what was left of the last chunk in front, so it counts from the end of this one.
+                # The decoder prepends what was left of the last chunk, so count from the end of this one.
                 position = offset + len(chunk) - len(error.object) + error.start
                 decoded_here = not error.object[: error.start].isascii()
                 cut_off = error.reason == "unexpected end of data" and not chunk
@@ -101,7 +101,7 @@ def _find_undecodable(path: Path, encoding: str) -> _Fault | None:
 
 
 def _line_of(path: Path, encoding: str, offset: int) -> int:
-    """The line, from 1, in which the byte at an offset stands."""
+    """The line, from 1, of the byte at an offset."""
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
     line, last = 1, ""
     with path.open("rb") as file:

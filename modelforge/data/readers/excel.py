@@ -1,6 +1,6 @@
-"""Excel workbooks (.xlsx): the first sheet that holds anything; its first row that does names the columns. Streams.
+"""Excel workbooks (.xlsx): the first sheet that is not empty; its first non-empty row is the header. Streams.
 
-Values come as Excel has them: text, numbers, dates, true and false; for a formula, the value that it had when saved.
+Values have Excel's types: text, numbers, dates, booleans; a formula has its saved value.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelforge.data.readers.column_names import check_unique
 from modelforge.data.readers.reader import Beginning, Outline, Reader
 from modelforge.data.rows import Position, Problem, Row
 from modelforge.errors import DatasetError
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from openpyxl.workbook import Workbook
     from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
-_MOST_BYTES = 1 << 30  # of all parts unpacked; Excel's own largest sheet of plain text stays below
-_SUSPICIOUS_BYTES = 256 << 20  # from here on a part that packs 100 to 1 is no table
+_MOST_BYTES = 1 << 30  # of all parts unpacked; more than Excel's largest sheet of plain text
+_SUSPICIOUS_BYTES = 256 << 20  # above this, a part with a ratio of 100 to 1 is not a table
 _MOST_RATIO = 100
-_MOST_LINES = 1_048_576  # of a sheet, as Excel has it
+_MOST_LINES = 1_048_576  # of a sheet, Excel's limit
 _ROWS_A_STEP = 1000
-# What openpyxl lets through when a part is broken or missing; a SyntaxError is XML's.
+# What openpyxl raises if a part is broken or missing; SyntaxError comes from XML.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, SyntaxError, LookupError, ValueError, TypeError, EOFError, OSError)
 
 Cells = tuple[Any, ...]
@@ -42,7 +43,7 @@ def is_workbook(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             return "xl/workbook.xml" in archive.namelist()
     except (zipfile.BadZipFile, OSError):
-        return False  # `archives` says what is wrong with it
+        return False  # `archives` reports it
 
 
 def describe(path: Path, encoding: str) -> Outline:
@@ -50,7 +51,7 @@ def describe(path: Path, encoding: str) -> Outline:
         try:
             sheets = [sheet for sheet in workbook.worksheets if next(_read_cells(sheet), None) is not None]
             if not sheets:
-                fix = "Give a table whose first row names its columns."
+                fix = "Use a table whose first row has the column names."
                 raise DatasetError("This workbook has only empty sheets.", where=path.name, fix=fix)
             _, header = next(_read_cells(sheets[0]))
         except _DAMAGE as error:
@@ -59,8 +60,8 @@ def describe(path: Path, encoding: str) -> Outline:
     if len(sheets) == 1:
         return Outline(columns)
     others = ", ".join(repr(sheet.title) for sheet in sheets[1:])
-    problem = f"The rows were taken from the sheet {sheets[0].title!r}; not read: {others}."
-    return Outline(columns, (Problem("warning", None, None, None, problem, "Save each sheet as a file of its own."),))
+    problem = f"Rows were read from the sheet {sheets[0].title!r}; not read: {others}."
+    return Outline(columns, (Problem("warning", None, None, None, problem, "Save each sheet as a separate file."),))
 
 
 def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> Iterator[Row | Problem]:
@@ -77,12 +78,14 @@ def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> 
                 yield Row(number, line, _name_values(columns, cells))
         except _DAMAGE as error:
             problem = f"The workbook is damaged from here on: {error}."
-            yield Problem("error", number + 1, line + 1, None, problem, "Save it anew; what follows was not read.")
+            yield Problem(
+                "error", number + 1, line + 1, None, problem, "Save it again; the rows after this one were not read."
+            )
 
 
 def _read_cells(sheet: ReadOnlyWorksheet) -> Iterator[tuple[int, Cells]]:
-    """The rows of a sheet that hold anything, each with its number in the sheet."""
-    sheet.reset_dimensions()  # what the file says about its size is often wrong, and rows would be cut
+    """The non-empty rows of a sheet, each with its number in the sheet."""
+    sheet.reset_dimensions()  # the recorded size is often wrong, and rows would be cut
     for line, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
         if any(not _is_blank(cell) for cell in cells):
             yield line, cells
@@ -91,12 +94,9 @@ def _read_cells(sheet: ReadOnlyWorksheet) -> Iterator[tuple[int, Cells]]:
 
 
 def _name_columns(header: Cells, name: str) -> dict[int, str]:
-    """Place in a row -> name. Cells without a name, as stand in the header after its end, are no columns."""
+    """position in a row -> name. Blank header cells are not columns."""
     columns = {place: str(cell).strip() for place, cell in enumerate(header) if not _is_blank(cell)}
-    for column in columns.values():
-        if list(columns.values()).count(column) > 1:
-            fix = "Give each column a name of its own."
-            raise DatasetError(f"Two columns are called {column!r}.", where=name, fix=fix)
+    check_unique(columns.values(), name)
     return columns
 
 
@@ -104,7 +104,7 @@ def _name_values(columns: dict[int, str], cells: Cells) -> dict[str, Any]:
     values = {column: cells[place] if place < len(cells) else None for place, column in columns.items()}
     for place, cell in enumerate(cells):
         if place not in columns and not _is_blank(cell):
-            values[f"column {place + 1}"] = cell  # nothing is lost for want of a name
+            values[f"column {place + 1}"] = cell  # keep values without a column name
     return values
 
 
@@ -117,11 +117,11 @@ def _open_workbook(path: Path) -> Iterator[Workbook]:
     import openpyxl
 
     _check_size(path)
-    # As an open file: by a path, openpyxl goes by the name's ending.
+    # As an open file: with a path, openpyxl checks the file extension.
     with path.open("rb") as file:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about styles and extensions, which no row needs
+                warnings.simplefilter("ignore")  # about styles and extensions, which do not matter for rows
                 workbook = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
         except _DAMAGE as error:
             raise _describe_damage(path) from error
@@ -132,7 +132,7 @@ def _open_workbook(path: Path) -> Iterator[Workbook]:
 
 
 def _check_size(path: Path) -> None:
-    """By what the archive says of itself; no more than that is read of any part of it."""
+    """Checked by the recorded sizes; no more than these is read of any part."""
     try:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
@@ -141,12 +141,14 @@ def _check_size(path: Path) -> None:
     unpacked, packed = sum(part.file_size for part in parts), sum(part.compress_size for part in parts)
     if unpacked > _MOST_BYTES or (unpacked > _SUSPICIOUS_BYTES and unpacked > _MOST_RATIO * packed):
         raise DatasetError(
-            f"This workbook unpacks to {unpacked / 1e9:.1f} GB, which is no table.", where=path.name, fix="Give a CSV."
+            f"This workbook unpacks to {unpacked / 1e9:.1f} GB, which is too large.",
+            where=path.name,
+            fix="Save it as CSV.",
         )
 
 
 def _describe_damage(path: Path) -> DatasetError:
-    return DatasetError("This Excel workbook is damaged.", where=path.name, fix="Save it anew, or save it as CSV.")
+    return DatasetError("This Excel workbook is damaged.", where=path.name, fix="Save it again, or save it as CSV.")
 
 
 READER = Reader(recognise, read, describe, binary=True)

@@ -1,5 +1,5 @@
-"""Where in a JSON file the rows are: in the list that the file is, in one of the lists of the object that the file is,
-or in objects one after another. It finds the place; it does not read the rows.
+"""Finds where the rows of a JSON file are: in a top-level list, in a list inside the top-level object, or in
+consecutive objects.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PREFERRED = ("train", "data", "rows")
 
 
 class _Member(NamedTuple):
-    """One key of the outermost object. rows: a list of objects; parts: a list that says that the object is a row."""
+    """One key of the top-level object. rows: a list of objects; parts: a list which shows that the object is a row."""
 
     name: str
     kind: Literal["rows", "parts", "text", "other"]
@@ -29,8 +29,8 @@ class _Member(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """member: which key of the outermost object, from 0, has the rows; None where the rows are elements of the
-    outermost list, or follow each other. name: of that key. others: names of the lists that are not read."""
+    """member: the index of the key of the top-level object that has the rows; None if rows are elements of the
+    top-level list or consecutive objects. name: of that key. others: names of the lists that are not read."""
 
     member: int | None = None
     name: str = ""
@@ -38,21 +38,21 @@ class Layout:
 
 
 def is_wrapper(value: Any) -> bool:
-    """Whether an object is no row but holds the rows, as in ``{"data": [{...}, {...}]}``."""
+    """Whether an object is not a row but contains the rows, as in ``{"data": [{...}, {...}]}``."""
     if not isinstance(value, dict):
         return False
     return _choose([_Member(name, _name_kind(inner)) for name, inner in value.items()]).member is not None
 
 
 def find_layout(path: Path, encoding: str) -> Layout:
-    """Reads an outermost object to its end, as any of its keys may have the rows; the answer is kept for the next time
-    that the same file is read."""
+    """Read a top-level object to its end, since any of its keys can have the rows; the result is cached for the same
+    file."""
     about = path.stat()
     return _find_layout(path, encoding, (about.st_size, about.st_mtime_ns))
 
 
 def walk_members(window: JsonWindow) -> Iterator[str]:
-    """Each key of the object that begins here; before the next, move over its value. Raises BrokenJson."""
+    """Each key of the object that begins here; the caller moves over its value. Raises BrokenJson."""
     window.peek()
     window.step()
     if window.peek() == "}":
@@ -94,7 +94,7 @@ def walk_elements(window: JsonWindow) -> Iterator[Any]:
 
 
 def skip_value(window: JsonWindow) -> None:
-    """Over the value that begins here, a list element by element, so that it may be larger than the window."""
+    """Skip the value that begins here, lists element by element, since they can be larger than the window."""
     if window.peek() == "[":
         for _ in walk_elements(window):
             pass
@@ -115,14 +115,14 @@ def _find_layout(path: Path, encoding: str, stamp: tuple[int, int]) -> Layout:
                 else:
                     members.append(_Member(name, _name_kind(window.decode())))
             if window.peek():
-                return Layout()  # more follows: objects one after another
+                return Layout()  # more follows: consecutive objects
         except BrokenJson:
-            return _choose(members)  # what is wrong is said where the rows are read
+            return _choose(members)  # reported when rows are read
     return _choose(members)
 
 
 def _walk_list(window: JsonWindow, name: str, members: list[_Member]) -> None:
-    """Adds the list that begins here; at its first element already, in case that it is broken further on."""
+    """Add the list that begins here, as soon as its first element is read, since it can be broken later."""
     members.append(_Member(name, "other"))
     for index, element in enumerate(walk_elements(window)):
         if index == 0:
@@ -140,7 +140,7 @@ def _name_kind(value: Any) -> Literal["rows", "parts", "text", "other"]:
 
 
 def _choose(members: list[_Member]) -> Layout:
-    """Which member has the rows; none where the object has what a row has."""
+    """Choose the member that has the rows; none if the object looks like a row."""
     lists = [index for index, member in enumerate(members) if member.kind == "rows"]
     usual = [member for member in members if member.kind == "text" and is_usual(member.name)]
     if not lists or len(usual) > 1 or any(member.kind == "parts" for member in members):

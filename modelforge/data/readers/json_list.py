@@ -1,6 +1,6 @@
-"""JSON that is not one object a line: a list of objects, an object around such a list, or objects one after another.
+"""JSON that is not one object a line: a list of objects, an object with such a list, or consecutive objects.
 
-Streams through a window, whatever the size of the file, and keeps the line in which each row begins.
+Streams through a window, so files can have any size, and tracks the line where each row begins.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from modelforge.data.readers.json_window import BrokenJson, JsonWindow, open_win
 from modelforge.data.readers.reader import Beginning, Outline, Reader
 from modelforge.data.rows import Position, Problem, Row, make_row
 
-# What opens a list of objects, lists or texts, an empty one, or one that the file ends in.
+# The start of a list of objects, lists or texts, of an empty list, or of one that is cut off.
 _OPENS_LIST = re.compile(r'\[\s*([{\["\]]|\Z)')
 
 
 def recognise(begin: Beginning) -> bool:
-    """Whether it begins as an object or a list; "[1] A footnote" and "[INST] Say hello" begin as text."""
+    """Whether it begins with an object or a list; "[1] A footnote" and "[INST] Say hello" are text."""
     text = begin.text.lstrip()
     return opens_object(text) or bool(_OPENS_LIST.match(text)) or (text.startswith("[") and _is_list(text))
 
@@ -33,8 +33,8 @@ def describe(path: Path, encoding: str) -> Outline:
     if not layout.others:
         return Outline()
     named = ", ".join(repr(name) for name in layout.others)
-    problem = f"The rows were taken from the list {layout.name!r}; not read: {named}."
-    return Outline(None, (Problem("warning", None, None, None, problem, "Give each list as a file of its own."),))
+    problem = f"Rows were read from the list {layout.name!r}; not read: {named}."
+    return Outline(None, (Problem("warning", None, None, None, problem, "Save each list as a separate file."),))
 
 
 def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> Iterator[Row | Problem]:
@@ -58,7 +58,7 @@ def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> 
 
 
 def _read_values(window: JsonWindow, layout: Layout) -> Iterator[tuple[int, Any]]:
-    """The line and the value of each row; a BrokenJson in place of a value where there is none."""
+    """The line and the value of each row; BrokenJson instead of a value that cannot be read."""
     if layout.member is None and window.peek() != "[":
         yield from _read_sequence(window)
         return
@@ -74,7 +74,7 @@ def _read_values(window: JsonWindow, layout: Layout) -> Iterator[tuple[int, Any]
         if window.peek():
             raise window.fail("There is more text after the end")
     except BrokenJson as broken:
-        broken.fix = broken.fix or "Mend the file there, or make it anew; what follows was not read."
+        broken.fix = broken.fix or "Fix the file there, or create it again; the rows after this one were not read."
         yield broken.line, broken
 
 
@@ -84,20 +84,20 @@ def _read_list(window: JsonWindow) -> Iterator[tuple[int, Any]]:
 
 
 def _read_sequence(window: JsonWindow) -> Iterator[tuple[int, Any]]:
-    """After a broken object it goes on with the next that opens a line."""
+    """Consecutive objects. After a broken one, continue with the next that begins a line."""
     while window.peek():
         try:
             value = window.decode()
             yield window.line_of(window.start), value
         except BrokenJson as broken:
-            broken.fix = broken.fix or "Mend it, or remove it."
+            broken.fix = broken.fix or "Fix it, or remove it."
             yield broken.line, broken
             if not window.seek_object(broken.offset):
                 return
 
 
 def _is_list(text: str) -> bool:
-    """Whether all of it is a list, of whatever: ``[1, 2]``."""
+    """Whether the whole text is a list of any values: ``[1, 2]``."""
     try:
         value, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):

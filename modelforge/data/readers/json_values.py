@@ -1,7 +1,5 @@
-"""One JSON value out of text, more strictly and more patiently than the standard decoder: a key that stands twice in an
-object, NaN and endless numbers are found and named, and do not keep the decoder from what follows.
-
-It knows nothing of files, rows or lines.
+"""Decodes one JSON value from text more strictly than the standard decoder: duplicate keys, NaN and too long numbers
+are reported, and decoding continues after them.
 """
 
 from __future__ import annotations
@@ -12,14 +10,14 @@ from typing import Any, NamedTuple
 
 from modelforge.data.rows import Problem, WrittenNumber
 
-# Keys in other quotes or in none are broken JSON, not plain text; "{name} wrote:" is plain text.
+# Keys in single quotes or without quotes are broken JSON; "{name} wrote:" is plain text.
 _OPENS_OBJECT = re.compile(r"""\{\s*(["'}]|\w+\s*:|\Z)""")
-# What is left of a word, a number or an escape that the end of a file has cut.
+# The beginning of a word, a number or an escape that is cut off at the end of a file.
 _CUT = re.compile(r"t|tr|tru|f|fa|fal|fals|n|nu|nul|-|\.|[eE][+-]?|\\?u[0-9a-fA-F]{0,3}")
 
 
 class Flaw(NamedTuple):
-    """What makes a value unusable that could be decoded all the same. column: the key that it is about, if any."""
+    """Why a decoded value cannot be used. column: the key that it concerns, if any."""
 
     problem: str
     fix: str
@@ -30,9 +28,9 @@ class Flaw(NamedTuple):
 
 
 class Decoder:
-    """Decodes one value at a time; `flaws` are those of the last one.
+    """Decodes one value at a time; `flaws` are those of the last value.
 
-    exact_numbers: numbers come as `WrittenNumber`.
+    exact_numbers: numbers are decoded as `WrittenNumber`.
     """
 
     def __init__(self, exact_numbers: bool) -> None:
@@ -47,14 +45,14 @@ class Decoder:
             return self._usual.raw_decode(text, position)
         except json.JSONDecodeError:
             raise
-        except ValueError:  # Python's own bound for int(): 4,300 digits
+        except ValueError:  # Python's limit for int(): 4,300 digits
             self.flaws.clear()
             value, end = self._exact.raw_decode(text, position)
-            self.flaws.insert(0, Flaw("A number in this row is too long.", "Write it as text, between quotes."))
+            self.flaws.insert(0, Flaw("A number in this row is too long.", "Write it as text, in quotes."))
             return value, end
 
     def decode_all(self, text: str) -> Any:
-        """The value that the text is, but for space around it. Raises as `decode` does."""
+        """The value of the whole text except white space around it. Raises like `decode`."""
         start = len(text) - len(text.lstrip(" \t\r\n"))
         value, end = self.decode(text, start)
         rest = text[end:].lstrip(" \t\r\n")
@@ -76,29 +74,29 @@ class Decoder:
             seen: set[str] = set()
             for key, _ in pairs:
                 if key in seen:
-                    self.flaws.append(Flaw(f"The key {key!r} stands twice in this row.", "Keep one of them.", key))
+                    self.flaws.append(Flaw(f"The key {key!r} occurs twice in this row.", "Keep one of them.", key))
                     break
                 seen.add(key)
         return built
 
     def _note_constant(self, name: str) -> None:
-        self.flaws.append(Flaw(f"{name} is not JSON.", "Write null, or a number."))
+        self.flaws.append(Flaw(f"{name} is not JSON.", "Write null or a number."))
 
 
 def describe_json_error(error: json.JSONDecodeError | RecursionError, *, column: int | None = None) -> str:
-    """column: the character of the line, where the error does not know how the line began."""
+    """column: the character of the line, if the error does not count from its beginning."""
     if isinstance(error, RecursionError):
-        return "This is nested too deep to be read."
+        return "This is nested too deeply."
     what = f"{error.msg[0].lower()}{error.msg[1:]}".removesuffix(" at")  # "Unterminated string starting at"
     return f"This is not valid JSON: {what} at character {column or error.colno} of the line."
 
 
 def ends_early(error: json.JSONDecodeError) -> bool:
-    """Whether the text is right as far as it goes, and only ends too soon."""
+    """Whether the text is valid JSON that is cut off."""
     rest = error.doc[error.pos : error.pos + 8].rstrip()
     return error.msg.startswith("Unterminated string") or not rest or bool(_CUT.fullmatch(rest))
 
 
 def opens_object(text: str) -> bool:
-    """Whether a text that begins so can only be meant as a JSON object."""
+    """Whether a text that begins like this must be meant as a JSON object."""
     return bool(_OPENS_OBJECT.match(text))

@@ -1,7 +1,4 @@
-"""A window of a few megabytes that moves over a JSON text of any size and decodes the values that it meets.
-
-It knows the line of everything that it shows. What the values mean, and which of them are rows, is not its matter.
-"""
+"""A window of a few megabytes that moves over a JSON text of any size, decodes values and tracks their lines."""
 
 from __future__ import annotations
 
@@ -18,13 +15,13 @@ from modelforge.data.rows import Position
 
 _WINDOW_CHARACTERS = 4 << 20
 _BLANK = re.compile(r"[ \t\n]*")
-# An error that near to the end of the window may come of a number, a word or an escape that the window cut in two;
+# An error this close to the end of the window can come from a number, a word or an escape that is cut by it;
 # "\ud83d\ude00" is the longest of these.
 _TAIL_CHARACTERS = 16
 
 
-class BrokenJson(Exception):  # noqa: N818 - it is a finding about a file, which becomes a Problem
-    """problem: one sentence. line: of the file, from 1. offset: in the window, where to look for what comes next."""
+class BrokenJson(Exception):  # noqa: N818 - becomes a Problem
+    """problem: one sentence. line: of the file, from 1. offset: in the window, where to continue."""
 
     def __init__(self, problem: str, line: int, offset: int, fix: str = "") -> None:
         super().__init__(problem)
@@ -35,7 +32,7 @@ class BrokenJson(Exception):  # noqa: N818 - it is a finding about a file, which
 
 
 class JsonWindow:
-    """text: what is in the window. position: where in it reading has come to. start: where the last value began."""
+    """text: the content of the window. position: the next character to read. start: where the last value began."""
 
     def __init__(self, file: TextIO, decoder: Decoder, position: Position, bytes_in_all: int) -> None:
         self.text = ""
@@ -46,12 +43,12 @@ class JsonWindow:
         self._progress = position
         self._bytes = max(1, bytes_in_all)
         self._ended = False
-        self._first_line = 1  # the line of text[0], and how many characters of that line have been let go
+        self._first_line = 1  # the line of text[0], and how many characters of that line were dropped
         self._first_column = 0
-        self._counted = (0, 1)  # an offset and its line, from which counting goes on
+        self._counted = (0, 1)  # an offset and its line, from which counting continues
 
     def peek(self) -> str:
-        """The next character that is not blank, "" at the end of the file."""
+        """The next non-blank character, "" at the end of the file."""
         while True:
             match = _BLANK.match(self.text, self.position)
             self.position = match.end() if match else self.position
@@ -61,7 +58,7 @@ class JsonWindow:
                 return ""
 
     def step(self) -> None:
-        """Over the character that was just peeked at."""
+        """Skip the character that `peek` returned."""
         self.position += 1
 
     def decode(self) -> Any:
@@ -76,7 +73,7 @@ class JsonWindow:
                 raise self._describe(error) from error
             except RecursionError as error:
                 raise BrokenJson(describe_json_error(error), self.line_of(self.position), self.position) from error
-            # A number that ends where the window ends may go on after it.
+            # A number at the end of the window can continue after it.
             if end >= len(self.text) - _TAIL_CHARACTERS and self._refill():
                 continue
             if end - self.position > LONGEST_ROW:
@@ -89,7 +86,7 @@ class JsonWindow:
         return self._describe(json.JSONDecodeError(what, self.text, self.position))
 
     def seek_object(self, offset: int) -> bool:
-        """Go to the next object that opens a line, from an offset on; False when there is none."""
+        """Move to the next object that begins a line after an offset; False if there is none."""
         self.position = max(self.position, min(offset, len(self.text)) - 1)
         while True:
             found = self.text.find("\n{", self.position)
@@ -102,7 +99,7 @@ class JsonWindow:
                 return False
 
     def line_of(self, offset: int) -> int:
-        """The line of an offset in the window; quick where it is asked in rising order."""
+        """The line of an offset in the window; fast for rising offsets."""
         counted, line = self._counted
         if offset < counted:
             counted, line = 0, self._first_line
@@ -111,8 +108,8 @@ class JsonWindow:
         return line
 
     def _refill(self) -> bool:
-        """Let go what has been read and take more text in, twice as much where one value fills the window. False, and
-        nothing has changed, when there is no more."""
+        """Drop what was read and read more text, twice as much if one value fills the window. Returns False and changes
+        nothing at the end of the file."""
         if self._ended:
             return False
         line, kept = self.line_of(self.position), len(self.text) - self.position
@@ -139,13 +136,13 @@ class JsonWindow:
         problem = describe_json_error(error, column=column)
         if self._ended and ends_early(error):
             return BrokenJson(
-                f"The file seems to be cut off here. {problem}", line, error.pos, "Get the whole file again."
+                f"The file seems to be cut off here. {problem}", line, error.pos, "Download the whole file again."
             )
         return BrokenJson(problem, line, error.pos)
 
 
 @contextmanager
 def open_window(path: Path, encoding: str, decoder: Decoder, position: Position) -> Iterator[JsonWindow]:
-    # Universal newlines, so that a line ends in \n here whatever ends it in the file.
+    # Universal newlines: a line ends in \n here.
     with path.open(encoding=encoding) as file:
         yield JsonWindow(file, decoder, position, path.stat().st_size)

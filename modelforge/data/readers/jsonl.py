@@ -1,7 +1,7 @@
-"""JSON Lines: one object a line. Streams; blank lines are no rows.
+"""JSON Lines: one object a line. Streams; blank lines are not rows.
 
-Nearly all rows go through orjson and a cheap look at their colons; only those that it refuses, or in which a key could
-stand twice, are read again with care.
+Most rows are read with orjson and a fast check of their colons; only rows that it rejects, or that could have duplicate
+keys, are read again with the strict decoder.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from modelforge.data.rows import Position, Problem, Row, make_row
 
 _CHUNK_BYTES = 1 << 20
 _SNIFFED_LINES = 20
-_TOO_LONG = b"\0too long"  # stands for (most of) a line of more than LONGEST_ROW bytes; no JSON begins so
+_TOO_LONG = b"\0too long"  # replaces a line of more than LONGEST_ROW bytes; no JSON begins like this
 _BLOCK_BYTES = 2 << 20
 _END_OF_KEY = re.compile(rb'"[ \t]*:')
 
 
 def recognise(begin: Beginning) -> bool:
-    """Whether objects stand one a line; pretty-printed ones open on a line of their own, with indented lines after."""
+    """Whether there is one object a line. Pretty-printed objects have indented lines after their first."""
     if not opens_object(begin.text.lstrip()):
         return False
     lines = [line for line in begin.text.split("\n") if line.strip()][:_SNIFFED_LINES]
-    first = _load_object(lines[0].rstrip(", \t"))  # a comma after each row is wrong, but they are one a line
+    first = _load_object(lines[0].rstrip(", \t"))  # a comma after each row is wrong, but it is one row a line
     if first is not None:
         return len(lines) > 1 or not is_wrapper(first)
     if len(lines) == 1:
@@ -51,7 +51,7 @@ def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> 
 
 
 class LineReader:
-    """Reads lines into rows. number and line: those of the last row and of the last line."""
+    """Reads lines into rows. number and line: of the last row and of the last line."""
 
     def __init__(self, exact_numbers: bool) -> None:
         self.number = self.line = 0
@@ -59,7 +59,7 @@ class LineReader:
         self._decoder = Decoder(exact_numbers)
 
     def read(self, lines: Sequence[bytes], ended: bool) -> Iterator[Row | Problem]:
-        """The rows of the next lines, without their endings. ended: whether the last one had an ending."""
+        """The rows of the next lines, given without line endings. ended: whether the last line had one."""
         loads, make, row_type = orjson.loads, tuple.__new__, Row  # local names: this loop runs a million times
         decoder, exact_numbers, number, line = self._decoder, self._exact_numbers, self.number, self.line
         for raw in lines:
@@ -69,7 +69,7 @@ class LineReader:
             except orjson.JSONDecodeError:
                 if raw and not raw.isspace():
                     number += 1
-                    yield _read_with_care(raw, number, line, decoder, ended)
+                    yield _read_strictly(raw, number, line, decoder, ended)
                 continue
             number += 1
             if (
@@ -77,28 +77,28 @@ class LineReader:
                 or (len(value) != raw.count(b":") and _may_repeat_key(value, raw))
                 or (exact_numbers and _holds_number(value))
             ):
-                yield _read_with_care(raw, number, line, decoder, ended)
+                yield _read_strictly(raw, number, line, decoder, ended)
             else:
                 yield make(row_type, (number, line, value))
         self.number, self.line = number, line
 
     def skip(self, count: int) -> None:
-        """That many lines have been read otherwise, each of them a row."""
+        """Count lines that were read elsewhere, each of them a row."""
         self.number += count
         self.line += count
 
 
 def _may_repeat_key(value: dict[str, Any], raw: bytes) -> bool:
-    """Whether there are more ends of keys in the text than keys in what became of it.
+    """Whether the text has more ends of keys than the value has keys.
 
-    Text that looks like the end of a key (an escaped quote before a colon) counts as one too: a needless second look.
+    Text that looks like the end of a key (an escaped quote before a colon) counts too, and only costs a second read.
     """
     keys = _count_keys(value)
     return raw.count(b":") != keys and len(_END_OF_KEY.findall(raw)) != keys
 
 
 def _count_keys(value: Any) -> int:
-    """Keys of an object and of all objects in it; without recursion, which would make deep ones a special case."""
+    """The number of keys of an object and of all objects inside it; without recursion, so depth does not matter."""
     count, waiting = 0, [value]
     while waiting:
         inner = waiting.pop()
@@ -123,20 +123,20 @@ def _holds_number(value: Any) -> bool:
     return False
 
 
-def _read_with_care(raw: bytes, number: int, line: int, decoder: Decoder, ended: bool) -> Row | Problem:
-    """The row of a line that is not as it should be, or what is wrong with it. ended: whether a line ending follows."""
+def _read_strictly(raw: bytes, number: int, line: int, decoder: Decoder, ended: bool) -> Row | Problem:
+    """The row of an unusual line, or its problem. ended: whether a line ending follows."""
     if raw.startswith(_TOO_LONG):
         problem = f"This line is longer than {LONGEST_ROW >> 20} MB."
-        return Problem("error", number, line, None, problem, "Give an example a line.")
-    # Half a character pair, which orjson refuses, comes through; the checks of text find it.
+        return Problem("error", number, line, None, problem, "Write one example a line.")
+    # Lone surrogates, which orjson rejects, pass here; the checks of text report them.
     text = raw.decode("utf-8", "surrogatepass")
     try:
         value = decoder.decode_all(text)
     except (json.JSONDecodeError, RecursionError) as error:
-        problem, fix = describe_json_error(error), "Mend the line, or remove it."
+        problem, fix = describe_json_error(error), "Fix the line, or remove it."
         if not ended and isinstance(error, json.JSONDecodeError) and ends_early(error):
             problem = f"The file seems to be cut off in this line. {problem}"
-            fix = "Get the whole file again, or remove this line."
+            fix = "Download the whole file again, or remove this line."
         return Problem("error", number, line, None, problem, fix)
     if decoder.flaws:
         return decoder.flaws[0].at(number, line)
@@ -144,9 +144,9 @@ def _read_with_care(raw: bytes, number: int, line: int, decoder: Decoder, ended:
 
 
 def _read_lines(path: Path, encoding: str, position: Position) -> Iterator[tuple[list[bytes], bool]]:
-    """All lines, many at a time, as UTF-8 and without their endings; and whether they had one, which the last line of a
-    file may lack."""
-    parts: list[bytes] = []  # of the line that is not whole yet
+    """All lines, many at a time, as UTF-8 without line endings; and whether the last of them had one, which the last
+    line of a file may not."""
+    parts: list[bytes] = []  # of the incomplete line
     length = 0
     for chunk in _read_chunks(path, encoding, position):
         lines = chunk.split(b"\n")
@@ -168,7 +168,7 @@ def _read_lines(path: Path, encoding: str, position: Position) -> Iterator[tuple
 def _read_chunks(path: Path, encoding: str, position: Position) -> Iterator[bytes]:
     """The text as UTF-8, about a megabyte at a time, every line ending as ``\\n``.
 
-    A carriage return stands unescaped in no JSON text, so each one outside of ``\\r\\n`` ends a line, as on old Macs.
+    JSON text has no unescaped carriage returns, so each one outside ``\\r\\n`` ends a line, as on old Macs.
     """
     size = max(1, path.stat().st_size)
     decoder = None if encoding.startswith("utf-8") else codecs.getincrementaldecoder(encoding)()
@@ -198,10 +198,10 @@ def _load_object(text: str) -> dict[str, Any] | None:
 
 
 def read_blocks(path: Path, encoding: str, position: Position, columns: Collection[str], take: Take) -> Iterator[Block]:
-    """All rows, some thousand at a time: as columns of text where Arrow reads them without a question, else one by one.
+    """All rows, some thousand at a time: as columns of text if Arrow can read them, else one by one.
 
-    Arrow takes a third of the time. It finds a key that stands twice, numbers where there was text, and text that is no
-    JSON; then the lines are read again with care. What it lets pass is looked for here.
+    Arrow takes a third of the time. It rejects duplicate keys, numbers instead of text, and invalid JSON; then lines
+    are read again one by one. What it accepts by mistake is checked here.
     """
     counter = LineReader(exact_numbers=False)
     if encoding not in ("utf-8", "utf-8-sig"):
@@ -220,7 +220,7 @@ def read_blocks(path: Path, encoding: str, position: Position, columns: Collecti
 
 
 def _read_columns(text: memoryview, columns: Collection[str]) -> dict[str, Any] | None:
-    """column -> array of texts, one for each line; None where any line needs a closer look."""
+    """column -> array of texts, one for each line; None if lines must be read one by one."""
     content = np.frombuffer(text, np.uint8)
     ends = content == ord("\n")
     count = int(np.count_nonzero(ends))
@@ -235,25 +235,25 @@ def _read_columns(text: memoryview, columns: Collection[str]) -> dict[str, Any] 
     except (pa.ArrowInvalid, UnicodeDecodeError):
         return None
     others = [column for name, column in zip(table.schema.names, table.columns, strict=True) if name not in columns]
-    if table.num_rows != count or any(_may_hide_something(column) for column in others):
+    if table.num_rows != count or any(_may_hide_faults(column) for column in others):
         return None
     chunked = {name: table.column(name) for name in columns}
     return {name: each.chunk(0) if each.num_chunks == 1 else each.combine_chunks() for name, each in chunked.items()}
 
 
-def _may_hide_something(column: Any) -> bool:
-    """NaN is no JSON, and Arrow takes it for a number; inside of lists and objects nobody looks."""
+def _may_hide_faults(column: Any) -> bool:
+    """Arrow accepts NaN, which is not JSON; lists and objects are not checked."""
     if pa.types.is_floating(column.type):
         return bool(pc.any(pc.invert(pc.is_finite(column))).as_py())
     return bool(pa.types.is_nested(column.type))
 
 
 def _read_whole_lines(path: Path, encoding: str, position: Position) -> Iterator[tuple[memoryview, bool]]:
-    """UTF-8 in blocks of whole lines, each to be used before the next is asked for; and whether the last line of it had
-    an ending, which that of a file may lack."""
+    """UTF-8 in blocks of whole lines, each valid until the next one is requested; and whether its last line had a line
+    ending, which the last line of a file may not."""
     size = max(1, path.stat().st_size)
     buffer = bytearray(_BLOCK_BYTES)
-    held = 0  # bytes of a line that is not whole yet
+    held = 0  # bytes of the incomplete line
     with path.open("rb", buffering=0) as file:
         if encoding == "utf-8-sig":
             file.seek(len(codecs.BOM_UTF8))
@@ -271,7 +271,7 @@ def _read_whole_lines(path: Path, encoding: str, position: Position) -> Iterator
             else:
                 held = filled
             if held == len(buffer):
-                buffer = buffer + bytes(len(buffer))  # a new one: somebody may look at the old one
+                buffer = buffer + bytes(len(buffer))  # a new one: the old one may be in use
     if held:
         yield memoryview(buffer)[:held], False
 
@@ -282,7 +282,7 @@ def _end_as_unix(text: bytes) -> bytes:
 
 
 def _holds_long_lines(begin: Beginning) -> bool:
-    """Whether the first line, too long for the beginning of the file, is an object with more lines after it."""
+    """Whether the first line, longer than what was read, is an object with more lines after it."""
     with begin.path.open(encoding=begin.encoding) as file:
         first = ""
         while not first.strip():

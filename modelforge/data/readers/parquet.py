@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelforge.data.readers.arrow import name_columns, read_batches
+from modelforge.data.readers.arrow import read_batches
+from modelforge.data.readers.column_names import check_unique
 from modelforge.data.readers.reader import Beginning, Outline, Reader
 from modelforge.data.rows import Position, Problem, Row
 from modelforge.errors import DatasetError
@@ -24,7 +25,8 @@ def recognise(begin: Beginning) -> bool:
 
 def describe(path: Path, encoding: str) -> Outline:
     with _open_parquet(path) as file:
-        return Outline(name_columns(file.schema_arrow.names, path.name))
+        check_unique(file.schema_arrow.names, path.name)
+        return Outline(tuple(file.schema_arrow.names))
 
 
 def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> Iterator[Row | Problem]:
@@ -40,13 +42,13 @@ def _open_parquet(path: Path) -> Iterator[ParquetFile]:
     from pyarrow.parquet import ParquetFile
 
     try:
-        # A buffer, so that a column is streamed and not read at once.
+        # With a buffer, columns are streamed.
         file = ParquetFile(path, buffer_size=1 << 20)
     except (pyarrow.ArrowException, OSError) as error:
         raise DatasetError(
             "This Parquet file is damaged or cut off.",
             where=path.name,
-            fix="Make it anew, or get the whole file again.",
+            fix="Create or download the whole file again.",
         ) from error
     with file:
         yield file

@@ -1,6 +1,6 @@
-"""What a reader of one file format is: how it knows its format, what it tells about a file, how it reads rows.
+"""Declares a reader of one file format: how it recognises, describes and reads a file.
 
-It owns the form of these declarations. Which formats there are is listed in the package itself.
+The formats are listed in the package.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 from modelforge.data.rows import Position, Problem, Row
 
 LONGEST_ROW = 64 << 20
-"""Characters (bytes where a reader reads bytes) of one row. More is no example, but a file of another kind."""
+"""Characters of one row, or bytes if a reader reads bytes. Anything longer is not an example."""
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """How a file begins. data: its first bytes. encoding and text: "" as long as it is not known to be text; then text
-    is the first million characters, with ``\\n`` for every line ending."""
+    """The beginning of a file. data: its first bytes. encoding and text: "" until it is known to be text; then text is
+    the first million characters, with ``\\n`` for every line ending."""
 
     path: Path
     data: bytes
@@ -29,15 +29,15 @@ class Beginning:
 
 @dataclass(frozen=True)
 class Outline:
-    """What can be said about a file before its rows are read. columns: None where only the rows tell."""
+    """What is known about a file before its rows are read. columns: None if only the rows have them."""
 
     columns: tuple[str, ...] | None = None
     warnings: tuple[Problem, ...] = ()
 
 
 class Block(NamedTuple):
-    """Some rows that follow each other: in `rows`, or, where `take` accepted them, as what it made of their columns;
-    number and line are then those of the first, and each has a line of its own."""
+    """Some consecutive rows: in `rows`, or, if `take` accepted their columns, as its result in `texts`; then number and
+    line are those of the first row, and each row is one line."""
 
     rows: list[Row | Problem]
     texts: Mapping[str, Any] = {}
@@ -46,7 +46,7 @@ class Block(NamedTuple):
 
 
 Take = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
-"""What to make of arrays of text by column; None where the rows must be looked at one by one."""
+"""Converts column -> array of text; None if the rows must be read one by one."""
 
 
 def describe_nothing(path: Path, encoding: str) -> Outline:
@@ -57,11 +57,10 @@ def describe_nothing(path: Path, encoding: str) -> Outline:
 class Reader:
     """One file format.
 
-    recognise: whether a file that begins so is of this format. read: path, encoding, position to move on and whether
-    numbers are wanted as written; gives all rows. describe: the outline of a file; raises DatasetError for one that
-    cannot be read. binary: whether it is asked before the file is known to be text. read_blocks: path, encoding,
-    position, columns of text that are wanted and what to make of them; gives all rows, many at a time, where that is
-    faster.
+    recognise: whether a file with this beginning has this format. read: path, encoding, position to update and whether
+    numbers are read as written; yields all rows. describe: the outline of a file; raises DatasetError if it cannot be
+    read. binary: whether it is tried before the file is known to be text. read_blocks: path, encoding, position, text
+    columns and how to convert them; yields all rows in blocks, if that is faster.
     """
 
     recognise: Callable[[Beginning], bool]

@@ -1,5 +1,5 @@
-"""SQuAD's nested form: articles of paragraphs of questions (https://rajpurkar.github.io/SQuAD-explorer/), unfolded into
-a row for each question as the flat form has it. It works on one article at a time.
+"""SQuAD's nested format: articles of paragraphs of questions (https://rajpurkar.github.io/SQuAD-explorer/), flattened
+to one row for each question, one article at a time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def is_article(value: Any) -> bool:
 
 
 def unfold(article: dict[str, Any], text: str, start: int) -> Iterator[tuple[int, Any]]:
-    """Where each question begins, and its row; article is what stands in text from start on."""
+    """The position of each question and its row; article is the value in `text` at `start`."""
     places = _locate(text, start, ("paragraphs", "qas"))
     for paragraph in article["paragraphs"]:
         for question in paragraph["qas"]:
@@ -44,10 +44,10 @@ def _flatten(article: dict[str, Any], paragraph: dict[str, Any], question: dict[
 
 
 def _locate(text: str, start: int, keys: tuple[str, ...]) -> Generator[int, None, int]:
-    """Where the elements begin of the lists at keys[-1] of the elements of the lists at keys[0] of the object at start.
+    """The positions of the elements of the lists at keys[-1] in the elements of the lists at keys[0] of the object at
+    `start`, which is valid JSON. Returns its end.
 
-    The decoder does not tell where inside of a value a value began. Returns the end of the object, which is known to be
-    good JSON.
+    The decoder does not report positions inside a value.
     """
     position = _skip(text, start + 1)
     while text[position] != "}":
@@ -70,6 +70,6 @@ def _locate(text: str, start: int, keys: tuple[str, ...]) -> Generator[int, None
 
 
 def _skip(text: str, position: int) -> int:
-    """Over a colon or a comma and the space around it."""
+    """Skip a colon or a comma and the white space around it."""
     sign = _SIGN.match(text, position)
     return sign.end() if sign else position

@@ -1,6 +1,6 @@
-"""CSV and TSV: a header, then a row for each record, whose cells are text. Streams.
+"""CSV and TSV: a header, then one row for each record, whose cells are text. Streams.
 
-What stands between the cells, and whether it is a table at all, is found out by `delimiters`.
+Tables and their delimiters are detected in `delimiters`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from modelforge.data.readers.column_names import check_unique
 from modelforge.data.readers.delimiters import declares_delimiter, find_delimiter, puts_space_before_quotes
 from modelforge.data.readers.reader import LONGEST_ROW, Beginning, Outline, Reader
 from modelforge.data.rows import Position, Problem, Row
@@ -60,17 +61,17 @@ def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> 
                 position.share = min(1.0, raw.tell() / size)
             if len(cells) > width and any(cell.strip() for cell in cells[width:]):
                 problem = f"This row has {len(cells)} cells, the header has {width}."
-                fix = f"Put double quotes around text that holds {_name(records.dialect.delimiter)}."
+                fix = f"Write double quotes around text that contains {_name(records.dialect.delimiter)}."
                 yield Problem("error", number, line, None, problem, fix)
             else:
                 yield Row(number, line, dict(zip(columns, cells, strict=False)))
 
 
 def _split(file: TextIO, path: Path, encoding: str) -> Records:
-    """The records of a file that was opened so that its line endings stay as they are."""
+    """The records of a file, which was opened with newline=""."""
     with path.open(encoding=encoding) as begin:
         sample = begin.read(_SNIFFED_CHARACTERS)
-    csv.field_size_limit(LONGEST_ROW)  # the module's own bound is 131,072 characters
+    csv.field_size_limit(LONGEST_ROW)  # the default limit is 131,072 characters
     records = csv.reader(
         file,
         delimiter=find_delimiter(sample) or ",",
@@ -86,13 +87,10 @@ def _read_header(records: Records, name: str) -> tuple[str, ...]:
     try:
         cells = next(cells for cells in records if any(cell.strip() for cell in cells))
     except (csv.Error, StopIteration) as error:
-        fix = "The first line must name the columns, such as: question,answer"
+        fix = "The first line must be the column names, such as: question,answer"
         raise DatasetError("The header cannot be read.", where=name, fix=fix) from error
     columns = tuple(cell.strip() or f"column {number}" for number, cell in enumerate(cells, start=1))
-    for column in columns:
-        if columns.count(column) > 1:
-            fix = "Give each column a name of its own."
-            raise DatasetError(f"Two columns are called {column!r}.", where=name, fix=fix)
+    check_unique(columns, name)
     return columns
 
 
@@ -105,7 +103,7 @@ def _describe_broken(number: int, line: int, error: csv.Error) -> Problem:
         problem = f"A cell is longer than {LONGEST_ROW >> 20} MB, or a quote is opened in this row and never closed."
         fix = "Close the quote, or write a quote as two quotes."
     else:
-        problem, fix = f"This row cannot be read: {error}.", "Mend the row, or remove it."
+        problem, fix = f"This row cannot be read: {error}.", "Fix the row, or remove it."
     return Problem("error", number, line, None, problem, fix)
 
 

@@ -1,7 +1,4 @@
-"""Plain text: each paragraph is a row; in a file without blank lines each line is.
-
-Streams, and keeps the text as it is written.
-"""
+"""Plain text: each paragraph is a row, or each line in a file without blank lines. Streams."""
 
 from __future__ import annotations
 
@@ -18,23 +15,23 @@ _ROWS_A_STEP = 1000
 
 
 def recognise(begin: Beginning) -> bool:
-    """Any text that is nothing else."""
+    """Any text that no other reader recognises."""
     return bool(begin.text)
 
 
 def describe(path: Path, encoding: str) -> Outline:
     part = "paragraph" if _has_paragraphs(path, encoding) else "line"
     problem = f"This file has no columns, so each {part} is one row of plain text."
-    fix = "For questions and answers, give a CSV whose first line names its columns, such as: question,answer"
+    fix = "For questions and answers, use a CSV whose first line has the column names, such as: question,answer"
     return Outline(("text",), (Problem("warning", None, None, None, problem, fix),))
 
 
 def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> Iterator[Row | Problem]:
     size = max(1, path.stat().st_size)
     number = 0
-    apart = _has_paragraphs(path, encoding)
+    has_paragraphs = _has_paragraphs(path, encoding)
     with path.open("rb") as raw, TextIOWrapper(raw, encoding, newline="") as file:
-        for line, text in _join_lines(file, apart):
+        for line, text in _join_lines(file, has_paragraphs):
             number += 1
             if number % _ROWS_A_STEP == 0:
                 position.share = min(1.0, raw.tell() / size)
@@ -45,21 +42,21 @@ def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> 
                 yield Row(number, line, {"text": text})
 
 
-def _join_lines(file: TextIO, apart: bool) -> Iterator[tuple[int, str | None]]:
-    """The line in which a paragraph begins, and its text without the last line ending; None for one that is too long.
+def _join_lines(file: TextIO, has_paragraphs: bool) -> Iterator[tuple[int, str | None]]:
+    """The line where each paragraph begins, and its text without the last line ending; None if it is too long.
 
-    apart: whether blank lines separate paragraphs; else each line is one.
+    has_paragraphs: whether blank lines separate paragraphs; else each line is a row.
     """
     line, begin, length = 1, 0, 0
     parts: list[str] = []
-    for piece, blank in _read_pieces(file):
+    for part, blank in _read_parts(file):
         if not blank:
             begin = begin or line
-            length += len(piece)
+            length += len(part)
             if length <= LONGEST_ROW:
-                parts.append(piece)
-        ended = piece.endswith(("\n", "\r"))
-        if begin and ended and (blank or not apart):
+                parts.append(part)
+        ended = part.endswith(("\n", "\r"))
+        if begin and ended and (blank or not has_paragraphs):
             yield begin, _join(parts, length)
             begin, length = 0, 0
             parts.clear()
@@ -68,14 +65,14 @@ def _join_lines(file: TextIO, apart: bool) -> Iterator[tuple[int, str | None]]:
         yield begin, _join(parts, length)
 
 
-def _read_pieces(file: TextIO) -> Iterator[tuple[str, bool]]:
-    """Lines, and whether they are blank. A line beyond the bound comes in pieces, as a file without line endings would
-    else be read into memory at once."""
+def _read_parts(file: TextIO) -> Iterator[tuple[str, bool]]:
+    """Lines, and whether they are blank. A line longer than LONGEST_ROW is split, since a file without line endings
+    must not be read into memory at once."""
     any_text = False
-    for piece in iter(partial(file.readline, LONGEST_ROW), ""):
-        any_text = any_text or not piece.isspace()
-        yield piece, not any_text
-        if piece.endswith(("\n", "\r")):
+    for part in iter(partial(file.readline, LONGEST_ROW), ""):
+        any_text = any_text or not part.isspace()
+        yield part, not any_text
+        if part.endswith(("\n", "\r")):
             any_text = False
 
 
@@ -84,10 +81,10 @@ def _join(parts: list[str], length: int) -> str | None:
 
 
 def _has_paragraphs(path: Path, encoding: str) -> bool:
-    """Whether a blank line stands between lines of text."""
+    """Whether there is a blank line between lines of text."""
     any_text = any_blank = False
     with path.open(encoding=encoding) as file:
-        for _, blank in _read_pieces(file):
+        for _, blank in _read_parts(file):
             if blank:
                 any_blank = any_text
             elif any_blank:

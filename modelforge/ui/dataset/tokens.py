@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
-from modelforge.data.pieces import Token
+from modelforge.data.token_text import Token
 from modelforge.ui.look import html
 
 SHOWN_TOKENS = 1500  # of one row; a browser gets slow with many more

@@ -64,7 +64,7 @@ def test_first_sheet_that_holds_anything_is_read_and_the_others_are_named(write_
     (warning,) = open_rows(path).warnings
     assert values(path) == [{"q": "1"}]
     assert (warning.severity, warning.row) == ("warning", None)
-    assert warning.problem == "The rows were taken from the sheet 'First'; not read: 'Second', 'Third'."
+    assert warning.problem == "Rows were read from the sheet 'First'; not read: 'Second', 'Third'."
 
 
 def test_header_ends_where_its_names_end_and_nothing_is_lost(write_excel):
@@ -81,7 +81,7 @@ def test_header_of_numbers_names_columns(write_excel):
 
 
 def test_two_columns_of_one_name_are_refused(write_excel):
-    with pytest.raises(DatasetError, match="Two columns are called 'q'"):
+    with pytest.raises(DatasetError, match="Two columns are named 'q'"):
         open_rows(write_excel({"S": [["q", "a", "q "], ["1", "2", "3"]]}))
 
 

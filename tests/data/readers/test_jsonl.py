@@ -114,7 +114,7 @@ def test_key_that_stands_twice_is_found(write_file, line, key):
     (found, _) = read(write_file("a.jsonl", f'{line}\n{{"q": 2}}\n'))
     assert isinstance(found, Problem)
     assert (found.row, found.line, found.column) == (1, 1, key)
-    assert found.problem == f"The key {key!r} stands twice in this row."
+    assert found.problem == f"The key {key!r} occurs twice in this row."
     assert found.fix == "Keep one of them."
 
 

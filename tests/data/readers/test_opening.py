@@ -45,7 +45,7 @@ def test_foreign_file_is_refused_in_one_sentence_with_a_way_out(write_file, cont
 
 
 def test_missing_file_and_folder_are_refused(tmp_path):
-    with pytest.raises(DatasetError, match="no such file"):
+    with pytest.raises(DatasetError, match="does not exist"):
         open_rows(tmp_path / "nothing.csv")
     with pytest.raises(DatasetError, match="cannot be read"):
         open_rows(tmp_path)

@@ -92,5 +92,5 @@ def test_text_that_is_no_utf8_is_a_problem(write_parquet):
 
 
 def test_two_columns_of_one_name_are_refused(write_parquet):
-    with pytest.raises(DatasetError, match="Two columns are called 'q'"):
+    with pytest.raises(DatasetError, match="Two columns are named 'q'"):
         open_rows(write_parquet(pyarrow.table([[1], [2]], names=["q", "q"])))

@@ -128,7 +128,7 @@ def test_rows_that_cannot_be_read_are_problems_and_the_rest_is_read(write_file):
         ("Problem", 6, 7),
     ]
     assert rows[1].problem == "This row has 3 cells, the header has 2."
-    assert "double quotes around text that holds a ','" in rows[1].fix
+    assert "double quotes around text that contains a ','" in rows[1].fix
     assert "never closed" in rows[5].problem
     assert rows[4].values == {"q": "5"}
 
@@ -143,7 +143,7 @@ def test_long_cell_is_read_and_one_beyond_the_bound_is_a_problem(write_file, mon
 
 @pytest.mark.parametrize("content", ["q,q\n1,2\n", "question, question \n1,2\n", "a,b,a\n1,2,3\n"])
 def test_two_columns_of_one_name_are_refused(write_file, content):
-    with pytest.raises(DatasetError, match="Two columns are called") as caught:
+    with pytest.raises(DatasetError, match="Two columns are named") as caught:
         open_rows(write_file("a.csv", content))
     assert caught.value.fix
 

@@ -42,7 +42,7 @@ def test_a_reading_ends_with_its_report_or_its_error(file: Path) -> None:
     assert reading.report().rows == 40
     gone = Reading(Looks(), Question(str(file.with_name("gone.csv"))))
     assert gone.wait(LONG)
-    with pytest.raises(DatasetError, match="no such file"):
+    with pytest.raises(DatasetError, match="does not exist"):
         gone.report()
 
 

@@ -1,4 +1,4 @@
-"""Token ids as pieces of text for the eye: where tokens begin and end, without ever showing half a character."""
+"""Splits decoded text into tokens for display, without ever showing half a character."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from itertools import accumulate, groupby
 Decode = Callable[[Sequence[int]], str]
 
 _HALF_CHARACTER = "\ufffd"
-_LONGEST_GROUP = 64  # tokens; a text full of real U+FFFD signs would make one group of itself
+_LONGEST_GROUP = 64  # tokens; a text of real U+FFFD characters would be one group
 _JOINER = "\u200d"
 
 
 @dataclass(frozen=True)
 class Token:
-    """A piece of the decoded text: one token, or the few that only together are a character as it is seen.
+    """The text of one token, or of several that together form one visible character.
 
-    trained: the model learns to write it. cut: it lies beyond max_length, with its end at least.
+    trained: it has a loss. cut: it ends beyond max_length.
     """
 
     text: str
@@ -27,16 +27,16 @@ class Token:
 
 
 def split_tokens(ids: Sequence[int], trained: Sequence[bool], max_length: int, decode: Decode) -> list[Token]:
-    """The decoded text of `ids` in pieces whose texts, joined, are the decoded whole.
+    """The decoded text of `ids`, split so that the joined texts are the whole.
 
-    trained: as long as ids. Where a tokenizer's decoder does not work piece by piece, there is a piece for each span of
+    trained: one for each id. If the tokenizer cannot decode tokens separately, there is one item for each span of
     trained or untrained ids.
     """
     whole = decode(ids)
-    pieces = _join_clusters(_split(ids, trained, max_length, decode))
-    if "".join(piece.text for piece in pieces) == whole:
-        return pieces
-    states = [(learnt, index >= max_length) for index, learnt in enumerate(trained)]
+    tokens = _join_clusters(_split(ids, trained, max_length, decode))
+    if "".join(token.text for token in tokens) == whole:
+        return tokens
+    states = [(is_trained, index >= max_length) for index, is_trained in enumerate(trained)]
     spans = [(state, len(list(members))) for state, members in groupby(states)]
     ends = list(accumulate(length for _, length in spans))
     places = [0, *(len(decode(ids[:end])) for end in ends[:-1]), len(whole)]
@@ -48,7 +48,7 @@ def split_tokens(ids: Sequence[int], trained: Sequence[bool], max_length: int, d
 
 
 def _split(ids: Sequence[int], trained: Sequence[bool], max_length: int, decode: Decode) -> list[Token]:
-    """Decode group after group of tokens, each behind the one before: some decoders treat a text's start otherwise."""
+    """Decode each group after the previous one, since some decoders treat the start of a text differently."""
     known: dict[tuple[int, ...], str] = {(): ""}
 
     def read(part: Sequence[int]) -> str:
@@ -72,19 +72,19 @@ def _split(ids: Sequence[int], trained: Sequence[bool], max_length: int, decode:
     return found
 
 
-def _join_clusters(pieces: Sequence[Token]) -> list[Token]:
-    """Put what continues a character as it is seen (an accent, the rest of a family emoji) to what it continues."""
+def _join_clusters(tokens: Sequence[Token]) -> list[Token]:
+    """Join what continues a visible character (an accent, the rest of a family emoji) with its start."""
     joined: list[Token] = []
-    for piece in pieces:
-        if joined and joined[-1].trained == piece.trained and _continues(joined[-1].text, piece.text):
-            joined[-1] = Token(joined[-1].text + piece.text, piece.trained, joined[-1].cut or piece.cut)
+    for token in tokens:
+        if joined and joined[-1].trained == token.trained and _continues(joined[-1].text, token.text):
+            joined[-1] = Token(joined[-1].text + token.text, token.trained, joined[-1].cut or token.cut)
         else:
-            joined.append(piece)
+            joined.append(token)
     return joined
 
 
 def _continues(before: str, text: str) -> bool:
-    """A short form of Unicode's rules for grapheme clusters (UAX 29)."""
+    """A simplified version of Unicode's grapheme cluster rules (UAX 29)."""
     first = text[0]
     if first == _JOINER or before[-1] == _JOINER or unicodedata.category(first) in ("Mn", "Mc", "Me"):
         return True

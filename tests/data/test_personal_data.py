@@ -5,7 +5,7 @@ import json
 import pytest
 
 from modelforge.data.checks import check
-from modelforge.data.personal import KINDS
+from modelforge.data.personal_data import KINDS
 
 EMAIL, CARD, KEY = KINDS
 
@@ -122,7 +122,7 @@ def test_column_of_a_chat_is_the_column_of_its_turns(write_jsonl):
     assert (problem.row, problem.column) == (31, "messages")
 
 
-@pytest.mark.parametrize(("kind", "text"), PRIVATE)
+@pytest.mark.parametrize(("kind", "text"), {kind: (kind, text) for kind, text in PRIVATE}.values())
 def test_private_data_is_found_in_any_turn_of_a_long_chat(write_jsonl, kind, text):
     chats = [[f"question {n}", f"answer {n}", f"then {n}?", f"never {n}"] for n in range(30)]
     chats.append(["Hello", "Hello", text, "Thank you."])
@@ -140,7 +140,7 @@ def test_rows_that_are_not_used_are_not_looked_at(write_jsonl):
     rows = answer("a@example.org")
     rows[-1]["question"] = None
     report = check(write_jsonl(rows), repairs=["skip_bad_rows"])
-    assert ["Left out" in problem.problem for problem in report.problems] == [True]
+    assert ["Skipped" in problem.problem for problem in report.problems] == [True]
 
 
 def test_each_of_many_rows_is_looked_at(write_jsonl):

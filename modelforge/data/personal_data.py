@@ -1,5 +1,4 @@
-"""Finds what looks like personal data: e-mail addresses, card numbers, keys. A model can repeat what it was trained
-on."""
+"""Finds text that looks like personal data: e-mail addresses, card numbers, secret keys."""
 
 from __future__ import annotations
 
@@ -13,24 +12,24 @@ KINDS: dict[str, str] = {
     "a secret key": r"\bsk-[\w-]{20,}|\bhf_[A-Za-z0-9]{30,}|\bgh[pousr]_[A-Za-z0-9]{30,}|\bAKIA[A-Z0-9]{16}\b"
     r"|\bxox[abprs]-[\w-]{10,}|-----BEGIN [A-Z ]*PRIVATE KEY",
 }
-"""What it looks like -> its pattern, in the syntax that Python and RE2 share."""
+"""kind -> pattern, in the syntax that Python and RE2 share."""
 
 _PATTERNS = {kind: re.compile(pattern) for kind, pattern in KINDS.items()}
-# Rows can be searched as JSON, where a word may follow the sign for a new line, which ends in a letter.
+# Without word boundaries, since rows can be searched as JSON, where a word may follow the letter of "\n".
 _ANY = "|".join(KINDS.values()).replace(r"\b", "")
 
 
 def find_suspects(columns: Sequence[Any]) -> list[int]:
-    """Indices of the rows in which it may be, given arrays of their texts; a suspect is looked at with `holds`."""
+    """Indices of rows that may contain personal data, given arrays of their texts; `contains` confirms them."""
     import pyarrow.compute as pc
 
-    # Arrow's RE2 looks for all of it at once, three times as fast as `re` looks for one.
+    # Arrow's RE2 searches for all patterns at once, three times as fast as `re` for one.
     suspects = [pc.match_substring_regex(column, _ANY) for column in columns if column.nbytes]
     return sorted({index for found in suspects for index in pc.indices_nonzero(found).to_pylist()})
 
 
-def holds(kind: str, value: Any) -> bool:
-    """Whether a value of a row, be it text or turns of a chat, holds something of that kind."""
+def contains(kind: str, value: Any) -> bool:
+    """Whether a value of a row, text or turns of a chat, contains this kind of personal data."""
     confirm = _CONFIRM.get(kind, bool)
     return any(confirm(match.group()) for text in _find_texts(value) for match in _PATTERNS[kind].finditer(text))
 
@@ -48,8 +47,7 @@ def _find_texts(value: Any) -> Iterator[str]:
 
 
 def _is_card(written: str) -> bool:
-    """Luhn's check, which one of ten other numbers passes by chance (ISO/IEC 7812-1, annex B); cards begin with 2 to
-    6."""
+    """Luhn's check (ISO/IEC 7812-1, annex B), which one in ten other numbers passes; cards begin with 2 to 6."""
     digits = [int(digit) for digit in written if digit.isascii() and digit.isdigit()]
     if not 13 <= len(digits) <= 19 or not 2 <= digits[0] <= 6 or len(set(digits)) < 2:
         return False
@@ -58,7 +56,7 @@ def _is_card(written: str) -> bool:
 
 
 def _is_address(written: str) -> bool:
-    """Whether somebody can have it: nobody has one under the top-level domains reserved for examples (RFC 2606)."""
+    """Whether it can be real: not under the top-level domains reserved for examples (RFC 2606)."""
     return not written.lower().endswith((".example", ".test", ".invalid"))
 
 
