@@ -144,8 +144,8 @@ def list_base_models(task: Task, method: str, tuning: str) -> list[tuple[str, st
 def choose_base_model(
     wanted: str | None, offered: list[tuple[str, str]], *, task: Task, method: str, kept: bool
 ) -> str:
-    """The wanted one if it supports the task, otherwise the first of those offered. kept: the task is still the one that
-    it was chosen for, so one that is not in the catalogue stays."""
+    """The wanted one if it supports the task, otherwise the first of those offered. kept: it was chosen for this same
+    task, so one that is not in the catalogue stays."""
     entry = catalog.find(wanted or "")
     if entry and task in entry.tasks and entry.architecture in architectures_of(task, method):
         return entry.id
