@@ -79,7 +79,7 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
 
 
 def _attach_load(forge: Forge, tabs: Tabs, load: Any) -> None:
-    """What is shown when the page is opened or reloaded, or a tab selected: the current state, whoever started what."""
+    """What is shown when the page is opened or reloaded, or a tab selected: the current state of this app."""
     form, training, places = tabs.train.form, tabs.train, tabs.places
 
     def offer_more(dataset_now: str | None, parent: str, run_now: str | None) -> list[Any]:

@@ -183,7 +183,7 @@ def attach_form(forge: Forge, form: TrainForm) -> None:
     )
     listen_all(
         [form.base_model.change, form.case.change],
-        look,
+        describe_base_model,
         [form.base_model, form.case],
         form.base_note,
     )
@@ -238,7 +238,7 @@ def _find_choices(forge: Forge, chosen: list[Any], before: Case) -> Choices:
     dataset, method, base, tuning, goal, parent_id = chosen
     parent = _find_parent(forge, parent_id)
     datasets, picked = offers.list_datasets(forge, dataset, parent)
-    if parent and parent.id == before.parent and picked != dataset:  # one for something else was saved meanwhile
+    if parent and parent.id == before.parent and picked != dataset:  # another one was saved in the meantime
         parent = None
         datasets, picked = offers.list_datasets(forge, dataset)
     examples = offers.find_examples(forge, picked)
@@ -310,7 +310,7 @@ def _corrected(given: Any, wanted: Any) -> dict[str, Any]:
     return {} if given == wanted else {"value": wanted}
 
 
-def look(name: str | None, case: Case) -> str:
+def describe_base_model(name: str | None, case: Case) -> str:
     """What is known about the base model, shown below its field: the Hub can take seconds to answer."""
     if not name or not case.task:
         return ""
