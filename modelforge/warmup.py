@@ -1,7 +1,7 @@
-"""Loads what the first run or chat needs while the user reads the first page.
+"""Loads the libraries that the first run or chat needs while the user reads the first page.
 
-The libraries import one another piece by piece, and an import that two threads are in at once can fail: whoever needs
-them calls `wait` first.
+The libraries import one another lazily, and an import by two threads at once can fail: code that needs them calls
+`wait` first.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-_started, _begun, _done = threading.Event(), threading.Event(), threading.Event()
+_started, _first_done, _done = threading.Event(), threading.Event(), threading.Event()
 
 
 def start(
     after_seconds: float, *, first: Callable[[], object], probe: Callable[[], object], then: Callable[[], object]
 ) -> None:
-    """Begin in the background. first: what the first page waits for, done before all else; probe: measures the machine,
-    once torch is there; then: what comes last."""
+    """Start in the background. first: what the first page waits for; probe: measures the machine, once torch is loaded;
+    then: called at the end."""
     _started.set()
     timer = threading.Timer(after_seconds, _load, [first, probe, then])
     timer.daemon = True
@@ -28,15 +28,15 @@ def is_done() -> bool:
 
 
 def wait() -> None:
-    """Until it is over; not at all where it was never begun."""
+    """Wait until everything is loaded; returns at once if it was never started."""
     if _started.is_set():
         _done.wait()
 
 
 def wait_for_first() -> None:
-    """Until what comes first is done; enough for who needs no more than that."""
+    """Wait only until `first` is done."""
     if _started.is_set():
-        _begun.wait()
+        _first_done.wait()
 
 
 def _load(first: Callable[[], object], probe: Callable[[], object], then: Callable[[], object]) -> None:
@@ -44,7 +44,7 @@ def _load(first: Callable[[], object], probe: Callable[[], object], then: Callab
         try:
             first()
         finally:
-            _begun.set()
+            _first_done.set()
         probe()
         import peft  # noqa: F401
         import trl  # noqa: F401

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -131,6 +132,17 @@ def test_heavy_libraries_are_loaded_only_when_needed(statement: str) -> None:
     code = f"{statement}\nimport sys\nprint(sorted({heavy} & {{*sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_first_page_loads_no_heavy_library() -> None:
+    """Neither when the app is opened nor by what the page does once it is loaded."""
+    heavy = ["torch", "transformers", "trl", "peft", "datasets"]
+    command = [sys.executable, "-m", "tests.ui.first_page", *heavy]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent, check=False)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["called"] > 10  # the handlers of load, and those that they call in turn
+    assert seen["loaded"] == []
 
 
 @pytest.mark.parametrize("file", FILES, ids=shown)

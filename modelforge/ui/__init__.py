@@ -1,4 +1,5 @@
-"""The app: one file a tab, each `build(forge)`; app.py puts them together. Nothing else imports gradio.
+"""The app: a file or folder for each tab, each with `build(forge)`; app.py puts them together. No other package
+imports gradio.
 
-Handlers are thin: they turn widgets into a call of a service and its answer into widgets.
+Handlers are thin: they turn widget values into a call of a service, and its result into widget values.
 """

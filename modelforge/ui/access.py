@@ -1,7 +1,7 @@
-"""Who may open the app, and where it listens. Decided here alone; safe unless told otherwise.
+"""Who may open the app, and where it listens. Decided only here; safe by default.
 
-Options come from the command line, else from the environment: MODELFORGE_HOST, MODELFORGE_PORT, MODELFORGE_AUTH
-(user:password), MODELFORGE_ROOT_PATH; on a Hugging Face Space also what the Space sets.
+Options come from the command line, otherwise from the environment: MODELFORGE_HOST, MODELFORGE_PORT, MODELFORGE_AUTH
+(user:password), MODELFORGE_ROOT_PATH; on a Hugging Face Space also from what the Space sets.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Access:
 
     @property
     def check_login(self) -> Callable[[str, str], bool] | None:
-        """What Gradio asks at the door: compares in constant time."""
+        """Gradio's check of a login; it compares in constant time."""
         if self.auth is None:
             return None
         user, password = self.auth
@@ -50,9 +50,9 @@ def decide_access(
     auth: str | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Access:
-    """Put options and environment together. Raises AccessError for a public address or link without a password.
+    """Combine options and environment. Raises AccessError for a public address or link without a password.
 
-    A Space is behind the Hub's own door, which decides who may open it; there the address is the Space's.
+    On a Space, the Hub decides who may open it, so any address is allowed there.
     """
     on_space = bool(environment.get("SPACE_ID"))
     host = host or environment.get("MODELFORGE_HOST") or (environment.get("GRADIO_SERVER_NAME") if on_space else None)
@@ -60,15 +60,15 @@ def decide_access(
     login = _parse_login(auth or environment.get("MODELFORGE_AUTH") or "")
     if login is None and share:
         raise AccessError(
-            "A share link can be opened by anyone who has it.",
+            "Anyone who has a share link can open it.",
             where="--share",
             fix="Add --auth USER:PASSWORD, or set MODELFORGE_AUTH.",
         )
     if login is None and not on_space and not _is_loopback(chosen):
         raise AccessError(
-            f"On {chosen} everybody in the network could use this app.",
+            f"On {chosen}, everyone in the network could use this app.",
             where="--host",
-            fix="Add --auth USER:PASSWORD, or leave --host away to stay on this machine.",
+            fix="Add --auth USER:PASSWORD, or omit --host to listen on this machine only.",
         )
     return Access(
         host=chosen,
@@ -85,7 +85,7 @@ def _parse_login(text: str) -> tuple[str, str] | None:
         return None
     user, colon, password = text.partition(":")
     if not (user and colon and password):
-        raise AccessError("A login has a name and a password.", where="--auth", fix="Write it as USER:PASSWORD.")
+        raise AccessError("A login needs a name and a password.", where="--auth", fix="Write it as USER:PASSWORD.")
     return user, password
 
 
@@ -93,7 +93,7 @@ def _parse_port(text: str) -> int | None:
     if not text:
         return None
     if not text.isdigit() or not 0 < int(text) < 65_536:
-        raise AccessError(f"{text!r} is not a port.", where="port", fix="Use a number from 1 to 65535.")
+        raise AccessError(f"{text!r} is not a valid port.", where="port", fix="Use a number from 1 to 65535.")
     return int(text)
 
 

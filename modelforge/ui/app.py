@@ -7,7 +7,8 @@ import signal
 import webbrowser
 from typing import Any
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: nothing leaves the machine unasked
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: nothing is sent without consent
+os.environ["GRADIO_DEFAULT_CONCURRENCY_LIMIT"] = "16"  # `queue()` takes it too, but makes the server once more
 
 import gradio as gr
 
@@ -26,13 +27,40 @@ from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
 from modelforge.ui.models import tab as models
 from modelforge.ui.playground import tab as playground
-from modelforge.ui.single_instance import alone_on_home, tell_address
+from modelforge.ui.single_instance import lock_home, write_address
 from modelforge.ui.train import form as train_form
 from modelforge.ui.train import tab as train
 
 LARGEST_UPLOAD = "1gb"
 LEAVES_WITHIN = 8.0  # seconds that runs have to save themselves when the app is closed
-FORGOTTEN_AFTER_SECONDS = 24 * 3600  # uploads that were looked at and not saved
+UNSAVED_UPLOADS_KEPT_SECONDS = 24 * 3600
+
+
+class Tabs:
+    """All tabs, below the header. `places` has the gr.Tab that each of them is in."""
+
+    def __init__(self, forge: Forge, access: Access) -> None:
+        self.header = header.build(forge)
+        if warnings := _describe_warnings(forge, access):
+            gr.HTML(warnings)
+        self.places: dict[str, Any] = {}
+        with gr.Tabs(selected="train", elem_id="tabs", overflow_behavior="wrap") as self.box:
+            with self._place("Hardware"):
+                self.hardware = hardware_tab.build(forge)
+            with self._place("Dataset"):
+                self.dataset = dataset.build(forge)
+            with self._place("Train"):
+                self.train = train.build(forge)
+            with self._place("Models"):
+                self.models = models.build(forge)
+            with self._place("Playground"):
+                self.playground = playground.build(forge)
+            with self._place("Hub"):
+                self.hub = hub.build(forge)
+
+    def _place(self, title: str) -> Any:
+        self.places[title.lower()] = gr.Tab(title, id=title.lower())
+        return self.places[title.lower()]
 
 
 def build(forge: Forge, access: Access) -> gr.Blocks:
@@ -41,99 +69,85 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
         title="ModelForge",
         analytics_enabled=False,
         fill_width=True,
-        delete_cache=(3600, FORGOTTEN_AFTER_SECONDS),
+        delete_cache=(3600, UNSAVED_UPLOADS_KEPT_SECONDS),
     ) as page:
-        top = header.build(forge)
-        if said := _warnings(forge, access):
-            gr.HTML(said)
-        with gr.Tabs(selected="train", elem_id="tabs", overflow_behavior="wrap") as tabs:
-            with gr.Tab("Hardware", id="hardware") as hardware_place:
-                machine = hardware_tab.build(forge)
-            with gr.Tab("Dataset", id="dataset") as dataset_place:
-                data = dataset.build(forge)
-            with gr.Tab("Train", id="train") as train_place:
-                training = train.build(forge)
-            with gr.Tab("Models", id="models") as models_place:
-                library = models.build(forge)
-            with gr.Tab("Playground", id="playground") as playground_place:
-                chat = playground.build(forge)
-            with gr.Tab("Hub", id="hub") as hub_place:
-                push = hub.build(forge)
-
-        def open_train(chosen: str | None = None) -> Any:
-            return train_form.offer_datasets(forge, chosen)
-
-        def offer_more(dataset_now: str | None, parent: str, run_now: str | None) -> list[Any]:
-            """Coming back to the Train tab keeps what was chosen there."""
-            return [train_form.offer_datasets(forge, dataset_now, parent), *training.list_runs(run_now or "")]
-
-        def model_of(run_id: str) -> str | None:
-            return forge.runs.get(run_id).model_id if run_id else None
-
-        go = {
-            name: (lambda name=name: gr.Tabs(selected=name))
-            for name in ("dataset", "train", "models", "playground", "hub")
-        }
-        form = training.form
-
-        # What a page shows when it is opened or reloaded: the truth as it is now, whoever started what.
-        listen(page.load, open_train, None, [form.dataset])
-        listen(page.load, training.refresh, [training.run_id, training.seen], training.shown)
-        listen(page.load, lambda: header.show(forge), None, [top.machine, top.run])
-        listen_all(
-            [page.load, hardware_place.select],
-            lambda: (
-                [hardware_tab.describe_machine(), hardware_tab.describe_speeds()]
-                if warmup.is_done()
-                else [hardware_tab.describe_machine(), gr.skip()]
-            ),
-            None,
-            [machine.facts, machine.speeds],
-        )
-        listen_all(
-            [page.load, dataset_place.select],
-            lambda chosen: show_library(forge, chosen),
-            data.library.chosen,
-            data.library.outputs,
-        )
-        listen(
-            train_place.select,
-            offer_more,
-            [form.dataset, form.parent, training.earlier],
-            [form.dataset, training.earlier],
-        )
-        listen_all(
-            [page.load, models_place.select],
-            lambda chosen: models.show_models(forge, chosen),
-            library.chosen,
-            library.shown,
-        )
-        listen_all(
-            [page.load, playground_place.select], lambda chosen: playground.offer(forge, chosen), chat.model, chat.model
-        )
-        listen_all([page.load, hub_place.select], lambda chosen: hub.offer(forge, chosen), push.model, push.model)
-
-        # Each step's end offers the next with its choice made.
-        listen(top.run.click, go["train"], None, tabs)
-        listen(machine.next.click, go["dataset"], None, tabs)
-        saved = listen(data.saved.success, open_train, data.library.chosen, [form.dataset])
-        listen(saved.success, go["train"], None, tabs)
-        for button, place, target in (
-            (training.chat, "playground", chat.model),
-            (training.look, "models", library.chosen),
-        ):
-            chosen = listen(
-                button.click, lambda run_id: playground.offer(forge, model_of(run_id)), training.run_id, target
-            )
-            listen(chosen.success, go[place], None, tabs)
-        further = listen(library.further.click, lambda model_id: model_id or "", library.chosen, form.parent)
-        listen(further.success, go["train"], None, tabs)
-        for button, place, target in ((library.chat, "playground", chat.model), (library.push, "hub", push.model)):
-            chosen = listen(button.click, lambda model_id: playground.offer(forge, model_id), library.chosen, target)
-            listen(chosen.success, go[place], None, tabs)
-    page.queue(default_concurrency_limit=16, api_open=False)
+        tabs = Tabs(forge, access)
+        _attach_load(forge, tabs, page.load)
+        _attach_next_steps(forge, tabs)
+    page.api_open = False
     poll_queue_less_often(page)
     return page
+
+
+def _attach_load(forge: Forge, tabs: Tabs, load: Any) -> None:
+    """What is shown when the page is opened or reloaded, or a tab selected: the current state of this app."""
+    form, training, places = tabs.train.form, tabs.train, tabs.places
+
+    def offer_more(dataset_now: str | None, parent: str, run_now: str | None) -> list[Any]:
+        """Coming back to the Train tab keeps what was chosen there."""
+        return [train_form.offer_datasets(forge, dataset_now, parent), *training.list_runs(run_now or "")]
+
+    def describe_hardware() -> list[Any]:
+        speeds = hardware_tab.describe_speeds() if warmup.is_done() else gr.skip()
+        return [hardware_tab.describe_machine(), speeds]
+
+    listen(load, lambda: train_form.offer_datasets(forge), None, [form.dataset])
+    listen(load, training.refresh, [training.run_id, training.seen], training.shown)
+    listen(load, lambda: header.show(forge), None, [tabs.header.machine, tabs.header.run])
+    listen_all([load, places["hardware"].select], describe_hardware, None, [tabs.hardware.facts, tabs.hardware.speeds])
+    library = tabs.dataset.library
+    listen_all(
+        [load, places["dataset"].select], lambda chosen: show_library(forge, chosen), library.chosen, library.outputs
+    )
+    listen(
+        places["train"].select,
+        offer_more,
+        [form.dataset, form.parent, training.earlier],
+        [form.dataset, training.earlier],
+    )
+    listen_all(
+        [load, places["models"].select],
+        lambda chosen: models.show_models(forge, chosen),
+        tabs.models.chosen,
+        tabs.models.shown,
+    )
+    for name, model in (("playground", tabs.playground.model), ("hub", tabs.hub.model)):
+        listen_all([load, places[name].select], lambda chosen: playground.offer(forge, chosen), model, model)
+
+
+def _attach_next_steps(forge: Forge, tabs: Tabs) -> None:
+    """Each step's end opens the tab of the next, with its choice made."""
+    training, library, datasets = tabs.train, tabs.models, tabs.dataset.library
+
+    def open_tab(event: Any, name: str) -> None:
+        listen(event, lambda: gr.Tabs(selected=name), None, tabs.box)
+
+    def choose_model_of(run_id: str) -> Any:
+        return playground.offer(forge, forge.runs.get(run_id).model_id if run_id else None)
+
+    open_tab(tabs.header.run.click, "train")
+    open_tab(tabs.hardware.next.click, "dataset")
+    saved = listen(
+        tabs.dataset.saved.success,
+        lambda chosen: train_form.offer_datasets(forge, chosen),
+        datasets.chosen,
+        [training.form.dataset],
+    )
+    open_tab(saved.success, "train")
+    for button, name, target in (
+        (training.chat, "playground", tabs.playground.model),
+        (training.look, "models", library.chosen),
+    ):
+        chosen = listen(button.click, choose_model_of, training.run_id, target)
+        open_tab(chosen.success, name)
+    further = listen(library.further.click, lambda model_id: model_id or "", library.chosen, training.form.parent)
+    open_tab(further.success, "train")
+    for button, name, target in (
+        (library.chat, "playground", tabs.playground.model),
+        (library.push, "hub", tabs.hub.model),
+    ):
+        chosen = listen(button.click, lambda model_id: playground.offer(forge, model_id), library.chosen, target)
+        open_tab(chosen.success, name)
 
 
 def serve(
@@ -144,12 +158,12 @@ def serve(
     auth: str | None = None,
     open_browser: bool = True,
 ) -> None:
-    """Open the app and stay until Ctrl-C or SIGTERM; runs in progress save themselves then, to go on another time.
+    """Open the app and stay until Ctrl-C or SIGTERM; runs in progress then save themselves, to be resumed later.
 
-    Raises AccessError, before anything listens, for an unsafe way to open it and for a home that another app has.
+    Raises AccessError, before anything listens, for unsafe access and for a home that another app uses.
     """
     access = decide_access(host=host, port=port, share=share, auth=auth)
-    with alone_on_home():
+    with lock_home():
         _open(access, open_browser=open_browser)
 
 
@@ -157,6 +171,22 @@ def _open(access: Access, *, open_browser: bool) -> None:
     share_one_arena()
     forge = shared_forge()
     page = build(forge, access)
+    url = launch(page, access)
+    write_address(url)
+    print(f"ModelForge is open at {page.share_url or url}", flush=True)
+    print("Press Ctrl-C to close it.", flush=True)
+    if open_browser and not access.on_space:
+        webbrowser.open(url)
+    warmup.start(
+        after_seconds=1.0, first=preview.load_starters_tokenizer, probe=hardware.probe, then=forge.runs.auto_resume
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    page.block_thread()
+    forge.runs.save_all(LEAVES_WITHIN)
+
+
+def launch(page: gr.Blocks, access: Access) -> str:
+    """Start to listen; returns the address. Raises AccessError where the port is in use."""
     try:
         _, url, _ = page.launch(
             server_name=access.host,
@@ -183,19 +213,9 @@ def _open(access: Access, *, open_browser: bool) -> None:
         raise AccessError(
             f"The app cannot listen on port {access.port or 'any of 7860 to 7959'}.",
             where=access.host,
-            fix="Another program uses it; choose another one with --port.",
+            fix="Another program uses it. Choose another port with --port.",
         ) from error
-    tell_address(url)
-    print(f"ModelForge is open at {page.share_url or url}", flush=True)
-    print("Press Ctrl-C to close it.", flush=True)
-    if open_browser and not access.on_space:
-        webbrowser.open(url)
-    warmup.start(
-        after_seconds=1.0, first=preview.load_starters_tokenizer, probe=hardware.probe, then=forge.runs.auto_resume
-    )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    page.block_thread()
-    forge.runs.save_all(LEAVES_WITHIN)
+    return str(url)
 
 
 def _theme() -> Any:
@@ -208,11 +228,11 @@ def _theme() -> Any:
     ).set(body_text_color_subdued="*neutral_500")  # the lighter default is hard to read on white
 
 
-def _warnings(forge: Forge, access: Access) -> str:
-    said = [forge.store.message] if forge.store.message else []
+def _describe_warnings(forge: Forge, access: Access) -> str:
+    sentences = [forge.store.message] if forge.store.message else []
     if access.on_space and access.auth is None:
-        said.append(
-            "Everybody who can open this Space can train, chat with and delete its models. "
-            "Set the secret MODELFORGE_AUTH to user:password to ask for a login."
+        sentences.append(
+            "Everyone who can open this Space can train, use and delete its models. "
+            "To require a login, set the secret MODELFORGE_AUTH to user:password."
         )
-    return "".join(html.note(sentence, "warning") for sentence in said)
+    return "".join(html.note(sentence, "warning") for sentence in sentences)

@@ -1,4 +1,4 @@
-"""One app on one home: two would each start what the other has in its queue."""
+"""One app per home: two would both start the runs of the same queue."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from modelforge.errors import AccessError
 
 
 @contextlib.contextmanager
-def alone_on_home() -> Iterator[None]:
-    """Hold the home for this app, as long as it is open. Raises AccessError where another one has it.
+def lock_home() -> Iterator[None]:
+    """Lock the home while this app is open. Raises AccessError if another app has it open.
 
-    The system takes the lock back from a process that dies, so that nothing has to be cleaned up.
+    The system releases the lock of a process that dies, so nothing has to be cleaned up.
     """
     home = paths.home()
     home.mkdir(parents=True, exist_ok=True)
@@ -28,9 +28,9 @@ def alone_on_home() -> Iterator[None]:
     except Timeout as error:
         where = _read_address() or "another window"
         raise AccessError(
-            f"ModelForge is open already, at {where}.",
+            f"ModelForge is already open at {where}.",
             where=str(home),
-            fix="Use that one, close it first, or set MODELFORGE_HOME to another folder.",
+            fix="Use that window, close it first, or set MODELFORGE_HOME to another folder.",
         ) from error
     try:
         yield
@@ -39,16 +39,16 @@ def alone_on_home() -> Iterator[None]:
         lock.release()
 
 
-def tell_address(url: str) -> None:
-    """Say where this app is open, for who tries to open another one."""
+def write_address(url: str) -> None:
+    """Record where this app is open, for the error of the next one."""
     _address_file().write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
 
 
 def _read_address() -> str:
     try:
-        told: Any = json.loads(_address_file().read_text(encoding="utf-8"))
-        return str(told["url"])
-    except (OSError, ValueError, TypeError, KeyError):  # it has not got so far yet
+        recorded: Any = json.loads(_address_file().read_text(encoding="utf-8"))
+        return str(recorded["url"])
+    except (OSError, ValueError, TypeError, KeyError):  # not written yet: the other app is starting
         return ""
 
 

@@ -1,4 +1,4 @@
-"""Seconds from starting the process until the page answers: ModelForge against an empty Gradio app, in turn."""
+"""Seconds from starting the process until the page answers: ModelForge and an empty Gradio app, alternating."""
 
 from __future__ import annotations
 

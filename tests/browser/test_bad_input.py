@@ -58,7 +58,7 @@ def test_a_file_that_is_no_dataset_gets_a_sentence(page: Page, tmp_path: Path) -
         expect(page.locator("#dataset-verdict .mf-bad")).to_contain_text("Not ready yet.")
         expect(page.get_by_role("button", name="Save and go to training")).to_be_disabled()
         page.get_by_label("Remove").or_(page.get_by_label("Clear")).first.click()
-        expect(page.locator("#dataset-verdict")).to_contain_text("Nothing opened yet")
+        expect(page.locator("#dataset-verdict")).to_contain_text("No file is open")
 
 
 @pytest.mark.slow
@@ -118,7 +118,7 @@ def test_audit_08_a_command_typed_as_a_base_model_is_refused_and_has_no_effect(p
 def test_audit_19_a_second_start_waits_in_the_queue_and_both_can_be_stopped(page: Page) -> None:
     choose(page, "train-dataset", "doors")
     page.get_by_role("radio", name="Best").check()
-    page.get_by_role("button", name="The same as a recipe and on the command line").click()
+    page.get_by_role("button", name="Recipe and command line").click()
     expect(page.locator("#train-recipe")).to_contain_text("num_train_epochs: 20.0")
     start_run(page, "The first one")
     expect(page.locator("#train-start")).to_have_text("Queue another")

@@ -135,7 +135,7 @@ def test_a_row_is_shown_with_where_it_is_cut(page: Page, tmp_path: Path) -> None
 def test_rows_that_were_trained_on_are_found_in_an_evaluation_file(page: Page, tmp_path: Path) -> None:
     upload(page, write_pairs(tmp_path / "towns.csv", PAIRS[:30]))
     expect(page.locator("#dataset-preview pre")).to_be_visible()
-    page.get_by_role("button", name="Measure with a file of its own").click()
+    page.get_by_role("button", name="Evaluate on a separate file").click()
     held_out = write_pairs(tmp_path / "held out.csv", [PAIRS[40], PAIRS[41], PAIRS[6], PAIRS[42]])
     page.locator("#dataset-evaluation-file input[type=file]").set_input_files(held_out)
     leaks = page.locator("#dataset-leaks")
@@ -147,18 +147,18 @@ def test_rows_that_were_trained_on_are_found_in_an_evaluation_file(page: Page, t
     page.get_by_role("button", name="Advanced: every setting").click()
     expect(page.locator("#set-eval_dataset input")).to_have_value("Towns (evaluation) (4 rows)")
     choose(page, "train-dataset", "Sample: Customer questions")
-    expect(page.locator("#set-eval_dataset input")).to_have_value("A share of the dataset, held out")
+    expect(page.locator("#set-eval_dataset input")).to_have_value("A held-out share of the dataset")
 
 
 @pytest.mark.slow
 def test_pasted_rows_are_read_and_an_empty_paste_is_one_sentence(page: Page) -> None:
     page.get_by_role("button", name="… or paste rows").click()
-    page.locator("#dataset-look-pasted").click()
+    page.locator("#dataset-check-pasted").click()
     assert "Nothing was pasted. Paste some rows first." in read_toast(page)
-    expect(page.locator("#dataset-verdict")).to_contain_text("Nothing opened yet")
+    expect(page.locator("#dataset-verdict")).to_contain_text("No file is open")
     rows = "\n".join(f"{question}\t{answer}" for question, answer in PAIRS[:20])
     page.locator("#dataset-pasted textarea").fill(f"question\tanswer\n{rows}\n")
-    page.locator("#dataset-look-pasted").click()
+    page.locator("#dataset-check-pasted").click()
     expect(page.locator("#dataset-verdict")).to_contain_text("Ready to train")
     expect(read_tile(page, "Rows")).to_have_text("20")
     expect(page.locator("#dataset-preview .mf-learnt").last).to_contain_text(PAIRS[0][1])
@@ -200,7 +200,7 @@ def test_the_library_keeps_one_of_each_content_and_counts_versions(page: Page, t
     expect(page.locator("#dataset-chosen input")).to_have_value("Lanterns (25 rows)")
 
     page.get_by_role("button", name="Delete…").click()
-    page.get_by_role("button", name="Keep it").click()
+    page.get_by_role("button", name="Cancel").click()
     expect(lanterns).to_have_count(1)
     page.get_by_role("button", name="Delete…").click()
     page.get_by_role("button", name="Yes, delete it").click()
@@ -238,7 +238,7 @@ def test_reading_a_large_file_says_how_far_it_is_and_can_be_given_up(page: Page,
     expect(progress).to_be_visible()
     expect(page.get_by_role("button", name="Save and go to training")).to_be_disabled()
     page.locator("#dataset-cancel").click()
-    expect(verdict).to_contain_text("Reading was cancelled, and nothing was kept.")
+    expect(verdict).to_contain_text("Reading was cancelled; nothing was saved.")
     expect(page.locator("#dataset-cancel")).to_be_hidden()
 
     # Another choice takes the place of what is being read.
@@ -259,7 +259,7 @@ def test_a_broken_file_fits_every_window(page: Page, screenshots: Path, tmp_path
     expect(page.locator("#dataset-lengths .mf-histogram")).to_be_visible()
     fill(page, "dataset-max-length", "64")
     expect(page.locator("#dataset-preview .mf-cut-line")).to_be_visible()
-    page.get_by_role("button", name="Measure with a file of its own").click()
+    page.get_by_role("button", name="Evaluate on a separate file").click()
     held_out = write_pairs(tmp_path / "held out.csv", [*PAIRS[3:5], *PAIRS[ROWS:]])
     page.locator("#dataset-evaluation-file input[type=file]").set_input_files(held_out)
     expect(page.locator("#dataset-leaks tbody tr")).to_have_count(2)
@@ -280,7 +280,7 @@ def close_file(page: Page) -> None:
     remove = page.locator("#dataset-file").get_by_label("Clear")
     if remove.count():
         remove.click()
-        expect(page.locator("#dataset-verdict")).to_contain_text("Nothing opened yet")
+        expect(page.locator("#dataset-verdict")).to_contain_text("No file is open")
 
 
 def write_broken(path: Path) -> Path:

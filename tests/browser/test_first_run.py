@@ -121,7 +121,7 @@ def set_up_training(page: Page) -> None:
     for setting, value in (("max_steps", str(STEPS)), ("learning_rate", "0.001")):
         page.locator(f"#set-{setting} input").fill(value)
         page.locator(f"#set-{setting} input").press("Tab")
-    page.get_by_role("button", name="The same as a recipe and on the command line").click()
+    page.get_by_role("button", name="Recipe and command line").click()
     recipe = page.locator("#train-recipe")
     expect(recipe).to_contain_text(f"max_steps: {STEPS}")
     expect(recipe).to_contain_text("learning_rate: 0.001")

@@ -50,7 +50,7 @@ def test_each_tab_fits_the_window_and_names_its_controls(
         _wait_for_content(page, tab)
         _check(page, screenshots / f"{scheme}-{width}-{tab.lower()}.png")
     open_tab(page, "Train")
-    for fold in ("Advanced: every setting", "The same as a recipe and on the command line", "Log"):
+    for fold in ("Advanced: every setting", "Recipe and command line", "Log"):
         page.get_by_role("button", name=fold).click()
     expect(page.locator("#train-recipe")).to_contain_text("base_model:")
     page.wait_for_timeout(500)

@@ -1,1 +1,1 @@
-"""The Dataset tab: a file in; verdict, mapping, problems, repairs and preview out."""
+"""The Dataset tab: opens a file and shows its verdict, mapping, problems, fixes and preview."""

@@ -1,4 +1,4 @@
-"""The library below the Dataset tab: what was saved, opened, renamed and deleted."""
+"""The library of the Dataset tab: saved datasets, to open, rename and delete."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DatasetLibrary:
             self.rename = gr.Button("Rename", variant="secondary", scale=0, min_width=110, elem_id="dataset-rename")
             self.delete = gr.Button("Delete…", variant="secondary", scale=0, min_width=120)
             self.confirm = gr.Button("Yes, delete it", variant="stop", visible=False, scale=0, min_width=140)
-            self.keep = gr.Button("Keep it", visible=False, scale=0, min_width=120)
+            self.keep = gr.Button("Cancel", visible=False, scale=0, min_width=120)
         self.shown = gr.HTML("", elem_id="dataset-opened")
 
     @property
@@ -37,7 +37,7 @@ class DatasetLibrary:
 
 
 def attach_library(forge: Forge, library: DatasetLibrary) -> None:
-    asking = [library.delete, library.confirm, library.keep]
+    buttons = [library.delete, library.confirm, library.keep]
 
     def open_dataset(dataset_id: str | None) -> str:
         record = forge.datasets.find(dataset_id or "")
@@ -54,13 +54,13 @@ def attach_library(forge: Forge, library: DatasetLibrary) -> None:
 
     listen(library.open.click, open_dataset, library.chosen, library.shown)
     listen(library.rename.click, rename, [library.chosen, library.new_name], [*library.outputs, library.new_name])
-    listen(library.delete.click, lambda: _ask(True), None, asking)
-    listen(library.keep.click, lambda: _ask(False), None, asking)
-    listen(library.confirm.click, delete, library.chosen, [*asking, *library.outputs, library.shown])
+    listen(library.delete.click, lambda: _ask(True), None, buttons)
+    listen(library.keep.click, lambda: _ask(False), None, buttons)
+    listen(library.confirm.click, delete, library.chosen, [*buttons, *library.outputs, library.shown])
 
 
 def show_library(forge: Forge, chosen: str | None = None) -> list[Any]:
-    """[table, choices] of the datasets that were added, with `chosen` or the newest one picked."""
+    """[table, choices] of the saved datasets, with `chosen` or the newest one selected."""
     records, versions = forge.datasets.all(), forge.datasets.versions()
     shown = html.table(
         ("Name", "Version", "Task", "Rows", "File", "Added", "Content"),
@@ -76,7 +76,7 @@ def show_library(forge: Forge, chosen: str | None = None) -> list[Any]:
             )
             for each in records
         ),
-        empty="No dataset has been saved yet. The samples can be used for training as they are.",
+        empty="No dataset is saved yet. You can also train on the samples.",
     )
     choices = [(f"{each.name} ({each.rows} rows)", each.id) for each in records]
     ids = [value for _, value in choices]
@@ -84,5 +84,5 @@ def show_library(forge: Forge, chosen: str | None = None) -> list[Any]:
 
 
 def _ask(asking: bool) -> list[Any]:
-    """[delete, confirm, keep]: ask before anything is deleted."""
+    """[delete, confirm, keep]: nothing is deleted without a confirmation."""
     return [gr.Button(visible=not asking), gr.Button(visible=asking), gr.Button(visible=asking)]

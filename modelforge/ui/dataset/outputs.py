@@ -1,4 +1,4 @@
-"""What the handlers of the Dataset tab give back: values for its components, in the order in which it lists them."""
+"""What the handlers of the Dataset tab return: values for its components, in the order in which it lists them."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from modelforge.data.report import Report
 from modelforge.data.row_cache import MappedRows
 from modelforge.recipe import STARTER, Recipe, bounds, fields
 from modelforge.ui.dataset import preview, view
-from modelforge.ui.dataset.reports import Question
+from modelforge.ui.dataset.reports import CheckRequest
 
 LONGEST_SUGGESTED = 2048  # tokens
 
 
 def show_unsure(count: int) -> list[Any]:
-    """All of `DatasetTab.report_outputs` until it is known how a file reads: what is shown stays, unsaved."""
+    """All of `DatasetTab.report_outputs` until a file is checked: what is shown stays, but cannot be saved."""
     return [gr.skip(), gr.skip(), gr.Button(interactive=False), *[gr.skip()] * (count - 3)]
 
 
-def show_waiting(said: str, *, is_new: bool = True) -> list[Any]:
-    """All of `DatasetTab.report_outputs` while a file is read; what is shown of another one goes."""
-    verdict, _, save, *others = show_nothing(said)
+def show_waiting(sentence: str, *, is_new: bool = True) -> list[Any]:
+    """All of `DatasetTab.report_outputs` while a file is read; what another file showed is removed."""
+    verdict, _, save, *others = show_nothing(sentence)
     return [verdict, gr.Button(visible=True), save, *(others if is_new else [gr.skip()] * len(others))]
 
 
-def show_report(report: Report, question: Question) -> list[Any]:
-    """All of `DatasetTab.report_outputs` but what the model will see."""
+def show_report(report: Report, request: CheckRequest) -> list[Any]:
+    """All of `DatasetTab.report_outputs` but what the model sees."""
     has_problems = bool(report.problems)
     return [
         view.show_verdict(report),
         gr.Button(visible=False),
         gr.Button(interactive=report.ok),
         gr.Dropdown(value=report.shape.name, visible=bool(report.columns)),
-        view.show_repairs(report, question.repairs),
+        view.show_repairs(report, request.repairs),
         *view.show_roles(report),
         view.show_unused(report),
         view.show_problems(report),
@@ -44,7 +44,7 @@ def show_report(report: Report, question: Question) -> list[Any]:
 
 
 def show_first_row(report: Report, max_length: int = 0) -> list[Any]:
-    """[row, max_length, preview, lengths]; without a max_length, with one that leaves nearly all rows whole."""
+    """[row, max_length, preview, lengths]; without a max_length, with one that cuts almost no rows."""
     if not len(report.mapped_rows):
         return [1, max_length or Recipe().max_length, "", ""]
     shown = max_length or suggest_max_length(report.mapped_rows)
@@ -52,13 +52,13 @@ def show_first_row(report: Report, max_length: int = 0) -> list[Any]:
 
 
 def suggest_max_length(rows: MappedRows) -> int:
-    """No less than the default; a longer one takes memory, so what is far out is left to the user."""
+    """At least the default. A longer one takes memory, so outliers are left to the user."""
     default = Recipe().max_length
     return min(max(default, preview.propose_max_length(rows, STARTER)), LONGEST_SUGGESTED)
 
 
 def limit(max_length: int) -> int:
-    """The nearest one that a recipe takes."""
+    """The nearest one that a recipe accepts."""
     allowed = bounds(fields()["max_length"])
     return int(min(max(max_length, allowed["ge"]), allowed["le"]))
 
@@ -77,10 +77,10 @@ def show_row(report: Report, row: int, max_length: int) -> list[Any]:
     ]
 
 
-def show_nothing(said: str) -> list[Any]:
+def show_nothing(sentence: str) -> list[Any]:
     """All of `DatasetTab.report_outputs` while no file can be shown."""
     return [
-        said,
+        sentence,
         gr.Button(visible=False),
         gr.Button(interactive=False),
         gr.Dropdown(value=None, visible=False),

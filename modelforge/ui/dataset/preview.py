@@ -1,7 +1,4 @@
-"""Rows as the model will see them, each form of them as is sensible; and how long they are.
-
-It owns what is shown of a row; how tokens and texts become HTML is the concern of `tokens`.
-"""
+"""Rows as the model sees them, and how long they are. How tokens and texts become HTML is in `tokens`."""
 
 from __future__ import annotations
 
@@ -50,7 +47,7 @@ def show_lengths(rows: Sequence[Mapping[str, Any]], base: str, max_length: int) 
 
 
 def propose_max_length(rows: Sequence[Mapping[str, Any]], base: str) -> int:
-    """A max_length that leaves nearly all of these rows whole; the default where they cannot be measured."""
+    """A max_length that cuts almost none of these rows; the default where they cannot be measured."""
     lengths = _measure(rows, base)
     return lengths.proposed() if lengths and lengths.tokens else Recipe().max_length
 
@@ -62,9 +59,9 @@ def longest_row(rows: Sequence[Mapping[str, Any]], base: str) -> int:
 
 
 def length_chart(lengths: Lengths, max_length: int, limit: int | None = None) -> str:
-    """HTML: how long the rows are, and in a sentence what max_length cuts and what to propose.
+    """HTML: how long the rows are, and a sentence on what max_length cuts and what is proposed.
 
-    limit: the model's context, in tokens; more is not proposed.
+    limit: the model's context in tokens, the most that is proposed.
     """
     refused = _refused_note(lengths)
     if not lengths.tokens:
@@ -78,33 +75,33 @@ def length_chart(lengths: Lengths, max_length: int, limit: int | None = None) ->
 def _refused_note(lengths: Lengths) -> str:
     if not lengths.refused:
         return ""
-    said = f"{lengths.refused} of {lengths.measured} rows are refused by the chat template of this base model."
-    return html.note(said, "bad")
+    sentence = f"The chat template of this base model does not accept {lengths.refused} of {lengths.measured} rows."
+    return html.note(sentence, "bad")
 
 
 def _legend(row: Mapping[str, Any], encoder: ChatEncoder | None) -> str:
-    """One line that says what the colours mean for rows of this form."""
+    """One line on what the colours mean for rows of this shape."""
     learnt = '<b class="mf-learnt">coloured</b>'
     tokens = '<b class="mf-token">shades</b> <b class="mf-token">are</b> <b class="mf-token">tokens</b>'
-    signs = '<span class="mf-sign" data-sign="↵"></span> a new line'
+    signs = '<span class="mf-sign" data-sign="↵"></span> a line break'
     cut = '<b class="mf-cut">grey</b> is cut off'
     if "answers" in row:
-        parts = [f"The {learnt} part is what shall be answered", signs]
+        parts = [f"The {learnt} part is the expected answer", signs]
     elif encoder is None:
-        said = "The tokenizer of this base model is not on this machine, so the rows are shown without its template"
-        parts = [said, *([f"{learnt}: learnt"] if "prompt" not in row else []), signs]
+        missing = "The tokenizer of this base model is not on this machine, so the rows are shown without its template"
+        parts = [missing, *([f"{learnt}: learned"] if "prompt" not in row else []), signs]
     elif "chosen" in row:
         worse = '<b class="mf-rejected">red</b>'
-        parts = [f"It learns to prefer the {learnt} answer to the {worse} one", tokens, cut, signs]
+        parts = [f"The model learns to prefer the {learnt} answer to the {worse} one", tokens, cut, signs]
     elif "prompt" in row:
-        parts = ["What the model is asked", tokens, cut, signs]
+        parts = ["The prompt that the model gets", tokens, cut, signs]
     else:
-        parts = [f"What the model will see. It learns to write the {learnt} part", tokens, cut, signs]
+        parts = [f"What the model sees. It learns to write the {learnt} part", tokens, cut, signs]
     return f'<div class="mf-note mf-quiet mf-keys">{"; ".join(parts)}.</div>'
 
 
 def _show_row(row: Mapping[str, Any], place: str, encoder: ChatEncoder | None, max_length: int) -> str:
-    """A line about the row, and below it the row."""
+    """A line about the row, then the row."""
     if "answers" in row:
         return _head(place) + _box(_show_question(row))
     if encoder is None:
@@ -119,11 +116,11 @@ def _show_row(row: Mapping[str, Any], place: str, encoder: ChatEncoder | None, m
     learnt = sum(label >= 0 for label in encoded.labels)
     total = len(encoded.input_ids) + encoded.cut
     losses = "".join(html.note(sentence, "warning") for sentence in encoder.losses(row))
-    return _head(f"{place}: {total} tokens, {learnt} of them learnt") + losses + body
+    return _head(f"{place}: {total} tokens, {learnt} of them learned") + losses + body
 
 
 def _show_rejected(row: Mapping[str, Any], encoder: ChatEncoder, max_length: int) -> str:
-    """The worse answer of a pair, without the prompt once more."""
+    """The worse answer of a pair, without its prompt."""
     row = {"prompt": row["prompt"], "chosen": row["rejected"]}
     tokens = encoder.preview_tokens(row)
     begin = next((index for index, token in enumerate(tokens) if token.trained), 0)
@@ -131,26 +128,26 @@ def _show_rejected(row: Mapping[str, Any], encoder: ChatEncoder, max_length: int
 
 
 def _show_turns(row: Mapping[str, Any]) -> str:
-    """The row without any template: who says what, the answers coloured."""
+    """The row without a template: each message with its role, the answers coloured."""
     if "text" in row:
         return f'<mark class="mf-learnt">{show_text(_shorten(row["text"]))}</mark>'
     parts = []
     for side, css in (("messages", "mf-learnt"), ("prompt", ""), ("chosen", "mf-learnt"), ("rejected", "mf-rejected")):
         for message in row.get(side, ()):
-            said = show_text(_shorten(_say(message)))
+            content = show_text(_shorten(_write_content(message)))
             coloured = bool(css) and message["role"] == "assistant"
-            body = f'<mark class="{css}">{said}</mark>' if coloured else said
+            body = f'<mark class="{css}">{content}</mark>' if coloured else content
             parts.append(f"{html.text(message['role'])}: {body}\n")
     return "".join(parts)
 
 
-def _say(message: Mapping[str, Any]) -> str:
+def _write_content(message: Mapping[str, Any]) -> str:
     calls = message.get("tool_calls")
     return f"{message['content']}{calls}" if calls else str(message["content"])
 
 
 def _show_question(row: Mapping[str, Any]) -> str:
-    """The question, then its context with the answers coloured where they stand."""
+    """The question, then its context with the answers coloured in place."""
     context, found = row["context"], row["answers"]
     answers = list(zip(found["text"], found["answer_start"], strict=False))
     places = [(start, start + len(text)) for text, start in answers if context[start : start + len(text)] == text]
@@ -165,7 +162,7 @@ def _show_question(row: Mapping[str, Any]) -> str:
     parts.append(show_text(_shorten(context[place:])))
     strays = [text for text, start in answers if context[start : start + len(text)] != text]
     notes = ['<span class="mf-gap">(no answer)</span>\n' if not answers else ""]
-    notes += [f'<span class="mf-gap">(not where it is said to be)</span> {show_text(text)}\n' for text in strays]
+    notes += [f'<span class="mf-gap">(not at the given position)</span> {show_text(text)}\n' for text in strays]
     return f"<b>{show_text(row['question'])}</b>\n{''.join(notes)}\n{''.join(parts)}"
 
 
@@ -176,8 +173,8 @@ def _shorten(text: str, most: int = MOST_CHARACTERS) -> str:
     return f"{text[: most // 2]} … {len(text) - most} characters are not shown … {text[-most // 2 :]}"
 
 
-def _head(said: str) -> str:
-    return f'<div class="mf-preview-head">{html.text(said)}</div>'
+def _head(title: str) -> str:
+    return f'<div class="mf-preview-head">{html.text(title)}</div>'
 
 
 def _box(inner: str) -> str:
@@ -188,7 +185,7 @@ _known_lengths: weakref.WeakKeyDictionary[Any, dict[str, Lengths]] = weakref.Wea
 
 
 def _measure(rows: Sequence[Mapping[str, Any]], base: str) -> Lengths | None:
-    """Lengths of rows, measured once for as long as the rows are looked at; None without a tokenizer."""
+    """Lengths of rows, measured once while the rows are open; None without a tokenizer."""
     known: dict[str, Lengths] = {} if isinstance(rows, list) else _known_lengths.setdefault(rows, {})
     if base not in known:
         encoder = _encoder(base, Recipe().max_length)
@@ -201,7 +198,7 @@ def _measure(rows: Sequence[Mapping[str, Any]], base: str) -> Lengths | None:
 
 
 def _encoder(base: str, max_length: int) -> ChatEncoder | None:
-    """The encoder of a base model that is on this machine already; None rather than a download."""
+    """The encoder of a base model that is already on this machine; None instead of a download."""
     folder = _find_tokenizer(base)
     if folder is None:
         return None
@@ -213,12 +210,12 @@ def _encoder(base: str, max_length: int) -> ChatEncoder | None:
 
     try:
         return ChatEncoder(_load_tokenizer(folder, base), max_length)
-    except BaseModelError:  # said where the base model is chosen
+    except BaseModelError:  # reported where the base model is chosen
         return None
 
 
 def load_starters_tokenizer() -> None:
-    """Have it ready: the rows of every dataset are shown with it."""
+    """Load it ahead of need: the rows of every dataset are shown with it."""
     if folder := _find_tokenizer(STARTER):
         _load_tokenizer(folder, STARTER)
 

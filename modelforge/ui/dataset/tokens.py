@@ -1,6 +1,6 @@
-"""Tokens and texts as HTML: each token in a shade of its own, what is learnt in colour, what is cut off in grey.
+"""Tokens and texts as HTML: alternating shades for tokens, colour for what is learned, grey for what is cut off.
 
-Every text is shown as text and unchanged: signs for what cannot be seen are drawn beside it by the style sheet.
+Every text is shown unchanged, never as markup; the style sheet draws signs beside invisible characters.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ _SIGNS = {
     "\u2029": "PS",
     "\ufeff": "BOM",
 }
-"""What is drawn before a character that cannot be seen. The joiner inside of emoji is not among them: it is seen."""
+"""What is drawn before an invisible character. The joiner inside emoji is not listed: its effect is visible."""
 
 _UNSEEN = re.compile(f"[\x01-\x1f\x7f{''.join(_SIGNS)}]")
 
 
 def show_tokens(tokens: Sequence[Token], max_length: int, cut: int, css: str = "mf-learnt") -> str:
-    """Each token in a span of its own, spans of learnt tokens in a mark, and a line where max_length cuts."""
+    """A span for each token, a mark around learned ones, and a line where max_length cuts."""
     kept = [token for token in tokens if not token.cut]
     beyond = [token for token in tokens if token.cut]
     parts = [_show_spans(kept, SHOWN_TOKENS, css)]
     if cut:
         noun = "token" if cut == 1 else "tokens"
-        said = html.text(f"cut here: max_length {max_length}, {cut} {noun} lost")
-        parts.append(f'<span class="mf-cut-line">{said}</span>')
+        label = html.text(f"cut here: max_length {max_length}, {cut} {noun} lost")
+        parts.append(f'<span class="mf-cut-line">{label}</span>')
         parts.append(f'<span class="mf-cut">{_show_some(beyond, SHOWN_CUT_TOKENS)}</span>')
     return "".join(parts)
 
@@ -85,7 +85,7 @@ def _show_token(token: Token) -> str:
 
 
 def show_text(text: str) -> str:
-    """The text itself, escaped, with a sign beside each character that cannot be seen."""
+    """The text, escaped, with a sign beside each invisible character."""
     parts: list[str] = []
     place = 0
     for found in _UNSEEN.finditer(text):

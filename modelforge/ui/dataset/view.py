@@ -1,4 +1,4 @@
-"""A report, shown: verdict, mapping, problems, repairs, rows and their lengths. No handlers here (`dataset`)."""
+"""What is shown of a report: verdict, mapping, problems and fixes. The handlers are in `tab`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from modelforge.ui.look import html
 
 SHOWN_PROBLEMS = 12
 SHOWN_LEAKS = 50
-NOTHING_OPEN = "Nothing opened yet. Drop a file, or pick a sample."
-CANCELLED = "Reading was cancelled, and nothing was kept. Drop a file, or pick a sample."
+NOTHING_OPEN = "No file is open. Drop a file, or choose a sample."
+CANCELLED = "Reading was cancelled; nothing was saved. Drop a file, or choose a sample."
 
 
 def show_verdict(report: Report) -> str:
@@ -47,8 +47,7 @@ def _sentence(report: Report) -> str:
         return html.note(f"Not ready yet. {place}{first.problem} {first.fix}", "bad")
     task, shape = TASKS[report.task].title, report.shape
     if not shape.methods:
-        said = f"{shape.title}: every row can be used. No method of this version trains on them yet."
-        return html.note(said, "warning")
+        return html.note(f"{shape.title}: every row can be used, but no method trains on them yet.", "warning")
     what = "" if report.shape is TASKS[report.task].shapes[0] else f" {shape.title}."
     if report.counts.warnings:
         return html.note(f"Ready to train, with {report.counts.warnings:,} warnings. Task: {task}.{what}", "warning")
@@ -56,7 +55,7 @@ def _sentence(report: Report) -> str:
 
 
 def show_roles(report: Report | None) -> list[Any]:
-    """[group, one dropdown a role]: the columns as they are mapped, with the reason for each guess."""
+    """[group, a dropdown for each role]: the mapped columns, with the reason for each guess."""
     if report is None or not report.columns:
         return [gr.Group(visible=False), *(gr.Dropdown(visible=False) for _ in ROLES)]
     shown = {role.name: role for role in report.shape.roles}
@@ -78,11 +77,11 @@ def show_roles(report: Report | None) -> list[Any]:
 def show_unused(report: Report) -> str:
     unused = report.unused_columns
     listed = ", ".join(unused[:20]) + (f" and {len(unused) - 20} more" if len(unused) > 20 else "")
-    return f'<div class="mf-unused">Columns that are not used: {html.text(listed)}.</div>' if unused else ""
+    return f'<div class="mf-unused">Unused columns: {html.text(listed)}.</div>' if unused else ""
 
 
 def show_repairs(report: Report, chosen: Sequence[str]) -> Any:
-    """The repairs that would change something here, each with how often."""
+    """The fixes that would change something here, each with the number of changes."""
     offered = [
         (f"{REPAIRS[name].title} ({count.possible:,})", name)
         for name, count in report.repairs.items()
@@ -106,14 +105,16 @@ def show_problems(report: Report) -> str:
     )
     total = report.counts.errors + report.counts.warnings
     more = (
-        html.note(f"The first {SHOWN_PROBLEMS} of {total:,}; the file below has all.") if total > SHOWN_PROBLEMS else ""
+        html.note(f"The first {SHOWN_PROBLEMS} of {total:,}. Download the file below for all of them.")
+        if total > SHOWN_PROBLEMS
+        else ""
     )
-    table = html.table(("Severity", "Row", "Line", "Column", "Problem", "What to do"), rows, empty="")
+    table = html.table(("Severity", "Row", "Line", "Column", "Problem", "Fix"), rows, empty="")
     return f"<h3>Problems</h3>{table}{more}"
 
 
 def write_problems(report: Report) -> str:
-    """All problems as a CSV file; its path, in a folder that is swept by the app."""
+    """Write all problems to a CSV file; returns its path, in a temporary folder."""
     folder = Path(tempfile.mkdtemp(prefix="modelforge-problems-"))
     path = folder / "problems.csv"
     report.all_problems.write_csv(path)
@@ -121,34 +122,34 @@ def write_problems(report: Report) -> str:
 
 
 def show_leaks(leaks: Sequence[Leak], training: MappedRows, evaluation: MappedRows) -> str:
-    """Which rows of the evaluation file stand in the training file too."""
+    """Which rows of the evaluation file are also in the training file."""
     if not leaks:
         return html.note(
-            f"None of the {len(evaluation):,} rows is in the training file, or like one of its rows.", "good"
+            f"None of the {len(evaluation):,} rows is in the training file or similar to one of its rows.", "good"
         )
     rows = (
         (evaluation.number(leak.evaluation_row - 1), training.number(leak.training_row - 1), leak.kind)
         for leak in leaks[:SHOWN_LEAKS]
     )
-    said = (
-        f"{len(leaks):,} of the {len(evaluation):,} rows {'was' if len(leaks) == 1 else 'were'} seen in training, so a "
-        "score on them says nothing about anything new. Remove them from one of the files."
+    sentence = (
+        f"{len(leaks):,} of the {len(evaluation):,} rows {'is' if len(leaks) == 1 else 'are'} also in the training "
+        "file, so scores would look better than they are. Remove them from one of the files."
     )
-    more = html.note(f"The first {SHOWN_LEAKS}.") if len(leaks) > SHOWN_LEAKS else ""
-    table = html.table(("Evaluation row", "Training row", "It is"), rows, empty="")
-    return html.note(said, "warning") + table + more
+    more = html.note(f"Only the first {SHOWN_LEAKS} are shown.") if len(leaks) > SHOWN_LEAKS else ""
+    table = html.table(("Evaluation row", "Training row", "Match"), rows, empty="")
+    return html.note(sentence, "warning") + table + more
 
 
 def show_dataset(record: DatasetRecord, version: int, preview: str) -> str:
     """A dataset of the library, opened."""
-    mended = [f"{REPAIRS[name].title.lower()}: {count}" for name, count in record.repairs.items() if name in REPAIRS]
+    fixed = [f"{REPAIRS[name].title.lower()}: {count}" for name, count in record.repairs.items() if name in REPAIRS]
     facts = [
         ("Name", f"{record.name}, version {version}"),
-        ("Made from", f"{record.source} ({record.format})"),
+        ("Source", f"{record.source} ({record.format})"),
         ("Rows", f"{record.rows:,}" + (f" of {record.file_rows:,} in the file" if record.file_rows else "")),
         ("Columns", ", ".join(f"{role} = {column}" for role, column in record.columns.items())),
-        ("Mended", "; ".join(mended) or "nothing: every row is as it stood in the file"),
-        ("What it is", SHAPES[record.shape].title if record.shape in SHAPES else record.task),
+        ("Fixed", "; ".join(fixed) or "nothing: every row is as in the file"),
+        ("Type of rows", SHAPES[record.shape].title if record.shape in SHAPES else record.task),
         ("Added", html.date(record.created)),
         ("SHA-256", record.sha256),
     ]
@@ -156,7 +157,7 @@ def show_dataset(record: DatasetRecord, version: int, preview: str) -> str:
 
 
 def show_progress(share: float) -> str:
-    return html.bar(share, f"Reading the file: {share:.0%}" if share < 1 else "Comparing the rows with each other …")
+    return html.bar(share, f"Reading the file: {share:.0%}" if share < 1 else "Comparing rows …")
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,1 +1,1 @@
-"""What all tabs draw with: HTML, charts, widgets of settings, metrics in words, and how handlers are attached."""
+"""Shared by all tabs: HTML, charts, widgets of settings, metrics, and how handlers are attached."""

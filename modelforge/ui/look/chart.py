@@ -1,4 +1,4 @@
-"""The charts of a run as SVG: a number at every step, and the same on held-out rows. Drawn here, without a script."""
+"""The charts of a run as SVG, without a script: a number at every step, and the same on held-out rows."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ def draw(
     step_title: str = "training loss",
     held_out_title: str = "held-out loss",
 ) -> str:
-    """(step, value) of training steps and of evaluations -> an SVG element. Axes start at step 0 and hold the 0."""
-    known = [value for _, value in (*steps, *held_out) if math.isfinite(value)]
+    """(step, value) of training steps and of evaluations -> an SVG element. The axes start at step 0 and include 0;
+    values that are not finite are left out."""
+    steps, held_out = _finite(steps), _finite(held_out)
+    known = [value for _, value in (*steps, *held_out)]
     if not known:
-        return '<div class="mf-note mf-quiet">The chart begins with the first step.</div>'
+        return '<div class="mf-note mf-quiet">The chart starts with the first step.</div>'
     lowest, highest = _bounds(known)
     last = max(total_steps, 1)
 
@@ -54,14 +56,18 @@ def draw(
     )
 
 
+def _finite(points: Sequence[Point]) -> list[Point]:
+    return [point for point in points if math.isfinite(point[1])]
+
+
 def _bounds(known: Sequence[float]) -> tuple[float, float]:
-    """The lowest and highest number of the axis: four equal parts that read well, 0 among them."""
+    """The lowest and highest number of the axis: four equal parts of round numbers that include 0."""
     highest, lowest = max(0.0, *known), min(0.0, *known)
     if lowest == 0:
         return 0.0, 4 * _round_up(highest / 4 or 0.25)
     part = _round_up((highest - lowest) / 4)
     below = math.ceil(-lowest / part)
-    if below * part + highest > 4 * part:  # cut into four from the lowest part on, it would not hold the highest
+    if below * part + highest > 4 * part:  # four parts from the lowest would not reach the highest
         part = _round_up(max(-lowest, highest) / 2)
         below = 2
     return -below * part, (4 - below) * part
@@ -81,13 +87,13 @@ def _grid(lowest: float, highest: float, last: int) -> str:
 
 
 def _round_up(value: float) -> float:
-    """The next number that reads well on an axis: 0.979 -> 1, 0.23 -> 0.25."""
+    """The next round number: 0.979 -> 1, 0.23 -> 0.25."""
     magnitude = 10.0 ** math.floor(math.log10(value))
     return next(lead * magnitude for lead in (1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10, 15) if lead * magnitude >= value)
 
 
 def _smoothed(points: Sequence[Point]) -> list[Point]:
-    """A running mean (exponential, weight 0.9, corrected for its start)."""
+    """Exponential moving average (weight 0.9, bias-corrected as in Adam)."""
     smoothed, mean = [], 0.0
     for index, (step, value) in enumerate(points):
         mean = 0.9 * mean + 0.1 * value

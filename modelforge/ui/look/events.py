@@ -1,7 +1,4 @@
-"""How every handler of the app is attached: errors become one sentence on the page, never a traceback.
-
-`listen` is the only way in which tabs attach handlers.
-"""
+"""How tabs attach handlers: errors become a sentence on the page, never a traceback."""
 
 from __future__ import annotations
 
@@ -20,25 +17,25 @@ log = logging.getLogger("modelforge")
 
 
 def listen(event: Any, handler: Callable[..., Any], inputs: Any = None, outputs: Any = None, **options: Any) -> Any:
-    """Attach `handler` to an event such as ``button.click``; it is no part of a public API."""
+    """Attach `handler` to an event such as ``button.click``; it is not part of a public API."""
     options.setdefault("show_progress", "hidden")
     return event(guarded(handler), inputs, outputs, api_visibility="private", **options)
 
 
 def listen_all(triggers: list[Any], handler: Callable[..., Any], inputs: Any = None, outputs: Any = None) -> Any:
-    """Attach one handler to several events; one that comes while another is worked on is taken after it, not lost.
+    """Attach one handler to several events; an event during a call is handled after it, not lost.
 
-    The events turn a number that nobody sees, and the handler listens to that alone. Where two handlers listen to one
-    event, Gradio 6 takes an event that came meanwhile again for both, each time that either ends: they wake each other
-    for as long as they are slow.
+    The events change a hidden number, and the handler listens to that number alone. Where two handlers listen to the
+    same event, Gradio 6 repeats an event that came during a call for both, each time that either ends: slow handlers
+    would trigger each other again and again.
     """
-    turn = gr.Number(visible="hidden")
-    gr.on(triggers, None, None, turn, js="() => Math.random()", show_progress="hidden", api_visibility="private")
-    return listen(turn.change, handler, inputs, outputs, trigger_mode="always_last")
+    trigger = gr.Number(visible="hidden")
+    gr.on(triggers, None, None, trigger, js="() => Math.random()", show_progress="hidden", api_visibility="private")
+    return listen(trigger.change, handler, inputs, outputs, trigger_mode="always_last")
 
 
 def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """The handler, with a user's mistake shown as a sentence and a bug of ours logged and said to be one."""
+    """The handler; a user's mistake is shown as a sentence, a bug is logged and reported as one."""
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
@@ -68,8 +65,8 @@ def _as_shown(error: Exception) -> gr.Error:
     log.exception("a handler of the app failed")
     return gr.Error(
         f"{type(error).__name__}: {html.text(error)}. "
-        "The terminal that ModelForge runs in has the details; please report it.",
-        title="Something went wrong that should not have",
+        "This is a bug: please report it with the details in the terminal of ModelForge.",
+        title="Something went wrong",
         print_exception=False,
         duration=15,
     )

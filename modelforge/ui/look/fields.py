@@ -1,4 +1,4 @@
-"""Widgets made from the Recipe: one for each setting, with its sentence, its default and its bounds."""
+"""Widgets made from the Recipe: one for each setting, with its description, default and bounds."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ OF_ARCHITECTURES = {
     "max_answer_length": ("encoder",),
     "max_target_length": ("encoder-decoder",),
 }
-"""Setting -> the only kinds of models that it means anything to."""
+"""Setting -> the only architectures that it applies to."""
 
 
 class SettingWidgets(dict[str, Any]):
-    """name -> widget of settings. groups: name of a group -> the box around its widgets."""
+    """Setting -> widget. groups: name of a group -> the box around its widgets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class SettingWidgets(dict[str, Any]):
 
 
 def build_widgets(leave_out: Collection[str]) -> SettingWidgets:
-    """A widget for every setting but those that have a place of their own, grouped under their titles."""
+    """A widget for every setting that is not left out, in titled groups."""
     listed = {name: info for name, info in fields().items() if name not in leave_out}
     made = SettingWidgets()
     for group, title in TITLES.items():
@@ -53,8 +53,7 @@ def build_widgets(leave_out: Collection[str]) -> SettingWidgets:
 
 
 def is_applied(group: str, method: str = "sft", tuning: str = "lora", *, is_further: bool = False) -> bool:
-    """Whether the settings of a group mean anything. is_further: to a model that is trained further, whose adapter is
-    settled."""
+    """Whether the settings of a group apply. is_further: to a model that is trained further, whose adapter is fixed."""
     if group == "tuning":
         return tuning != "full" and not is_further
     return group == method or group not in ("dpo", "grpo")
@@ -62,7 +61,7 @@ def is_applied(group: str, method: str = "sft", tuning: str = "lora", *, is_furt
 
 def read_defaults(task: str, method: str, tuning: str) -> dict[str, Any]:
     """Full name -> default of every setting; some depend on these three."""
-    rewards = {"rewards": [{"type": "length"}]} if method == "grpo" else {}  # it asks for one
+    rewards = {"rewards": [{"type": "length"}]} if method == "grpo" else {}  # it needs one
     recipe = Recipe.build({"task": task, "method": method, "tuning": {"type": tuning}, "grpo": rewards})
     dumped = recipe.model_dump(mode="json")
     return {name: _reach(dumped, name) for name in fields()}

@@ -1,4 +1,4 @@
-"""The lengths of a dataset's rows as bars, with a line where max_length cuts; it needs no script."""
+"""The lengths of a dataset's rows as bars, with a line where max_length cuts. It needs no script."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def draw_lengths(edges: Sequence[int], counts: Sequence[int], max_length: int) -
     )
     place = _place(edges, max_length)
     within = max_length < edges[-1]
-    side = " mf-line-left" if place > 0.5 else ""  # its label must not leave the box
+    side = " mf-line-left" if place > 0.5 else ""  # so that its label stays inside the box
     line = (
         f'<div class="mf-line{side}" style="left:{place * 100:.2f}%"><span>max_length {max_length}</span></div>'
         if within
         else ""
     )
-    said = f"Token lengths of {sum(counts)} rows, from {edges[0]} to {edges[-1] - 1} tokens"
+    label = f"Token lengths of {sum(counts)} rows, from {edges[0]} to {edges[-1] - 1} tokens"
     return (
-        f'<div class="mf-histogram" role="img" aria-label="{said}">'
+        f'<div class="mf-histogram" role="img" aria-label="{label}">'
         f'<div class="mf-bars">{bars}{line}</div><div class="mf-axis">{_ticks(edges)}</div></div>'
     )
 
 
 def _height(count: int, highest: int) -> float:
-    """In percent; one row among thousands is still seen."""
+    """In percent; one row among thousands stays visible."""
     return max(100 * count / highest, 1.5) if count else 0.0
 
 
@@ -46,7 +46,7 @@ def _bar_class(first: int, after: int, max_length: int) -> str:
 
 
 def _place(edges: Sequence[int], tokens: int) -> float:
-    """How far to the right a number of tokens stands, from 0 to 1; bars are of one width, whatever they span."""
+    """The horizontal position of a number of tokens, from 0 to 1; all bars have the same width."""
     bars = len(edges) - 1
     bar = min(bisect_right(edges, tokens) - 1, bars - 1)
     inside = (tokens - edges[bar]) / (edges[bar + 1] - edges[bar])
@@ -54,14 +54,14 @@ def _place(edges: Sequence[int], tokens: int) -> float:
 
 
 def _ticks(edges: Sequence[int]) -> str:
-    """About five numbers below the bars, the first and the last among them."""
+    """About five numbers below the bars, including the first and the last."""
     bars = len(edges) - 1
     step = max(round(bars / 4), 1)
     ticks = [_tick(str(edges[index]), index / bars) for index in range(0, bars, step) if bars - index > step / 2]
-    is_wider = edges[-1] - edges[-2] > edges[1]  # the bar of the few rows that are far longer
+    is_wider = edges[-1] - edges[-2] > edges[1]  # the last bar holds the few rows that are much longer
     return "".join([*ticks, _tick(f"… {edges[-1] - 1}" if is_wider else str(edges[-1]), 1.0)])
 
 
-def _tick(said: str, place: float) -> str:
+def _tick(label: str, place: float) -> str:
     shift = {0.0: "0", 1.0: "-100%"}.get(place, "-50%")
-    return f'<span style="left:{place * 100:.2f}%;transform:translateX({shift})">{said}</span>'
+    return f'<span style="left:{place * 100:.2f}%;transform:translateX({shift})">{label}</span>'

@@ -6,16 +6,16 @@ import html
 from collections.abc import Iterable, Sequence
 
 NOTHING = "-"
-"""What stands in a cell that has nothing to say."""
+"""The content of an empty cell."""
 
 
 def text(value: object) -> str:
-    """Escaped, so that nothing in a dataset or a name is ever markup."""
+    """Escaped, so that nothing in a dataset or a name becomes markup."""
     return html.escape(str(value), quote=True)
 
 
 def plain(escaped: str) -> str:
-    """What `text` was given."""
+    """The inverse of `text`."""
     return html.unescape(escaped)
 
 
@@ -28,7 +28,7 @@ def tiles(pairs: Iterable[tuple[str, object]]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> str:
-    """A table of texts; `empty` is said when there are no rows."""
+    """A table of texts; `empty` is shown when there are no rows."""
     listed = list(rows)
     if not listed:
         return note(empty)
@@ -45,8 +45,8 @@ def pairs(rows: Iterable[tuple[str, object]]) -> str:
 
 
 def _cells(head: Sequence[str], row: Sequence[object]) -> str:
-    """Each cell knows its column's name: a narrow window has no room for a head and shows it beside the value; and no
-    room for cells that say nothing."""
+    """Each cell has its column's name: a narrow window shows it beside the value, instead of the head, and hides empty
+    cells."""
     return "".join(
         f'<td data-head="{text(name)}"{" data-nothing" if cell == NOTHING else ""}>{text(cell)}</td>'
         for name, cell in zip(head, row, strict=True)
@@ -59,7 +59,7 @@ def note(sentence: str, kind: str = "quiet") -> str:
 
 
 def aside(sentence: str) -> str:
-    """A sentence in small print, below what it is about."""
+    """A sentence in small print, below what it describes."""
     return f'<div class="mf-aside">{text(sentence)}</div>'
 
 
@@ -69,7 +69,7 @@ def title(heading: str, sentence: str = "") -> str:
 
 
 def bar(share: float, label: str) -> str:
-    """A progress bar that tells the truth: share from 0 to 1."""
+    """A progress bar; share from 0 to 1."""
     percent = max(0.0, min(share, 1.0)) * 100
     return (
         f'<div class="mf-bar" role="progressbar" aria-valuenow="{percent:.0f}" aria-valuemin="0" aria-valuemax="100">'
@@ -88,5 +88,5 @@ def seconds(count: float) -> str:
 
 
 def date(created: str) -> str:
-    """An ISO time as a person reads it: "2026-11-02 10:00"."""
+    """An ISO time for people: "2026-11-02 10:00"."""
     return created[:16].replace("T", " ")

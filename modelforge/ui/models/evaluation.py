@@ -5,17 +5,19 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from modelforge import warmup
 from modelforge.forge import Forge
-from modelforge.models.evaluate import Evaluation
 from modelforge.ui.look import html
 from modelforge.ui.look.events import listen
 from modelforge.ui.look.metrics import show_metrics
 from modelforge.ui.train.reward_preview import refuse_beside_run
+
+if TYPE_CHECKING:  # it loads torch, which the first page must not wait for
+    from modelforge.models.evaluate import Evaluation
 
 ROWS = 40  # answers are written one by one: more takes long on a processor
 
@@ -53,12 +55,12 @@ def attach_evaluation(forge: Forge, chosen: Any, panel: EvaluationPanel) -> None
             match said.get():
                 case float() | int() as share:
                     yield html.bar(share, f"Both answer the held-out rows: {share:.0%}")
-                case Evaluation() as result:
-                    yield _describe(result)
-                    return
                 case Exception() as error:
                     yield html.note(str(error), "bad")
                     raise error
+                case result:
+                    yield _describe(result)
+                    return
 
     listen(panel.start.click, evaluate, [chosen, panel.limit], panel.result)
 

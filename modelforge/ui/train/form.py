@@ -1,6 +1,6 @@
-"""The form of the Train tab: its widgets, how they follow from each other, and how they are read as a Recipe.
+"""The form of the Train tab: its widgets, how they depend on each other, and how they are read as a Recipe.
 
-What is offered in them is decided in `train_offers`.
+What they offer is decided in `offers`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
 from modelforge.ui.train import offers, rewards
 
-_OF_THE_FILE = {"columns", "repairs", "dataset_config", "dataset_split"}  # settled once the dataset is in the library
+_OF_THE_FILE = {"columns", "repairs", "dataset_config", "dataset_split"}  # fixed once the dataset is in the library
 OWN_PLACE = {
     "dataset", "eval_dataset", "base_model", "task", "name", "method", "tuning.type", "parent", "grpo.rewards",
     *_OF_THE_FILE,
 }  # fmt: skip
-HELD_OUT = ("A share of the dataset, held out", "")
+HELD_OUT = ("A held-out share of the dataset", "")
 FIRST_GOAL = "quick"
 
 
@@ -46,7 +46,7 @@ class Case:
 
 class TrainForm:
     """Its components. `parent` is the id of a model to train further, `case` what was last proposed for, `advised` the
-    settings that the planner's advice has put in and a proposal must not undo."""
+    settings from the planner's advice, which a proposal must not undo."""
 
     def __init__(self) -> None:
         self.parent = gr.State("")
@@ -55,8 +55,8 @@ class TrainForm:
         with gr.Column(visible=False) as self.parent_row:
             self.parent_note = gr.HTML("", elem_id="train-parent")
             self.leave_parent = gr.Button("Start from a base model instead", size="sm", elem_id="train-leave-parent")
-        # Their choices change, and a handler under way may still bring the one made before: Gradio would refuse that
-        # with an error of its own, but for custom values. What is not on offer is put right by `fit_form`.
+        # Their choices change, and a running handler can still send the value from before. Gradio would reject it with
+        # an error unless custom values are allowed; `fit_form` corrects what is not offered.
         self.dataset = gr.Dropdown(
             [],
             label="Dataset",
@@ -69,7 +69,7 @@ class TrainForm:
         self.base_model = gr.Dropdown(
             [],
             label="Base model",
-            info="What training starts from; a Hub id or a folder can be typed too.",
+            info="What training starts from. You can also type a Hub id or a folder.",
             allow_custom_value=True,
             elem_id="train-base-model",
         )
@@ -88,13 +88,11 @@ class TrainForm:
             elem_id="train-goal",
         )
         self.rewards = rewards.RewardEditor()
-        self.name = gr.Textbox(
-            label="Name of the model", info="Left empty, one is made from the dataset.", max_length=120
-        )
+        self.name = gr.Textbox(label="Name of the model", info="Default: made from the dataset's name.", max_length=120)
 
     def build_settings(self) -> None:
         """The widgets of all other settings, in the place where this is called."""
-        # chosen, not typed: on an app that is shared nobody names files of this machine
+        # chosen, not typed: users of a shared app must not name files of this machine
         measured_with = gr.Dropdown(
             [HELD_OUT],
             value="",
@@ -109,7 +107,7 @@ class TrainForm:
 
     @property
     def named(self) -> dict[str, Any]:
-        """Setting -> widget, but for the rewards."""
+        """Setting -> widget, except the rewards."""
         chosen = {"dataset": self.dataset, "base_model": self.base_model, "name": self.name, "parent": self.parent}
         return {**chosen, "method": self.method, "tuning.type": self.tuning, **self.settings}
 
@@ -133,7 +131,7 @@ class TrainForm:
 
     @property
     def fitted(self) -> list[Any]:
-        """What `fit` gives values for."""
+        """The outputs of `fit_form`."""
         return [
             self.case,
             self.advised,
@@ -172,7 +170,7 @@ class TrainForm:
 
 
 def attach_form(forge: Forge, form: TrainForm) -> None:
-    """Let the widgets follow from each other."""
+    """Update the widgets that depend on others."""
 
     def fit(*values: Any) -> list[Any]:
         return fit_form(forge, form, *values)
@@ -185,7 +183,7 @@ def attach_form(forge: Forge, form: TrainForm) -> None:
     )
     listen_all(
         [form.base_model.change, form.case.change],
-        look,
+        describe_base_model,
         [form.base_model, form.case],
         form.base_note,
     )
@@ -196,22 +194,54 @@ def attach_form(forge: Forge, form: TrainForm) -> None:
     listen(form.rewards.more.click, rewards.show_more, form.rewards.shown_rows, [form.rewards.shown_rows, *boxes])
 
 
+@dataclass(frozen=True)
+class Choices:
+    """What can be chosen with a dataset (or a parent), and in `case` what is chosen of it."""
+
+    case: Case
+    examples: offers.Examples
+    parent: ModelRecord | None
+    datasets: list[tuple[str, str]]
+    methods: list[tuple[str, str]]
+    bases: list[tuple[str, str]]
+    tunings: list[tuple[str, str]]
+
+
 def fit_form(forge: Forge, form: TrainForm, *values: Any) -> list[Any]:
-    """Values of `TrainForm.fitted`: what can be chosen with the dataset (or the parent) that is chosen, and settings
-    proposed for it; nothing where they were proposed for just this already."""
-    dataset, method, base, tuning, goal, parent_id, before, advised = values
-    given = Case(dataset, method, base, tuning)
-    if not dataset:
-        return [gr.skip()] * len(form.fitted)
+    """Values of `TrainForm.fitted`: what can be chosen with the selected dataset (or parent), and settings proposed for
+    it; no change where they were already proposed for exactly this."""
+    *chosen, before, advised = values
+    unchanged = [gr.skip()] * len(form.fitted)
+    if not chosen[0]:
+        return unchanged
+    choices = _find_choices(forge, chosen, before)
+    case = choices.case
+    if case == before:
+        return unchanged
+    changed = {name for name, value in vars(case).items() if value != getattr(before, name)}
+    advised = advised if changed <= {"base_model", "tuning"} else {}
+    has_references = choices.examples.has_references
+    default_rewards = rewards.show_default(visible=case.method == "grpo", has_references=has_references)
+    return [
+        case,
+        advised,
+        case.parent,
+        *_show_choices(choices, chosen),
+        *_show_settings(forge, form, choices, advised),
+        *(default_rewards if changed & {"dataset", "method"} else [gr.skip()] * len(default_rewards)),
+    ]
+
+
+def _find_choices(forge: Forge, chosen: list[Any], before: Case) -> Choices:
+    """chosen: dataset, method, base model, tuning, goal and parent as the widgets show them. What does not go with the
+    dataset is replaced."""
+    dataset, method, base, tuning, goal, parent_id = chosen
     parent = _find_parent(forge, parent_id)
-    offered, picked = offers.list_datasets(forge, dataset, parent)
-    if (
-        parent and parent.id == before.parent and picked != dataset
-    ):  # another one was saved meanwhile, for something else
+    datasets, picked = offers.list_datasets(forge, dataset, parent)
+    if parent and parent.id == before.parent and picked != dataset:  # another one was saved in the meantime
         parent = None
-        offered, picked = offers.list_datasets(forge, dataset)
-    dataset = picked
-    examples = offers.find_examples(forge, dataset)
+        datasets, picked = offers.list_datasets(forge, dataset)
+    examples = offers.find_examples(forge, picked)
     methods = offers.list_methods(examples)
     method = method if method in examples.shape.methods else examples.shape.methods[0]
     tunings = offers.list_tunings()
@@ -222,61 +252,66 @@ def fit_form(forge: Forge, form: TrainForm, *values: Any) -> list[Any]:
         bases = [(base, base)]
     else:
         bases = offers.list_base_models(examples.task, method, tuning)
-        kept = examples.task.value == before.task and not before.parent  # that of a parent goes with it
+        kept = examples.task.value == before.task and not before.parent  # a parent's base model leaves with it
         base = offers.choose_base_model(base, bases, task=examples.task, method=method, kept=kept)
-    case = Case(dataset, method, base, tuning, goal, parent.id if parent else "", examples.task.value)
-    if case == before:
-        return [gr.skip()] * len(form.fitted)
+    case = Case(picked, method, base, tuning, goal, parent.id if parent else "", examples.task.value)
+    return Choices(case, examples, parent, datasets, methods, bases, tunings)
 
-    changed = {name for name, value in vars(case).items() if value != getattr(before, name)}
-    advised = advised if changed <= {"base_model", "tuning"} else {}
-    architecture, parameters = offers.describe_base(base, examples.task)
-    proposed = offers.propose_settings(
-        goal, examples, method=method, tuning=tuning, architecture=architecture, parameters=parameters
-    )
-    wanted = {**proposed, **_settings_of_parent(forge, parent), **advised}
-    shown = [
-        gr.update(visible=widgets.is_applied(group, method, tuning, is_further=parent is not None))
-        for group in form.groups
-    ]
-    settings = [_update(name, wanted[name], architecture) for name in form.settings]
-    settings[0] = gr.update(choices=[HELD_OUT, *offers.list_measuring(forge, examples)], value=wanted["eval_dataset"])
-    default_rewards = rewards.show_default(visible=method == "grpo", has_references=examples.has_references)
+
+def _show_choices(choices: Choices, chosen: list[Any]) -> list[Any]:
+    """[parent_row, parent_note, dataset, what, method, base_model, tuning]."""
+    case, parent = choices.case, choices.parent
+    dataset, method, base, tuning = chosen[:4]
+    about = METHODS[case.method]
     return [
-        case,
-        advised,
-        case.parent,
         gr.Column(visible=parent is not None),
         _describe_parent(parent),
-        gr.update(choices=offered, **_corrected(given.dataset, dataset)),
-        html.aside(f"{examples.sentence} {METHODS[method].title}: {METHODS[method].sentence}"),
+        gr.update(choices=choices.datasets, **_corrected(dataset, case.dataset)),
+        html.aside(f"{choices.examples.sentence} {about.title}: {about.sentence}"),
         gr.update(
-            choices=methods,
-            visible=len(methods) > 1,
-            info=METHODS[method].sentence,
-            **_corrected(given.method, method),
+            choices=choices.methods,
+            visible=len(choices.methods) > 1,
+            info=about.sentence,
+            **_corrected(method, case.method),
         ),
-        gr.update(choices=bases, interactive=parent is None, **_corrected(given.base_model, base)),
+        gr.update(choices=choices.bases, interactive=parent is None, **_corrected(base, case.base_model)),
         gr.update(
-            choices=tunings,
+            choices=choices.tunings,
             interactive=parent is None,
-            info=TUNINGS[tuning].sentence,
-            **_corrected(given.tuning, tuning),
+            info=TUNINGS[case.tuning].sentence,
+            **_corrected(tuning, case.tuning),
         ),
-        *shown,
-        *settings,
-        *(default_rewards if changed & {"dataset", "method"} else [gr.skip()] * len(default_rewards)),
     ]
+
+
+def _show_settings(forge: Forge, form: TrainForm, choices: Choices, advised: dict[str, Any]) -> list[Any]:
+    """Updates of the groups of settings, then of the settings: proposed ones, overridden by the parent's and by what
+    the planner has advised."""
+    case, examples = choices.case, choices.examples
+    architecture, parameters = offers.describe_base(case.base_model, examples.task)
+    proposed = offers.propose_settings(
+        case.goal, examples, method=case.method, tuning=case.tuning, architecture=architecture, parameters=parameters
+    )
+    wanted = {**proposed, **_settings_of_parent(forge, choices.parent), **advised}
+    is_further = choices.parent is not None
+    groups = [
+        gr.update(visible=widgets.is_applied(group, case.method, case.tuning, is_further=is_further))
+        for group in form.groups
+    ]
+    eval_datasets = [HELD_OUT, *offers.list_measuring(forge, examples)]
+    settings = [_update(name, wanted[name], architecture) for name in form.settings]
+    settings[0] = gr.update(choices=eval_datasets, value=wanted["eval_dataset"])
+    return [*groups, *settings]
 
 
 def _corrected(given: Any, wanted: Any) -> dict[str, Any]:
-    """A value only where it has to be another one. Whoever has chosen again meanwhile would see the choice undone, and
-    the two answers would then undo each other for ever."""
+    """A value only where it must change. It would otherwise undo what the user has chosen in the meantime, and the two
+    updates would then undo each other forever."""
     return {} if given == wanted else {"value": wanted}
 
 
-def look(name: str | None, case: Case) -> str:
-    """What can be said of the base model, below its field: the Hub may take some seconds to answer."""
+def describe_base_model(name: str | None, case: Case) -> str:
+    """What is known about the base model, shown below its field: the Hub can take seconds to answer."""
     if not name or not case.task:
         return ""
     found = offers.look_at(name, Task(case.task))
@@ -285,7 +320,7 @@ def look(name: str | None, case: Case) -> str:
 
 
 def offer_datasets(forge: Forge, chosen: str | None = None, parent_id: str = "") -> Any:
-    """What can be chosen, with a sound choice made; the rest of the form follows from it."""
+    """The datasets that can be chosen, with one selected; the rest of the form follows from it."""
     values, picked = offers.list_datasets(forge, chosen, _find_parent(forge, parent_id))
     return gr.Dropdown(choices=values, value=picked)
 
@@ -302,13 +337,13 @@ def _describe_parent(parent: ModelRecord | None) -> str:
     if parent is None:
         return ""
     return html.note(
-        f"Training further: {parent.name}. Its base model and tuning stay as they are, and it stays too: "
-        "what comes out is a model of its own."
+        f"Training {parent.name} further. Its base model and tuning cannot be changed. The result is a new model; "
+        f"{parent.name} is kept."
     )
 
 
 def _settings_of_parent(forge: Forge, parent: ModelRecord | None) -> dict[str, Any]:
-    """The settings of its adapter, which goes on as it is."""
+    """The settings of its adapter, which stays the same."""
     if parent is None:
         return {}
     tuning = forge.models.manifest(parent)["recipe"].get("tuning", {})

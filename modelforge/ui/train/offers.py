@@ -1,6 +1,6 @@
 """What the Train tab offers: datasets, methods, base models, tunings, and the settings proposed for a goal.
 
-All of it follows from the dataset and the machine; nothing is offered that a start would refuse.
+It depends on the dataset and the machine; nothing is offered that a start would refuse.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from modelforge.tasks import SHAPES, TASKS
 from modelforge.tasks.base import Shape
 from modelforge.ui.look.fields import read_defaults
 
-LOOKED_FOR_SECONDS = 120.0  # what the Hub has said of a model is not asked again for so long
+LOOK_KEPT_SECONDS = 120.0  # how long the Hub's answer about a model is kept
 
 _looks: dict[tuple[str, Task], tuple[float, Look]] = {}
 _looks_lock = threading.Lock()
@@ -35,9 +35,9 @@ _looks_lock = threading.Lock()
 
 @dataclass(frozen=True)
 class Examples:
-    """The dataset that is chosen: a sample, or one of the library. name: of a sample, or an id. max_length: tokens that
-    its rows ask for, longest: tokens of the longest row, about, both 0 where that is not known; mean_tokens: about what
-    a row has. eval_dataset: id of the one to measure with, "" for a share of it."""
+    """The chosen dataset: a sample, or one of the library. name: of a sample, or an id. max_length: proposed for it,
+    longest: tokens of the longest row, about; both 0 if unknown. mean_tokens: of a row, about. eval_dataset: id of the
+    dataset to evaluate on, "" for a held-out share of this one."""
 
     name: str
     task: Task
@@ -51,7 +51,7 @@ class Examples:
 
     @property
     def sentence(self) -> str:
-        """What it is and what is trained with it, for people."""
+        """What it is and what is trained with it."""
         return f"{TASKS[self.task].title}. {self.shape.sentence}"
 
 
@@ -85,7 +85,7 @@ def _longest_of(sample: Sample) -> int:
 def list_datasets(
     forge: Forge, chosen: str | None, parent: ModelRecord | None = None
 ) -> tuple[list[tuple[str, str]], str]:
-    """(choices, the one picked): own datasets first, then the samples. parent: only those it can be trained with."""
+    """(choices, the selected one): own datasets first, then the samples. parent: only those it can be trained on."""
     own = [
         (f"{each.name} ({each.rows} rows)", each.id)
         for each in forge.datasets.all()
@@ -108,7 +108,7 @@ def _is_suited(task: Task, shape: Shape | None, parent: ModelRecord | None) -> b
 
 
 def list_measuring(forge: Forge, examples: Examples) -> list[tuple[str, str]]:
-    """Datasets that a run on these examples can be measured with: other ones of the same kind."""
+    """Datasets that a run on these examples can be evaluated on: others of the same kind."""
     return [
         (f"{each.name} ({each.rows} rows)", each.id)
         for each in forge.datasets.all()
@@ -121,7 +121,7 @@ def list_methods(examples: Examples) -> list[tuple[str, str]]:
 
 
 def list_tunings() -> list[tuple[str, str]]:
-    """Those that this machine can do."""
+    """Those that this machine supports."""
     return [(TUNINGS[name].title, name) for name in tunings_of(hardware.detect().device.kind)]
 
 
@@ -144,8 +144,8 @@ def list_base_models(task: Task, method: str, tuning: str) -> list[tuple[str, st
 def choose_base_model(
     wanted: str | None, offered: list[tuple[str, str]], *, task: Task, method: str, kept: bool
 ) -> str:
-    """The one that is wanted, where it can do the task; else the first of those offered. kept: the task is the same as
-    when it was chosen, so that one that is not in the catalogue stays."""
+    """The wanted one if it supports the task, otherwise the first of those offered. kept: it was chosen for this same
+    task, so one that is not in the catalogue stays."""
     entry = catalog.find(wanted or "")
     if entry and task in entry.tasks and entry.architecture in architectures_of(task, method):
         return entry.id
@@ -155,11 +155,11 @@ def choose_base_model(
 
 
 def look_at(name: str, task: Task) -> Look:
-    """`base_model.look`, remembered for a while: the Hub can take seconds to answer."""
+    """`base_model.look`, cached for a while: the Hub can take seconds to answer."""
     now = time.monotonic()
     with _looks_lock:
-        asked, found = _looks.get((name, task), (0.0, None))
-    if found is None or now - asked > LOOKED_FOR_SECONDS or found.place == "unknown":
+        checked_at, found = _looks.get((name, task), (0.0, None))
+    if found is None or now - checked_at > LOOK_KEPT_SECONDS or found.place == "unknown":
         found = base_model.look(name, task)
         with _looks_lock:
             if len(_looks) > 200:
@@ -180,7 +180,7 @@ def describe_base(name: str, task: Task) -> tuple[str, int]:
 def propose_settings(
     goal: str, examples: Examples, *, method: str, tuning: str, architecture: str, parameters: int
 ) -> dict[str, Any]:
-    """Full name -> value of every setting: defaults, what the goal proposes, and what the dataset asks for."""
+    """Full name -> value of every setting: defaults, what the goal proposes, and what the dataset needs."""
     proposed = goals()[goal].propose(
         examples.rows,
         task=examples.task,
@@ -190,5 +190,5 @@ def propose_settings(
         parameters=parameters,
         hardware=hardware.detect(),
     )
-    asked = {"eval_dataset": examples.eval_dataset, "max_length": examples.max_length or Recipe().max_length}
-    return {**read_defaults(examples.task.value, method, tuning), **proposed, **asked}
+    of_dataset = {"eval_dataset": examples.eval_dataset, "max_length": examples.max_length or Recipe().max_length}
+    return {**read_defaults(examples.task.value, method, tuning), **proposed, **of_dataset}

@@ -1,4 +1,4 @@
-"""The rewards editor of the Train tab: what an answer earns, in a few rows; and a try of it before any training."""
+"""The rewards editor of the Train tab: what earns an answer a reward, and the button that previews it."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ ROWS = 4
 NONE = ""
 
 KINDS = {
-    "matches_reference": "Agrees with the reference of its row",
-    "length": "Has the right length",
-    "contains": "Says certain words",
-    "avoids": "Does not say certain words",
+    "matches_reference": "Matches the reference of its row",
+    "length": "Has a length within limits",
+    "contains": "Contains certain words",
+    "avoids": "Avoids certain words",
     "matches_pattern": "Matches a pattern",
     "valid_json": "Is valid JSON",
 }
-"""Type of reward -> what an answer earns it for."""
+"""Type of reward -> what earns it."""
 
 TEXTS = {
-    "contains": ("Words or phrases", "Separated by commas; each earns its share."),
-    "avoids": ("Words or phrases", "Separated by commas; each that is said costs its share."),
+    "contains": ("Words or phrases", "Separated by commas. Each one that occurs earns an equal share."),
+    "avoids": ("Words or phrases", "Separated by commas. Each one that occurs costs an equal share."),
     "matches_pattern": ("Pattern", r"A regular expression, for example ^\d+$ for a number."),
-    "valid_json": ("JSON schema", 'Left empty, any JSON will do. For example {"type": "object"}.'),
+    "valid_json": ("JSON schema", 'Optional. For example {"type": "object"}; empty accepts any JSON.'),
 }
-"""Type of reward -> (label, help) of the text that it takes."""
+"""Type of reward -> (label, help) of its text."""
 
 COMPARED = {
-    "f1": "by the words in common",
+    "f1": "by words in common",
     "exact_match": "word for word",
-    "contains": "by saying it somewhere",
+    "contains": "by containing it",
 }
 
 
@@ -57,18 +57,18 @@ class RewardRow:
 
     @property
     def fields(self) -> list[Any]:
-        """Those that not every kind has."""
+        """The widgets that not every kind uses."""
         return [self.text, self.least, self.most, self.by]
 
 
 class RewardEditor:
-    """Its components. A row whose kind is "none" counts for nothing."""
+    """Its components. A row whose kind is "none" is ignored."""
 
     def __init__(self) -> None:
         with gr.Column(visible=False, elem_id="rewards") as self.box:
             gr.HTML(
                 '<div class="mf-group-title">What earns a reward</div>'
-                "<p>Each gives an answer between 0 and 1, times its weight; the model learns to raise the sum.</p>"
+                "<p>Each reward is between 0 and 1, times its weight. The model learns to raise the sum.</p>"
             )
             self.rows = [_build_row(index) for index in range(ROWS)]
             self.shown_rows = gr.State(1)
@@ -85,7 +85,7 @@ class RewardEditor:
 
     @property
     def outputs(self) -> list[Any]:
-        """What `show_default` gives values for."""
+        """The outputs of `show_default`."""
         return [self.box, self.shown_rows, self.tried, *(each for row in self.rows for each in (row.box, *row.values))]
 
 
@@ -123,7 +123,7 @@ def _build_row(index: int) -> RewardRow:
 
 
 def show_fields(kind: str) -> list[Any]:
-    """Updates of `RewardRow.fields` for a kind: what it takes, and nothing else."""
+    """Updates of `RewardRow.fields`: only those that the kind uses are visible."""
     label, help = TEXTS.get(kind, ("Words", ""))
     return [
         gr.update(label=label, info=help, visible=kind in TEXTS),
@@ -134,13 +134,13 @@ def show_fields(kind: str) -> list[Any]:
 
 
 def show_more(count: int) -> list[Any]:
-    """[how many rows are shown, the box of each]: one more."""
+    """[number of visible rows, the box of each]: one more."""
     count = min(count + 1, ROWS)
     return [count, *(gr.Group(visible=index < count) for index in range(ROWS))]
 
 
 def show_default(*, visible: bool, has_references: bool) -> list[Any]:
-    """Updates of `RewardEditor.outputs`: one sound reward, or the editor gone."""
+    """Updates of `RewardEditor.outputs`: one default reward, or the editor hidden."""
     rows: list[Any] = []
     for index in range(ROWS):
         kind = NONE if index else "matches_reference" if has_references else "length"
@@ -151,7 +151,7 @@ def show_default(*, visible: bool, has_references: bool) -> list[Any]:
 
 
 def read_rewards(values: Sequence[Any]) -> list[dict[str, Any]]:
-    """What the rows say, as grpo.rewards takes it; `values` are those of `RewardEditor.inputs`. Raises RecipeError."""
+    """The rows as values of grpo.rewards; `values` are those of `RewardEditor.inputs`. Raises RecipeError."""
     width = len(values) // ROWS
     rows = [values[first : first + width] for first in range(0, len(values), width)]
     return [_read_row(f"Reward {number}", row) for number, row in enumerate(rows, start=1) if row[0]]
@@ -163,11 +163,11 @@ def _read_row(where: str, values: Sequence[Any]) -> dict[str, Any]:
     if kind in ("contains", "avoids"):
         words = [word.strip() for word in (text or "").split(",") if word.strip()]
         if not words:
-            raise RecipeError("No words are given.", where=where, fix="Write some, separated by commas.")
+            raise RecipeError("There are no words.", where=where, fix="Add some, separated by commas.")
         return {**settings, "words": words}
     if kind == "matches_pattern":
         if not text:
-            raise RecipeError("No pattern is given.", where=where, fix="Write one, or choose another reward.")
+            raise RecipeError("There is no pattern.", where=where, fix="Add one, or choose another reward.")
         return {**settings, "pattern": text}
     if kind == "length":
         return {**settings, "least": least, "most": most}
@@ -182,7 +182,7 @@ def _read_schema(text: str, where: str) -> dict[str, Any]:
     try:
         schema = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RecipeError("The schema is not JSON.", where=where, fix=f"{error}.") from error
+        raise RecipeError("The schema is not valid JSON.", where=where, fix=f"{error}.") from error
     if not isinstance(schema, dict):
-        raise RecipeError("A schema is a JSON object.", where=where, fix='For example {"type": "object"}.')
+        raise RecipeError("A schema must be a JSON object.", where=where, fix='For example {"type": "object"}.')
     return schema

@@ -15,9 +15,9 @@ from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
 from modelforge.ui.train.form import TrainForm
 
-USUAL = ("learning_rate", "")
-"""What is chosen at first for each of the settings; "" for none."""
-_EXAMPLE = "Separated by commas, as 1e-4, 3e-4, 1e-3"
+DEFAULT_SETTINGS = ("learning_rate", "")
+"""What is selected at first; "" for none."""
+_EXAMPLE = "Separated by commas, for example 1e-4, 3e-4, 1e-3."
 
 
 class SweepPanel:
@@ -28,12 +28,14 @@ class SweepPanel:
         self.names, self.values = [], []
         for index in range(MOST_SETTINGS):
             with gr.Row():
-                offered = [("(none)", ""), *((name, name) for name in settings)] if index else settings
+                choices = [("(none)", ""), *((name, name) for name in settings)] if index else settings
                 self.names.append(
-                    gr.Dropdown(offered, value=USUAL[index], label="Setting", elem_id=f"sweep-setting-{index + 1}")
+                    gr.Dropdown(
+                        choices, value=DEFAULT_SETTINGS[index], label="Setting", elem_id=f"sweep-setting-{index + 1}"
+                    )
                 )
                 self.values.append(gr.Textbox(label="Values", info=_EXAMPLE, elem_id=f"sweep-values-{index + 1}"))
-        self.said = gr.HTML("", elem_id="sweep-said")
+        self.summary = gr.HTML("", elem_id="sweep-summary")
         self.go = gr.Button("Queue these runs", interactive=False, elem_id="sweep-go")
 
     @property
@@ -47,11 +49,11 @@ def attach_sweep(
     """refresh, shown: how the page shows a run."""
 
     def describe(*given: Any) -> list[Any]:
-        asked, values = _read(given), given[len(panel.inputs) :]
-        if not asked or not form.is_open(*values):
+        pairs, values = _read(given), given[len(panel.inputs) :]
+        if not pairs or not form.is_open(*values):
             return ["", gr.Button(interactive=False)]
         try:
-            recipes = vary(form.read(forge, *values), read_values(asked))
+            recipes = vary(form.read(forge, *values), read_values(pairs))
         except ModelForgeError as error:
             return [html.note(str(error), "bad"), gr.Button(interactive=False)]
         names = "; ".join(recipe.name for recipe in recipes[:4]) + (" …" if len(recipes) > 4 else "")
@@ -61,15 +63,15 @@ def attach_sweep(
         warmup.wait()
         recipe = form.read(forge, *given[len(panel.inputs) :])
         runs = forge.runs.start_sweep(recipe, read_values(_read(given)))
-        gr.Info(f"{len(runs)} runs are queued. One that fails does not hold up the others.")
+        gr.Info(f"{len(runs)} runs are queued. If one fails, the others still run.")
         return list(refresh(runs[0].id, None))
 
     everything = [*panel.inputs, *form.inputs]
-    listen_all([each.change for each in panel.inputs], describe, everything, [panel.said, panel.go])
+    listen_all([each.change for each in panel.inputs], describe, everything, [panel.summary, panel.go])
     listen(panel.go.click, queue, everything, shown)
 
 
 def _read(given: Any) -> list[tuple[str, str]]:
-    """(setting, values as typed), as far as both are filled in."""
+    """(setting, values as typed) where both are filled in."""
     pairs = zip(given[:MOST_SETTINGS], given[MOST_SETTINGS : 2 * MOST_SETTINGS], strict=True)
     return [(name, listed) for name, listed in pairs if name and listed and listed.strip()]

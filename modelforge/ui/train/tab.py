@@ -1,10 +1,11 @@
-"""Train tab: a few choices and one button; all else folded away. While a run goes on, the same page is its monitor.
+"""The Train tab: a few choices and one button, everything else collapsed; the same page monitors the run.
 
-The choices are in `train_form`, the planner's verdict on them in `verdict`, what is shown of a run in `monitor`.
+The choices are in `form`, the planner's verdict on them in `verdict`, what is shown of a run in `monitor`.
 """
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,15 +28,16 @@ from modelforge.ui.train.verdict import VerdictPanel, attach_verdict, find_remed
 
 
 class TrainTab:
-    """Its components. `run_id` is the run this page looks at; `seen` what it has shown of it."""
+    """Its components. `run_id` is the run that the page shows, `seen` how much of it is shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, views: Views) -> None:
+        self.views = views
         self.refresh: Callable[..., list[Any]]
         self.list_runs: Callable[..., list[Any]]
         self.run_id = gr.State("")
         self.seen = gr.State(None)
         gr.HTML(
-            html.title("Train", "Everything is chosen already: press Start training, or change what you like first.")
+            html.title("Train", "Everything is already selected. Press Start training, or change the settings first.")
         )
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
@@ -49,11 +51,13 @@ class TrainTab:
                 self.problem = gr.HTML("", elem_id="train-problem")
                 with gr.Accordion("Advanced: every setting", open=False):
                     self.form.build_settings()
-                with gr.Accordion("Try several values: a sweep", open=False):
-                    gr.HTML("<p>A run for every value, or for every pair of values, queued one after another.</p>")
+                with gr.Accordion("Sweep: try several values", open=False):
+                    gr.HTML("<p>Queues a run for every value, or for every pair of values of two settings.</p>")
                     self.sweep = SweepPanel(self.form)
-                with gr.Accordion("The same as a recipe and on the command line", open=False):
-                    gr.HTML("<p>What the form shows is what trains. Saved as recipe.yaml, it trains on a terminal.</p>")
+                with gr.Accordion("Recipe and command line", open=False):
+                    gr.HTML(
+                        "<p>The recipe has all settings of the form. Save it as recipe.yaml to train in a terminal.</p>"
+                    )
                     self.recipe = gr.Code(
                         language="yaml", label="recipe.yaml", interactive=False, elem_id="train-recipe"
                     )
@@ -67,13 +71,13 @@ class TrainTab:
                 self.retry = gr.Button("Fix and retry", variant="primary", visible=False, elem_id="train-retry")
                 with gr.Row(visible=False, elem_classes="mf-actions") as self.next_row:
                     self.chat = gr.Button("Try it →", variant="primary", elem_id="train-chat")
-                    self.look = gr.Button("See it in Models", variant="secondary")
+                    self.look = gr.Button("Show in Models", variant="secondary")
                 self.queue.build_waiting()
         gr.HTML("<h3>Earlier runs</h3>")
         with gr.Row(elem_classes="mf-actions"):
-            self.earlier = gr.Dropdown([], label="Show the run", scale=3, min_width=260, elem_id="train-earlier")
-            self.forget = gr.Button("Delete this run…", variant="secondary", scale=0, min_width=190)
-            self.forget_really = gr.Button("Yes, delete its log", variant="stop", visible=False, scale=0, min_width=190)
+            self.earlier = gr.Dropdown([], label="Run", scale=3, min_width=260, elem_id="train-earlier")
+            self.delete = gr.Button("Delete this run…", variant="secondary", scale=0, min_width=190)
+            self.confirm = gr.Button("Yes, delete it", variant="stop", visible=False, scale=0, min_width=190)
         self.timer = gr.Timer(1.0)
 
     @property
@@ -83,14 +87,25 @@ class TrainTab:
 
 
 def build(forge: Forge) -> TrainTab:
-    tab = TrainTab()
+    tab = TrainTab(Views(forge))
     form = tab.form
     attach_form(forge, form)
     attach_verdict(forge, form, tab.verdict)
+    tab.list_runs = functools.partial(list_runs, forge)
+    tab.refresh = functools.partial(refresh, forge, tab)
     _attach_runs(forge, tab)
+    _attach_earlier(forge, tab)
+    listen(tab.timer.tick, tab.refresh, [tab.run_id, tab.seen, tab.queue.chosen], tab.shown, trigger_mode="once")
     attach_log(forge, tab.monitor, tab.run_id)
     attach_queue(forge, tab.queue, tab.run_id, tab.refresh, tab.shown)
     attach_sweep(forge, form, tab.sweep, tab.refresh, tab.shown)
+
+    _attach_recipe(forge, tab)
+    return tab
+
+
+def _attach_recipe(forge: Forge, tab: TrainTab) -> None:
+    form = tab.form
 
     def show_recipe(*values: Any) -> list[str]:
         if not form.is_open(*values):
@@ -99,20 +114,17 @@ def build(forge: Forge) -> TrainTab:
             recipe = form.read(forge, *values)
         except ModelForgeError as error:
             return [html.note(str(error), "bad"), "", ""]
-        changed = f"modelforge train recipe.yaml --set dataset={shlex.quote(recipe.dataset)}"
-        return ["", recipe.to_yaml(), changed]
+        command = f"modelforge train recipe.yaml --set dataset={shlex.quote(recipe.dataset)}"
+        return ["", recipe.to_yaml(), command]
 
     def try_out(*values: Any) -> Iterator[str]:
         yield from try_rewards(forge, form.read(forge, *values))
 
     listen_all([each.change for each in form.inputs], show_recipe, form.inputs, [tab.problem, tab.recipe, tab.command])
     listen(form.rewards.preview.click, try_out, form.inputs, form.rewards.tried)
-    return tab
 
 
-def _attach_runs(forge: Forge, tab: TrainTab) -> None:  # noqa: PLR0915 - handlers beside the widgets that they serve
-    views = Views(forge)
-
+def _attach_runs(forge: Forge, tab: TrainTab) -> None:
     def start(*values: Any) -> list[Any]:
         recipe = tab.form.read(forge, *values)
         warmup.wait()
@@ -121,85 +133,90 @@ def _attach_runs(forge: Forge, tab: TrainTab) -> None:  # noqa: PLR0915 - handle
     def begin(recipe: Recipe) -> list[Any]:
         run = forge.runs.start(recipe)
         if forge.runs.is_waiting(run.id):
-            gr.Info("Another run is in progress. This one waits in the queue and starts by itself.")
-        return refresh(run.id, None)
+            gr.Info("Another run is in progress. This run waits in the queue and starts automatically.")
+        return tab.refresh(run.id, None)
 
     def retry(run_id: str) -> list[Any]:
-        """Start a run that ran out of memory again, with what makes it need less."""
+        """Start a run that ran out of memory again, with settings that need less."""
         record = forge.runs.get(run_id)
         remedy = find_remedy(forge, Recipe.build(record.recipe))
         if remedy is None:
-            raise RecipeError("Nothing is left to make it smaller.", fix="Choose a smaller base model.")
+            raise RecipeError("No setting is left that would reduce memory.", fix="Choose a smaller base model.")
         title, recipe = remedy
         shown = begin(recipe)
-        gr.Info(f"Started again: {html.text(title)}")
+        gr.Info(f"Started again. {html.text(title)}")
         return shown
 
     def stop(run_id: str) -> list[Any]:
         if not run_id:
             raise RunStateError("No run is in progress.", fix="Start one first.")
         forge.runs.stop(run_id)
-        return refresh(run_id, None)
+        return tab.refresh(run_id, None)
 
     def pause(run_id: str) -> list[Any]:
         forge.runs.pause(run_id)
-        return refresh(run_id, None)
+        return tab.refresh(run_id, None)
 
     def resume(run_id: str) -> list[Any]:
         warmup.wait()
         forge.runs.resume(run_id)
-        return refresh(run_id, None)
+        return tab.refresh(run_id, None)
 
-    def refresh(run_id: str, seen: Any, waiting: str | None = None) -> list[Any]:
-        """Everything that shows the run, or nothing new. waiting: the one that is chosen of those that wait."""
-        known = {record.id: record for record in forge.runs.all()}
-        if run_id not in known:
-            current = forge.runs.current() or next(iter(known.values()), None)
-            if current is None:
-                quiet = seen == "nothing"
-                nothing = ["", "nothing", *show_nothing(), *_buttons(None), *list_runs(), *show_queue(forge, waiting)]
-                return [gr.skip()] * len(tab.shown) if quiet else nothing
-            run_id = current.id
-        record = known[run_id]
-        view = views.refreshed(run_id)
-        states = [record.state.value, *describe_state(forge)]
-        now_seen = [run_id, view.cursor, states]
-        if now_seen == seen:
-            return [gr.skip()] * len(tab.shown)
-        changed = not seen or [seen[0], seen[2]] != [run_id, states]
-        lists = (
-            [*list_runs(run_id), *show_queue(forge, waiting)] if changed else [gr.skip()] * (1 + len(tab.queue.outputs))
-        )
-        return [run_id, now_seen, *show_run(record, view), *_buttons(record), *lists]
-
-    def list_runs(chosen: str = "") -> list[Any]:
-        runs = forge.runs.all()
-        choices = [
-            (f"{html.date(run.created)} · {run.recipe.get('name') or run.id} · {run.state.value}", run.id)
-            for run in runs
-        ]
-        ids = [run.id for run in runs]
-        return [gr.Dropdown(choices=choices, value=chosen if chosen in ids else next(iter(ids), None))]
-
-    def forget(run_id: str | None) -> list[Any]:
-        forge.runs.delete(run_id or "")
-        return [*refresh("", None), gr.Button(visible=True), gr.Button(visible=False)]
-
-    tab.refresh, tab.list_runs = refresh, list_runs
     listen(tab.start.click, start, tab.form.inputs, tab.shown, show_progress="minimal")
     listen(tab.retry.click, retry, tab.run_id, tab.shown)
     listen(tab.stop.click, stop, tab.run_id, tab.shown)
     listen(tab.pause.click, pause, tab.run_id, tab.shown)
     listen(tab.resume.click, resume, tab.run_id, tab.shown)
-    listen(tab.timer.tick, refresh, [tab.run_id, tab.seen, tab.queue.chosen], tab.shown, trigger_mode="once")
-    listen(tab.earlier.input, lambda run_id: refresh(run_id, None), tab.earlier, tab.shown)
-    asking = [tab.forget, tab.forget_really]
-    listen(tab.forget.click, lambda: [gr.Button(visible=False), gr.Button(visible=True)], None, asking)
-    listen(tab.forget_really.click, forget, tab.earlier, [*tab.shown, *asking])
+
+
+def _attach_earlier(forge: Forge, tab: TrainTab) -> None:
+    def delete(run_id: str | None) -> list[Any]:
+        forge.runs.delete(run_id or "")
+        return [*tab.refresh("", None), gr.Button(visible=True), gr.Button(visible=False)]
+
+    buttons = [tab.delete, tab.confirm]
+    listen(tab.earlier.input, lambda run_id: tab.refresh(run_id, None), tab.earlier, tab.shown)
+    listen(tab.delete.click, lambda: [gr.Button(visible=False), gr.Button(visible=True)], None, buttons)
+    listen(tab.confirm.click, delete, tab.earlier, [*tab.shown, *buttons])
+
+
+def refresh(forge: Forge, tab: TrainTab, run_id: str, seen: Any, waiting: str | None = None) -> list[Any]:
+    """Values of `TrainTab.shown`, or no change where the page has seen it all. waiting: the queued run that is
+    selected."""
+    known = {record.id: record for record in forge.runs.all()}
+    unchanged = [gr.skip()] * len(tab.shown)
+    if run_id not in known:
+        current = forge.runs.current() or next(iter(known.values()), None)
+        if current is None:
+            if seen == "nothing":
+                return unchanged
+            return ["", "nothing", *show_nothing(), *_buttons(None), *list_runs(forge), *show_queue(forge, waiting)]
+        run_id = current.id
+    record = known[run_id]
+    view = tab.views.refreshed(run_id)
+    states = [record.state.value, *describe_state(forge)]
+    now_seen = [run_id, view.cursor, states]
+    if now_seen == seen:
+        return unchanged
+    if not seen or [seen[0], seen[2]] != [run_id, states]:
+        lists = [*list_runs(forge, run_id), *show_queue(forge, waiting)]
+    else:
+        lists = [gr.skip()] * (1 + len(tab.queue.outputs))
+    return [run_id, now_seen, *show_run(record, view), *_buttons(record), *lists]
+
+
+def list_runs(forge: Forge, chosen: str = "") -> list[Any]:
+    """[the dropdown of earlier runs], with `chosen` or the newest one selected."""
+    runs = forge.runs.all()
+    choices = [
+        (f"{html.date(run.created)} · {run.recipe.get('name') or run.id} · {run.state.value}", run.id) for run in runs
+    ]
+    ids = [run.id for run in runs]
+    return [gr.Dropdown(choices=choices, value=chosen if chosen in ids else next(iter(ids), None))]
 
 
 def _buttons(record: RunRecord | None) -> list[Any]:
-    """[start, stop, pause, resume, retry, next_row] for a run as it is."""
+    """[start, stop, pause, resume, retry, next_row] for a run in this state."""
     state = record.state if record else None
     stoppable = state in (RunState.queued, RunState.preparing, RunState.running)
     busy = state is not None and state.active

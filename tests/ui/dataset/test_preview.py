@@ -201,7 +201,7 @@ def test_answer_is_coloured_where_it_stands(base: Path) -> None:
 
 def test_answer_that_is_not_there_is_said(base: Path) -> None:
     shown = read(question("a red lamp", "Which?", ("red", 5)), base)
-    assert "not where it is said to be" in shown.text("pre", without=())
+    assert "not at the given position" in shown.text("pre", without=())
     assert shown.text("mark") == ""
     assert "(no answer)" in read(question("a red lamp", "Which?"), base).text("pre", without=())
 
@@ -239,7 +239,7 @@ def test_base_model_whose_tokenizer_is_broken_shows_rows_without_it(tmp_path: Pa
 def test_first_few_rows_share_a_legend(base: Path) -> None:
     shown = Reader(preview.preview_rows(tiny.rows(8), str(base), 512))
     assert shown.text("div", "mf-preview-head").count("Row ") == preview.ROWS
-    assert shown.text("div", "mf-keys").count("What the model will see") == 1
+    assert shown.text("div", "mf-keys").count("What the model sees") == 1
     assert preview.preview_rows([], str(base), 512) == ""
 
 

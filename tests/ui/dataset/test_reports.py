@@ -1,4 +1,4 @@
-"""A file is read once for each way of looking at it, off the page's thread, and no longer than somebody waits."""
+"""A file is checked once for each mapping, in a thread, and no longer than the page waits for it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import gradio as gr
 import pytest
 
 from modelforge.errors import DatasetError
-from modelforge.ui.dataset.reports import NONE, ROLES, Looks, Question, Reading, Turn
+from modelforge.ui.dataset.reports import NONE, ROLES, BackgroundCheck, CheckRequest, LatestRequest, ReportCache
 
-LONG = 30.0  # seconds; nothing here takes as long
+LONG = 30.0  # seconds; no test takes as long
 
 
 @pytest.fixture
@@ -21,59 +21,59 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_the_widgets_ask_once_they_show_a_report_is_not_read_again(file: Path) -> None:
-    looks = Looks()
-    report = looks.look(Question(str(file)))
+def test_the_request_that_the_widgets_make_for_a_shown_report_is_cached(file: Path) -> None:
+    reports = ReportCache()
+    report = reports.get(CheckRequest(str(file)))
     columns = [{"prompt": "question", "response": "answer"}.get(role, NONE) for role in ROLES]
-    assert looks.look(Question.read(str(file), "chat", [], columns)) is report
+    assert reports.get(CheckRequest.read(str(file), "chat", [], *columns)) is report
 
 
-def test_a_file_that_has_changed_is_read_again(file: Path) -> None:
-    looks = Looks()
-    report = looks.look(Question(str(file)))
+def test_a_changed_file_is_read_again(file: Path) -> None:
+    reports = ReportCache()
+    report = reports.get(CheckRequest(str(file)))
     file.write_text("question,answer\nWhere?,There.\nWhen?,Then.\n")
-    assert looks.look(Question(str(file))).rows == 2
+    assert reports.get(CheckRequest(str(file))).rows == 2
     assert report.rows == 40
 
 
-def test_a_reading_ends_with_its_report_or_its_error(file: Path) -> None:
-    reading = Reading(Looks(), Question(str(file)))
-    assert reading.wait(LONG)
-    assert reading.report().rows == 40
-    gone = Reading(Looks(), Question(str(file.with_name("gone.csv"))))
+def test_a_background_check_ends_with_a_report_or_an_error(file: Path) -> None:
+    check = BackgroundCheck(ReportCache(), CheckRequest(str(file)))
+    assert check.wait(LONG)
+    assert check.report().rows == 40
+    gone = BackgroundCheck(ReportCache(), CheckRequest(str(file.with_name("gone.csv"))))
     assert gone.wait(LONG)
     with pytest.raises(DatasetError, match="does not exist"):
         gone.report()
 
 
-def test_a_reading_that_nobody_waits_for_stops(tmp_path: Path) -> None:
+def test_a_cancelled_check_stops(tmp_path: Path) -> None:
     path = tmp_path / "faults.jsonl"
     path.write_text("".join(f'{{"prompt": "What is {n}?", "response": {n}}}\n' for n in range(40_000)))
-    looks = Looks()
-    reading = Reading(looks, Question(str(path)))
-    reading.give_up()
-    assert reading.wait(LONG)
+    reports = ReportCache()
+    check = BackgroundCheck(reports, CheckRequest(str(path)))
+    check.cancel()
+    assert check.wait(LONG)
     with pytest.raises(CancelledError):
-        reading.report()
+        check.report()
 
 
-def test_only_the_newest_look_of_a_page_has_something_to_say() -> None:
-    turn = Turn()
-    first = turn.take()
-    assert list(turn.speak(first, ["first"])) == [["first"]]
-    second = turn.take()
-    assert turn.is_over(first)
-    assert list(turn.speak(first, ["too late"])) == [[gr.skip()]]
-    assert list(turn.speak(second, ["second"])) == [["second"]]
+def test_only_the_newest_request_updates_the_page() -> None:
+    latest = LatestRequest()
+    first = latest.begin()
+    assert list(latest.send(first, ["first"])) == [["first"]]
+    second = latest.begin()
+    assert latest.is_outdated(first)
+    assert list(latest.send(first, ["too late"])) == [[gr.skip()]]
+    assert list(latest.send(second, ["second"])) == [["second"]]
 
 
-def test_a_newer_look_begins_once_what_the_older_one_says_has_arrived() -> None:
-    turn = Turn()
-    speaking = turn.speak(turn.take(), ["first"])
-    next(speaking)
+def test_a_newer_request_begins_after_what_the_older_one_sends_has_arrived() -> None:
+    latest = LatestRequest()
+    sending = latest.send(latest.begin(), ["first"])
+    next(sending)
     with ThreadPoolExecutor(1) as pool:
-        second = pool.submit(turn.take)
+        second = pool.submit(latest.begin)
         with pytest.raises(TimeoutError):
             second.result(0.2)
-        assert list(speaking) == []
-        assert not turn.is_over(second.result(LONG))
+        assert list(sending) == []
+        assert not latest.is_outdated(second.result(LONG))
