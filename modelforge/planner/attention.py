@@ -1,7 +1,7 @@
 """Attention for fake tensors that takes as much memory as torch's flash attention.
 
 Fake tensors would use torch's plain implementation, which keeps B x H x T x T scores. The functions here are registered
-with transformers under names of our own, so that only models that are built with such a name use them.
+with transformers under names of our own: only models that are built with such a name use them.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def test_layer_computes_from_the_weights_that_are_read() -> None:
     torch.testing.assert_close(layer(x), layer.base_layer(x) + scaling * (x @ a.t()) @ b.t())
 
 
-@pytest.mark.parametrize("settings", [{"lora_dropout": 0.1}, {"use_dora": True}, {"lora_bias": True, "bias": True}])
+@pytest.mark.parametrize("settings", [{"lora_dropout": 0.1}, {"use_dora": True}, {"lora_bias": True}])
 def test_layer_that_computes_more_is_not_plain(settings: dict[str, Any]) -> None:
     assert plain_adapter(lora_layers(tuned(**settings))[0]) is None
 

@@ -115,7 +115,7 @@ def test_layers_that_are_not_there_are_refused_with_those_that_are(architecture:
 
 def test_model_is_never_wrapped_twice() -> None:
     once = tuned(DECODER, {})
-    with pytest.raises(ValueError, match="adapter already"):
+    with pytest.raises(ValueError, match="already has an adapter"):
         tune(once, Recipe())
 
 
