@@ -130,7 +130,9 @@ def train(job: Job) -> Result:
         if not result.stopped:
             show(job, ready, model, step=step)
     if result.step > callback.first_step:
-        teach_planner(job, ready, result, callback.tokens_per_second)
+        with warn_on_failure(job.emit, "The planner could not record what this run took"):
+            speed = callback.tokens_per_second
+            planner.record_outcome(ready.planned, measured_bytes=result.peak_bytes, tokens_per_second=speed)
     return result
 
 
@@ -169,8 +171,8 @@ def build_trainer(job: Job, ready: Ready, model: Any) -> tuple[Any, EventCallbac
 
 
 def train_and_evaluate(trainer: Any, callback: EventCallback, checkpoint: Path | None) -> RunawayError | None:
-    """Train from the start or from a checkpoint. Returns the error if the loss or the weights became NaN or infinite,
-    also in the step in which Stop or Pause was pressed."""
+    """Train from the start or from a checkpoint. Returns the error if loss or weights became NaN or infinite, even in
+    the step in which Stop or Pause was pressed."""
     try:
         with contextlib.suppress(RunStopped):
             train_from(trainer, checkpoint)
@@ -204,12 +206,6 @@ def show(job: Job, ready: Ready, model: Any, *, step: int) -> None:
             step=step,
             emit=job.emit,
         )
-
-
-def teach_planner(job: Job, ready: Ready, result: Result, tokens_per_second: float) -> None:
-    """Let the planner learn from what the run took. If this fails, the run does not."""
-    with warn_on_failure(job.emit, "The planner could not record what this run took"):
-        planner.record_outcome(ready.planned, measured_bytes=result.peak_bytes, tokens_per_second=tokens_per_second)
 
 
 @contextlib.contextmanager
