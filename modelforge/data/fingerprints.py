@@ -58,7 +58,7 @@ _PERMUTATIONS = _draw.integers(0, 2**31, SKETCH, np.uint32) * np.uint32(2) + np.
 
 
 @dataclass(frozen=True)
-class Prints:
+class Fingerprints:
     """The fingerprints of n rows. setting, asked, answered, together: (n,) hashes, 0 for a text without words.
     whole_sketch (of asked and answered together), asked_sketch, together_sketch: (SKETCH, n), or (SKETCH, 0) if not
     computed. asked_cut, answered_cut: (n,) whether the middle of a long text was left out; then equal hashes must be
@@ -83,21 +83,21 @@ class Prints:
         return mix(self.asked + self.answered * _ODD[3] + self.setting * _ODD[1])
 
     @classmethod
-    def join(cls, parts: Sequence[Prints]) -> Prints:
-        parts = parts or [print_columns(*[pa.array([], pa.string())] * 4, quick=True)]
+    def join(cls, parts: Sequence[Fingerprints]) -> Fingerprints:
+        parts = parts or [fingerprint_columns(*[pa.array([], pa.string())] * 4, quick=True)]
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts], axis=-1) for field in fields(cls)))
 
 
-def print_texts(rows: Iterable[Texts]) -> Prints:
+def fingerprint_texts(rows: Iterable[Texts]) -> Fingerprints:
     """The fingerprints of some rows."""
     parts = []
     rows = iter(rows)
     while some := list(islice(rows, _BATCH_ROWS)):
-        parts.append(print_columns(*(pa.array(column, pa.string()) for column in zip(*some, strict=True))))
-    return Prints.join(parts)
+        parts.append(fingerprint_columns(*(pa.array(column, pa.string()) for column in zip(*some, strict=True))))
+    return Fingerprints.join(parts)
 
 
-def print_columns(setting: Any, asked: Any, answered: Any, together: Any, *, quick: bool = False) -> Prints:
+def fingerprint_columns(setting: Any, asked: Any, answered: Any, together: Any, *, quick: bool = False) -> Fingerprints:
     """The fingerprints of rows, given arrays of their texts.
 
     quick: only one of the three sketches, and only the ends of long texts (`END`).
@@ -107,7 +107,7 @@ def print_columns(setting: Any, asked: Any, answered: Any, together: Any, *, qui
     setting_hash, _ = _digest_few(setting)
     together_hash, together_sketch = _digest_few(together)
     none = asked_sketch[:, :0]
-    return Prints(
+    return Fingerprints(
         setting_hash,
         asked_hash,
         answered_hash,

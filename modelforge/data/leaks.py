@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from modelforge.data.fingerprints import Hashes, print_texts
+from modelforge.data.fingerprints import Hashes, fingerprint_texts
 from modelforge.data.forms import dump_row
 from modelforge.data.similar import find_leaks as find_similar
 from modelforge.data.similar import hash_whole_texts, have_same_words
@@ -38,7 +38,7 @@ def find_leaks(training: Sequence[Mapping[str, Any]], evaluation: Sequence[Mappi
     def read(index: int) -> Texts:
         return read_texts(dict(training[index] if index < count else evaluation[index - count]))
 
-    prints = hash_whole_texts(print_texts(map(read, range(count + len(evaluation)))), read)
+    prints = hash_whole_texts(fingerprint_texts(map(read, range(count + len(evaluation)))), read)
     found: dict[int, tuple[int, str]] = {}
     same = {hash(dump_row(dict(row))): index for index, row in reversed(list(enumerate(training)))}
     for index, row in enumerate(evaluation):

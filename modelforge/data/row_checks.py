@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from modelforge.data.columns import ColumnMapping, apply, has_text_only, read_clean_arrays, read_clean_texts
-from modelforge.data.fingerprints import Prints, print_columns, print_texts
+from modelforge.data.fingerprints import Fingerprints, fingerprint_columns, fingerprint_texts
 from modelforge.data.forms import FORMS, ROW, Values
 from modelforge.data.personal_data import KINDS, contains, find_suspects
 from modelforge.data.problems import Problems
@@ -45,11 +45,11 @@ class RowChecks:
         self.problems = Problems()
         self.form = FORMS[mapping.shape.form] if has_text_only(mapping) else ROW
         self.cache = RowCache(self.form)
-        self.prints: list[Future[Prints]] = []
+        self.prints: list[Future[Fingerprints]] = []
         # While rows are read, previous ones are written, searched and hashed. Arrow and numpy release the GIL, so the
         # threads use all cores.
         self._writing = ThreadPoolExecutor(1, "modelforge-write")
-        self._printing = ThreadPoolExecutor(1, "modelforge-print")
+        self._hashing = ThreadPoolExecutor(1, "modelforge-hash")
         self._written: deque[tuple[int, Callable[[int, str], Any], Future[list[int]]]] = deque()
         self.numbers = array("L")
         self.lines = array("L")  # 0 where there are none
@@ -117,7 +117,7 @@ class RowChecks:
             packed.append(values)
             texts.append(read_texts(mapped))
         if self.form is ROW:
-            self.prints.append(self._printing.submit(print_texts, texts))
+            self.prints.append(self._hashing.submit(fingerprint_texts, texts))
         columns = [
             pa.array([values[index] for values in packed], pa.string()) for index in range(len(self.form.columns))
         ]
@@ -137,8 +137,8 @@ class RowChecks:
             named = dict(zip(self.form.columns, columns, strict=True))
             nothing = pa.nulls(len(numbers), pa.string()).fill_null("")
             setting, asked, answered = (named.get(each, nothing) for each in self.form.compared)
-            printed = self._printing.submit(print_columns, setting, asked, answered, nothing, quick=True)
-            self.prints.append(printed)
+            hashed = self._hashing.submit(fingerprint_columns, setting, asked, answered, nothing, quick=True)
+            self.prints.append(hashed)
         while len(self._written) > _AHEAD:
             self._find_personal_data(*self._written.popleft())
         if len(self.prints) > _AHEAD:
@@ -172,7 +172,7 @@ class RowChecks:
             self._find_personal_data(*self._written.popleft())
         self.cache.finish()
         yield
-        prints = hash_whole_texts(Prints.join([printed.result() for printed in self.prints]), self._read_texts)
+        prints = hash_whole_texts(Fingerprints.join([hashed.result() for hashed in self.prints]), self._read_texts)
         kept = np.ones(len(prints), np.bool_)
         copies = self._compare_same(prints, kept)
         yield
@@ -191,7 +191,7 @@ class RowChecks:
                 self._warn(index, problem, "Keep the correct answer; a model cannot learn both.")
         return kept
 
-    def _compare_same(self, prints: Prints, kept: NDArray[np.bool_]) -> dict[int, int]:
+    def _compare_same(self, prints: Fingerprints, kept: NDArray[np.bool_]) -> dict[int, int]:
         """Find rows that are identical, or identical except for case and white space. Returns copy -> the first
         identical row."""
         copies: dict[int, int] = {}
@@ -213,7 +213,7 @@ class RowChecks:
     def close(self) -> None:
         """Stop writing, also if the check was cancelled."""
         self._writing.shutdown(cancel_futures=True)
-        self._printing.shutdown(cancel_futures=True)
+        self._hashing.shutdown(cancel_futures=True)
 
     def check_amount(self, kept: NDArray[np.bool_]) -> None:
         usable = int(kept.sum())

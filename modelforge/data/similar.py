@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from modelforge.data.fingerprints import SKETCH, Hashes, Prints, Sketches, hash_whole, normalise
+from modelforge.data.fingerprints import SKETCH, Fingerprints, Hashes, Sketches, hash_whole, normalise
 from modelforge.tasks.base import Texts
 
 SIMILAR_ROW = 0.88
@@ -61,7 +61,7 @@ def _find_repeated(hashes: Hashes) -> Indices:
     return np.union1d(order[same], order[same + 1])
 
 
-def hash_whole_texts(prints: Prints, read: ReadTexts) -> Prints:
+def hash_whole_texts(prints: Fingerprints, read: ReadTexts) -> Fingerprints:
     """The same fingerprints, with hashes of whole texts where hashes of shortened texts are equal."""
     asked, answered = prints.asked.copy(), prints.answered.copy()
     repeated = np.zeros(len(prints), np.bool_)
@@ -82,14 +82,14 @@ def have_same_words(one: Texts, other: Texts) -> bool:
     return all(normalise(left) == normalise(right) for left, right in zip(one[:3], other[:3], strict=True))
 
 
-def find_near_duplicates(prints: Prints, read: ReadTexts) -> Iterator[tuple[int, int]]:
+def find_near_duplicates(prints: Fingerprints, read: ReadTexts) -> Iterator[tuple[int, int]]:
     """Pairs (row, earlier row) of near-duplicates in the same setting, each later row at most once."""
     yield from _find_similar(
         prints.whole_sketch, prints.whole, read, _are_similar_rows, setting=prints.setting, once=True
     )
 
 
-def find_conflicts(prints: Prints, kept: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+def find_conflicts(prints: Fingerprints, kept: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     """Pairs (row, earlier row) of kept rows with the same question in the same setting and different answers."""
     rows = np.flatnonzero(kept & (prints.asked != 0))
     asked, answered = (prints.asked * np.uint64(3) + prints.setting)[rows], prints.answered[rows]
@@ -98,7 +98,7 @@ def find_conflicts(prints: Prints, kept: NDArray[np.bool_]) -> Iterator[tuple[in
         yield int(rows[index]), int(rows[first[index]])
 
 
-def group_rows(prints: Prints, read: ReadTexts) -> tuple[Indices, NDArray[np.bool_]]:
+def group_rows(prints: Fingerprints, read: ReadTexts) -> tuple[Indices, NDArray[np.bool_]]:
     """(n,) the group of each row, named by its first row: a split must not separate rows of one group. And (n,) which
     rows could not be grouped with their near-duplicates.
 
@@ -119,14 +119,14 @@ def group_rows(prints: Prints, read: ReadTexts) -> tuple[Indices, NDArray[np.boo
     return np.where(too_large, strict, numbers), too_large
 
 
-def find_leaks(prints: Prints, read: ReadTexts, held_out: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+def find_leaks(prints: Fingerprints, read: ReadTexts, held_out: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     """Pairs (held-out row, training row) that are similar but not identical: as rows, in their question, or in their
     context; a held-out row at most once for each."""
     yield from _find_links(prints, read, held_out)
 
 
 def _find_links(
-    prints: Prints, read: ReadTexts, held_out: NDArray[np.bool_] | None = None
+    prints: Fingerprints, read: ReadTexts, held_out: NDArray[np.bool_] | None = None
 ) -> Iterator[tuple[int, int]]:
     asked = np.where(prints.together == 0, prints.asked, 0)
     yield from _find_similar(

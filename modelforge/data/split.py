@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from modelforge.data.fingerprints import Prints, print_texts
+from modelforge.data.fingerprints import Fingerprints, fingerprint_texts
 from modelforge.data.similar import find_leaks, group_rows, hash_whole_texts
 from modelforge.tasks import read_texts
 
@@ -26,7 +26,7 @@ def split(rows: Sequence[Mapping[str, Any]], eval_split: float, seed: int) -> tu
     if eval_split <= 0 or len(rows) < 2:
         return everything, []
     texts = [read_texts(dict(row)) for row in rows]
-    prints = hash_whole_texts(print_texts(texts), texts.__getitem__)
+    prints = hash_whole_texts(fingerprint_texts(texts), texts.__getitem__)
     groups: dict[int, list[int]] = {}
     numbers, inseparable = group_rows(prints, texts.__getitem__)
     for index, group in enumerate(numbers.tolist()):
@@ -41,7 +41,7 @@ def split(rows: Sequence[Mapping[str, Any]], eval_split: float, seed: int) -> tu
     return [index for index in everything if index in late or index not in held_out], sorted(held_out - late)
 
 
-def _choose(groups: Mapping[int, list[int]], prints: Prints, wanted: int, seed: int) -> set[int]:
+def _choose(groups: Mapping[int, list[int]], prints: Fingerprints, wanted: int, seed: int) -> set[int]:
     """Whole groups in an order drawn from seed and content, up to the wanted number of rows; at least the smallest
     group."""
 

@@ -211,7 +211,7 @@ def train(home: Path, trained: Callable[..., Path]) -> Callable[..., Any]:
     """train("encoder", "full") -> a model of that kind, in a copy of the home that it was trained in."""
 
     def make(architecture: str, tuning: str, **settings: Any) -> Any:
-        shutil.copytree(trained(architecture, tuning, **settings) / "home", home)
+        shutil.copytree(trained(architecture, tuning, **settings) / "home", home, dirs_exist_ok=True)
         forge = Forge()
         [record] = forge.models.all()
         return forge.models[record.id]
