@@ -18,6 +18,7 @@ from huggingface_hub import constants, hf_api
 
 from modelforge import base_model, loading, paths
 from modelforge.architecture import DECODER, ENCODER_DECODER
+from modelforge.base_model import hub as hub_module
 from modelforge.base_model import verdict
 from modelforge.errors import BaseModelError, DiskFullError, ModelForgeError
 from modelforge.recipe import Task
@@ -260,6 +261,20 @@ def test_what_answers_instead_of_the_hub_is_as_one_that_cannot_be_reached(
 ) -> None:
     monkeypatch.setattr(hub, "answer", lambda *_: (200, answer, {}))
     unreachable("anna/tiny", 2)
+
+
+def test_fault_15_bug_while_the_hub_is_asked_is_not_taken_for_its_silence(
+    hub: HubServer, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("a bug of ours")
+
+    publish(hub, "anna/tiny", {path.name: path.read_bytes() for path in base.iterdir()})
+    for name in ("check_files", "parse_object"):
+        with monkeypatch.context() as patch:
+            patch.setattr(hub_module, name, fail)
+            with pytest.raises(KeyError, match="a bug of ours"):
+                base_model.look("anna/tiny", GENERATION)
 
 
 def test_hub_that_does_not_answer_keeps_nobody_waiting(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
