@@ -120,7 +120,7 @@ def test_look_at_the_hub_tells_all_and_fetches_no_weights(hub: HubServer, base: 
     assert (found.id, found.verdict, found.place) == ("anna/tiny", "good", "hub")
     assert (found.architecture, found.weight_bytes) == (DECODER, len(files["model.safetensors"]))
     assert (found.context, found.has_chat_template, found.gated) == (512, True, False)
-    assert found.sentence == f"A decoder: {found.weight_bytes / 1e3:.3g} kB will be fetched from the Hub."
+    assert found.sentence == f"A decoder: {found.weight_bytes / 1e3:.3g} kB will be downloaded from the Hub."
     assert fetched(hub) == {"config.json"}
     assert not Path(constants.HF_HUB_CACHE).exists()
     assert base_model.check("anna/tiny", GENERATION) is DECODER
@@ -142,7 +142,7 @@ def test_encoder_decoder_is_not_asked_for_a_chat_template(hub: HubServer) -> Non
     publish(hub, "anna/t5", files)
     found = base_model.look("anna/t5", Task.SUMMARIZATION)
     assert found.architecture is ENCODER_DECODER
-    assert found.sentence == "An encoder-decoder: 1 bytes will be fetched from the Hub."
+    assert found.sentence == "An encoder-decoder: 1 bytes will be downloaded from the Hub."
 
 
 def test_audit_17_model_that_does_not_fit_the_disk_is_refused_before_its_weights_are_fetched(
@@ -235,7 +235,7 @@ def unreachable(name: str, seconds: float) -> None:
     found = base_model.look(name, GENERATION)
     assert time.monotonic() - started < seconds
     assert (found.verdict, found.place) == ("unknown", "unknown")
-    assert "could not be reached, so it will be checked at the start" in found.sentence
+    assert "could not be reached, so it will be checked when the run starts" in found.sentence
     base_model.check(name, GENERATION)
     with pytest.raises(BaseModelError, match="cannot be reached"):
         base_model.resolve(name, GENERATION)

@@ -83,7 +83,7 @@ def test_unknown_architecture_is_refused(tmp_path: Path, model_type: str | None)
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"architectures": ["XForCausalLM"], "model_type": model_type}))
-    with pytest.raises(BaseModelError, match="not known"):
+    with pytest.raises(BaseModelError, match="not supported"):
         loading.load_config(loaded(folder))
 
 

@@ -1,7 +1,6 @@
-"""Whether a run may start, judged here alone for every way to start: the app, the command line, a sweep, a retry, a
-resumed run, Python.
+"""Whether a run may start: the only check for the app, the command line, sweeps, retries, resumed runs and Python.
 
-In this order, once each: what goes together, the limits of this machine, the disk, the dataset, the memory.
+In this order, once each: the combination of choices, the limits of this machine, the disk, the dataset, the memory.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from modelforge.recipe import Recipe
 from modelforge.store import DatasetRecord
 from modelforge.training.start import follow_parent
 
-PLAIN = 0.4  # share of the free memory below which a rough figure, wrong by half, is good enough
+PLAIN = 0.4  # share of the free memory below which a rough figure, off by half, is good enough
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """recipe: as it will be trained, with what follows from a model that it trains further. evaluation: the dataset to
-    measure with, if it names one."""
+    """recipe: as it will be trained, with the settings of the model that it trains further. evaluation: the dataset to
+    evaluate on, if the recipe names one."""
 
     recipe: Recipe
     dataset: DatasetRecord
@@ -34,14 +33,14 @@ class Admitted:
 
 
 class Admission:
-    """Judges with the datasets and the models of one home."""
+    """Checks recipes against the datasets and models of one home."""
 
     def __init__(self, datasets: Datasets, models: Models) -> None:
         self.datasets = datasets
         self.models = models
 
     def admit(self, recipe: Recipe) -> Admitted:
-        """Refuse at once what cannot work. Raises ModelForgeError."""
+        """Refuse a recipe that cannot work. Raises ModelForgeError for the first thing that is wrong."""
         recipe = self._check_combination(recipe)
         planner.check_limits(recipe, hardware.detect())
         planner.check_disk(recipe)
@@ -67,10 +66,9 @@ class Admission:
         return dataset, evaluation
 
     def _check_memory(self, recipe: Recipe, dataset: DatasetRecord) -> None:
-        """Without a long look where it is plain that it fits; where the planner does not answer the run is let in, and
-        shows what it needs."""
+        """Skips the planner if a rough figure clearly fits. If the planner does not answer the run is admitted."""
         config = sources.look_up(recipe).config
-        if config is None:  # nothing is known of it yet; asked again when its turn has come
+        if config is None:  # not known yet; the run plans again when it starts
             return
         machine = Machine.here()
         rough = estimate_roughly(recipe, machine, Rows(), config)
