@@ -19,11 +19,12 @@ _PADDED_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "r
 
 def load_config(base: BaseModel) -> Any:
     """The model's transformers config."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
         return AutoConfig.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise BaseModelError(
             f"The architecture of {base.id} is not supported.", where=str(base.folder), fix=_first_line(error)
         ) from error

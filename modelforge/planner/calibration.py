@@ -75,7 +75,7 @@ def calibrated(
         found = {length: Calibration(**known[key]) for length, key in keys.items() if key in known}
     except TypeError:
         known, found = {}, {}
-    missing = [length for length in take if length not in found]
+    missing = [length for length in dict.fromkeys(take) if length not in found]
     if missing and (measured := _measure_apart({**shape, "lengths": missing}, layers)):
         found |= measured
         write_cache(FILE, {**known, **{keys[length]: asdict(each) for length, each in measured.items()}})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 from modelforge.compute.compute import Compute
@@ -29,16 +28,7 @@ _FASTEST_TOKEN_SECONDS = 0.02  # however small the model is
 _SAVE_SECONDS, _SAVE_BYTES = 0.2, 150e6  # a checkpoint, and bytes of it a second, flushed to the disk
 
 
-@dataclass(frozen=True)
-class Duration:
-    """Seconds from the first sampled answer to the saved model: the likely figure, and the range it may lie in."""
-
-    seconds: float = 0.0
-    low: float = 0.0
-    high: float = 0.0
-
-
-def predict_duration(
+def predict_seconds(
     recipe: Recipe,
     compute: Compute,
     *,
@@ -48,12 +38,12 @@ def predict_duration(
     timing: Timing,
     weights: int,
     trained: int,
-) -> Duration:
-    """row_tokens: of a row in the mean. speed: tokens a second. weights: bytes. trained: how many numbers are trained.
-    All zeros where the rows are not counted and max_steps is not set."""
+) -> tuple[float, float, float]:
+    """(likely, low, high) seconds from the first sampled answer to the saved model; zeros where the rows are not
+    counted and max_steps is not set. row_tokens: the mean. speed: tokens a second. weights: bytes. trained: numbers."""
     batches = count_batches(recipe, rows)
     if not batches:
-        return Duration()
+        return 0.0, 0.0, 0.0
     sequences = 2 if recipe.method == "dpo" else 1
     training = batches * recipe.per_device_train_batch_size * row_tokens * sequences / speed
     steps = math.ceil(batches / recipe.gradient_accumulation_steps)
@@ -66,9 +56,8 @@ def predict_duration(
     saving = saves * (_SAVE_SECONDS + 12 * trained / _SAVE_BYTES)  # 4 bytes each, and two moments
     computing, (fastest, slowest) = training + evaluating, SPREAD[timing]
     few, usual, most = (share * _writing_seconds(recipe, compute, weights) for share in _SAMPLED_SHARES)
-    return Duration(
-        computing + usual + saving, fastest * computing + few + saving / 2, slowest * computing + most + saving * 2
-    )
+    low, high = fastest * computing + few + saving / 2, slowest * computing + most + saving * 2
+    return computing + usual + saving, low, high
 
 
 def usual_length(longest: int, mean_tokens: float | None) -> int:

@@ -224,7 +224,7 @@ def _judge(  # noqa: PLR0917 - all findings, in the order in which they were mad
     need = _correct(need, correction, available)
     speed, timing = _find_speed(recipe, rows, compute, probe, need, kind=kind, timed=timed)
     longest = length_of(recipe, known.config, rows.longest)
-    lasts = duration.predict_duration(
+    seconds, low, high = duration.predict_seconds(
         recipe,
         compute,
         rows=rows.rows,
@@ -239,15 +239,15 @@ def _judge(  # noqa: PLR0917 - all findings, in the order in which they were mad
         compute,
         need,
         disk.measure_disk(download=known.download_bytes, to_hub_cache=known.to_hub_cache, trained=need.trained),
-        lasts.seconds,
+        seconds,
         "fits" if need.total <= TIGHT * available else "tight" if need.total <= available else "won't fit",
         source=known.source,
         calibrated=timed is not None,
         correction=correction,
         kind=kind,
         tokens_per_second=speed,
-        seconds_low=lasts.low,
-        seconds_high=lasts.high,
+        seconds_low=low,
+        seconds_high=high,
         timing=timing,
         mean_tokens=rows.mean_tokens or 0.0,
     )

@@ -8,7 +8,6 @@ an answer takes too long. Run as a module, this file is that process.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import queue
@@ -18,9 +17,9 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
 from pydantic import TypeAdapter
@@ -50,27 +49,26 @@ class Answer:
 
 @dataclass(frozen=True)
 class Question:
-    """What the process computes. home: where the outcomes of earlier runs are. calibrate: take micro-steps for the
-    time, where they are cheap."""
+    """What is asked. calibrate: run micro-steps for the time, where they are cheap."""
 
     recipe: Recipe
     rows: Rows
+    with_advice: bool = False
+    calibrate: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question as the process gets it. home: where the outcomes of earlier runs are."""
+
+    question: Question
     machine: Machine
     home: str
-    with_advice: bool
-    calibrate: bool = False
 
 
 @cache
 def _adapter(kind: type) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
-
-
-class _Request(NamedTuple):
-    recipe: Recipe
-    rows: Rows
-    with_advice: bool
-    calibrate: bool
 
 
 class PlannerService:
@@ -79,9 +77,9 @@ class PlannerService:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._answers: OrderedDict[str, tuple[float, Answer]] = OrderedDict()
-        self._asked: dict[str, tuple[_Request, threading.Event]] = {}
+        self._asked: dict[str, tuple[Question, threading.Event]] = {}
         self._waiting: queue.LifoQueue[str] = queue.LifoQueue()
-        self._current: _Request | None = None
+        self._current: Question | None = None
         self._interrupted = False
         self._process: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
@@ -101,15 +99,14 @@ class PlannerService:
         calibrate: time steps of a small model if they are cheap; the next question of anybody interrupts it. age:
         seconds that a cached answer may be old. Raises RecipeError for what cannot be trained here.
         """
-        request = _Request(recipe.model_copy(update={"name": ""}), rows, with_advice, calibrate)
-        values = [str(paths.home()), request.recipe.model_dump(mode="json"), asdict(rows), with_advice, calibrate]
-        key = json.dumps(values, sort_keys=True)
+        question = Question(recipe.model_copy(update={"name": ""}), rows, with_advice, calibrate)
+        key = f"{paths.home()} {_adapter(Question).dump_json(question).decode()}"
         with self._lock:
             found = self._known(key, age)
             if key not in self._asked:
                 self._interrupt(with_advice=found is None)
             if found is None:
-                done = self._enqueue(key, request)
+                done = self._enqueue(key, question)
         if found is None:
             done.wait(seconds)
             with self._lock:
@@ -129,9 +126,9 @@ class PlannerService:
             self._interrupted = True
             _kill_children(self._process)  # it then answers without them
 
-    def _enqueue(self, key: str, request: _Request) -> threading.Event:
+    def _enqueue(self, key: str, question: Question) -> threading.Event:
         if key not in self._asked:
-            self._asked[key] = request, threading.Event()
+            self._asked[key] = question, threading.Event()
             self._waiting.put(key)
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="modelforge-planner", daemon=True)
@@ -150,9 +147,9 @@ class PlannerService:
                 self._end()
                 continue
             with self._lock:
-                request, done = self._asked[key]
-                self._current, self._interrupted = request, False
-            found = self._answer(request)
+                question, done = self._asked[key]
+                self._current, self._interrupted = question, False
+            found = self._answer(question)
             with self._lock:
                 self._current = None
                 if found.failure:
@@ -178,14 +175,14 @@ class PlannerService:
         for each in reversed(newest):
             self._waiting.put(each)
 
-    def _answer(self, request: _Request) -> Answer:
+    def _answer(self, question: Question) -> Answer:
         try:
-            question = Question(machine=Machine.here(), home=str(paths.home()), **request._asdict())
-            return self._put(_adapter(Question).dump_json(question).decode())
+            task = Task(question, Machine.here(), str(paths.home()))
+            return self._put(_adapter(Task).dump_json(task).decode())
         except Exception:  # noqa: BLE001 - the caller is waiting, whatever happened
             return Answer() if self._interrupted else Answer(failure=traceback.format_exc())
 
-    def _put(self, question: str) -> Answer:
+    def _put(self, task: str) -> Answer:
         """Send it to the process, started where there is none; one that is too slow is killed."""
         process = self._process
         if process is None or process.poll() is not None:
@@ -199,7 +196,7 @@ class PlannerService:
         alarm.daemon = True
         alarm.start()
         try:
-            process.stdin.write(question + "\n")
+            process.stdin.write(task + "\n")
             process.stdin.flush()
             line = process.stdout.readline()
         finally:
@@ -236,17 +233,12 @@ def _kill_children(process: subprocess.Popen[str]) -> None:
 
 def answer(line: str) -> Answer:
     """The process's answer to one question."""
-    question: Question = _adapter(Question).validate_json(line)
-    os.environ["MODELFORGE_HOME"] = question.home
-    calibrate: Calibrate = "time" if question.calibrate else "nothing"
+    task: Task = _adapter(Task).validate_json(line)
+    os.environ["MODELFORGE_HOME"] = task.home
+    asked = task.question
+    calibrate: Calibrate = "time" if asked.calibrate else "nothing"
     try:
-        made = plan_for(
-            question.recipe,
-            question.machine,
-            question.rows,
-            calibrate=calibrate,
-            with_advice=question.with_advice,
-        )
+        made = plan_for(asked.recipe, task.machine, asked.rows, calibrate=calibrate, with_advice=asked.with_advice)
     except RecipeError as error:
         return Answer(refusal={"what": error.what, "where": error.where, "fix": error.fix})
     except Exception:  # noqa: BLE001 - reported by the app; a model that cannot be planned may still be trained

@@ -68,9 +68,11 @@ def like(parameters: int) -> Any:
 
 
 def _from_values(values: dict[str, Any]) -> Any:
+    """The config, or None for one that transformers does not know or accept."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.for_model(values.pop("model_type"), **values)
-    except (KeyError, ValueError, TypeError):
+        return AutoConfig.for_model(values.pop("model_type", ""), **values)
+    except (ValueError, TypeError, KeyError, StrictDataclassError):
         return None

@@ -13,7 +13,7 @@ import pytest
 from modelforge.errors import RecipeError
 from modelforge.planner import outcomes, service
 from modelforge.planner.estimate import Machine, Plan, Rows
-from modelforge.planner.service import Answer, PlannerService, Question, answer
+from modelforge.planner.service import Answer, PlannerService, Question, Task, answer
 from modelforge.recipe import Recipe
 from tests import tiny
 from tests.machine import base, measured, probed
@@ -77,8 +77,8 @@ def test_bug_in_the_process_is_logged_with_its_traceback(
         raise KeyError("a bug of ours")
 
     monkeypatch.setattr(service, "plan_for", fail)
-    question = Question(tiny.recipe(base, ""), Rows(), Machine.here(), str(probed), with_advice=False)
-    found = answer(service._adapter(Question).dump_json(question).decode())
+    task = Task(Question(tiny.recipe(base, ""), Rows()), Machine.here(), str(probed))
+    found = answer(service._adapter(Task).dump_json(task).decode())
     assert (found.plan, found.refusal) == (None, None)
     assert "KeyError: 'a bug of ours'" in found.failure and "in fail" in found.failure
 
