@@ -74,7 +74,7 @@ def count_memory(recipe: Recipe, compute: Compute, config: Any, *, longest: int 
         return _count(_Key(config.to_json_string(use_diff=False), config), architecture, _bare(recipe), compute, length)
     except RecipeError:
         raise
-    except Exception as error:  # noqa: BLE001 - a forward pass of its own kind may fail in any way on fake tensors
+    except (RuntimeError, ValueError, ImportError) as error:  # torch's for fake tensors, transformers' for its models
         log.warning("A step of %s cannot be simulated, its memory is estimated: %r", config.model_type, error)
         return None
 

@@ -195,12 +195,12 @@ class PlannerService:
         alarm = threading.Timer(LONGEST_SECONDS, _kill, [process])
         alarm.daemon = True
         alarm.start()
-        try:
+        line = ""
+        with contextlib.suppress(BrokenPipeError):  # its exit code says more
             process.stdin.write(task + "\n")
             process.stdin.flush()
             line = process.stdout.readline()
-        finally:
-            alarm.cancel()
+        alarm.cancel()
         if self._interrupted:
             return Answer()
         if not line:

@@ -20,6 +20,7 @@ PROBE = Probe("cpu", "a processor", (0, 0), 16 * GIB, {"float32": 100.0}, "2.13.
 PLAIN = Compute("cpu", "float32", False, ())
 
 
+@pytest.mark.slow
 def test_fault_17_time_of_short_rows_is_measured_with_short_rows(tmp_path: Path) -> None:
     """Rows of 50 tokens in a dataset whose longest has 384: neither the matrix rate nor long steps tell their speed."""
     base = tiny.write_base(tmp_path / "base", num_hidden_layers=4)

@@ -135,7 +135,7 @@ def test_memory_is_planned_in_another_process(probed: Path, base: Path, file: Pa
     command = [sys.executable, "-c", START_ON_A_SMALL_MACHINE, str(base), str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     told = json.loads(done.stdout.splitlines()[-1])
-    assert "of memory, and" in told["refused"]
+    assert "of memory, but only" in told["refused"]
     assert told["state"] in ("queued", "preparing")
     assert told["planned"] == 3  # what is refused, what would make it fit, and the one that starts
     assert told["simulated"] is False
