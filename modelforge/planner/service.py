@@ -195,12 +195,14 @@ class PlannerService:
         alarm = threading.Timer(LONGEST_SECONDS, _kill, [process])
         alarm.daemon = True
         alarm.start()
-        line = ""
-        with contextlib.suppress(BrokenPipeError):  # its exit code says more
+        try:
             process.stdin.write(task + "\n")
             process.stdin.flush()
             line = process.stdout.readline()
-        alarm.cancel()
+        except BrokenPipeError:
+            line = ""  # the exit code says more
+        finally:
+            alarm.cancel()
         if self._interrupted:
             return Answer()
         if not line:
