@@ -13,9 +13,9 @@ from modelforge.recipe import Task
 from modelforge.tasks import TASKS
 
 BYTES_PER_PARAMETER = {"lora": 2.0, "qlora": 0.75, "full": 16.0}
-"""Tuning -> bytes for each parameter of a base model, beside the activations: frozen weights in 16 bits; in NF4 (0.52
+"""Tuning -> bytes for each parameter of a base model, without activations: frozen weights in 16 bits; in NF4 (0.52
 bytes, arXiv 2305.14314) with embeddings in 16 bits; or weights, gradients and both moments of Adam in float32. A rough
-sieve for what is offered; the planner reckons exactly for the model that is chosen."""
+filter for the models on offer; the planner computes the figures of the chosen one."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Entry:
     """One base model of the catalogue.
 
     parameters: a count. architecture: a name of `modelforge.architecture`. context: the longest text, in tokens. gated:
-    the Hub asks who fetches it. languages: in words. released: a year.
+    access must be granted on the Hub. languages: in words. released: a year.
     """
 
     id: str
@@ -43,7 +43,7 @@ class Entry:
 
     @property
     def facts(self) -> str:
-        """All that a choice depends on, in one line."""
+        """The facts to choose by, in one line."""
         known = (
             describe_parameters(self.parameters),
             self.architecture,
@@ -52,13 +52,13 @@ class Entry:
             self.licence,
             str(self.released),
             "works offline" if self.offline else "",
-            "gated: ask for access first" if self.gated else "",
+            "gated: request access first" if self.gated else "",
         )
         return " · ".join(fact for fact in known if fact)
 
     @property
     def access_page(self) -> str:
-        """Where access to a gated model is asked for."""
+        """The page to request access to a gated model."""
         return f"https://huggingface.co/{self.id}"
 
 
@@ -70,15 +70,15 @@ def entries() -> tuple[Entry, ...]:
 
 
 def find(name: str) -> Entry | None:
-    """The catalogue's entry for an id, if it has one."""
+    """The entry of an id, if there is one."""
     return next((entry for entry in entries() if entry.id == name), None)
 
 
 def recommended(hardware: Hardware, task: Task, method: str | None = None, tuning: str | None = None) -> list[str]:
     """Ids that fit this machine for a task, the best first: those that work offline, then open ones, then gated ones.
 
-    method and tuning: as the recipe will have them, else the task's usual method with LoRA. Nothing is recommended for
-    a method that cannot train the task.
+    method and tuning: of the recipe, else the task's usual method with LoRA. Nothing is recommended for a method that
+    cannot train the task.
     """
     if method and method not in TASKS[task].methods:
         return []
@@ -90,8 +90,8 @@ def recommended(hardware: Hardware, task: Task, method: str | None = None, tunin
 def largest_parameters(hardware: Hardware, tuning: str) -> int:
     """About how many parameters a base model may have here for a tuning.
 
-    A processor keeps frozen weights in float32 and is held to the same billion with any tuning: memory is not what ends
-    its patience.
+    A processor keeps frozen weights in float32 and is limited to a billion with any tuning: time is short there, not
+    memory.
     """
     on_processor = hardware.device.kind == "cpu"
     bytes_each = 4.0 if on_processor and tuning == "lora" else BYTES_PER_PARAMETER[tuning]
@@ -100,5 +100,5 @@ def largest_parameters(hardware: Hardware, tuning: str) -> int:
 
 
 def is_custom(base_model: str) -> bool:
-    """Whether somebody typed this base model, rather than choosing it from the catalogue."""
+    """Whether this base model was typed by the user instead of chosen from the catalogue."""
     return find(base_model) is None

@@ -1,7 +1,6 @@
-"""From a goal, a dataset and what is trained how to proposed settings: goals and rules are data, assets/presets.yaml.
+"""Settings proposed for a goal, by the dataset, base model, method and tuning. Goals and rules: assets/presets.yaml.
 
-A preset is what the app proposes before anything is known but sizes; a recipe that names nothing has the recipe's own
-defaults instead.
+The app proposes presets from sizes alone; a recipe file that does not set a value has the recipe's default instead.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from modelforge.recipe import STARTER, STARTERS_BY_TASK, Recipe, Task
 from modelforge.tasks import TASKS
 
 SIZES = {"tiny": 50_000_000, "small": 300_000_000, "medium": 2_000_000_000}
-"""Size of a base model, as the rules name it -> the number of parameters that it stays under; else it is large."""
+"""Size of a base model in the rules -> the number of parameters it is below; anything above is large."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What somebody wants of a run. rows_seen: examples gone through, repeats included; epochs: (fewest, most)."""
+    """What a run is for. rows_seen: examples trained on, repeats included. epochs: (fewest, most)."""
 
     key: str
     title: str
@@ -46,8 +45,8 @@ class Goal:
     ) -> dict[str, Any]:
         """Settings for a dataset of that many rows, by their full names.
 
-        architecture: the base model's, by name; left out, the usual one of the task. parameters: how many it has; left
-        out, those of the task's starter. hardware: left out, a machine of the lowest tier.
+        architecture: the base model's, by name; by default the usual one of the task. parameters: its count; by default
+        that of the task's starter. hardware: by default a machine of the lowest tier.
         """
         case = {
             "goal": self.key,
@@ -73,7 +72,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Rule:
-    """Settings, and the cases that they are for: name of an axis -> values."""
+    """Settings, and the cases they apply to: name of an axis -> values."""
 
     cases: Mapping[str, tuple[str, ...]]
     settings: Mapping[str, Any]
@@ -84,7 +83,7 @@ class Rule:
 
 @cache
 def rules() -> tuple[Rule, ...]:
-    """Every rule, in the order in which they are applied."""
+    """Every rule, in the order of application."""
     return tuple(
         Rule(
             {axis: tuple(each) if isinstance(each, list) else (each,) for axis, each in row["for"].items()}, row["set"]
@@ -94,13 +93,13 @@ def rules() -> tuple[Rule, ...]:
 
 
 def goals() -> dict[str, Goal]:
-    """Every goal by its key, in the order in which they are offered."""
+    """Every goal by its key, in the order of display."""
     listed = _presets()["goals"]
     return {key: Goal(key, **{**values, "epochs": tuple(values["epochs"])}) for key, values in listed.items()}
 
 
 def demo_recipe() -> Recipe:
-    """The starter on the bundled dataset for text generation, as a quick try."""
+    """A quick run of the starter on the bundled dataset for text generation."""
     sample = next(sample for sample in samples() if sample.task is Task.TEXT_GENERATION)
     recipe = Recipe(base_model=STARTER, dataset=sample.name, name="Demo")
     return recipe.with_settings(goals()["quick"].propose(sample.rows))

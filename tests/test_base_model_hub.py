@@ -18,6 +18,7 @@ from huggingface_hub import constants, hf_api
 
 from modelforge import base_model, loading, paths
 from modelforge.architecture import DECODER, ENCODER_DECODER
+from modelforge.base_model import hub as hub_module
 from modelforge.base_model import verdict
 from modelforge.errors import BaseModelError, DiskFullError, ModelForgeError
 from modelforge.recipe import Task
@@ -119,7 +120,7 @@ def test_look_at_the_hub_tells_all_and_fetches_no_weights(hub: HubServer, base: 
     assert (found.id, found.verdict, found.place) == ("anna/tiny", "good", "hub")
     assert (found.architecture, found.weight_bytes) == (DECODER, len(files["model.safetensors"]))
     assert (found.context, found.has_chat_template, found.gated) == (512, True, False)
-    assert found.sentence == f"A decoder: {found.weight_bytes / 1e3:.3g} kB will be fetched from the Hub."
+    assert found.sentence == f"A decoder: {found.weight_bytes / 1e3:.3g} kB will be downloaded from the Hub."
     assert fetched(hub) == {"config.json"}
     assert not Path(constants.HF_HUB_CACHE).exists()
     assert base_model.check("anna/tiny", GENERATION) is DECODER
@@ -141,7 +142,7 @@ def test_encoder_decoder_is_not_asked_for_a_chat_template(hub: HubServer) -> Non
     publish(hub, "anna/t5", files)
     found = base_model.look("anna/t5", Task.SUMMARIZATION)
     assert found.architecture is ENCODER_DECODER
-    assert found.sentence == "An encoder-decoder: 1 bytes will be fetched from the Hub."
+    assert found.sentence == "An encoder-decoder: 1 bytes will be downloaded from the Hub."
 
 
 def test_audit_17_model_that_does_not_fit_the_disk_is_refused_before_its_weights_are_fetched(
@@ -232,7 +233,7 @@ def unreachable(name: str) -> None:
     """A look says so, a check refuses nothing, and only when it is needed it is an error."""
     found = base_model.look(name, GENERATION)
     assert (found.verdict, found.place) == ("unknown", "unknown")
-    assert "could not be reached, so it will be checked at the start" in found.sentence
+    assert "could not be reached, so it will be checked when the run starts" in found.sentence
     base_model.check(name, GENERATION)
     with pytest.raises(BaseModelError, match="cannot be reached"):
         base_model.resolve(name, GENERATION)
@@ -258,6 +259,20 @@ def test_what_answers_instead_of_the_hub_is_as_one_that_cannot_be_reached(
 ) -> None:
     monkeypatch.setattr(hub, "answer", lambda *_: (200, answer, {}))
     unreachable("anna/tiny")
+
+
+def test_fault_15_bug_while_the_hub_is_asked_is_not_taken_for_its_silence(
+    hub: HubServer, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("a bug of ours")
+
+    publish(hub, "anna/tiny", {path.name: path.read_bytes() for path in base.iterdir()})
+    for name in ("check_files", "parse_object"):
+        with monkeypatch.context() as patch:
+            patch.setattr(hub_module, name, fail)
+            with pytest.raises(KeyError, match="a bug of ours"):
+                base_model.look("anna/tiny", GENERATION)
 
 
 def test_hub_that_does_not_answer_keeps_nobody_waiting(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def test_facts_tell_all_that_a_choice_depends_on() -> None:
         "135M · decoder · 8,192 tokens · English · Apache-2.0 · 2024 · works offline"
     )
     gated = catalog.find("meta-llama/Llama-3.2-1B-Instruct")
-    assert gated.facts.endswith("Llama 3.2 · 2024 · gated: ask for access first")
+    assert gated.facts.endswith("Llama 3.2 · 2024 · gated: request access first")
     assert gated.access_page == "https://huggingface.co/meta-llama/Llama-3.2-1B-Instruct"
 
 

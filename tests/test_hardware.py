@@ -130,6 +130,77 @@ def test_machine_without_a_driver_is_a_normal_machine(monkeypatch: pytest.Monkey
     assert "No graphics card is needed" in machine("cpu", 16).sentence
 
 
+def control_groups(root: Path, own: str, files: dict[str, str | int]) -> Path:
+    """A tree of control groups as /sys/fs/cgroup and /proc/self/cgroup have it: relative path -> content."""
+    for name, content in {"proc/self/cgroup": own, **files}.items():
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{content}\n")
+    return root
+
+
+GROUPS = "sys/fs/cgroup"
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "total", "free"),
+    [
+        pytest.param(
+            "0::/",
+            {"memory.max": 4 * GIB, "memory.current": 3 * GIB, "memory.stat": f"anon 1\ninactive_file {GIB}"},
+            *(4, 2),
+            id="container",  # cached files can be dropped
+        ),
+        pytest.param(
+            "0::/", {"memory.max": "max", "memory.high": 2 * GIB, "memory.current": GIB}, *(2, 1), id="high alone"
+        ),
+        pytest.param(
+            "0::/", {"memory.max": 4 * GIB, "memory.high": 2 * GIB, "memory.current": GIB}, *(2, 1), id="high is lower"
+        ),
+        pytest.param(
+            "0::/job/step",
+            {
+                "memory.max": "max",
+                "job/memory.max": 5 * GIB,
+                "job/memory.current": 4 * GIB,
+                "job/step/memory.max": 6 * GIB,
+                "job/step/memory.current": GIB,
+            },
+            *(5, 1),
+            id="nested",  # what neighbours in the job use counts
+        ),
+        pytest.param(
+            "11:cpu:/x\n9:memory:/docker/abc",
+            {
+                "memory/memory.limit_in_bytes": 2**63 - 4096,
+                "memory/docker/abc/memory.limit_in_bytes": 4 * GIB,
+                "memory/docker/abc/memory.usage_in_bytes": 3 * GIB,
+                "memory/docker/abc/memory.stat": f"inactive_file 7\ntotal_inactive_file {GIB}",
+            },
+            *(4, 2),
+            id="version 1",
+        ),
+        pytest.param(
+            "9:memory:/docker/abc",
+            {"memory/memory.limit_in_bytes": 4 * GIB, "memory/memory.usage_in_bytes": GIB},
+            *(4, 3),
+            id="version 1, its own path hidden",  # as docker mounts it
+        ),
+        pytest.param("0::/", {"memory.max": GIB, "memory.current": 2 * GIB}, *(1, 0), id="over its limit"),
+        pytest.param("0::/", {"memory.max": 900 * GIB, "memory.current": GIB}, *(8, 6), id="limit above the machine"),
+        pytest.param("0::/", {}, *(8, 6), id="no limit"),
+        pytest.param("nonsense", {"memory.max": "soon"}, *(8, 6), id="unreadable"),
+    ],
+)
+def test_fault_08_free_memory_in_a_container_is_what_is_left_of_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, own: str, files: dict[str, Any], total: int, free: int
+) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=8 * GIB, available=6 * GIB))
+    root = control_groups(tmp_path, own, {f"{GROUPS}/{name}": content for name, content in files.items()})
+    found = detect(root)
+    assert (found.memory_bytes, found.free_memory_bytes) == (total * GIB, free * GIB)
+
+
 @pytest.mark.parametrize(
     ("kind", "gigabytes", "tier"),
     [

@@ -78,12 +78,14 @@ def test_tokenizer_without_padding_pads_with_its_end(tmp_path: Path) -> None:
     assert tokenizer.pad_token_id == tokenizer.eos_token_id is not None
 
 
-@pytest.mark.parametrize("model_type", ["no-such-type", None])
-def test_unknown_architecture_is_refused(tmp_path: Path, model_type: str | None) -> None:
+@pytest.mark.parametrize(
+    "config", [{"model_type": "no-such-type"}, {"model_type": None}, {"model_type": "llama", "hidden_size": "wide"}]
+)
+def test_unknown_architecture_is_refused(tmp_path: Path, config: dict[str, Any]) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"architectures": ["XForCausalLM"], "model_type": model_type}))
-    with pytest.raises(BaseModelError, match="not known"):
+    (folder / "config.json").write_text(json.dumps({"architectures": ["XForCausalLM"], **config}))
+    with pytest.raises(BaseModelError, match="not supported"):
         loading.load_config(loaded(folder))
 
 

@@ -1,7 +1,7 @@
-"""From the name of a base model to its files on this machine, and whether they can do what is asked of them.
+"""From the name of a base model to its files on this machine, and whether they suit a task.
 
-A name is resolved in this order: a folder, a starter, the local Hub cache, the Hub. Safetensors only; code that comes
-with a model is never run. `look` and `check` never fetch weights; `resolve` does, after the same checks.
+A name is resolved in this order: a folder, a starter, the local Hub cache, the Hub. Only safetensors are loaded; code
+that comes with a model is never run. `look` and `check` never download weights; `resolve` does, after the same checks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a base model consists of, and whether it can do a task: all that can be told without its weights."""
+"""The files and config of a base model, and whether it suits a task: all that is known without its weights."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _TOKENIZERS = (
     "vocab.json",
 )
 _NO_WEIGHTS = ("adapter_", "consolidated", "optimizer")  # .safetensors files that transformers does not load
-_LONGEST_HEADER_BYTES = 100_000_000  # as the safetensors library has it
+_LONGEST_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What one base model consists of.
+    """One base model without its weights.
 
-    where: a folder, or the setting that named it. files: name -> size in bytes, of its top folder. parameters: a count,
-    0 where it is not known. gated: the Hub asks who fetches it, and has let us in.
+    where: its folder, or the setting that named it. files: name -> size in bytes, in its top folder. parameters: a
+    count, 0 if unknown. gated: access must be granted on the Hub, and is.
     """
 
     id: str
@@ -52,12 +52,12 @@ class Contents:
 
 
 def read_folder(folder: Path, name: str) -> Contents:
-    """What is in a model's folder. Raises BaseModelError for one that is no model or has no weights to load."""
+    """The contents of a model's folder. Raises BaseModelError if it is not a model or has no weights to load."""
     try:
         files = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
     except OSError as error:
         raise BaseModelError(
-            f"{name} cannot be read.", where=str(folder), fix="Choose a folder that you may read."
+            f"{name} cannot be read.", where=str(folder), fix="Choose a folder that you have permission to read."
         ) from error
     check_files(files, name, str(folder))
     config = read_object(folder / CONFIG, name)
@@ -75,7 +75,7 @@ def read_folder(folder: Path, name: str) -> Contents:
 
 
 def weights_among(files: Collection[str]) -> list[str]:
-    """Names of the files that transformers loads weights from."""
+    """Names of the weight files that transformers loads."""
     return sorted(name for name in files if name.endswith(".safetensors") and not name.startswith(_NO_WEIGHTS))
 
 
@@ -84,22 +84,22 @@ def has_chat_template(files: Collection[str], tokenizer_config: Mapping[str, Any
 
 
 def check_files(files: Collection[str], name: str, where: str) -> None:
-    """Refuse, by the names of its files, what is no model, or one whose weights could run code."""
+    """Refuse, by the names of its files, what is not a model, and weights whose format can run code."""
     if CONFIG not in files:
         if "adapter_config.json" in files:
             raise BaseModelError(
-                f"{name} is an adapter, not a model.", where=where, fix="Choose the base model that it was made for."
+                f"{name} is an adapter, not a model.", where=where, fix="Choose the base model that it was trained on."
             )
         if any(each.endswith(".gguf") for each in files):
             raise BaseModelError(
-                f"{name} has its weights only as GGUF, packed for running and not for training.",
+                f"{name} has its weights only as GGUF, a format for inference that cannot be trained.",
                 where=where,
-                fix="Choose the model that it was made from.",
+                fix="Choose the original model that it was converted from.",
             )
         raise BaseModelError(
             f"{name} is not a model: it has no config.json.",
             where=where,
-            fix="Choose one that has a config.json and .safetensors files.",
+            fix="Choose a model that has a config.json and .safetensors files.",
         )
     if not weights_among(files):
         raise BaseModelError(
@@ -110,7 +110,7 @@ def check_files(files: Collection[str], name: str, where: str) -> None:
 
 
 def check_fit(contents: Contents, task: Task) -> Architecture:
-    """Refuse what cannot do the task, with the reason; else say what kind of model it is."""
+    """Refuse a model that does not suit the task, with the reason; else return its architecture."""
     found, reason = recognise(contents.config)
     if found is None or found.name not in TASKS[task].architectures:
         raise make_refusal(f"{contents.id} is {add_article(describe_class(contents.config))}, which {reason}.", task)
@@ -118,9 +118,9 @@ def check_fit(contents: Contents, task: Task) -> Architecture:
     if packed:
         method = packed.get("quant_method", "") if isinstance(packed, dict) else ""
         raise BaseModelError(
-            f"{contents.id} is packed already{f' ({method})' if method else ''}, for running and not for training.",
+            f"{contents.id} is already quantized{f' ({method})' if method else ''} and cannot be trained.",
             where=SETTING,
-            fix="Choose the model that it was made from; qlora packs it into 4 bits by itself.",
+            fix="Choose the original model; tuning type qlora quantizes it to 4 bits by itself.",
         )
     if not any(name in contents.files for name in _TOKENIZERS):
         raise BaseModelError(
@@ -130,7 +130,7 @@ def check_fit(contents: Contents, task: Task) -> Architecture:
 
 
 def make_refusal(what: str, task: Task | None = None) -> BaseModelError:
-    """The error for a kind of model that cannot do the task (or any), with kinds that can."""
+    """The error for an architecture that does not suit the task (or any), with those that do."""
     suited = [ARCHITECTURES[name] for name in TASKS[task].architectures] if task else [DECODER]
     choice = " or ".join(f"{add_article(each.name)} such as {each.example}" for each in suited)
     return BaseModelError(
@@ -144,7 +144,7 @@ def read_object(path: Path, name: str) -> dict[str, Any]:
         return parse_object(path.read_bytes(), path.name, name, str(path))
     except OSError as error:
         raise BaseModelError(
-            f"The {path.name} of {name} cannot be read.", where=str(path), fix="Fetch the model again."
+            f"The {path.name} of {name} cannot be read.", where=str(path), fix="Download the model again."
         ) from error
 
 
@@ -154,15 +154,15 @@ def parse_object(content: bytes, file: str, name: str, where: str) -> dict[str, 
         found = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise BaseModelError(
-            f"The {file} of {name} cannot be read.", where=where, fix="Fetch the model again."
+            f"The {file} of {name} is not valid JSON.", where=where, fix="Download the model again."
         ) from error
     if not isinstance(found, dict):
-        raise BaseModelError(f"The {file} of {name} is not an object.", where=where, fix="Fetch the model again.")
+        raise BaseModelError(f"The {file} of {name} is not a JSON object.", where=where, fix="Download it again.")
     return found
 
 
 def missing_shards(folder: Path, files: Collection[str]) -> list[str]:
-    """The files of weights that a folder's index names and that are not there: a download was broken off."""
+    """Weight files that a folder's index lists but that are missing: the download was interrupted."""
     if "model.safetensors" in files or INDEX not in files:
         return []
     named = read_object(folder / INDEX, folder.name).get("weight_map")
@@ -172,15 +172,15 @@ def missing_shards(folder: Path, files: Collection[str]) -> list[str]:
 def _check_shards(folder: Path, name: str, files: Collection[str]) -> None:
     if missing := missing_shards(folder, files):
         raise BaseModelError(
-            f"{name} lacks {len(missing)} of its files of weights, {missing[0]} among them.",
+            f"{name} lacks {len(missing)} of its weight files, among them {missing[0]}.",
             where=str(folder),
-            fix="Fetch the model again.",
+            fix="Download the model again.",
         )
 
 
 def _count_parameters(path: Path) -> int:
     """How many numbers a .safetensors file holds, by its header (https://github.com/huggingface/safetensors#format); 0
-    for a damaged one, which is refused when it is loaded."""
+    for a damaged file, which is refused when it is loaded."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")

@@ -16,7 +16,7 @@ from modelforge.tasks import TASKS
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A base model that is on this machine. `source` says in words where it was had from."""
+    """A base model on this machine. source: where it came from, in words."""
 
     id: str
     folder: Path
@@ -24,7 +24,7 @@ class BaseModel:
 
 
 def resolve(name: str, task: Task | None = None) -> BaseModel:
-    """Find a base model, fetching it if need be; one that cannot do `task` is refused before its weights are fetched.
+    """Find a base model and download it if necessary; one that does not suit `task` is refused before the download.
 
     Raises BaseModelError, DownloadError or DiskFullError.
     """
@@ -42,7 +42,7 @@ def resolve(name: str, task: Task | None = None) -> BaseModel:
 
 
 def find_here(name: str) -> BaseModel | None:
-    """A base model whose weights are on this machine already; None for another starter or Hub id.
+    """A base model whose weights are already on this machine; None for any other starter or Hub id.
 
     Raises BaseModelError for a name that is neither a folder nor an id.
     """
@@ -57,7 +57,7 @@ def find_here(name: str) -> BaseModel | None:
 
 
 def check_listed(name: str, task: Task) -> catalog.Entry | None:
-    """Refuse a base model of the catalogue that was made for another task, without asking anybody; else its entry."""
+    """The catalogue's entry of a base model; refuses one made for another task, without asking the Hub."""
     listed = catalog.find(name)
     if listed and listed.architecture not in TASKS[task].architectures:
         kind = ARCHITECTURES[listed.architecture]
@@ -66,25 +66,27 @@ def check_listed(name: str, task: Task) -> catalog.Entry | None:
 
 
 def canonical(name: str) -> str:
-    """The name as it is kept: a folder's absolute path, so that nothing depends on the current directory; or an id."""
+    """The name as it is stored: a folder's absolute path, which does not depend on the current directory, or an id."""
     folder = _typed_folder(name)
     return str(folder) if folder else name
 
 
 def architecture_of(base: BaseModel) -> Architecture:
-    """What kind of model it is, read from its config. Raises BaseModelError for one that no task can use."""
+    """Its architecture, read from its config. Raises BaseModelError for one that no task can use."""
     return _recognise(base, None)
 
 
 def check_architecture(base: BaseModel, task: Task) -> Architecture:
-    """Refuse, before any weights are loaded, an architecture that cannot do the task; else say which it is."""
+    """Its architecture; one that does not suit the task is refused before any weights are loaded."""
     return _recognise(base, task)
 
 
 def _recognise(base: BaseModel, task: Task | None) -> Architecture:
     if not (base.folder / CONFIG).exists():
         raise BaseModelError(
-            f"{base.id} is not a model: it has no config.json.", where=str(base.folder), fix="Choose another."
+            f"{base.id} is not a model: it has no config.json.",
+            where=str(base.folder),
+            fix="Choose another base model.",
         )
     config = read_object(base.folder / CONFIG, base.id)
     found, reason = recognise(config)

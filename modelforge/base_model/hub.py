@@ -1,12 +1,13 @@
-"""Base models on the Hugging Face Hub: what can be asked without fetching weights, what is in the local cache, and
-fetching."""
+"""Base models on the Hugging Face Hub: what it knows of one without its weights, what is in the local cache, and
+downloading."""
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,16 +28,20 @@ from modelforge.recipe import Task
 
 Result = TypeVar("Result")
 
-ASK_SECONDS = 20.0  # before a download: a slow line is still a line
+ASK_SECONDS = 20.0  # before a download: the connection may be slow
 _WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt")
-_UNWANTED = ("*/*", "consolidated*", "adapter_*", "optimizer*")  # weights a second time, and other formats, in folders
+_UNWANTED = ("*/*", "consolidated*", "adapter_*", "optimizer*")  # duplicate weights and other formats are in folders
 _LARGEST_JSON_BYTES = 20_000_000
 _OFFLINE_FIX = "Connect to the internet, or choose a starter model or a folder on this machine."
 _SIGN_IN = "sign in with `hf auth login`"
 
 
+class _OddAnswerError(Exception):
+    """The answer is not one of a Hub."""
+
+
 def check_id(name: str) -> None:
-    """Refuse a name that the Hub could not have."""
+    """Refuse a name that is not a valid Hub id."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
@@ -72,20 +77,20 @@ def find_cached(name: str) -> Path | None:
         folder = Path(snapshot_download(name, allow_patterns=list(_WANTED), local_files_only=True))
     except (LocalEntryNotFoundError, FileNotFoundError):
         return None
-    files = [path.name for path in folder.iterdir() if path.is_file()]  # a broken link is none
+    files = [path.name for path in folder.iterdir() if path.is_file()]  # a broken link is not
     return folder if weights_among(files) and not missing_shards(folder, files) else None
 
 
 def ask(name: str, *, seconds: float) -> Contents | None:
-    """What the Hub says of a model, in two or three small requests; None when it does not answer within `seconds`.
+    """What the Hub knows about a model, in two or three small requests; None if it does not answer within `seconds`.
 
-    Raises BaseModelError for one that does not exist, is not open to us, or has no safetensors or config.
+    Raises BaseModelError for one that does not exist, is not accessible, or has no safetensors or config.
     """
     return _within(seconds, lambda: _reach(name, lambda: _ask(name, seconds)))
 
 
 def fetch(name: str, task: Task | None) -> Path:
-    """Fetch what is needed and nothing else, after asking whether it exists, is open, fits the task and the disk."""
+    """Download only what is needed, after checking that it exists, is accessible, and fits the task and the disk."""
     from huggingface_hub import snapshot_download
 
     unreachable = BaseModelError(
@@ -99,17 +104,19 @@ def fetch(name: str, task: Task | None) -> Path:
     if task:
         check_fit(contents, task)
     check_disk(contents)
-    folder = _reach(
-        name,
-        lambda: Path(snapshot_download(name, allow_patterns=list(_WANTED), ignore_patterns=list(_UNWANTED))),
-    )
+
+    def download() -> Path:
+        with _client():
+            return Path(snapshot_download(name, allow_patterns=list(_WANTED), ignore_patterns=list(_UNWANTED)))
+
+    folder = _reach(name, download)
     if folder is None:
         raise unreachable
     return folder
 
 
 def check_disk(contents: Contents) -> None:
-    """Refuse a model that the drive of the Hub cache has no room for. Raises DiskFullError."""
+    """Refuse a model that does not fit on the drive of the Hub cache. Raises DiskFullError."""
     from huggingface_hub import constants
 
     needed = int(contents.weight_bytes * 1.05)
@@ -124,7 +131,8 @@ def check_disk(contents: Contents) -> None:
 def _ask(name: str, seconds: float) -> Contents:
     from huggingface_hub import HfApi
 
-    info = HfApi().model_info(name, files_metadata=True, timeout=seconds)
+    with _client():
+        info = HfApi().model_info(name, files_metadata=True, timeout=seconds)
     files = {each.rfilename: each.size or 0 for each in info.siblings or [] if "/" not in each.rfilename}
     check_files(files, name, SETTING)
     config = _read_object(name, CONFIG, files, seconds)
@@ -147,14 +155,14 @@ def _read_object(name: str, file: str, files: dict[str, int], seconds: float) ->
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
     if files[file] > _LARGEST_JSON_BYTES:
-        raise BaseModelError(f"The {file} of {name} is too large to be one.", where=SETTING, fix="Choose another.")
+        raise BaseModelError(f"The {file} of {name} is too large to be valid.", where=SETTING, fix="Choose another.")
     answer = get_session().get(hf_hub_url(name, file), headers=build_hf_headers(), timeout=seconds)
     hf_raise_for_status(answer)
     return parse_object(answer.content, file, name, SETTING)
 
 
 def _reach(name: str, call: Callable[[], Result]) -> Result | None:
-    """The call's result; None when the Hub cannot be reached or fails. Its refusals are BaseModelErrors."""
+    """The call's result; None if the Hub cannot be reached or fails. What it refuses is raised as a BaseModelError."""
     from httpx2 import HTTPError, InvalidURL
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
@@ -162,15 +170,15 @@ def _reach(name: str, call: Callable[[], Result]) -> Result | None:
         return call()
     except GatedRepoError as error:
         raise BaseModelError(
-            f"{name} is gated: its owner wants to know who uses it.",
+            f"{name} is gated: its owner grants access to each user.",
             where=SETTING,
-            fix=f"Ask for access at https://huggingface.co/{name} and {_SIGN_IN}.",
+            fix=f"Request access at https://huggingface.co/{name} and {_SIGN_IN}.",
         ) from error
     except RepositoryNotFoundError as error:
         raise BaseModelError(
             f"There is no model {name} on the Hub, or it is private.",
             where=SETTING,
-            fix=f"Check the spelling; for a private one, {_SIGN_IN}.",
+            fix=f"Check the spelling. For a private model, {_SIGN_IN}.",
         ) from error
     except HfHubHTTPError as error:
         if error.response is not None and error.response.status_code == 401:
@@ -180,13 +188,27 @@ def _reach(name: str, call: Callable[[], Result]) -> Result | None:
                 fix="Sign in again with `hf auth login`, or sign out with `hf auth logout`.",
             ) from error
         return None
-    except (HTTPError, InvalidURL, OSError, ValueError, TypeError, KeyError):  # what answers does not speak like a Hub
+    except (HTTPError, InvalidURL, OSError, _OddAnswerError):
         return None
 
 
+@contextlib.contextmanager
+def _client() -> Iterator[None]:
+    """Around calls of the Hub's client: what answers may not be a Hub (a hotel's sign-in page), and the client does not
+    check it."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        yield
+    except HfHubHTTPError:  # one of them is a ValueError too
+        raise
+    except (ValueError, TypeError, KeyError) as error:
+        raise _OddAnswerError from error
+
+
 def _within(seconds: float, call: Callable[[], Result]) -> Result | None:
-    """The call's result, or None after that many seconds: neither a name server that does not answer nor a server that
-    sends a byte now and then is bounded by a client's own time-outs."""
+    """The call's result, or None after that many seconds: a client's own timeouts stop neither a DNS server that does
+    not answer nor a server that sends a byte now and then."""
     outcome: queue.SimpleQueue[tuple[Sequence[Result | None], Exception | None]] = queue.SimpleQueue()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""A look at a base model beside the form, before anything is fetched: what it is, and whether it can do the task."""
+"""What a base model is and whether it suits the task, shown beside the form before anything is downloaded."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from modelforge.errors import ModelForgeError
 from modelforge.recipe import Task
 
 LOOK_SECONDS = 4.0
-"""How long the Hub may take to answer while somebody waits at the form."""
+"""How long the form waits for the Hub."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What can be said of a base model without its weights.
+    """What is known about a base model without its weights.
 
-    place: where its weights are; "unknown" when the Hub did not answer, and then nothing else need be known. error: why
-    it cannot be used. parameters: a count, 0 where not known. weight_bytes: on disk, or still to be fetched. context:
-    the longest text in tokens, 0 where not known. has_chat_template: None where not known. gated: the Hub asks who
-    fetches it, and has let us in.
+    place: where its weights are; "unknown" if the Hub did not answer, when nothing else may be known. error: why it
+    cannot be used. parameters: a count, 0 if unknown. weight_bytes: on disk, or still to be downloaded. context: the
+    longest text in tokens, 0 if unknown. has_chat_template: None if unknown. gated: access must be granted on the Hub,
+    and is.
     """
 
     id: str
@@ -45,7 +45,7 @@ class Look:
 
     @property
     def sentence(self) -> str:
-        """What to show beside the form."""
+        """The sentence beside the form."""
         if self.error:
             return f"{self.error.what} {self.error.fix}"
         kind = add_article(self.architecture.name).capitalize() if self.architecture else "A model"
@@ -53,12 +53,12 @@ class Look:
         size = hardware.describe_bytes(self.weight_bytes)
         ends = {
             "here": f", on this machine ({size}).",
-            "package index": " that works without the Hub: it is fetched once from the Python package index.",
-            "hub": f": {size} will be fetched from the Hub.",
-            "unknown": ": the Hub could not be reached, so it will be checked at the start.",
+            "package index": " that works without the Hub: it is downloaded once from the Python package index.",
+            "hub": f": {size} will be downloaded from the Hub.",
+            "unknown": ": the Hub could not be reached, so it will be checked when the run starts.",
         }
         notes = {
-            "It has no chat template: a plain one will be used.": self.architecture is DECODER
+            "It has no chat template; a plain one will be used.": self.architecture is DECODER
             and self.has_chat_template is False,
             "It is gated, and you have access.": self.gated,
         }
@@ -66,8 +66,8 @@ class Look:
 
 
 def look(name: str, task: Task) -> Look:
-    """What a name stands for and whether that can do the task: never fetches weights, never raises for what it finds,
-    and answers within LOOK_SECONDS where the Hub does not."""
+    """What a name refers to and whether it suits the task. Downloads no weights, raises no ModelForgeError, and returns
+    within LOOK_SECONDS if the Hub does not answer."""
     try:
         return _look(name.strip(), task)
     except ModelForgeError as error:
@@ -75,10 +75,10 @@ def look(name: str, task: Task) -> Look:
 
 
 def check(name: str, task: Task) -> Architecture | None:
-    """Refuse at once what can be known to be wrong without fetching weights; else the kind of model, where it is known.
+    """The architecture, if known; refuses at once what is known to be wrong without downloading weights.
 
-    A Hub that does not answer refuses nothing: `resolve` asks again when the run's turn has come. Raises BaseModelError
-    or DiskFullError.
+    If the Hub does not answer nothing is refused: `resolve` checks again when the run starts. Raises BaseModelError or
+    DiskFullError.
     """
     found = look(name, task)
     if found.error:
@@ -109,7 +109,7 @@ def _look(name: str, task: Task) -> Look:
 
 
 def _describe(contents: Contents, task: Task, place: Literal["here", "hub"]) -> Look:
-    text = contents.config.get("text_config")  # of a model that takes in pictures too
+    text = contents.config.get("text_config")  # of a model that also reads images
     context = (text if isinstance(text, dict) else contents.config).get("max_position_embeddings")
     return Look(
         id=contents.id,

@@ -51,7 +51,7 @@ def describe(found: Plan) -> str:
         lines += [f"  {part:12} {describe_bytes(getattr(found.memory, part))}" for part in parts]
     lines += [f"disk: {describe_bytes(found.disk.needed)} needed, {describe_bytes(found.disk.free)} free"]
     if found.seconds:
-        lines += [f"time: about {found.seconds / 60:.0f} min at {found.tokens_per_second:.0f} tokens/s"]
+        lines += [f"time: {found.time}, training at {found.tokens_per_second:.0f} tokens a second"]
     lines += [f"- {reason}" for reason in (found.compute.reasons if found.compute else ())]
     lines += [f"To make it fit: {each.sentence}" for each in found.advice]
     return "\n".join(lines)

@@ -1,26 +1,34 @@
-"""What to change so that a recipe fits: the least harmful first, each reckoned again before it is said."""
+"""What to change so that a recipe fits, the least harmful first: computed to fit, or what usually helps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from modelforge import catalog
 from modelforge.choices.combinations import tunings_of
 from modelforge.errors import ModelForgeError
-from modelforge.hardware import describe_bytes
+from modelforge.hardware import DeviceKind, describe_bytes
 from modelforge.planner.estimate import TIGHT, Advice, Machine, Plan, Rows, estimate
+from modelforge.recipe import Recipe
 
-MOST = 4  # pieces of advice; more is no advice
+MOST = 4  # pieces of advice; more would not help
 _SHORTEST = 128  # tokens; below this most rows lose their answers
+LESS_MEMORY = "Lower per_device_train_batch_size or max_length, or switch gradient_checkpointing on."
+"""What to do about a run that ran out of memory, in one sentence."""
+
+Change = tuple[dict[str, Any], str]
+"""Settings, and what they do and cost, in words without a full stop."""
 
 
 def advise(made: Plan, machine: Machine, rows: Rows) -> tuple[Advice, ...]:
-    """Changes each of which makes the recipe fit by itself; where none does, as many of them together as it takes."""
+    """Changes that each make the recipe fit; if none does, as many of them together as necessary."""
     found: list[Advice] = []
     together: dict[str, Any] = {}
     words: list[str] = []
-    for settings, sentence in _candidates(made, machine):
+    checkpoints = bool(made.compute and made.compute.gradient_checkpointing)
+    for settings, sentence in _list_changes(made.recipe, machine.probe.kind, checkpoints=checkpoints):
         if advice := _try(made, machine, rows, settings, f"{sentence}."):
             found.append(advice)
         elif not found and "base_model" not in settings:
@@ -33,27 +41,22 @@ def advise(made: Plan, machine: Machine, rows: Rows) -> tuple[Advice, ...]:
     return tuple(found)
 
 
-def _candidates(made: Plan, machine: Machine) -> Iterator[tuple[dict[str, Any], str]]:
-    """(settings, what they do and cost), the least harmful first."""
-    recipe = made.recipe
-    if made.compute and not made.compute.gradient_checkpointing:
-        yield {"gradient_checkpointing": "on"}, "Switch gradient checkpointing on: the same result, a third slower"
-    batch, accumulated = recipe.per_device_train_batch_size, recipe.gradient_accumulation_steps
-    while batch > 1 and batch % 2 == 0:
-        batch, accumulated = batch // 2, accumulated * 2
-        yield (
-            {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulated},
-            f"Work on {batch} at once and add up {accumulated} batches: the same result, somewhat slower",
-        )
-    able = tunings_of(machine.probe.kind)
+def list_usual_changes(recipe: Recipe) -> tuple[Change, ...]:
+    """What usually lowers memory, not computed: the first step of each change that keeps model and tuning."""
+    checkpoints = recipe.gradient_checkpointing == "on"
+    ways = _halve_batch(recipe), _switch_checkpointing(checkpoints=checkpoints), _halve_length(recipe)
+    return tuple((settings, f"{sentence}.") for way in ways for settings, sentence in islice(way, 1))
+
+
+def _list_changes(recipe: Recipe, kind: DeviceKind, *, checkpoints: bool) -> Iterator[Change]:
+    """The least harmful first."""
+    yield from _switch_checkpointing(checkpoints=checkpoints)
+    yield from _halve_batch(recipe)
     if recipe.tuning.type == "full":
         yield {"tuning.type": "lora"}, "Train an adapter (LoRA) instead of every weight: learns a little less"
-    if recipe.tuning.type != "qlora" and "qlora" in able and machine.probe.kind == "cuda":
-        yield {"tuning.type": "qlora"}, "Pack the base model into 4 bits (QLoRA): nearly as good, slower"
-    length = recipe.max_length
-    while length // 2 >= _SHORTEST:
-        length //= 2
-        yield {"max_length": length}, f"Cut examples at {length} tokens: longer ones lose their end"
+    if recipe.tuning.type != "qlora" and "qlora" in tunings_of(kind) and kind == "cuda":
+        yield {"tuning.type": "qlora"}, "Pack the base model into 4 bits (QLoRA): almost as good, slower"
+    yield from _halve_length(recipe)
     listed = catalog.find(recipe.base_model)
     if listed:
         smaller = [
@@ -65,6 +68,30 @@ def _candidates(made: Plan, machine: Machine) -> Iterator[tuple[dict[str, Any], 
         ]
         for entry in sorted(smaller, key=lambda each: -each.parameters):
             yield {"base_model": entry.id}, f"Start from {entry.id}: a smaller model, which knows less"
+
+
+def _switch_checkpointing(*, checkpoints: bool) -> Iterator[Change]:
+    if not checkpoints:
+        yield {"gradient_checkpointing": "on"}, "Switch gradient checkpointing on: the same result, a third slower"
+
+
+def _halve_batch(recipe: Recipe) -> Iterator[Change]:
+    """Smaller batches, with at least as many examples a step."""
+    batch, accumulated = recipe.per_device_train_batch_size, recipe.gradient_accumulation_steps
+    while batch > 1:
+        accumulated *= -(-batch // (batch // 2))  # 3 for a batch of 3
+        batch //= 2
+        yield (
+            {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulated},
+            f"Use batches of {batch} and accumulate {accumulated} of them: the same result, somewhat slower",
+        )
+
+
+def _halve_length(recipe: Recipe) -> Iterator[Change]:
+    length = recipe.max_length
+    while length // 2 >= _SHORTEST:
+        length //= 2
+        yield {"max_length": length}, f"Cut examples at {length} tokens: longer ones lose their end"
 
 
 def _try(made: Plan, machine: Machine, rows: Rows, settings: dict[str, Any], sentence: str) -> Advice | None:

@@ -1,31 +1,38 @@
-"""Real training steps on this machine: models of the same shape with two and with four layers and random weights take
-two steps each, in a separate process. The bytes and seconds that each layer adds are extrapolated to all layers.
+"""Real micro-steps on this machine: a model of the same shape with two and with four layers and random weights takes
+a few steps, in a separate process. What each layer adds, in bytes and seconds, is carried over to all layers.
 
-It takes some seconds, and the result is cached; a plan works without. Packed weights are not calibrated: outcomes
-correct those.
+Memory is measured with rows as long as the longest, time with rows of the mean length. The result is cached; a plan
+works without it. Packed weights are not calibrated: outcomes correct those.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 from modelforge.compute.compute import Compute
 from modelforge.hardware import Probe
+from modelforge.planner.duration import speed_by_work
 from modelforge.planner.outcomes import read_cache, write_cache
+from modelforge.planner.sizes import weight_bytes
 from modelforge.recipe import Recipe
+
+log = logging.getLogger("modelforge")
 
 FILE = "calibration.json"
 LAYERS = (2, 4)
-STEPS = 2  # the first grows the heap most, the second the rest (a third added 0 to 0.5%)
-_PATIENCE_SECONDS = 120
+STEPS = 2  # the first makes most of the heap, the second the rest (a third added 0 to 0.5%)
+TIMED_STEPS, TIMED_SECONDS = 8, 4.0  # the fastest counts: a busy machine makes single steps slow
+CHEAP_SECONDS = 5.0  # of one micro-step, by its work
+_PATIENCE_SECONDS = 60  # for each length
 _SETTINGS = {"method", "tuning", "task", "per_device_train_batch_size", "max_target_length", "dpo"}
 
 
@@ -39,56 +46,79 @@ class Calibration:
 
 
 def calibrated(
-    recipe: Recipe, compute: Compute, config: Any, *, length: int, probe: Probe, take: bool = False
-) -> Calibration | None:
-    """The measurement for such a step; take: measure it if there is none. None if it cannot be measured."""
+    recipe: Recipe,
+    compute: Compute,
+    config: Any,
+    lengths: Collection[int],
+    *,
+    probe: Probe,
+    take: Collection[int] = (),
+) -> dict[int, Calibration]:
+    """Length of rows in tokens -> what was measured of steps with such rows. take: those lengths that are measured now
+    unless they are cached. Empty where that is not possible, as for another machine than this one."""
     layers = getattr(config.get_text_config(), "num_hidden_layers", 0) or 0
     if compute.quantised or recipe.method == "grpo" or recipe.tuning.top_layers or layers < max(LAYERS):
-        return None
-    decided = {**asdict(compute), "reasons": ()}
-    asked = {
+        return {}
+    shape = {
         "config": json.loads(config.to_json_string(use_diff=False)),
         "recipe": recipe.model_dump(mode="json", include=_SETTINGS),
-        "compute": decided,
-        "length": length,
+        "compute": {**asdict(compute), "reasons": ()},
     }
-    key = hashlib.sha256(f"{probe.name}{json.dumps(asked, sort_keys=True)}".encode()).hexdigest()[:24]
+    keys = {
+        length: hashlib.sha256(
+            f"{probe.name}{json.dumps({**shape, 'length': length}, sort_keys=True)}".encode()
+        ).hexdigest()[:24]
+        for length in {*lengths, *take}
+    }
     known = read_cache(FILE)
     try:
-        if key in known:
-            return Calibration(**known[key])
+        found = {length: Calibration(**known[key]) for length, key in keys.items() if key in known}
     except TypeError:
-        known = {}
-    if not take:
-        return None
-    found = _measure_apart(asked, layers)
-    if found:
-        write_cache(FILE, {**known, key: asdict(found)})
+        known, found = {}, {}
+    missing = [length for length in dict.fromkeys(take) if length not in found]
+    if missing and (measured := _measure_apart({**shape, "lengths": missing}, layers)):
+        found |= measured
+        write_cache(FILE, {**known, **{keys[length]: asdict(each) for length, each in measured.items()}})
     return found
 
 
-def _measure_apart(asked: dict[str, Any], layers: int) -> Calibration | None:
+def is_cheap(recipe: Recipe, compute: Compute, config: Any, length: int, *, probe: Probe, free_bytes: int) -> bool:
+    """Whether micro-steps of that length take seconds and little memory, so that nothing else suffers from them."""
+    from modelforge.planner.skeleton import shorten
+
+    weights = weight_bytes(shorten(config, max(LAYERS)).get_text_config(), dtype="float32")
+    tokens = recipe.per_device_train_batch_size * length * (2 if recipe.method == "dpo" else 1)
+    seconds = tokens / speed_by_work(recipe, compute, probe, weights // 4)
+    return compute.device == "cpu" and weights < free_bytes / 8 and seconds < CHEAP_SECONDS
+
+
+def _measure_apart(shape: dict[str, Any], layers: int) -> dict[int, Calibration]:
     command = [sys.executable, "-m", "modelforge.planner.calibration"]
     try:
         done = subprocess.run(
             command,
-            input=json.dumps(asked),
+            input=json.dumps(shape),
             capture_output=True,
             text=True,
-            timeout=_PATIENCE_SECONDS,
+            timeout=_PATIENCE_SECONDS * len(shape["lengths"]),
             check=True,
         )
-        few, more = json.loads(done.stdout.splitlines()[-1])
-    except (subprocess.SubprocessError, OSError, ValueError, IndexError):
-        return None  # not enough memory even for this, or too slow
+        measured = json.loads(done.stdout.splitlines()[-1])
+    except (subprocess.SubprocessError, OSError, ValueError, IndexError) as error:
+        log.info("No micro-steps: %s", type(error).__name__)  # too little memory, or too slow
+        return {}
     times = (layers - LAYERS[0]) / (LAYERS[1] - LAYERS[0])
-    growth = few["bytes"] + times * max(more["bytes"] - few["bytes"], 0)
-    seconds = few["seconds"] + times * max(more["seconds"] - few["seconds"], 0)
-    return Calibration(round(growth), few["tokens"] / max(seconds, 1e-6))
+    found = {}
+    for length, (few, more) in zip(shape["lengths"], measured, strict=True):
+        growth = few["bytes"] + times * max(more["bytes"] - few["bytes"], 0)
+        seconds = few["seconds"] + times * max(more["seconds"] - few["seconds"], 0)
+        found[length] = Calibration(round(growth), few["tokens"] / max(seconds, 1e-6))
+    return found
 
 
-def measure(asked: dict[str, Any]) -> list[dict[str, float]]:
-    """[{bytes, seconds, tokens}] for each of LAYERS: growth of this process from the built model to its last step."""
+def measure(shape: dict[str, Any]) -> list[list[dict[str, float]]]:
+    """For each length {bytes, seconds, tokens} for each of LAYERS: growth of this process from the built model to its
+    last step, seconds of the fastest step."""
     from modelforge.architecture import recognise
     from modelforge.compute import memory
     from modelforge.compute.compute import Compute
@@ -98,14 +128,17 @@ def measure(asked: dict[str, Any]) -> list[dict[str, float]]:
     import transformers
     import trl  # noqa: F401 - loaded before anything is measured, as it is in a run
 
-    values = dict(asked["config"])
+    values = dict(shape["config"])
     architecture, _ = recognise(values)
     config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
-    recipe = Recipe.build(asked["recipe"])
-    compute = Compute(**{**asked["compute"], "reasons": ()})
+    recipe = Recipe.build(shape["recipe"])
+    compute = Compute(**{**shape["compute"], "reasons": ()})
     return [
-        _in_fork(partial(_measure_layers, shorten(config, count), architecture, recipe, compute, asked["length"]))
-        for count in LAYERS
+        [
+            _in_fork(partial(_measure_layers, shorten(config, count), architecture, recipe, compute, length))
+            for count in LAYERS
+        ]
+        for length in shape["lengths"]
     ]
 
 
@@ -159,8 +192,10 @@ def _measure_layers(config: Any, architecture: Any, recipe: Recipe, compute: Com
         loss_of = steps.prepare(model, architecture, recipe, compute)
         with memory.PeakMeter(compute.device) as meter:
             before = memory.used_bytes(compute.device)
-            for _ in range(STEPS):
+            steps_taken, begin = 0, time.perf_counter()
+            while steps_taken < STEPS or (steps_taken < TIMED_STEPS and time.perf_counter() - begin < TIMED_SECONDS):
                 start = time.perf_counter()
+                steps_taken += 1
                 loss_of(rows, length).backward()
                 torch.nn.utils.clip_grad_norm_(trained, 1.0)
                 optimizer.step()

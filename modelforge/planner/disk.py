@@ -1,4 +1,4 @@
-"""What a run needs on disk, on the drives that it writes to: what is fetched, checkpoints, the finished model."""
+"""What a run needs on the drives that it writes to: downloads, checkpoints, the finished model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHECKPOINTS = 2  # kept at once: the newest, and the one that is being written
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes needed and free on the drive that is shortest; where: a folder on it."""
+    """Bytes needed and free on the drive with the least room; where: a folder on it."""
 
     needed: int
     free: int
@@ -28,7 +28,7 @@ class Disk:
 
 
 def measure_disk(*, download: int, to_hub_cache: bool, trained: int) -> Disk:
-    """trained: numbers that are trained; a checkpoint has each of them and two moments, the model each once."""
+    """trained: how many numbers are trained; a checkpoint holds each with two moments, the model holds each once."""
     run = RUN_BYTES + trained * 4 * (3 * CHECKPOINTS + 1)
     home = _existing(paths.home())
     if not to_hub_cache or not download:
@@ -46,9 +46,9 @@ def measure_disk(*, download: int, to_hub_cache: bool, trained: int) -> Disk:
 
 
 def check_disk(recipe: Recipe) -> None:
-    """Refuse a start that would fill the drive that home is on, before anything is downloaded. Raises DiskFullError.
+    """Refuse a start that would fill the drive of home, before anything is downloaded. Raises DiskFullError.
 
-    Weights from the Hub go to the Hub's own cache and are checked there, once their size is known.
+    Weights from the Hub go to the Hub's cache; `base_model.hub` checks that drive once their size is known.
     """
     needed = RUN_BYTES
     if recipe.base_model in starter.STARTERS and not starter.is_fetched(recipe.base_model):

@@ -1,16 +1,71 @@
-"""How long a run takes: from the speed of the last run of its kind, from micro-steps, else from work and probe."""
+"""How long a run takes: its steps, and what it does besides, which short runs spend most of their time on."""
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from modelforge.compute.compute import Compute
 from modelforge.hardware import DeviceKind, Probe
 from modelforge.recipe import Recipe
+from modelforge.tasks import TASKS
 
 EFFICIENCY: dict[DeviceKind, float] = {"cpu": 0.45, "mps": 0.4, "cuda": 0.35}
 """Share of a bare matrix product's rate that a whole step reaches: measured on a processor, usual on cards."""
 SHARE_OF_LENGTH = 0.5  # of max_length, where nothing is known of the rows: most are far shorter
+
+Timing = Literal["guess", "step", "run"]
+"""Where the speed is from: the rate of matrix products, steps of a small model of this shape, or an earlier run."""
+SPREAD: dict[Timing, tuple[float, float]] = {"guess": (0.4, 3.0), "step": (0.8, 1.3), "run": (0.85, 1.25)}
+"""Timing -> the fastest and the slowest that steps may be, as a factor of what is predicted."""
+
+SAMPLED_TOKENS = 2 * 3 * 48  # at most: `training.samples` has three questions answered before and after
+_SAMPLED_SHARES = (0.25, 0.6, 1.0)  # of those: the fewest, usual, the most
+_WRITING_BYTES: dict[DeviceKind, float] = {"cpu": 10e9, "mps": 60e9, "cuda": 150e9}
+"""Bytes of weights read in a second of writing, a token at a time: measured on a processor, usual on cards."""
+_WRITING_BYTES_CPU_16_BITS = 2e9  # measured: single rows are slow in bfloat16 even where matrices are fast
+_FASTEST_TOKEN_SECONDS = 0.02  # however small the model is
+_SAVE_SECONDS, _SAVE_BYTES = 0.2, 150e6  # a checkpoint, and bytes of it a second, flushed to the disk
+
+
+def predict_seconds(
+    recipe: Recipe,
+    compute: Compute,
+    *,
+    rows: int | None,
+    row_tokens: float,
+    speed: float,
+    timing: Timing,
+    weights: int,
+    trained: int,
+) -> tuple[float, float, float]:
+    """(likely, low, high) seconds from the first sampled answer to the saved model; zeros where the rows are not
+    counted and max_steps is not set. row_tokens: the mean. speed: tokens a second. weights: bytes. trained: numbers."""
+    batches = count_batches(recipe, rows)
+    if not batches:
+        return 0.0, 0.0, 0.0
+    sequences = 2 if recipe.method == "dpo" else 1
+    training = batches * recipe.per_device_train_batch_size * row_tokens * sequences / speed
+    steps = math.ceil(batches / recipe.gradient_accumulation_steps)
+    held_out = _held_out(recipe, rows)
+    evaluations = math.ceil(steps / math.ceil(steps / recipe.evaluations)) if held_out else 0
+    forward = 2 * sequences / _work(recipe, compute)
+    evaluating = (1 + evaluations) * held_out * row_tokens * sequences / speed * forward
+    saves = evaluations * recipe.load_best_model_at_end + (steps // recipe.save_steps if recipe.save_steps else 0)
+    saves += int(training / (60 * recipe.checkpoint_minutes))
+    saving = saves * (_SAVE_SECONDS + 12 * trained / _SAVE_BYTES)  # 4 bytes each, and two moments
+    computing, (fastest, slowest) = training + evaluating, SPREAD[timing]
+    few, usual, most = (share * _writing_seconds(recipe, compute, weights) for share in _SAMPLED_SHARES)
+    low, high = fastest * computing + few + saving / 2, slowest * computing + most + saving * 2
+    return computing + usual + saving, low, high
+
+
+def usual_length(longest: int, mean_tokens: float | None) -> int:
+    """The length, in tokens, of the rows whose steps are timed: the mean, rounded so that datasets that are alike
+    share a measurement."""
+    mean = min(mean_tokens or SHARE_OF_LENGTH * longest, longest)
+    unit = max(8, 1 << max(int(mean).bit_length() - 4, 0))
+    return max(8, min(round(mean / unit) * unit, longest))
 
 
 def count_batches(recipe: Recipe, rows: int | None) -> int:
@@ -21,15 +76,43 @@ def count_batches(recipe: Recipe, rows: int | None) -> int:
     return math.ceil(recipe.num_train_epochs * math.ceil(kept / recipe.per_device_train_batch_size))
 
 
-def tokens_per_batch(recipe: Recipe, length: int, mean_tokens: float | None) -> float:
-    each = min(mean_tokens, length) if mean_tokens else SHARE_OF_LENGTH * length
-    return recipe.per_device_train_batch_size * each * (2 if recipe.method == "dpo" else 1)
-
-
 def speed_by_work(recipe: Recipe, compute: Compute, probe: Probe, parameters: int) -> float:
-    """Tokens a second: forward 2 operations for each weight and token, backward 2 for the input, and 2 more where the
-    weights are trained (Kaplan et al., arXiv 2001.08361, section 2.1); checkpointing goes forward twice."""
-    work = 2 + 2 + (0 if recipe.tuning.has_adapter else 2) + (2 if compute.gradient_checkpointing else 0)
-    work += 2 if recipe.method == "dpo" else 0  # the reference
+    """Tokens a second, by the rate of matrix products alone: for short rows a third of it is usual."""
     rate = probe.gigaflops.get(compute.dtype, probe.gigaflops["float32"]) * 1e9 * EFFICIENCY[compute.device]
-    return rate / (work * max(parameters, 1))
+    return rate / (_work(recipe, compute) * max(parameters, 1))
+
+
+def describe_range(low: float, high: float) -> str:
+    """(82, 131) seconds -> "about 80 to 130 s"; "" where nothing is known."""
+    if not high:
+        return ""
+    unit, size = ("s", 1.0) if high < 180 else ("min", 60.0) if high < 3 * 3600 else ("h", 3600.0)
+    shortest, longest = (_round(seconds / size) for seconds in (low, high))
+    return f"about {longest} {unit}" if shortest == longest else f"about {shortest} to {longest} {unit}"
+
+
+def _round(value: float) -> str:
+    """To two digits."""
+    digits = 1 - math.floor(math.log10(max(value, 1.0)))
+    return f"{max(round(value, digits if value >= 10 else 0), 1):.0f}"
+
+
+def _held_out(recipe: Recipe, rows: int | None) -> float:
+    """Rows that are measured with; a dataset for it is not looked at, and counts like a tenth."""
+    return (rows or 0) * (0.1 if recipe.eval_dataset else recipe.eval_split)
+
+
+def _work(recipe: Recipe, compute: Compute) -> int:
+    """Operations for each weight and token: 2 forward, 2 backward for the input, and 2 more where the weights are
+    trained (Kaplan et al., arXiv 2001.08361, section 2.1); checkpointing goes forward twice, dpo has a reference."""
+    work = 4 + (0 if recipe.tuning.has_adapter else 2) + (2 if compute.gradient_checkpointing else 0)
+    return work + (2 if recipe.method == "dpo" else 0)
+
+
+def _writing_seconds(recipe: Recipe, compute: Compute, weights: int) -> float:
+    """For the longest answers to the sampled questions; a model that marks answers in a text writes none."""
+    if "encoder" in TASKS[recipe.task].architectures:
+        return 0.0
+    slow = compute.device == "cpu" and compute.dtype != "float32"
+    rate = _WRITING_BYTES_CPU_16_BITS if slow else _WRITING_BYTES[compute.device]
+    return SAMPLED_TOKENS * max(weights / rate, _FASTEST_TOKEN_SECONDS)

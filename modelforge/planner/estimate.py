@@ -16,11 +16,14 @@ from modelforge.compute.compute import Compute
 from modelforge.compute.decide import decide, draft
 from modelforge.hardware import Hardware, Probe, describe_bytes
 from modelforge.planner import disk, duration, outcomes, sources
-from modelforge.planner.calibration import Calibration, calibrated
+from modelforge.planner.calibration import Calibration, calibrated, is_cheap
 from modelforge.planner.memory import RUNTIME_BYTES, Memory, count_memory, length_of, rough_memory
 from modelforge.recipe import Recipe
 
 Verdict = Literal["fits", "tight", "won't fit", "unknown"]
+Calibrate = Literal["nothing", "time", "all"]
+"""Which micro-steps are run if they are not cached: none; those that give the time, if they are cheap; also those that
+give the memory."""
 TIGHT = 0.85  # share of the available memory above which a run is tight: predictions are within 15%
 
 
@@ -36,9 +39,10 @@ class Advice:
 @dataclass(frozen=True)
 class Plan:
     """What a recipe needs here. memory: None where the base model is unknown. source: what the estimate rests on.
-    calibrated: micro-steps were taken on this machine. correction: by what earlier runs changed the prediction;
-    memory.total has it already. seconds: 0 where nobody knows how many rows there are. kind: what outcomes are kept
-    under."""
+    calibrated: micro-steps were timed on this machine. correction: by what earlier runs changed the prediction;
+    memory.total has it already. seconds: 0 where the number of rows is unknown; the run is likely to take between
+    seconds_low and seconds_high. timing: what the speed rests on. mean_tokens: of a row, 0 where unknown. kind: the
+    name that outcomes are recorded under."""
 
     recipe: Recipe
     compute: Compute | None
@@ -52,6 +56,15 @@ class Plan:
     correction: float = 1.0
     kind: str = ""
     tokens_per_second: float = 0.0
+    seconds_low: float = 0.0
+    seconds_high: float = 0.0
+    timing: duration.Timing = "guess"
+    mean_tokens: float = 0.0
+
+    @property
+    def time(self) -> str:
+        """How long it takes, for people; "" where that is not known."""
+        return duration.describe_range(self.seconds_low, self.seconds_high)
 
     @property
     def fits(self) -> bool:
@@ -61,11 +74,11 @@ class Plan:
     def sentence(self) -> str:
         """The verdict for people."""
         if self.memory is None:
-            return "What this model needs is not known: it is not here and the Hub did not answer."
-        needs = f"{describe_bytes(self.memory.total)} of {describe_bytes(self.memory.available)} memory"
-        about = " (from the model's size alone)" if self.source == "catalogue" else ""
-        words = {"fits": "Fits: about", "tight": "Tight: about", "won't fit": "Won't fit: it needs about"}
-        short = "" if self.disk.fits else f" The disk is too full: {describe_bytes(self.disk.needed)} needed."
+            return "What this model needs is not known: it is not on this machine and the Hub did not answer."
+        needs = f"{describe_bytes(self.memory.total)} of {describe_bytes(self.memory.available)} of memory"
+        about = " (estimated from the model's size alone)" if self.source == "catalogue" else ""
+        words = {"fits": "Fits: needs about", "tight": "Tight: needs about", "won't fit": "Won't fit: needs about"}
+        short = "" if self.disk.fits else f" The disk is too full: {describe_bytes(self.disk.needed)} are needed."
         return f"{words.get(self.verdict, '')} {needs}{about}.{short}"
 
     def as_json(self) -> dict[str, Any]:
@@ -77,6 +90,8 @@ class Plan:
             "memory": {part: getattr(self.memory, part) if self.memory else None for part in parts},
             "disk": {"needed": self.disk.needed, "free": self.disk.free, "where": self.disk.where},
             "seconds": round(self.seconds, 1),
+            "seconds_low": round(self.seconds_low, 1),
+            "seconds_high": round(self.seconds_high, 1),
             "tokens_per_second": round(self.tokens_per_second, 1),
             "advice": [
                 {"settings": dict(each.settings), "sentence": each.sentence, "saves_bytes": each.saves_bytes}
@@ -92,7 +107,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Rows:
-    """What is known of the rows that are trained on: how many, tokens of the longest, tokens of one in the mean."""
+    """What is known about the training rows: their number, tokens of the longest, mean tokens of a row."""
 
     rows: int | None = None
     longest: int | None = None
@@ -101,8 +116,8 @@ class Rows:
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine that a plan is for, and the process that trains. process_bytes: what that process holds already;
-    has_torch: the libraries are among it."""
+    """The machine that a plan is for, and the process that trains. process_bytes: what that process already holds;
+    has_torch: whether that includes the libraries."""
 
     hardware: Hardware
     probe: Probe
@@ -121,7 +136,7 @@ class Machine:
 
     @property
     def available(self) -> int:
-        """Bytes that a run may take: free now, and what its process holds, as its runtime is part of the total."""
+        """Bytes that a run may take: free now, plus what its process holds, since the total includes its runtime."""
         return self.free_bytes if self.probe.kind == "cuda" else self.free_bytes + self.process_bytes
 
     @property
@@ -133,8 +148,8 @@ class Machine:
         )
 
 
-def estimate(recipe: Recipe, machine: Machine, rows: Rows, *, calibrate: bool = False) -> Plan:
-    """A plan without advice. calibrate: take micro-steps if none like these were taken before (seconds).
+def estimate(recipe: Recipe, machine: Machine, rows: Rows, *, calibrate: Calibrate = "nothing") -> Plan:
+    """A plan without advice. calibrate: which micro-steps to take, for some seconds.
 
     Raises RecipeError for what cannot be trained on such a machine at all.
     """
@@ -147,21 +162,27 @@ def estimate(recipe: Recipe, machine: Machine, rows: Rows, *, calibrate: bool = 
     need = count_memory(recipe, compute, known.config, longest=rows.longest) or rough_memory(
         recipe, compute, known.config
     )
-    measured = None
+    timed = None
     if known.source == "config":
-        length = length_of(recipe, known.config, rows.longest)
-        measured = calibrated(recipe, compute, known.config, length=length, probe=machine.probe, take=calibrate)
-    if measured:
-        held = need.gradients + need.optimizer
-        # Noise of a few layers grows with all layers; the counted figure has a usual allocator's. The mean is nearer.
-        need = replace(need, activations=(max(measured.growth_bytes - held, 0) + need.activations) // 2)
+        longest = length_of(recipe, known.config, rows.longest)
+        usual = duration.usual_length(longest, rows.mean_tokens)
+        probe, free = machine.probe, machine.free_bytes
+        take = [longest, usual] if calibrate == "all" else []
+        if calibrate == "time" and is_cheap(recipe, compute, known.config, usual, probe=probe, free_bytes=free):
+            take = [usual]
+        found = calibrated(recipe, compute, known.config, (longest, usual), probe=probe, take=take)
+        timed = found.get(usual)
+        if longest in found:
+            held = need.gradients + need.optimizer
+            # Noise of a few layers grows with all layers; the counted figure has a usual allocator's. Take the mean.
+            need = replace(need, activations=(max(found[longest].growth_bytes - held, 0) + need.activations) // 2)
     if machine.hardware.free_memory_bytes:
         need = replace(need, runtime=machine.runtime_bytes)
-    return _judge(recipe, machine, rows, known, compute, need, measured)
+    return _judge(recipe, machine, rows, known, compute, need, timed)
 
 
 def estimate_roughly(recipe: Recipe, machine: Machine, rows: Rows, config: Any) -> Plan:
-    """A plan from the config's numbers alone, in no time: nothing is simulated. May be wrong by half."""
+    """A plan from the config's numbers alone, at once: nothing is simulated. May be off by half."""
     need = rough_memory(recipe, draft(recipe, machine.probe), config)
     compute = _decide(recipe, machine.probe, need, machine.free_bytes)
     return _judge(recipe, machine, rows, sources.Known(config, "config"), compute, need, None)
@@ -170,7 +191,7 @@ def estimate_roughly(recipe: Recipe, machine: Machine, rows: Rows, config: Any) 
 def choose_compute(
     recipe: Recipe, probe: Probe, config: Any, free_bytes: int, *, longest: int | None = None
 ) -> Compute:
-    """`compute.decide` with what a step needs: counted, or by its sizes where it cannot be."""
+    """`compute.decide` with what a step needs: counted, or estimated from sizes where that is not possible."""
     drafted = draft(recipe, probe)
     need = count_memory(recipe, drafted, config, longest=longest) or rough_memory(recipe, drafted, config)
     return _decide(recipe, probe, need, free_bytes)
@@ -186,41 +207,73 @@ def _decide(recipe: Recipe, probe: Probe, need: Memory, free_bytes: int) -> Comp
     )
 
 
-def _judge(  # noqa: PLR0917 - all that was found out, in the order in which it was
+def _judge(  # noqa: PLR0917 - all findings, in the order in which they were made
     recipe: Recipe,
     machine: Machine,
     rows: Rows,
     known: sources.Known,
     compute: Compute,
     need: Memory,
-    measured: Calibration | None,
+    timed: Calibration | None,
 ) -> Plan:
-    """The plan of what was counted: corrected by earlier runs, held against what is available."""
+    """The plan of what was counted: corrected by earlier runs, compared with what is available."""
     probe, available = machine.probe, machine.available
     kind = f"{probe.kind} {probe.name} | {known.config.model_type} | {recipe.method} | {recipe.tuning.type}"
     kind += " | checkpointing" if compute.gradient_checkpointing else ""
     correction = outcomes.correction(kind, need.total)
     need = _correct(need, correction, available)
-    size = 4 if compute.weights == "float32" else 2
-    speed = outcomes.measured_speed(kind, recipe.base_model) or (measured.tokens_per_second if measured else 0.0)
-    speed = speed or duration.speed_by_work(recipe, compute, probe, need.weights // size)
-    tokens = duration.tokens_per_batch(recipe, length_of(recipe, known.config, rows.longest), rows.mean_tokens)
+    speed, timing = _find_speed(recipe, rows, compute, probe, need, kind=kind, timed=timed)
+    longest = length_of(recipe, known.config, rows.longest)
+    seconds, low, high = duration.predict_seconds(
+        recipe,
+        compute,
+        rows=rows.rows,
+        row_tokens=min(rows.mean_tokens or duration.SHARE_OF_LENGTH * longest, longest),
+        speed=speed,
+        timing=timing,
+        weights=need.weights,
+        trained=need.trained,
+    )
     return Plan(
         recipe,
         compute,
         need,
         disk.measure_disk(download=known.download_bytes, to_hub_cache=known.to_hub_cache, trained=need.trained),
-        duration.count_batches(recipe, rows.rows) * tokens / speed,
+        seconds,
         "fits" if need.total <= TIGHT * available else "tight" if need.total <= available else "won't fit",
         source=known.source,
-        calibrated=measured is not None,
+        calibrated=timed is not None,
         correction=correction,
         kind=kind,
         tokens_per_second=speed,
+        seconds_low=low,
+        seconds_high=high,
+        timing=timing,
+        mean_tokens=rows.mean_tokens or 0.0,
     )
 
 
+def _find_speed(
+    recipe: Recipe,
+    rows: Rows,
+    compute: Compute,
+    probe: Probe,
+    need: Memory,
+    *,
+    kind: str,
+    timed: Calibration | None,
+) -> tuple[float, duration.Timing]:
+    """Tokens a second, and what that rests on: the best that there is."""
+    batch = recipe.per_device_train_batch_size
+    if speed := outcomes.measured_speed(kind, recipe.base_model, rows.mean_tokens, batch):
+        return speed, "run"
+    if timed:
+        return timed.tokens_per_second, "step"
+    size = 4 if compute.weights == "float32" else 2
+    return duration.speed_by_work(recipe, compute, probe, need.weights // size), "guess"
+
+
 def _correct(need: Memory, correction: float, available: int) -> Memory:
-    """With what earlier runs took: the difference goes where it comes from, to what a step holds."""
+    """The need corrected by earlier runs: the difference is added to what a step holds, where it comes from."""
     activations = max(need.activations + round((correction - 1) * need.total), 0)
     return replace(need, activations=activations, available=available)

@@ -1,5 +1,5 @@
-"""The largest settings that each tier of hardware may be asked for. They stop mistakes, not experiments: whether a run
-fits in memory is reckoned elsewhere."""
+"""The largest settings allowed on each tier of hardware. They catch mistakes; whether a run fits in memory is computed
+by `estimate`."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ LIMITS: Mapping[Tier, Mapping[str, int]] = {
 
 
 def limits_of(tier: Tier) -> Mapping[str, int]:
-    """Setting -> the largest value that a machine of that tier takes."""
+    """Setting -> the largest value allowed on that tier."""
     return LIMITS[tier]
 
 
 def check_limits(recipe: Recipe, hardware: Hardware) -> None:
-    """Refuse a setting beyond what this tier takes. Raises RecipeError with the setting, its value and the bound."""
+    """Refuse a setting above the limit of this tier. Raises RecipeError with the setting, its value and the limit."""
     for name, bound in limits_of(hardware.tier).items():
         value = read_setting(recipe, name)
         if value > bound:
             raise RecipeError(
-                f"{value} is too much for this machine (tier {hardware.tier}).",
+                f"{value} is too large for this machine (tier {hardware.tier}).",
                 where=f"setting {name}",
-                fix=f"It must be at most {bound} here; use {bound}.",
+                fix=f"It must be at most {bound} here. Use {bound}.",
             )
 
 
 def read_setting(recipe: Recipe, name: str) -> int:
-    """The value of a setting by its full name, as tuning.r."""
+    """The value of a setting by its full name, such as tuning.r."""
     found: object = recipe
     for part in name.split("."):
         found = getattr(found, part)

@@ -41,8 +41,8 @@ _CPU_CHECKPOINTING_LEAVES = 0.5  # of a step without it: its short-lived blocks 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes. runtime: of torch and its libraries. total: all of them, at the peak. available: of the device now, what
-    this process holds already included; 0 where it was not asked for. trained: how many numbers are trained."""
+    """Bytes. runtime: of torch and its libraries. total: all of them, at the peak. available: on the device now,
+    including what this process already holds; 0 where not determined. trained: how many numbers are trained."""
 
     weights: int
     gradients: int
@@ -60,8 +60,8 @@ class Memory:
 def count_memory(recipe: Recipe, compute: Compute, config: Any, *, longest: int | None = None) -> Memory | None:
     """What a run needs, from a transformers config alone; None for one that cannot be built without its code.
 
-    longest: the longest row in tokens, where it is known and shorter than max_length. Raises RecipeError for layers
-    that this model has not.
+    longest: the longest row in tokens, where it is known and shorter than max_length. Raises RecipeError for target
+    modules that this model does not have.
     """
     values = config.to_dict()
     if not values.get("architectures"):
@@ -74,13 +74,13 @@ def count_memory(recipe: Recipe, compute: Compute, config: Any, *, longest: int 
         return _count(_Key(config.to_json_string(use_diff=False), config), architecture, _bare(recipe), compute, length)
     except RecipeError:
         raise
-    except Exception as error:  # noqa: BLE001 - a forward pass of its own kind may fail in any way on fake tensors
-        log.warning("a step of %s cannot be counted (%r); it is reckoned by its sizes", config.model_type, error)
+    except (RuntimeError, ValueError, ImportError) as error:  # torch's for fake tensors, transformers' for its models
+        log.warning("A step of %s cannot be simulated, its memory is estimated: %r", config.model_type, error)
         return None
 
 
 def rough_memory(recipe: Recipe, compute: Compute, config: Any) -> Memory:
-    """From the config's numbers alone, in no time; may be wrong by half, rather too high."""
+    """From the config's numbers alone, at once; may be off by half, more often too high."""
     text = config.get_text_config()
     weights = weight_bytes(text, dtype=compute.weights)
     rows, length = recipe.per_device_train_batch_size, length_of(recipe, config)
@@ -90,7 +90,7 @@ def rough_memory(recipe: Recipe, compute: Compute, config: Any) -> Memory:
 
 
 def length_of(recipe: Recipe, config: Any, longest: int | None = None) -> int:
-    """The longest sequence that will go through the model, in tokens; of a prompt, with the answer that is written."""
+    """The longest sequence that the model processes, in tokens; for GRPO the prompt and the generated answer."""
     from modelforge.loading import window_of
 
     length = min(recipe.max_length, longest or recipe.max_length)
@@ -100,7 +100,7 @@ def length_of(recipe: Recipe, config: Any, longest: int | None = None) -> int:
 
 
 class _Key:
-    """A config that is found again by what it says: lru_cache compares by hash and equality."""
+    """A config that lru_cache compares by content."""
 
     def __init__(self, text: str, config: Any) -> None:
         self.text, self.config = text, config
@@ -113,7 +113,7 @@ class _Key:
 
 
 def _bare(recipe: Recipe) -> str:
-    """Those settings of a recipe that its memory depends on, as text."""
+    """The settings of a recipe that its memory depends on, as JSON."""
     kept = {"method", "tuning", "task", "base_model", "per_device_train_batch_size", "max_target_length", "grpo"}
     values = recipe.model_dump(mode="json", include=kept | {"dpo", "gradient_accumulation_steps"})
     return recipe.build(values | {"learning_rate": 1e-4}).model_dump_json()
@@ -156,7 +156,7 @@ def _allocator(compute: Compute) -> float:
 
 
 def _usual_class(config: Any) -> str:
-    """The class that a config stands for that was made by hand and names none: of decoders, the one that writes."""
+    """The class for a config that does not name one: for a decoder, the causal language model."""
     from transformers.models.auto import modeling_auto
 
     names = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

@@ -1,6 +1,6 @@
-"""What runs on this machine really took, and how far the predictions were off: a small file in the cache.
+"""What runs on this machine really took, and how far their predictions were off: a small file in the cache.
 
-The next prediction of the same kind is corrected by the median of the last ones that were of about its size.
+The next prediction of the same kind is corrected by the median of the last ones of a similar size.
 """
 
 from __future__ import annotations
@@ -15,22 +15,26 @@ from typing import Any
 from modelforge import paths
 
 KEPT = 5  # outcomes of each kind
-_SIMILAR = 4.0  # times as much or as little memory still tells something
-_FARTHEST = 2.0  # a correction beyond this is no correction: something else was different
+_SIMILAR = 4.0  # times as much or as little memory: predictions of such a size are off alike
+_SIMILAR_LENGTH = 1.3  # times as many or as few tokens a row: such rows are trained about as fast
+_FARTHEST = 2.0  # a larger difference has another cause
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Bytes predicted before any correction, and measured at the peak; tokens a second; of which base model."""
+    """Bytes predicted before any correction, and measured at the peak; tokens a second, with which base model, tokens a
+    row in the mean, and rows a batch, both 0 where they were not recorded."""
 
     predicted: int
     measured: int
     tokens_per_second: float
     base_model: str
+    mean_tokens: float = 0.0
+    batch: int = 0
 
 
 def read_outcomes(kind: str) -> list[Outcome]:
-    """The last runs of that kind, the oldest first; none where nothing is known or the file is damaged."""
+    """The last runs of that kind, the oldest first; empty if there are none or the file is damaged."""
     try:
         return [Outcome(**row) for row in _read().get(kind, [])]
     except TypeError:
@@ -38,14 +42,14 @@ def read_outcomes(kind: str) -> list[Outcome]:
 
 
 def add_outcome(kind: str, outcome: Outcome) -> None:
-    """Keep what a run took, in place of the oldest of its kind."""
+    """Add what a run took; the oldest of its kind is dropped."""
     known = _read()
     known[kind] = [asdict(each) for each in [*read_outcomes(kind), outcome][-KEPT:]]
     write_cache("outcomes.json", known)
 
 
 def correction(kind: str, predicted: int) -> float:
-    """By what to multiply a prediction: measured over predicted, of the last runs that were about as large."""
+    """The factor for a prediction: measured over predicted, of the last runs of a similar size."""
     ratios = [
         each.measured / each.predicted
         for each in read_outcomes(kind)
@@ -54,15 +58,20 @@ def correction(kind: str, predicted: int) -> float:
     return min(max(statistics.median(ratios), 1 / _FARTHEST), _FARTHEST) if ratios else 1.0
 
 
-def measured_speed(kind: str, base_model: str) -> float:
-    """Tokens a second of the last run of that kind with that base model; 0 where there was none."""
-    return next(
-        (each.tokens_per_second for each in reversed(read_outcomes(kind)) if each.base_model == base_model), 0.0
-    )
+def measured_speed(kind: str, base_model: str, mean_tokens: float | None = None, batch: int = 0) -> float:
+    """Tokens a second of the last run of that kind with that base model and rows of about that mean length; of any rows
+    where the length is not known; 0 where there was no such run. The speed of short rows says nothing of long ones."""
+    for each in reversed(read_outcomes(kind)):
+        alike = not mean_tokens or (
+            mean_tokens / _SIMILAR_LENGTH <= each.mean_tokens <= mean_tokens * _SIMILAR_LENGTH and each.batch == batch
+        )
+        if each.base_model == base_model and each.tokens_per_second > 0 and alike:
+            return each.tokens_per_second
+    return 0.0
 
 
 def read_cache(name: str) -> dict[str, Any]:
-    """A JSON object of ours in the cache; empty where there is none or it is damaged."""
+    """A JSON object in the cache; empty if there is none or it is damaged."""
     try:
         found = json.loads((paths.cache_dir() / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -71,7 +80,7 @@ def read_cache(name: str) -> dict[str, Any]:
 
 
 def write_cache(name: str, values: Mapping[str, Any]) -> None:
-    """Replace it as a whole, so that no reader sees half of it."""
+    """Replace the file at once, so that no reader sees half of it."""
     target = paths.cache_dir() / name
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{name}.{os.getpid()}")

@@ -1,4 +1,4 @@
-"""The plan of a recipe, with advice whose application has been computed to fit; what is refused; what runs teach."""
+"""The plan of a recipe, with advice that was computed to fit; which plans are refused; outcomes of runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from modelforge.errors import DiskFullError, MemoryFullError
 from modelforge.hardware import Hardware, Probe, describe_bytes
 from modelforge.planner import outcomes
 from modelforge.planner.advice import advise
-from modelforge.planner.estimate import Machine, Plan, Rows, estimate
+from modelforge.planner.estimate import Calibrate, Machine, Plan, Rows, estimate
 from modelforge.planner.limits import check_limits
 from modelforge.recipe import Recipe
 
@@ -23,19 +23,19 @@ def plan(
     machine: Hardware | None = None,
     probe: Probe | None = None,
 ) -> Plan:
-    """What a recipe needs on this machine, in this process: it simulates a step, which takes seconds.
+    """What a recipe needs on this machine, computed in this process: it simulates a step, which takes seconds.
 
-    rows, longest, mean_tokens: of the dataset, where they are known. calibrate: take micro-steps if none like these
-    were taken before (seconds). machine, probe: another machine than this one. Raises RecipeError for what cannot be
-    trained here at all.
+    rows, longest, mean_tokens: of the dataset, where they are known. calibrate: also run micro-steps, unless they are
+    cached. machine, probe: to plan for another machine. Raises RecipeError for what cannot be trained there at all.
     """
-    return plan_for(recipe, Machine.here(machine, probe), Rows(rows, longest, mean_tokens), calibrate=calibrate)
+    wanted: Calibrate = "all" if calibrate else "nothing"
+    return plan_for(recipe, Machine.here(machine, probe), Rows(rows, longest, mean_tokens), calibrate=wanted)
 
 
 def plan_for(
-    recipe: Recipe, machine: Machine, rows: Rows, *, calibrate: bool = False, with_advice: bool = True
+    recipe: Recipe, machine: Machine, rows: Rows, *, calibrate: Calibrate = "nothing", with_advice: bool = True
 ) -> Plan:
-    """`plan` for a machine and a process that are described."""
+    """`plan` for a given machine and process."""
     check_limits(recipe, machine.hardware)
     made = estimate(recipe, machine, rows, calibrate=calibrate)
     if with_advice and made.verdict in ("tight", "won't fit"):
@@ -49,21 +49,29 @@ def refuse(made: Plan) -> None:
         raise DiskFullError(needed=made.disk.needed, free=made.disk.free, where=made.disk.where)
     if made.verdict == "won't fit" and made.memory:
         raise MemoryFullError(
-            f"This run needs about {describe_bytes(made.memory.total)} of memory, and "
+            f"This run needs about {describe_bytes(made.memory.total)} of memory, but only "
             f"{describe_bytes(made.memory.available)} are available.",
             where="recipe",
-            fix=made.advice[0].sentence if made.advice else "Choose a smaller base model, or a larger machine.",
+            fix=made.advice[0].sentence if made.advice else "Choose a smaller base model or a larger machine.",
         )
 
 
 def record_outcome(made: Plan, *, measured_bytes: int, tokens_per_second: float) -> float:
-    """Keep what a run took at its peak and how fast it was, for the next prediction. Returns by how much the prediction
-    was off: 0.1 when 10% too high."""
+    """Record a run's peak memory and speed for the next prediction. Returns how far this prediction was off: 0.1 if it
+    was 10% too high."""
     if not made.memory or not made.compute or measured_bytes <= 0:
         return 0.0
     if made.compute.device != "cpu":
-        measured_bytes += made.memory.runtime  # an accelerator's counter sees tensors alone
+        measured_bytes += made.memory.runtime  # an accelerator's counter covers only tensors
     predicted = round(made.memory.total / made.correction)
-    outcome = outcomes.Outcome(predicted, measured_bytes, tokens_per_second, made.recipe.base_model)
+    recipe = made.recipe
+    outcome = outcomes.Outcome(
+        predicted,
+        measured_bytes,
+        tokens_per_second,
+        recipe.base_model,
+        made.mean_tokens,
+        recipe.per_device_train_batch_size,
+    )
     outcomes.add_outcome(made.kind, outcome)
     return made.memory.total / measured_bytes - 1

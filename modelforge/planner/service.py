@@ -1,13 +1,13 @@
-"""The planner in a process of its own.
+"""The planner in a separate process.
 
-It computes for seconds, and while it does it replaces functions of torch: in the app's process that would hold pages up
-and disturb a run or a chat. The process is started when it is first asked, ends when nobody has asked for a while, and
-is killed when an answer takes too long. Run as a module, this file is that process.
+It computes for seconds and meanwhile replaces functions of torch: in the app's process, that would block pages and
+disturb a run or a chat. The process starts with the first question, ends after a while without one, and is killed when
+an answer takes too long. Run as a module, this file is that process.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import os
 import queue
@@ -15,30 +15,32 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections import OrderedDict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import psutil
 from pydantic import TypeAdapter
 
 from modelforge import paths, warmup
 from modelforge.errors import RecipeError
-from modelforge.planner.estimate import Machine, Plan, Rows
+from modelforge.planner.estimate import Calibrate, Machine, Plan, Rows
 from modelforge.planner.plan import plan_for
 from modelforge.recipe import Recipe
 
 log = logging.getLogger("modelforge")
 
 IDLE_SECONDS = 180.0  # it holds some hundred megabytes
-LONGEST_SECONDS = 90.0  # a sentence nobody waits for any more is not worth more
+LONGEST_SECONDS = 90.0  # nobody waits longer for an answer
 KEPT = 100  # answers
 KEPT_SECONDS = 60.0  # free memory and disk change
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A plan; or refusal, why such a recipe cannot be trained here; or failure, what broke."""
+    """A plan; or refusal, why such a recipe cannot be trained here; or failure, what broke, with its traceback."""
 
     plan: Plan | None = None
     refusal: dict[str, str] | None = None
@@ -47,13 +49,21 @@ class Answer:
 
 @dataclass(frozen=True)
 class Question:
-    """What the process is asked. home: where it finds what earlier runs have taught."""
+    """What is asked. calibrate: run micro-steps for the time, where they are cheap."""
 
     recipe: Recipe
     rows: Rows
+    with_advice: bool = False
+    calibrate: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question as the process gets it. home: where the outcomes of earlier runs are."""
+
+    question: Question
     machine: Machine
     home: str
-    with_advice: bool
 
 
 @cache
@@ -62,14 +72,15 @@ def _adapter(kind: type) -> TypeAdapter[Any]:
 
 
 class PlannerService:
-    """Asks one question at a time, the newest first, and remembers the answers for a while."""
+    """Asks one question at a time, the newest first, and caches the answers for a while."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._answers: OrderedDict[str, tuple[float, Answer]] = OrderedDict()
-        self._asked: dict[str, tuple[Recipe, Rows, bool, threading.Event]] = {}
+        self._asked: dict[str, tuple[Question, threading.Event]] = {}
         self._waiting: queue.LifoQueue[str] = queue.LifoQueue()
-        self._advising = False
+        self._current: Question | None = None
+        self._interrupted = False
         self._process: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
 
@@ -80,18 +91,22 @@ class PlannerService:
         *,
         seconds: float = LONGEST_SECONDS,
         with_advice: bool = False,
+        calibrate: bool = False,
         age: float = KEPT_SECONDS,
     ) -> Plan | None:
-        """The plan, as far as it comes within that many seconds; None else, and where the planner fails.
+        """The plan, if it is ready within that many seconds; else None, also where the planner fails.
 
-        age: seconds that an answer given before may be old. Raises RecipeError for what cannot be trained here.
+        calibrate: time steps of a small model if they are cheap; the next question of anybody interrupts it. age:
+        seconds that a cached answer may be old. Raises RecipeError for what cannot be trained here.
         """
-        recipe = recipe.model_copy(update={"name": ""})
-        key = json.dumps([str(paths.home()), recipe.model_dump(mode="json"), asdict(rows), with_advice], sort_keys=True)
+        question = Question(recipe.model_copy(update={"name": ""}), rows, with_advice, calibrate)
+        key = f"{paths.home()} {_adapter(Question).dump_json(question).decode()}"
         with self._lock:
             found = self._known(key, age)
+            if key not in self._asked:
+                self._interrupt(with_advice=found is None)
             if found is None:
-                done = self._enqueue(key, recipe, rows, with_advice)
+                done = self._enqueue(key, question)
         if found is None:
             done.wait(seconds)
             with self._lock:
@@ -100,12 +115,21 @@ class PlannerService:
             raise RecipeError(**found.refusal)
         return found.plan if found else None
 
-    def _enqueue(self, key: str, recipe: Recipe, rows: Rows, with_advice: bool) -> threading.Event:
+    def _interrupt(self, *, with_advice: bool) -> None:
+        """Advice and micro-steps take long, and are about what was in the form before."""
+        if self._process is None or self._current is None:
+            return
+        if self._current.with_advice and with_advice:
+            self._interrupted = True
+            _kill(self._process)
+        elif self._current.calibrate:
+            self._interrupted = True
+            _kill_children(self._process)  # it then answers without them
+
+    def _enqueue(self, key: str, question: Question) -> threading.Event:
         if key not in self._asked:
-            self._asked[key] = recipe, rows, with_advice, threading.Event()
+            self._asked[key] = question, threading.Event()
             self._waiting.put(key)
-            if self._advising and self._process:  # advice takes long, and is about what was in the form before
-                self._process.kill()
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="modelforge-planner", daemon=True)
             self._thread.start()
@@ -122,14 +146,15 @@ class PlannerService:
             except queue.Empty:
                 self._end()
                 continue
-            recipe, rows, with_advice, done = self._asked[key]
-            self._advising = with_advice
-            found = self._answer(recipe, rows, with_advice)
-            self._advising = False
             with self._lock:
+                question, done = self._asked[key]
+                self._current, self._interrupted = question, False
+            found = self._answer(question)
+            with self._lock:
+                self._current = None
                 if found.failure:
-                    log.warning("the planner did not answer: %s", found.failure)
-                else:
+                    log.error("The planner failed: %s", found.failure)
+                elif found != Answer():
                     self._answers.pop(key, None)
                     self._answers[key] = time.monotonic(), found
                 while len(self._answers) > KEPT:
@@ -139,7 +164,7 @@ class PlannerService:
             self._drop_old()
 
     def _drop_old(self) -> None:
-        """Of many questions that came meanwhile, as somebody typed, only the newest matter."""
+        """Of the questions that arrived meanwhile, as somebody typed, only the newest matter."""
         newest: list[str] = []
         while len(newest) < 4 and not self._waiting.empty():
             newest.append(self._waiting.get())
@@ -150,15 +175,15 @@ class PlannerService:
         for each in reversed(newest):
             self._waiting.put(each)
 
-    def _answer(self, recipe: Recipe, rows: Rows, with_advice: bool) -> Answer:
+    def _answer(self, question: Question) -> Answer:
         try:
-            question = Question(recipe, rows, Machine.here(), str(paths.home()), with_advice)
-            return self._put(_adapter(Question).dump_json(question).decode())
-        except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it was
-            return Answer(failure=f"{type(error).__name__}: {error}")
+            task = Task(question, Machine.here(), str(paths.home()))
+            return self._put(_adapter(Task).dump_json(task).decode())
+        except Exception:  # noqa: BLE001 - the caller is waiting, whatever happened
+            return Answer() if self._interrupted else Answer(failure=traceback.format_exc())
 
-    def _put(self, question: str) -> Answer:
-        """Ask the process, a new one where there is none; one that is too slow is killed."""
+    def _put(self, task: str) -> Answer:
+        """Send it to the process, started where there is none; one that is too slow is killed."""
         process = self._process
         if process is None or process.poll() is not None:
             warmup.wait()  # both load torch: one after the other, or the first page waits for both
@@ -167,55 +192,76 @@ class PlannerService:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             )
         assert process.stdin and process.stdout  # noqa: S101 - both are pipes
-        alarm = threading.Timer(LONGEST_SECONDS, process.kill)
+        alarm = threading.Timer(LONGEST_SECONDS, _kill, [process])
         alarm.daemon = True
         alarm.start()
         try:
-            process.stdin.write(question + "\n")
+            process.stdin.write(task + "\n")
             process.stdin.flush()
             line = process.stdout.readline()
+        except BrokenPipeError:
+            line = ""  # the exit code says more
         finally:
             alarm.cancel()
-        found: Answer = _adapter(Answer).validate_json(line) if line else Answer(failure="it took too long")
+        if self._interrupted:
+            return Answer()
+        if not line:
+            return Answer(failure=f"its process ended with exit code {process.wait()}, or took too long")
+        found: Answer = _adapter(Answer).validate_json(line)
         return found
 
     def _end(self) -> None:
         if self._process is not None:
-            self._process.kill()
+            _kill(self._process)
             self._process.wait()
             self._process = None
 
 
 SERVICE = PlannerService()
-"""The one planner of this process, whoever asks: it stands for a process, and a machine needs no two of them."""
+"""The one planner of this process: it holds a process, and a machine does not need two of them."""
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    _kill_children(process)
+    process.kill()
+
+
+def _kill_children(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
 def answer(line: str) -> Answer:
-    """What the process says to one question."""
-    asked: Question = _adapter(Question).validate_json(line)
-    os.environ["MODELFORGE_HOME"] = asked.home
+    """The process's answer to one question."""
+    task: Task = _adapter(Task).validate_json(line)
+    os.environ["MODELFORGE_HOME"] = task.home
+    asked = task.question
+    calibrate: Calibrate = "time" if asked.calibrate else "nothing"
     try:
-        return Answer(plan_for(asked.recipe, asked.machine, asked.rows, with_advice=asked.with_advice))
+        made = plan_for(asked.recipe, task.machine, asked.rows, calibrate=calibrate, with_advice=asked.with_advice)
     except RecipeError as error:
         return Answer(refusal={"what": error.what, "where": error.where, "fix": error.fix})
-    except Exception as error:  # noqa: BLE001 - a model that cannot be planned may still be trained
-        return Answer(failure=f"{type(error).__name__}: {error}")
+    except Exception:  # noqa: BLE001 - reported by the app; a model that cannot be planned may still be trained
+        return Answer(failure=traceback.format_exc())
+    return Answer(made)
 
 
 def main() -> None:
-    """Answer lines until there are none; whatever libraries print goes nowhere."""
-    said = os.fdopen(os.dup(1), "w")
+    """Answer lines until there are none; what libraries print is dropped."""
+    output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     if hasattr(os, "nice"):
-        os.nice(10)  # a run comes first
+        os.nice(10)  # a run has priority
     threading.Thread(target=_end_with_app, args=(os.getppid(),), daemon=True).start()
     for line in sys.stdin:
-        said.write(_adapter(Answer).dump_json(answer(line)).decode() + "\n")
-        said.flush()
+        output.write(_adapter(Answer).dump_json(answer(line)).decode() + "\n")
+        output.flush()
 
 
 def _end_with_app(app: int) -> None:
-    """An answer under way is of no use to anybody once the app is gone."""
+    """Nobody needs the answer once the app is gone."""
     while os.getppid() == app:
         time.sleep(1.0)
     os._exit(0)

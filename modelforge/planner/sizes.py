@@ -1,4 +1,4 @@
-"""About what a model takes, from the numbers in its config alone, in no time. May be wrong by half, rather too high."""
+"""A rough size of a model from the numbers in its config alone. May be off by half, more often too high."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def weight_bytes(config: Any, *, dtype: str) -> int:
-    """About what a decoder's frozen weights take: embeddings, and in each layer attention and a gated feed-forward."""
+    """Bytes of a decoder's frozen weights: embeddings, and in each layer attention and a gated feed-forward."""
     hidden, inner, layers = _widths(config)
     heads = getattr(config, "num_attention_heads", None) or 1
     key_heads = getattr(config, "num_key_value_heads", None) or heads
@@ -18,7 +18,7 @@ def weight_bytes(config: Any, *, dtype: str) -> int:
 
 
 def activation_bytes(config: Any, *, rows: int, length: int, dtype: str) -> int:
-    """About what the values kept for the backward pass take, without checkpointing.
+    """Bytes of the values kept for the backward pass, without checkpointing.
 
     Per token and layer a LoRA layer keeps its input for each of seven matrices, the outputs of the norms, and the
     attention's in- and outputs: about 14 hidden widths and 5 intermediate widths.

@@ -1,4 +1,4 @@
-"""What is known of a base model before its weights are here: its config, else its size."""
+"""What is known about a base model before its weights are downloaded: its config, else its size."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from modelforge.loading import load_config
 from modelforge.recipe import Recipe
 
 Source = Literal["config", "catalogue", "unknown"]
-_SECONDS = 4.0  # the Hub may take while somebody waits at the form
+_SECONDS = 4.0  # for the Hub's answer, while the form waits
 
 
 @dataclass(frozen=True)
 class Known:
-    """config: of transformers; None where nothing is known. download_bytes: what is still to be fetched.
-    to_hub_cache: fetched into the Hub's own cache, which may be on another drive than home."""
+    """config: of transformers; None if unknown. download_bytes: still to be downloaded. to_hub_cache: the download goes
+    to the Hub's cache, which may be on another drive than home."""
 
     config: Any
     source: Source
@@ -27,7 +27,7 @@ class Known:
 
 
 def look_up(recipe: Recipe) -> Known:
-    """Never fetches weights. A Hub that does not answer is no error: the catalogue's figures serve."""
+    """Downloads no weights. If the Hub does not answer, the catalogue's figures are used."""
     name = recipe.base_model
     try:
         if here := find.find_here(name):
@@ -46,7 +46,7 @@ def look_up(recipe: Recipe) -> Known:
 
 
 def like(parameters: int) -> Any:
-    """A Llama of about that many parameters: embeddings for 64,000 tokens, layers of 12 widths squared, and the usual
+    """A Llama with about that many parameters: embeddings for 64,000 tokens, layers of 12 widths squared, and the usual
     proportion of 1 to 32 between depth and width (8B: 32 layers of 4,096 is 1 to 128; 135M: 30 of 576 is 1 to 19)."""
     from transformers import LlamaConfig
 
@@ -68,9 +68,11 @@ def like(parameters: int) -> Any:
 
 
 def _from_values(values: dict[str, Any]) -> Any:
+    """The config, or None for one that transformers does not know or accept."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.for_model(values.pop("model_type"), **values)
-    except (KeyError, ValueError, TypeError):
+        return AutoConfig.for_model(values.pop("model_type", ""), **values)
+    except (ValueError, TypeError, KeyError, StrictDataclassError):
         return None

@@ -1,7 +1,6 @@
-"""Whether a run may start. The only place that decides it, for the app, the command line, sweeps, retries, resumed runs
-and Python.
+"""Whether a run may start: the only check for the app, the command line, sweeps, retries, resumed runs and Python.
 
-The checks, in this order: the combination of settings, the limits of this machine, disk, dataset, memory.
+In this order, once each: the combination of choices, the limits of this machine, the disk, the dataset, the memory.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from modelforge.recipe import Recipe
 from modelforge.store import DatasetRecord
 from modelforge.training.start import follow_parent
 
-CLEARLY_FITS = 0.4  # share of the free memory below which a rough estimate, up to 50% off, is good enough
+PLAIN = 0.4  # share of the free memory below which a rough figure, off by half, is good enough
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Admission:
         self.models = models
 
     def admit(self, recipe: Recipe) -> Admitted:
-        """Refuse a recipe that cannot work. Raises ModelForgeError."""
+        """Refuse a recipe that cannot work. Raises ModelForgeError for the first thing that is wrong."""
         recipe = self._check_combination(recipe)
         planner.check_limits(recipe, hardware.detect())
         planner.check_disk(recipe)
@@ -67,13 +66,13 @@ class Admission:
         return dataset, evaluation
 
     def _check_memory(self, recipe: Recipe, dataset: DatasetRecord) -> None:
-        """Ask the planner where a rough estimate does not settle it. If it does not answer, the run is admitted."""
+        """Skips the planner if a rough figure clearly fits. If the planner does not answer the run is admitted."""
         config = sources.look_up(recipe).config
-        if config is None:  # not downloaded yet: checked when the run starts
+        if config is None:  # not known yet; the run plans again when it starts
             return
         machine = Machine.here()
         rough = estimate_roughly(recipe, machine, Rows(), config)
-        if rough.memory and rough.memory.total <= CLEARLY_FITS * machine.free_bytes:
+        if rough.memory and rough.memory.total <= PLAIN * machine.free_bytes:
             return
         longest = dataset.longest or longest_row(self.datasets.rows(dataset.id))
         rows = Rows(dataset.rows, longest or None, mean_row(dataset.bytes, dataset.rows))

@@ -1,21 +1,18 @@
-"""The error that ended a run, as {kind, what, where, fix}."""
+"""What ended a run, in words: its kind, what happened, where, and how to fix it."""
 
 from __future__ import annotations
 
 from modelforge import paths
 from modelforge.errors import MemoryFullError, ModelForgeError, is_disk_full
+from modelforge.planner.advice import LESS_MEMORY
 
 
 def explain_failure(error: BaseException) -> dict[str, str]:
-    """{kind, what, where, fix} of the error that ended a run."""
+    """{kind, what, where, fix} of an error that ended a run; one that no user caused is called a bug."""
     if isinstance(error, ModelForgeError):
         return {"kind": error.kind, "what": error.what, "where": error.where, "fix": error.fix}
     if _is_out_of_memory(error):
-        full = MemoryFullError(
-            "There was not enough memory.",
-            fix="Lower per_device_train_batch_size or max_length, or turn gradient_checkpointing on.",
-        )
-        return explain_failure(full)
+        return explain_failure(MemoryFullError("There was not enough memory.", fix=LESS_MEMORY))
     if is_disk_full(error):
         return {
             "kind": "disk",

@@ -1,4 +1,4 @@
-"""Hardware tab: what this machine is and what it can train."""
+"""Hardware tab: this machine and what it can train."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class HardwareTab:
     """Its components that other files need."""
 
     def __init__(self) -> None:
-        gr.HTML(html.title("Hardware", "What this machine is, and what it can train."))
-        self.facts = gr.HTML(html.note("Looking at the machine..."))
-        self.speeds = gr.HTML(html.note("The number formats are timed once, a moment after the app has opened."))
+        gr.HTML(html.title("Hardware", "This machine, and what it can train."))
+        self.facts = gr.HTML(html.note("Detecting the hardware …"))
+        self.speeds = gr.HTML(html.note("The number formats are timed once, shortly after the app has opened."))
         with gr.Row(elem_classes="mf-actions"):
-            self.again = gr.Button("Look again", variant="secondary", scale=0, min_width=140)
+            self.again = gr.Button("Detect again", variant="secondary", scale=0, min_width=140)
             self.next = gr.Button("Next: choose a dataset →", variant="primary", scale=0, min_width=260)
 
 
@@ -35,7 +35,7 @@ def build(forge: Forge) -> HardwareTab:
 
 
 def describe_machine() -> str:
-    """The machine in one sentence, then in numbers, then what to start from."""
+    """The machine in a sentence and in numbers, and base models to start from."""
     found = hardware.detect()
     size = hardware.describe_bytes
     numbers = html.tiles(
@@ -63,20 +63,20 @@ def describe_machine() -> str:
         ),
         empty="No device was found.",
     )
-    home = html.note(f"Everything is kept in {paths.home()}.")
+    home = html.note(f"Everything is stored in {paths.home()}.")
     return (
         html.note(found.sentence, "good")
         + numbers
         + f"<h3>What can be trained here</h3>{_describe_ways()}"
-        + f"<h3>How large a base model can be here</h3>{_describe_tunings(found)}"
-        + f"<h3>Good to start from</h3>{_describe_starts(found)}"
+        + f"<h3>Largest base model for each tuning</h3>{_describe_tunings(found)}"
+        + f"<h3>Recommended base models</h3>{_describe_starts(found)}"
         + f"<h3>Devices</h3>{devices}"
         + home
     )
 
 
 def _describe_ways() -> str:
-    """Each form of examples, what is done with it, and by which kind of model."""
+    """Each shape of examples with its methods and the architectures that they train."""
     rows = [
         (
             TASKS[shape.task].title,
@@ -94,12 +94,12 @@ def _describe_ways() -> str:
 
 
 def _describe_tunings(found: hardware.Hardware) -> str:
-    """Each tuning with the largest base model for it, or why it cannot be done on this machine."""
+    """Each tuning with the largest base model for it, or why it is not possible on this machine."""
     rows = []
     for name, spec in TUNINGS.items():
         able = name in tunings_of(found.device.kind)
         size = hardware.describe_parameters(catalog.largest_parameters(found, name))
-        here = f"up to about {size} parameters" if able else f"not here: {spec.reason}"
+        here = f"up to about {size} parameters" if able else f"not on this machine: {spec.reason}"
         rows.append((spec.title, here, spec.sentence))
     return html.table(("Tuning", "Here", "What it does"), rows, empty="Nothing.")
 
@@ -111,11 +111,11 @@ def _describe_starts(found: hardware.Hardware) -> str:
         for task in Task
         for name in catalog.recommended(found, task)[:3]
     ]
-    return html.table(("Task", "Base model", "Size", "What it is"), rows, empty="No base model of the list fits.")
+    return html.table(("Task", "Base model", "Size", "What it is"), rows, empty="No base model of the catalogue fits.")
 
 
 def describe_speeds() -> str:
-    """How fast each number format is here; measured at the first call on a machine (a second or two)."""
+    """The speed of each number format, measured at the first call on a machine (a second or two)."""
     warmup.wait()
     from modelforge.compute.decide import choose_dtype
 
@@ -124,7 +124,7 @@ def describe_speeds() -> str:
     rates = html.table(
         ("Number format", "Matrix products", "Used for training"),
         ((name, f"{rate:,.0f} GFLOP/s", "yes" if name == used else "no") for name, rate in found.gigaflops.items()),
-        empty="Nothing was measured.",
+        empty="No number format was measured.",
     )
     why = html.aside(f"Training computes in {reason}.")
     return f"<h3>Number formats, timed on {html.text(found.name)}</h3>{rates}{why}"

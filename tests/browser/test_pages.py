@@ -61,7 +61,7 @@ def _wait_for_content(page: Page, tab: str) -> None:
     """Until the tab shows what it has to show with one finished run and its model."""
     match tab:
         case "Hardware":
-            expect(page.get_by_text("Everything is kept in")).to_be_visible(timeout=20_000)
+            expect(page.get_by_text("Everything is stored in")).to_be_visible(timeout=20_000)
         case "Dataset":
             choose(page, "dataset-sample", "Customer questions")
             expect(page.locator("#dataset-verdict")).to_contain_text("Ready to train", timeout=90_000)

@@ -69,6 +69,21 @@ def test_rows_that_are_shorter_than_max_length_need_less() -> None:
     assert whole and short and short.activations < whole.activations
 
 
+def test_fault_15_bug_while_a_step_is_counted_surfaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    from modelforge.planner import simulation
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr(simulation, "simulate", fail)
+    config = tiny.config(hidden_size=48)
+    raised: Exception = KeyError("a bug of ours")
+    with pytest.raises(KeyError, match="a bug of ours"):
+        count_memory(Recipe(), PLAIN, config)
+    raised = torch._subclasses.fake_tensor.DataDependentOutputException(None)
+    assert count_memory(Recipe(), PLAIN, config) is None  # a model that looks at its numbers: its size has to do
+
+
 def test_a_small_run_fits_and_says_why(base: Path) -> None:
     found = plan_on_card(base, 7 * GIB)
     assert (found.verdict, found.fits, found.advice, found.source) == ("fits", True, (), "config")
@@ -105,12 +120,12 @@ def test_start_is_refused_before_any_download_when_it_cannot_fit(base: Path, mon
     assert planner.plan(Recipe(base_model=str(base)), machine=card(7 * GIB), probe=PROBE).fits
 
 
-def test_model_that_is_not_here_is_reckoned_from_the_catalogue() -> None:
+def test_model_that_is_not_here_is_estimated_from_the_catalogue() -> None:
     found = planner.plan(Recipe(max_steps=1), machine=card(7 * GIB), probe=PROBE)
     assert found.source == "catalogue" and found.memory
     assert found.memory.weights == pytest.approx(2 * 134_515_008, rel=0.25)
     assert found.disk.needed > starter.STARTERS[STARTER].disk_bytes
-    assert "size alone" in found.sentence
+    assert "model's size alone" in found.sentence
 
 
 def test_outcome_corrects_the_next_prediction_of_its_kind(base: Path) -> None:

@@ -1,7 +1,4 @@
-"""The planner's verdict beneath the form: whether a run fits this machine, what it takes, and what would make it fit.
-
-What is reckoned is the planner's affair; here it is asked, remembered for a while, and shown.
-"""
+"""The planner's verdict below the form: whether a run fits this machine, what it needs, and what would make it fit."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ from modelforge.errors import ModelForgeError
 from modelforge.forge import Forge
 from modelforge.hardware import describe_bytes
 from modelforge.planner import Plan
+from modelforge.planner.advice import Change, list_usual_changes
 from modelforge.planner.estimate import Rows
 from modelforge.planner.service import SERVICE
 from modelforge.recipe import Recipe
@@ -24,9 +22,10 @@ from modelforge.ui.train.form import TrainForm
 from modelforge.ui.train.offers import find_examples
 
 MOST_ADVICE = 3
-QUICK_SECONDS = 0.5  # what is known sooner needs no word that it is being reckoned
+QUICK_SECONDS = 0.5  # an answer that comes sooner needs no note that it is being computed
 VERDICT_SECONDS = 60.0
-ADVICE_SECONDS = 60.0  # each piece of advice is reckoned too
+ADVICE_SECONDS = 60.0  # each piece of advice is computed too
+TIME_SECONDS = 60.0  # micro-steps, in a process that first loads torch
 RETRY_SECONDS = 20.0  # how long a retry waits for advice
 
 _KINDS = {"fits": "good", "tight": "warning", "won't fit": "bad", "unknown": "quiet"}
@@ -34,21 +33,23 @@ _KINDS = {"fits": "good", "tight": "warning", "won't fit": "bad", "unknown": "qu
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict in words. advice: (what a button says, the settings it puts in)."""
+    """A verdict in words. advice: (settings that a button inserts, its title). is_guess: the time was not measured."""
 
     verdict: str
     sentence: str
     numbers: tuple[tuple[str, str], ...] = ()
-    advice: tuple[tuple[str, dict[str, Any]], ...] = ()
+    advice: tuple[Change, ...] = ()
+    is_guess: bool = False
 
 
 class VerdictPanel:
-    """Its components; `judged` holds the values of the form that were found not to fit, `offered` the settings that
-    each button puts in."""
+    """Its components. `judged` holds the form's values that do not fit, `guessed` those whose time is a guess,
+    `offered` the settings that each button inserts."""
 
     def __init__(self) -> None:
         self.shown = gr.HTML("", elem_id="train-verdict")
         self.judged = gr.State([])
+        self.guessed = gr.State([])
         self.offered = gr.State([])
         self.help = gr.HTML("")
         with gr.Row(elem_classes="mf-actions mf-advice"):
@@ -63,42 +64,48 @@ class VerdictPanel:
 
 
 def attach_verdict(forge: Forge, form: TrainForm, panel: VerdictPanel) -> None:
-    """Judge whenever the form has changed, then look for what would help, which one press puts in."""
+    """Judge whenever the form has changed; then measure the time, and look for changes that make it fit."""
 
     def show(*values: Any) -> Iterator[list[Any]]:
         recipe = _read(forge, form, values)
         found = judge(forge, recipe, seconds=QUICK_SECONDS) if recipe else Judgement("unknown", "")
         if recipe and found is None:
-            yield [html.aside("Reckoning what this needs …"), []]
+            yield [html.aside("Computing what this needs …"), [], []]
             found = judge(forge, recipe, seconds=VERDICT_SECONDS)
         if found is None:
-            found = Judgement("unknown", "What this needs takes too long to reckon; it will show when it runs.")
-        yield [_describe(found), list(values) if found.verdict in ("tight", "won't fit") and found.numbers else []]
+            found = Judgement("unknown", "What this needs takes too long to compute. The run will show it.")
+        misses = found.verdict in ("tight", "won't fit") and found.numbers
+        yield [_describe(found), list(values) if misses else [], list(values) if found.is_guess else []]
+
+    def measure_time(guessed: list[Any]) -> Any:
+        """Not beside a run: it would slow both, and measure that."""
+        recipe = _read(forge, form, guessed) if guessed and forge.runs.current() is None else None
+        found = judge(forge, recipe, seconds=TIME_SECONDS, calibrate=True) if recipe else None
+        return _describe(found) if found and not found.is_guess else gr.skip()
 
     def advise(judged: list[Any]) -> Iterator[list[Any]]:
         recipe = _read(forge, form, judged) if judged else None
         if recipe is None:
             yield _offer("", ())
             return
-        usual = list_usual_remedies(recipe)
-        yield _offer(
-            "What usually helps, while it is reckoned what is sure to fit; a press changes the settings:", usual
-        )
+        usual = list_usual_changes(recipe)
+        yield _offer("What usually helps, until it is computed what fits; a click changes the settings:", usual)
         found = judge(forge, recipe, seconds=ADVICE_SECONDS, advise=True)
         if found and found.advice:
-            yield _offer("What makes it fit; a press changes the settings:", found.advice)
+            yield _offer("What makes it fit; a click changes the settings:", found.advice)
         else:
-            yield _offer("What usually helps; a press changes the settings:" if usual else "", usual)
+            yield _offer("What usually helps; a click changes the settings:" if usual else "", usual)
 
     def take(index: int, offered: list[dict[str, Any]], advised: dict[str, Any]) -> list[Any]:
-        """Put the settings of an advice into the form, and remember that they were put there."""
+        """Insert the settings of an advice into the form, and remember which were inserted."""
         settings = offered[index] if index < len(offered) else {}
         values = [gr.update(value=settings[name]) if name in settings else gr.skip() for name in form.named]
         return [{**advised, **settings}, *values]
 
     watched = [widget for name, widget in form.named.items() if name != "name"] + form.rewards.inputs
-    listen_all([each.change for each in watched], show, form.inputs, [panel.shown, panel.judged])
+    listen_all([each.change for each in watched], show, form.inputs, [panel.shown, panel.judged, panel.guessed])
     listen_all([panel.judged.change], advise, panel.judged, panel.outputs)
+    listen_all([panel.guessed.change], measure_time, panel.guessed, panel.shown)
     for index, button in enumerate(panel.buttons):
         listen(
             button.click,
@@ -109,7 +116,7 @@ def attach_verdict(forge: Forge, form: TrainForm, panel: VerdictPanel) -> None:
 
 
 def _read(forge: Forge, form: TrainForm, values: Any) -> Recipe | None:
-    """The recipe of the form; None where it has none yet, or something is wrong, which is said where it is wrong."""
+    """The form's recipe; None while it is incomplete or has an error, which is shown where it is."""
     if not form.is_open(*values):
         return None
     try:
@@ -125,46 +132,31 @@ def _describe(judged: Judgement) -> str:
     return html.note(judged.sentence, _KINDS[judged.verdict]) + numbers
 
 
-def _offer(sentence: str, advice: Sequence[tuple[str, dict[str, Any]]]) -> list[Any]:
+def _offer(sentence: str, advice: Sequence[Change]) -> list[Any]:
     """Values of `VerdictPanel.outputs`."""
     advice = advice[:MOST_ADVICE]
-    buttons = [gr.Button(title, visible=True) for title, _ in advice]
+    buttons = [gr.Button(title, visible=True) for _, title in advice]
     hidden = [gr.Button(visible=False) for _ in range(MOST_ADVICE - len(advice))]
-    return [html.aside(sentence) if sentence else "", [settings for _, settings in advice], *buttons, *hidden]
+    return [html.aside(sentence) if sentence else "", [settings for settings, _ in advice], *buttons, *hidden]
 
 
 def find_remedy(forge: Forge, recipe: Recipe) -> tuple[str, Recipe] | None:
-    """(what is changed, the recipe) that needs less memory than one that ran out of it; None where nothing is left."""
+    """(what changes, the recipe) that needs less memory than one that ran out of it; None where nothing is left."""
     judged = judge(forge, recipe, seconds=RETRY_SECONDS, advise=True)
-    reckoned = [each for each in (judged.advice if judged else ()) if "base_model" not in each[1]]
-    for title, settings in [*reckoned, *list_usual_remedies(recipe)]:
+    computed = [each for each in (judged.advice if judged else ()) if "base_model" not in each[0]]
+    for settings, title in [*computed, *list_usual_changes(recipe)]:
         return title, recipe.with_settings(settings)
     return None
 
 
-def list_usual_remedies(recipe: Recipe) -> tuple[tuple[str, dict[str, Any]], ...]:
-    """The usual way down, not reckoned: smaller batches with as many examples a step, then computing values twice, then
-    shorter examples."""
-    found: list[tuple[str, dict[str, Any]]] = []
-    batch, added = recipe.per_device_train_batch_size, recipe.gradient_accumulation_steps
-    if batch > 1:
-        parts = -(-batch // (batch // 2))  # 3 for a batch of 3
-        halved = {"per_device_train_batch_size": batch // 2, "gradient_accumulation_steps": added * parts}
-        found.append((f"Work on {batch // 2} at once and add up {added * parts} batches.", halved))
-    if recipe.gradient_checkpointing != "on":
-        found.append(("Switch gradient checkpointing on: slower, less memory.", {"gradient_checkpointing": "on"}))
-    if recipe.max_length > 128:
-        half = recipe.max_length // 2
-        found.append((f"Cut examples at {half} tokens: longer ones lose their end.", {"max_length": half}))
-    return tuple(found)
-
-
-def judge(forge: Forge, recipe: Recipe, *, seconds: float, advise: bool = False) -> Judgement | None:
-    """The planner's verdict; None where it is not known within `seconds`."""
+def judge(
+    forge: Forge, recipe: Recipe, *, seconds: float, advise: bool = False, calibrate: bool = False
+) -> Judgement | None:
+    """The planner's verdict; None if it is not ready within `seconds`."""
     examples = find_examples(forge, recipe.dataset)
     rows = Rows(examples.rows, examples.longest or None, examples.mean_tokens)
     try:
-        made = SERVICE.ask(recipe, rows, seconds=seconds, with_advice=advise)
+        made = SERVICE.ask(recipe, rows, seconds=seconds, with_advice=advise, calibrate=calibrate)
     except ModelForgeError as error:
         return Judgement("won't fit", str(error))
     return None if made is None else _translate(recipe, made)
@@ -175,13 +167,14 @@ def _translate(recipe: Recipe, made: Plan) -> Judgement:
     numbers = [("Disk", f"{size(disk.needed)} of {size(disk.free)} free")]
     if made.memory:
         numbers.insert(0, ("Memory", f"{size(made.memory.total)} of {size(made.memory.available)}"))
-    if made.seconds:
-        numbers.append(("Time", f"about {html.seconds(made.seconds)}"))
-    settled = {"base_model", "tuning.type"} if recipe.parent else set()
-    advice = [each for each in made.advice if not settled & set(each.settings)]
+    if made.time:
+        numbers.append(("Time", made.time))
+    fixed = {"base_model", "tuning.type"} if recipe.parent else set()
+    advice = [each for each in made.advice if not fixed & set(each.settings)]
     return Judgement(
         made.verdict if disk.fits else "won't fit",
         made.sentence,
         tuple(numbers),
-        tuple((each.sentence, dict(each.settings)) for each in advice),
+        tuple((dict(each.settings), each.sentence) for each in advice),
+        is_guess=bool(made.time) and made.timing == "guess",
     )
