@@ -62,6 +62,8 @@ def delete_model(arguments: argparse.Namespace) -> None:
 
 
 def model_row(models: Any, record: Any) -> dict[str, Any]:
+    if problem := models.find_problem(record):
+        say(f"{record.name}: {problem}")
     names = ("id", "name", "base_model", "task", "method", "tuning", "created", "metrics", "custom_base_model")
     return {**{name: getattr(record, name) for name in names}, "path": str(models.path(record))}
 

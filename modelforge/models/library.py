@@ -88,6 +88,14 @@ class Models:
     def manifest(self, record: ModelRecord) -> dict[str, Any]:
         return folder.read_manifest(record.id)
 
+    def find_problem(self, record: ModelRecord) -> NotFoundError | None:
+        """Why a model cannot be used: its files are missing or damaged. None where they are not."""
+        try:
+            self.manifest(record)
+        except NotFoundError as error:
+            return error
+        return None
+
     def rename(self, model_id: str, name: str) -> ModelRecord:
         """Give a model another name; its files keep their place."""
         name = " ".join(name.split())
@@ -96,7 +104,7 @@ class Models:
                 "A name has between 1 and 120 characters.", where="name", fix="Type a shorter or longer one."
             )
         record = self.find(model_id)
-        manifest = folder.read_manifest(record.id)  # before anything is changed: its files may be gone
+        manifest = self.manifest(record)  # before anything is changed: its files may be missing
         record = self._store.models.update(record.id, name=name)
         folder.write_manifest(record.id, {**manifest, "name": name})
         return record

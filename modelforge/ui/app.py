@@ -125,7 +125,9 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
                 button.click, lambda run_id: playground.offer(forge, model_of(run_id)), training.run_id, target
             )
             listen(chosen.success, go[place], None, tabs)
-        further = listen(library.further.click, lambda model_id: model_id or "", library.chosen, form.parent)
+        further = listen(
+            library.further.click, lambda model_id: models.check_usable(forge, model_id), library.chosen, form.parent
+        )
         listen(further.success, go["train"], None, tabs)
         for button, place, target in ((library.chat, "playground", chat.model), (library.push, "hub", push.model)):
             chosen = listen(button.click, lambda model_id: playground.offer(forge, model_id), library.chosen, target)

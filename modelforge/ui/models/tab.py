@@ -104,7 +104,7 @@ def show_models(forge: Forge, chosen: str | None = None) -> list[Any]:
         ("Name", "Task", "Method", "Base model", "Made", "Measured, base → tuned", "Dataset"),
         (
             (
-                each.name,
+                _label(forge, each),
                 each.task,
                 f"{each.method}, {each.tuning}",
                 each.base_model,
@@ -125,7 +125,19 @@ def show_models(forge: Forge, chosen: str | None = None) -> list[Any]:
 
 def offer_models(forge: Forge) -> list[tuple[str, str]]:
     """(label, id) of every model, the newest first; a name that is there twice gets its date."""
-    return [(f"{each.name} · {html.date(each.created)}", each.id) for each in forge.models.all()]
+    return [(f"{_label(forge, each)} · {html.date(each.created)}", each.id) for each in forge.models.all()]
+
+
+def check_usable(forge: Forge, model_id: str | None) -> str:
+    """The id of a model whose files are all there. Raises NotFoundError."""
+    record = forge.models.find(model_id or "")
+    if problem := forge.models.find_problem(record):
+        raise problem
+    return record.id
+
+
+def _label(forge: Forge, record: ModelRecord) -> str:
+    return f"{record.name} (files missing or damaged)" if forge.models.find_problem(record) else record.name
 
 
 def _describe_telling(metrics: dict[str, Any]) -> str:
@@ -140,34 +152,39 @@ def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
     record = known.get(model_id or "")
     if record is None:
         return ["", ""]
-    manifest = forge.models.manifest(record)
-    numbers = html.tiles(
-        [
-            ("Task", TASKS[Task(record.task)].title),
-            ("Method", METHODS[record.method].title),
-            ("Tuning", TUNINGS[record.tuning].title),
-            ("Steps", manifest.get("steps", "-")),
-            ("Took", html.seconds(manifest.get("seconds", 0))),
-        ]
-    )
-    dataset = manifest["dataset"]
-    lineage = html.pairs(
-        [
-            ("Base model", record.base_model),
-            ("Had from", manifest.get("base_source", "")),
-            ("Dataset", f"{dataset['name']}: {dataset['train_rows']} rows trained on, {dataset['eval_rows']} held out"),
-            ("Dataset hash", dataset["sha256"]),
-            *([("Trained further from", _name_parent(known, record.parent))] if record.parent else []),
-            ("Run", record.run_id or "-"),
-            ("Id", record.id),
-            ("Folder", forge.models.path(record)),
-        ]
-    )
-    return [record.name, numbers + show_metrics(record.metrics) + lineage]
+    problem = forge.models.find_problem(record)
+    manifest = {} if problem else forge.models.manifest(record)
+    note = html.note(str(problem), "bad") if problem else ""
+    parent = record.parent and (known[record.parent].name if record.parent in known else f"{record.parent} (deleted)")
+    facts = {
+        "Base model": record.base_model,
+        "Source of the base model": manifest.get("base_source"),
+        "Dataset": _describe_dataset(record, manifest.get("dataset", {})),
+        "Dataset hash": manifest.get("dataset", {}).get("sha256"),
+        "Trained further from": parent,
+        "Run": record.run_id,
+        "Id": record.id,
+        "Folder": forge.models.path(record),
+    }
+    known_facts = html.pairs((name, value) for name, value in facts.items() if value)
+    return [record.name, note + _show_numbers(record, manifest) + show_metrics(record.metrics) + known_facts]
 
 
-def _name_parent(known: dict[str, ModelRecord], parent: str) -> str:
-    return known[parent].name if parent in known else f"{parent}, which was deleted"
+def _show_numbers(record: ModelRecord, manifest: dict[str, Any]) -> str:
+    numbers = [
+        ("Task", TASKS[Task(record.task)].title),
+        ("Method", METHODS[record.method].title),
+        ("Tuning", TUNINGS[record.tuning].title),
+    ]
+    if "steps" in manifest:
+        numbers += [("Steps", manifest["steps"]), ("Training time", html.seconds(manifest.get("seconds", 0)))]
+    return html.tiles(numbers)
+
+
+def _describe_dataset(record: ModelRecord, counts: dict[str, Any]) -> str:
+    if "train_rows" not in counts:
+        return record.dataset_name
+    return f"{record.dataset_name}: {counts['train_rows']} rows for training, {counts['eval_rows']} held out"
 
 
 def _ask(asking: bool) -> list[Any]:
