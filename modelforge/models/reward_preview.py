@@ -61,7 +61,7 @@ def preview_rewards(
     try:
         for index, row in enumerate(_choose_evenly(rows, count)):
             prompt, reference = row["prompt"], row.get("reference") or ""
-            answer, is_cut = _write(model, tokenizer, prompt, grpo_settings, (seed + index) % _SEEDS, turn)
+            answer, is_cut = _write(model, tokenizer, prompt, grpo_settings, (seed + index) % _SEEDS, turn=turn)
             scores = {name: score(reward, answer, reference) for name, reward in zip(names, rewards, strict=True)}
             earned = total(rewards, answer, reference)
             samples.append(RewardSample(prompt[-1]["content"], reference, answer, scores, earned, highest, is_cut))
@@ -102,7 +102,7 @@ def _choose_evenly(rows: Sequence[Mapping[str, Any]], count: int) -> Iterator[Ma
 
 
 def _write(
-    model: Any, tokenizer: Any, prompt: Sequence[dict[str, str]], grpo: Grpo, seed: int, turn: Turn
+    model: Any, tokenizer: Any, prompt: Sequence[dict[str, str]], grpo: Grpo, seed: int, *, turn: Turn
 ) -> tuple[str, bool]:
     """(the answer, whether it reached the maximum length)."""
     from modelforge.models.generate import write_answer

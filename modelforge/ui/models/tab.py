@@ -1,6 +1,6 @@
-"""Models tab: the library of finished models: look, rename, delete; from here to training, Playground and Hub.
+"""Models tab: the library of finished models: details, rename, delete; and the way to training, Playground and Hub.
 
-Measuring one is in `evaluation`.
+Measuring a model is in `evaluation`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from modelforge.ui.look.events import listen
 from modelforge.ui.look.metrics import SHOWN, describe_change, find_telling, show_metrics
 from modelforge.ui.models.evaluation import EvaluationPanel, attach_evaluation
 
-MOST_PROBLEMS = 5  # told one by one when old models are imported
+MOST_PROBLEMS = 5  # shown one by one when old models are imported
 
 
 class ModelsTab:
@@ -30,11 +30,11 @@ class ModelsTab:
         gr.HTML(
             html.title(
                 "Models",
-                "What your finished runs have left: adapters, small files beside their base model, or whole models.",
+                "The models of your finished runs: adapters, which need their base model, or whole models.",
             )
         )
         with gr.Row(visible=False, elem_classes="mf-actions") as self.old:
-            gr.HTML(html.note("There are models of an older ModelForge on this machine. Nothing of it is changed."))
+            gr.HTML(html.note("There are models of an older ModelForge on this machine. Importing copies them."))
             self.import_old = gr.Button(
                 "Import them", variant="primary", scale=0, min_width=160, elem_id="models-import"
             )
@@ -82,7 +82,7 @@ def build(forge: Forge) -> ModelsTab:
 
     def import_old() -> list[Any]:
         done = forge.legacy.import_models()
-        gr.Info(f"{done.imported} models came in, {done.skipped} were left out.")
+        gr.Info(f"{done.imported} models imported, {done.skipped} skipped.")
         for problem in done.problems[:MOST_PROBLEMS]:
             gr.Warning(html.text(f"{problem.name}: {problem.problem} {problem.fix}"))
         return show_models(forge)
@@ -101,7 +101,7 @@ def show_models(forge: Forge, chosen: str | None = None) -> list[Any]:
     """Values of `ModelsTab.shown`."""
     records = forge.models.all()
     table = html.table(
-        ("Name", "Task", "Method", "Base model", "Made", "Measured, base → tuned", "Dataset"),
+        ("Name", "Task", "Method", "Base model", "Made", "Measured, before → tuned", "Dataset"),
         (
             (
                 _label(forge, each),
@@ -141,7 +141,7 @@ def _label(forge: Forge, record: ModelRecord) -> str:
 
 
 def _describe_telling(metrics: dict[str, Any]) -> str:
-    """ "F1 21.0% → 88.0%": what says whether it got better."""
+    """ "F1 21.0% → 88.0%": the metric that decides whether it got better."""
     name = find_telling(metrics)
     return f"{SHOWN[name].title} {describe_change(metrics, name)}" if name else "not measured"
 

@@ -64,7 +64,7 @@ def refuse_beside_run(forge: Forge) -> None:
 def _model(forge: Forge, recipe: Recipe) -> Iterator[tuple[Any, Any, Callable[[], AbstractContextManager[None]]]]:
     """(model, tokenizer, turn) of what the run would start from; the memory is freed at the end.
 
-    turn: to be entered for each step of the model, and never across a yield to the page: a run that starts waits for it.
+    turn: entered for each step of the model and never across a yield to the page: a run that starts waits for it.
     """
     if recipe.parent:
         record = forge.models.find(recipe.parent)

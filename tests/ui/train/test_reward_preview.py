@@ -19,7 +19,12 @@ from tests import tiny
 def recipe(tiny_base: Path, tmp_path: Path) -> Recipe:
     file = tiny.write_jsonl(tmp_path / "prompts.jsonl", tiny.user_rows("prompts", 8))
     rewards = [{"type": "length", "least": 1, "most": 3}]
-    grpo = {"method": "grpo", "grpo.rewards": rewards, "grpo.max_completion_length": 4, "per_device_train_batch_size": 4}
+    grpo = {
+        "method": "grpo",
+        "grpo.rewards": rewards,
+        "grpo.max_completion_length": 4,
+        "per_device_train_batch_size": 4,
+    }
     return tiny.recipe(tiny_base, file, grpo)
 
 
