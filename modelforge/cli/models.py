@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelforge.cli.terminal import add_command, add_group, answer, open_forge, say, table, watch_on_terminal
+from modelforge.scores.metrics import sides_of
 
 
 def add_commands(commands: Any) -> None:
@@ -62,6 +63,8 @@ def delete_model(arguments: argparse.Namespace) -> None:
 
 
 def model_row(models: Any, record: Any) -> dict[str, Any]:
+    if problem := models.find_problem(record):
+        say(f"{record.name}: {problem}")
     names = ("id", "name", "base_model", "task", "method", "tuning", "created", "metrics", "custom_base_model")
     return {**{name: getattr(record, name) for name in names}, "path": str(models.path(record))}
 
@@ -110,12 +113,11 @@ def read_inputs(arguments: argparse.Namespace) -> dict[str, str]:
 def evaluate_model(arguments: argparse.Namespace) -> None:
     model = open_forge().models[arguments.model]
     found = model.evaluate(data=arguments.data, limit=arguments.limit, watch=watch_on_terminal("measuring"))
-    shape = {"rows": found.rows, "tuned": dict(found.tuned), "base": dict(found.base)}
-    sides = [
-        {"metric": name, "base": f"{found.base[name]:.4g}", "tuned": f"{tuned:.4g}"}
-        for name, tuned in found.tuned.items()
+    sides = sides_of(found.sides)
+    rows = [
+        {"metric": name, **{side: f"{measured[name]:.4g}" for side, measured in sides.items()}} for name in found.tuned
     ]
-    answer(arguments, shape, f"{table(sides, ('metric', 'base', 'tuned'))}\n{found.rows} rows")
+    answer(arguments, {"rows": found.rows, **found.sides}, f"{table(rows, ('metric', *sides))}\n{found.rows} rows")
 
 
 def push_model(arguments: argparse.Namespace) -> None:

@@ -1,8 +1,8 @@
-"""The model card: what a finished model's manifest says, as the README.md of a repository on the Hub.
+"""The model card: a finished model's manifest as the README.md of a repository on the Hub.
 
-It owns what may be told in public: `public_manifest` takes the paths of this machine out, and rows of the data are
-never in a manifest. Names that people typed are shown as text; they cannot break the YAML or become Markdown or HTML.
-The card's metadata is specified at https://huggingface.co/docs/hub/model-cards.
+It decides what is public: `public_manifest` removes the paths of this machine, and a manifest never holds rows of the
+data. Names that people typed are shown as text; they cannot break the YAML or become Markdown or HTML.
+The metadata is specified at https://huggingface.co/docs/hub/model-cards. The code is in `card_code`.
 """
 
 from __future__ import annotations
@@ -16,41 +16,15 @@ from typing import Any
 
 import yaml
 
+from modelforge.models.card_code import write_code
+from modelforge.scores.metrics import sides_of
+
 PIPELINE_TAGS = {  # task -> a tag of https://huggingface.co/tasks
     "text-generation": "text-generation",
     "summarization": "summarization",
     "extractive-question-answering": "question-answering",
 }
-_USES = {  # task -> the class that loads the base model, and code that uses the model
-    "text-generation": (
-        "AutoModelForCausalLM",
-        """
-messages = [{"role": "user", "content": "Hello!"}]
-inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")
-output = model.generate(**inputs, max_new_tokens=200, do_sample=False)
-print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
-""",
-    ),
-    "summarization": (
-        "AutoModelForSeq2SeqLM",
-        """
-inputs = tokenizer("The document to summarize.", return_tensors="pt", truncation=True)
-output = model.generate(**inputs, max_new_tokens=200, do_sample=False)
-print(tokenizer.decode(output[0], skip_special_tokens=True))
-""",
-    ),
-    "extractive-question-answering": (
-        "AutoModelForQuestionAnswering",
-        """
-inputs = tokenizer("Who wrote it?", "It was written by Ada.", return_tensors="pt")
-output = model(**inputs)
-start, end = int(output.start_logits.argmax()), int(output.end_logits.argmax())
-print(tokenizer.decode(inputs["input_ids"][0, start : end + 1]))
-""",
-    ),
-}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
-_PLAIN = re.compile(r"[A-Za-z0-9 ._/-]")
 _LOCAL = re.compile(r"(file:|[A-Za-z]:[\\/]|~|\.{1,2}([\\/]|$)|/|\\\\)")
 _PATH_IN_TEXT = re.compile(
     r"""(?<![\w.:/\\~-])((?:file://)?(?:/[^\s/\\'"<>|:;,()]+){2,}/?"""  # /home/anna/faq.csv
@@ -78,7 +52,7 @@ def model_card(manifest: Mapping[str, Any], repo_id: str | None = None) -> str:
         "## Data\n\n" + _describe_data(shown.get("dataset")),
         "## Results\n\n" + _describe_metrics(shown.get("metrics")),
         "## Recipe\n\n" + _describe_recipe(shown.get("recipe")),
-        "## How to use it\n\n" + _describe_loading(shown, task, repo_id),
+        "## How to use it\n\n" + _describe_loading(shown, repo_id),
         "## How it was made\n\n" + _describe_making(shown),
     ]
     return f"---\n{_front_matter(shown, task)}---\n\n" + "\n\n".join(parts) + "\n"
@@ -130,10 +104,11 @@ def _last_part(path: str) -> str:
 
 
 def _front_matter(manifest: Mapping[str, Any], task: str) -> str:
-    metadata: dict[str, Any] = {"library_name": "peft"}
+    is_adapter = _is_adapter(manifest)
+    metadata: dict[str, Any] = {"library_name": "peft" if is_adapter else "transformers"}
     base = str(manifest.get("base_model", ""))
     if _HUB_ID.fullmatch(base):
-        metadata |= {"base_model": base, "base_model_relation": "adapter"}
+        metadata |= {"base_model": base, "base_model_relation": "adapter" if is_adapter else "finetune"}
     if task in PIPELINE_TAGS:
         metadata["pipeline_tag"] = PIPELINE_TAGS[task]
     words = [str(manifest.get(name, "")) for name in ("tuning", "method")]
@@ -141,23 +116,29 @@ def _front_matter(manifest: Mapping[str, Any], task: str) -> str:
     return yaml.safe_dump(metadata, sort_keys=False)
 
 
+def _is_adapter(manifest: Mapping[str, Any]) -> bool:
+    return manifest.get("tuning") != "full"
+
+
 def _describe(manifest: Mapping[str, Any]) -> str:
     task = as_text(manifest.get("task", "text-generation"))
+    kind = "An adapter" if _is_adapter(manifest) else "A model"
     tuning, method = (as_text(manifest.get(name, "")).upper() for name in ("tuning", "method"))
     how = " and ".join(word for word in (method, tuning) if word)
-    return f"An adapter for {task}, fine-tuned with ModelForge{f' ({how})' if how else ''}."
+    return f"{kind} for {task}, fine-tuned with ModelForge{f' ({how})' if how else ''}."
 
 
 def _describe_base(manifest: Mapping[str, Any]) -> str:
     base = str(manifest.get("base_model", ""))
     source = manifest.get("base_source")
     if not base:
-        said = "Not recorded."
+        text = "Not recorded."
     elif _HUB_ID.fullmatch(base):
-        said = f"[{as_text(base)}](https://huggingface.co/{base}). Its licence and its limits hold for this model too."
+        text = f"[{as_text(base)}](https://huggingface.co/{base}). Its licence and its limitations apply here too."
     else:
-        said = f"A folder named {as_text(_last_part(base))} that is not on the Hub; it is needed to load this model."
-    return f"{said}\n\nThe copy that was trained on: {as_text(source)}." if source else said
+        text = f"A folder named {as_text(_last_part(base))} that is not on the Hub."
+        text += " It is needed to load this model." if _is_adapter(manifest) else ""
+    return f"{text}\n\nSource of the base model: {as_text(source)}." if source else text
 
 
 def _describe_data(dataset: Any) -> str:
@@ -166,8 +147,8 @@ def _describe_data(dataset: Any) -> str:
     labels = {
         "name": "Name",
         "rows": "Examples",
-        "train_rows": "Trained on",
-        "eval_rows": "Held out to measure with",
+        "train_rows": "Examples for training",
+        "eval_rows": "Held-out examples",
         "sha256": "SHA-256",
     }
     lines = [f"- {label}: {as_text(dataset[key])}" for key, label in labels.items() if dataset.get(key) is not None]
@@ -175,13 +156,17 @@ def _describe_data(dataset: Any) -> str:
 
 
 def _describe_metrics(metrics: Any) -> str:
-    """A table of base against tuned; a metric that only one side has is shown with a dash on the other."""
-    base, tuned = ((metrics.get(side) or {}) if isinstance(metrics, Mapping) else {} for side in ("base", "tuned"))
-    names = [*base, *(name for name in tuned if name not in base)]
+    """A table with a column for each model that was measured; a dash where a metric is missing."""
+    sides = sides_of(metrics if isinstance(metrics, Mapping) else {})
+    names = list(dict.fromkeys(name for measured in sides.values() for name in measured))
     if not names:
         return "Not measured."
-    rows = [f"| {as_text(name)} | {_number(base.get(name))} | {_number(tuned.get(name))} |" for name in names]
-    return "Measured on the held-out examples.\n\n" + "\n".join(["| Metric | Base | Tuned |", "|---|---:|---:|", *rows])
+    rows = [[as_text(name), *(_number(measured.get(name)) for measured in sides.values())] for name in names]
+    head = ["Metric", *(side.capitalize() for side in sides)]
+    table = [head, ["---", *["---:" for _ in sides]], *rows]
+    text = "Measured on the held-out examples. Before: the model that training started from."
+    text += " Base: the untrained base model." if "base" in sides else ""
+    return f"{text}\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in table)
 
 
 def _number(value: Any) -> str:
@@ -194,20 +179,13 @@ def _describe_recipe(recipe: Any) -> str:
     return _fence("yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)) if recipe else "Not recorded."
 
 
-def _describe_loading(manifest: Mapping[str, Any], task: str, repo_id: str | None) -> str:
-    if task not in _USES:
-        return "Load it with [PEFT](https://huggingface.co/docs/peft)."
-    auto_class, use = _USES[task]
-    base = str(manifest.get("base_model", "")) or "the base model"
-    code = f"""from peft import PeftModel
-from transformers import {auto_class}, AutoTokenizer
-
-adapter = {_literal(repo_id or ".")}
-tokenizer = AutoTokenizer.from_pretrained(adapter)
-base_model = {auto_class}.from_pretrained({_literal(base)})
-model = PeftModel.from_pretrained(base_model, adapter)
-{use}"""
-    return _fence("python", code) + "\n\nIt needs `pip install torch transformers peft`."
+def _describe_loading(manifest: Mapping[str, Any], repo_id: str | None) -> str:
+    packages = ["torch", "transformers"]
+    packages += ["peft"] if _is_adapter(manifest) else []
+    packages += ["bitsandbytes"] if manifest.get("tuning") == "qlora" else []
+    needed = f"It needs `pip install {' '.join(packages)}`."
+    code = write_code(manifest, repo_id)
+    return f"{_fence('python', code)}\n\n{needed}" if code else needed
 
 
 def _describe_making(manifest: Mapping[str, Any]) -> str:
@@ -216,16 +194,12 @@ def _describe_making(manifest: Mapping[str, Any]) -> str:
         lines.append(f"- Created: {as_text(manifest['created'])}")
     if isinstance(seconds := manifest.get("seconds"), int | float):
         lines.append(f"- Training time: {seconds:.0f} seconds")
-    if isinstance(hardware := manifest.get("hardware"), str):
-        lines.append(f"- Hardware: {as_text(hardware)}")
+    if hardware := manifest.get("hardware"):
+        facts = hardware.values() if isinstance(hardware, Mapping) else [hardware]  # the device and the dtype
+        lines.append(f"- Hardware: {', '.join(as_text(fact) for fact in facts if fact)}")
     if isinstance(versions := manifest.get("versions"), Mapping) and versions:
         lines.append("- Versions: " + ", ".join(f"{as_text(name)} {as_text(of)}" for name, of in versions.items()))
     return "\n".join([lines[0], "", *lines[1:]]) if lines[1:] else lines[0]
-
-
-def _literal(text: str) -> str:
-    """A Python string literal on one line in ASCII, whatever is in the text."""
-    return '"' + "".join(sign if _PLAIN.fullmatch(sign) else f"\\U{ord(sign):08x}" for sign in text) + '"'
 
 
 def _fence(language: str, content: str) -> str:

@@ -1,13 +1,13 @@
-"""Whether a model got better: it and its base are measured on the same rows.
+"""Whether a model got better: it, its base and the model that its run started from are measured on the same rows.
 
-It owns which rows are measured with. How is in `measures/`, what the numbers mean in `metrics`; which of them a task is
-measured with is declared in `tasks/`.
+It owns which rows are used. How they are measured is in `measures/`, the metrics are in `scores/metrics.py`; which of
+them a task uses is declared in `tasks/`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,43 +40,54 @@ MEASURES: Mapping[tuple[str, str], ModuleType] = {
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured. rows: how many were measured with. tuned, base: metric -> value, of the same metrics."""
+    """What was measured. rows: how many. tuned, base, before: metric -> value, of the same metrics.
+
+    before: the model that was trained further; empty where training started from the base model, or it was deleted.
+    """
 
     rows: int
     tuned: Mapping[str, float]
     base: Mapping[str, float]
+    before: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def sides(self) -> dict[str, dict[str, float]]:
+        """{"tuned", "base"} -> metric -> value, and "before" where it was measured."""
+        before = {"before": dict(self.before)} if self.before else {}
+        return {"tuned": dict(self.tuned), "base": dict(self.base), **before}
 
 
 def evaluate(
     record: ModelRecord,
     playground: Playground,
     *,
+    parent: ModelRecord | None = None,
     data: Path | None = None,
     limit: int | None = None,
     watch: Callable[[float], None] | None = None,
 ) -> Evaluation:
-    """Measure a finished model and its base. See `library.Model.evaluate`."""
+    """Measure a finished model, its base, and the parent where it has one. See `library.Model.evaluate`."""
     if limit is not None and limit < 1:
-        raise RecipeError(f"{limit} rows cannot be measured with.", where="limit", fix="It must be at least 1.")
+        raise RecipeError(f"{limit} rows are too few.", where="limit", fix="It must be at least 1.")
     manifest = read_manifest(record.id)
     recipe = Recipe.build(manifest["recipe"])
     found = read_file(data, recipe) if data else read_held_out(manifest, recipe)
-    loaded, _ = playground.load(record)
+    sides = Sides(playground, record, parent, watch)
     measure = MEASURES[record.method, record.architecture].measure
-    count, measured = measure(Sides(playground, loaded, watch), choose_evenly(found, limit), TASKS[recipe.task].metrics)
+    count, measured = measure(sides, choose_evenly(found, limit), TASKS[recipe.task].metrics)
     if not count:
         raise DatasetError(
-            f"Nothing can be measured: in every row the answer lies beyond {recipe.max_length} tokens.",
+            f"Nothing can be measured: in every row the answer is beyond {recipe.max_length} tokens.",
             where=str(data or record.name),
             fix=f"{_OTHER_FILE} with shorter prompts.",
         )
-    return Evaluation(count, measured["tuned"], measured["base"])
+    return Evaluation(count, **measured)
 
 
 def read_held_out(manifest: Mapping[str, Any], recipe: Recipe) -> list[MappedRow]:
-    """The rows that the run which made a model measured with, derived as training did (`training.examples`).
+    """The rows that were held out when a model was trained, chosen as in training (`training.examples`).
 
-    Raises DatasetError where they are no longer there, or none were held out.
+    Raises DatasetError where they were deleted, or none were held out.
     """
     dataset = manifest["dataset"]
     try:
@@ -84,7 +95,7 @@ def read_held_out(manifest: Mapping[str, Any], recipe: Recipe) -> list[MappedRow
             return read_rows(recipe.eval_dataset)
         rows = read_rows(dataset["id"])
     except NotFoundError as error:
-        what = "The dataset that this model was measured with was deleted."
+        what = "The dataset of this model was deleted."
         raise DatasetError(what, where=dataset["name"], fix=f"{_OTHER_FILE}, or add its file again.") from error
     _, held_out = split(rows, recipe.eval_split, recipe.seed)
     if not held_out:

@@ -51,15 +51,18 @@ def only_own_adapter(model: Any) -> dict[str, Any]:
 
 
 def read_manifest(model_id: str) -> dict[str, Any]:
-    """What is known of a model. Raises NotFoundError when its folder is gone or was never finished."""
-    path = paths.model_dir(model_id) / MANIFEST
+    """The manifest of a model. Raises NotFoundError where the model's folder is missing or the manifest is damaged."""
+    folder = paths.model_dir(model_id)
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if not all(isinstance(manifest[part], dict) for part in ("recipe", "dataset")):
+            raise TypeError("recipe and dataset are objects")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        there = (folder / MANIFEST).exists()
         raise NotFoundError(
-            f"The files of model {model_id} are gone or damaged.",
-            where=str(path.parent),
-            fix="Delete it from the list and train again.",
+            f"The file {MANIFEST} of {model_id} is damaged." if there else f"The files of {model_id} are missing.",
+            where=str(folder),
+            fix=f"Restore {'it' if there else 'the folder'} from a copy, or delete the model.",
         ) from error
     return manifest
 

@@ -30,6 +30,7 @@ class Model:
 
     record: ModelRecord
     playground: Playground
+    parent: ModelRecord | None = None
 
     def chat(self, said: str | Sequence[Message], *, base: bool = False, sampling: Sampling | None = None) -> str:
         """The answer to a sentence or a conversation; base: the untrained model's."""
@@ -51,15 +52,16 @@ class Model:
         limit: int | None = None,
         watch: Callable[[float], None] | None = None,
     ) -> Evaluation:
-        """Measure the model and its base: on the rows held out when it was trained, or on those of the file `data`.
+        """Measure the model, its base, and the model that was trained further, if any: on the rows held out in
+        training, or on those of the file `data`.
 
-        limit: at most so many rows, evenly spaced. watch: told the share of the work that is done. Raises DatasetError
-        for a file with errors (naming row and line) and where there is nothing to measure with, NotFoundError or
-        BaseModelError where something of the model is gone.
+        limit: at most that many rows, evenly spaced. watch: called with the share of the work that is done. Raises
+        DatasetError for a file with errors (naming row and line) and where there are no rows, NotFoundError or
+        BaseModelError where files of a model are missing.
         """
-        from modelforge.models.evaluate import evaluate  # loads torch: not before the first measuring
+        from modelforge.models.evaluate import evaluate  # loads torch: not before the first evaluation
 
-        return evaluate(self.record, self.playground, data=data, limit=limit, watch=watch)
+        return evaluate(self.record, self.playground, parent=self.parent, data=data, limit=limit, watch=watch)
 
 
 class Models:
@@ -70,7 +72,9 @@ class Models:
         self._playground = playground
 
     def __getitem__(self, text: str) -> Model:
-        return Model(self.find(text), self._playground)
+        record = self.find(text)
+        parents = (each for each in self.all() if each.id == record.parent and not self.find_problem(each))
+        return Model(record, self._playground, next(parents, None))
 
     def all(self) -> list[ModelRecord]:
         """Every model, the newest first."""
@@ -88,15 +92,21 @@ class Models:
     def manifest(self, record: ModelRecord) -> dict[str, Any]:
         return folder.read_manifest(record.id)
 
+    def find_problem(self, record: ModelRecord) -> NotFoundError | None:
+        """Why a model cannot be used: its files are missing or damaged. None where they are not."""
+        try:
+            self.manifest(record)
+        except NotFoundError as error:
+            return error
+        return None
+
     def rename(self, model_id: str, name: str) -> ModelRecord:
         """Give a model another name; its files keep their place."""
         name = " ".join(name.split())
         if not 0 < len(name) <= LONGEST_NAME:
-            raise RecipeError(
-                "A name has between 1 and 120 characters.", where="name", fix="Type a shorter or longer one."
-            )
+            raise RecipeError("A name must have between 1 and 120 characters.", where="name", fix="Enter another name.")
         record = self.find(model_id)
-        manifest = folder.read_manifest(record.id)  # before anything is changed: its files may be gone
+        manifest = self.manifest(record)  # before anything is changed: its files may be missing
         record = self._store.models.update(record.id, name=name)
         folder.write_manifest(record.id, {**manifest, "name": name})
         return record

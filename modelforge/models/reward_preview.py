@@ -1,13 +1,13 @@
-"""What the rewards make of a few answers that the model writes before any training, and what is odd about them.
+"""Previews rewards on a few answers that the model writes before training, and warns where they would teach nothing.
 
-A reward that gives every answer the same teaches nothing, however long the run; here that shows in a minute. How an
-answer is scored is in `rewards.py`. Nothing is trained, and how this is shown is up to others.
+A reward that scores every answer the same teaches nothing, however long the run. How an answer is scored is in
+`scores/rewards.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +16,17 @@ from modelforge.recipe.objectives import Grpo
 from modelforge.scores.rewards import find_highest, name_rewards, score, total
 
 _SEEDS = 2**31
-_SAME = 1e-6  # totals closer than this teach nothing either
+_SAME = 1e-6  # totals closer than this count as equal
+Turn = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
 class RewardSample:
-    """An answer and what it earns.
+    """An answer and its scores.
 
-    prompt: the last turn of what was asked. reference: "" where the row has none. scores: without weights, 0 to 1, by
-    the names of `name_rewards`. total: their weighted sum. highest: the most that total can be. is_cut: the answer was
-    as long as answers can be (max_completion_length), so it was probably not at its end.
+    prompt: the last turn of the prompt. reference: "" where the row has none. scores: without weights, 0 to 1, by the
+    names of `name_rewards`. total: their weighted sum. highest: the highest possible total. is_cut: the answer reached
+    max_completion_length, so it is probably not complete.
     """
 
     prompt: str
@@ -45,11 +46,12 @@ def preview_rewards(
     *,
     count: int = 4,
     seed: int = 0,
+    turn: Turn = nullcontext,
 ) -> list[RewardSample]:
-    """Let the model answer `count` of the mapped rows, evenly chosen, as it would in training; score the answers.
+    """Let the model answer `count` of the mapped rows, evenly spaced, as it does in training; score the answers.
 
-    rows: `{"prompt": [Message], "reference": text (optional)}`. seed: 0 to 2^31 - 1; the same one draws the same.
-    The model's mode (train or eval) is as before afterwards.
+    rows: `{"prompt": [Message], "reference": text (optional)}`. seed: 0 to 2^31 - 1. turn: entered for each step of the
+    model. The model's mode (train or eval) is restored at the end.
     """
     rewards = grpo_settings.rewards
     names, highest = name_rewards(rewards), find_highest(rewards)
@@ -59,7 +61,7 @@ def preview_rewards(
     try:
         for index, row in enumerate(_choose_evenly(rows, count)):
             prompt, reference = row["prompt"], row.get("reference") or ""
-            answer, is_cut = _write(model, tokenizer, prompt, grpo_settings, (seed + index) % _SEEDS)
+            answer, is_cut = _write(model, tokenizer, prompt, grpo_settings, (seed + index) % _SEEDS, turn=turn)
             scores = {name: score(reward, answer, reference) for name, reward in zip(names, rewards, strict=True)}
             earned = total(rewards, answer, reference)
             samples.append(RewardSample(prompt[-1]["content"], reference, answer, scores, earned, highest, is_cut))
@@ -69,27 +71,27 @@ def preview_rewards(
 
 
 def find_warnings(samples: Sequence[RewardSample]) -> list[str]:
-    """Sentences on why a training with these rewards may come to nothing; none where nothing is odd."""
+    """Sentences on why training with these rewards may not work; empty where nothing speaks against it."""
     if not samples:
         return []
     warnings = []
     totals = [sample.total for sample in samples]
-    all_answers = f"All {len(samples)} answers" if len(samples) > 1 else "The only answer that was tried"
+    all_answers = f"All {len(samples)} answers" if len(samples) > 1 else "The only answer"
     if all(sample.total >= sample.highest - _SAME for sample in samples):
         warnings.append(
-            f"{all_answers} already earned the most there is ({totals[0]:.2f}): the model does what is rewarded, "
-            "and there is little to learn. Ask for more with stricter or further rewards."
+            f"{all_answers} already earned the highest reward ({totals[0]:.2f}), so there is little to learn. "
+            "Use stricter rewards, or add more."
         )
     elif len(samples) > 1 and max(totals) - min(totals) < _SAME:
         warnings.append(
-            f"{all_answers} earned the same ({totals[0]:.2f}). The training learns from differences between answers, "
-            "so there may be nothing to learn from. Take a reward that also gives something for half of it (length, "
-            "contains, matches_reference by f1), say in the prompts what is wanted, or raise grpo.temperature."
+            f"{all_answers} earned the same reward ({totals[0]:.2f}). Training learns from differences between "
+            "answers, so there may be nothing to learn from. Use a reward that gives partial scores (length, contains, "
+            "matches_reference by f1), describe in the prompts what you want, or raise grpo.temperature."
         )
     if all(sample.is_cut for sample in samples):
         warnings.append(
-            f"{all_answers} went on until it was cut off at the longest length allowed, so what earns the reward may "
-            "not have come yet. Raise grpo.max_completion_length, or ask for short answers in the prompts."
+            f"{all_answers} reached the maximum length, so the part that earns the reward may be missing. "
+            "Raise grpo.max_completion_length, or ask for short answers in the prompts."
         )
     return warnings
 
@@ -99,8 +101,10 @@ def _choose_evenly(rows: Sequence[Mapping[str, Any]], count: int) -> Iterator[Ma
     return (rows[place * len(rows) // count] for place in range(count))
 
 
-def _write(model: Any, tokenizer: Any, prompt: Sequence[dict[str, str]], grpo: Grpo, seed: int) -> tuple[str, bool]:
-    """The answer, and whether it took as many steps of the model as there may be."""
+def _write(
+    model: Any, tokenizer: Any, prompt: Sequence[dict[str, str]], grpo: Grpo, seed: int, *, turn: Turn
+) -> tuple[str, bool]:
+    """(the answer, whether it reached the maximum length)."""
     from modelforge.models.generate import write_answer
 
     steps = 0
@@ -109,7 +113,8 @@ def _write(model: Any, tokenizer: Any, prompt: Sequence[dict[str, str]], grpo: G
     def count_step() -> Iterator[None]:
         nonlocal steps
         steps += 1
-        yield
+        with turn():
+            yield
 
     # top_p as in TRL's GRPOConfig: training draws from all tokens.
     sampling = Sampling.build(

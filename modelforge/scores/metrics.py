@@ -12,6 +12,7 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
 PERPLEXITY = "perplexity"
 """The one metric that needs no answer: it is measured on the expected text itself, by `perplexity`."""
@@ -124,6 +125,22 @@ def rank(measured: Mapping[str, float]) -> tuple[float, float]:
     name = next((name for name in TELLING if name in measured), None)
     value = measured[name] if name else 0.0
     return (-value if name in LOWER_IS_BETTER else value), -measured.get("loss", 0.0)
+
+
+def before_of(metrics: Mapping[str, Any]) -> Mapping[str, float]:
+    """What the model that a run started from measures; empty where it was not measured.
+
+    metrics: a run's or a model's, "before", "base" and "tuned" -> metric -> value, as far as they were measured. Older
+    ones name only "base", and mean "before" by it.
+    """
+    return metrics.get("before") or metrics.get("base") or {}
+
+
+def sides_of(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """{"before", "base", "tuned"} -> metric -> value; "base", the untrained base model, only where it differs."""
+    before, base = before_of(metrics), metrics.get("base") or {}
+    between = {} if before == base or not base else {"base": base}
+    return {"before": before, **between, "tuned": metrics.get("tuned") or {}}
 
 
 Metric = Callable[[Sequence[str], Sequence[str]], float]

@@ -140,7 +140,12 @@ def _attach_next_steps(forge: Forge, tabs: Tabs) -> None:
     ):
         chosen = listen(button.click, choose_model_of, training.run_id, target)
         open_tab(chosen.success, name)
-    further = listen(library.further.click, lambda model_id: model_id or "", library.chosen, training.form.parent)
+    further = listen(
+        library.further.click,
+        lambda model_id: models.check_usable(forge, model_id),
+        library.chosen,
+        training.form.parent,
+    )
     open_tab(further.success, "train")
     for button, name, target in (
         (library.chat, "playground", tabs.playground.model),

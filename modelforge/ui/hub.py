@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from modelforge.errors import HubError
+from modelforge.errors import HubError, NotFoundError
 from modelforge.forge import Forge
 from modelforge.hardware import describe_bytes
 from modelforge.models import hub
@@ -102,7 +102,10 @@ def describe_push(forge: Forge, model_id: str | None) -> list[str]:
     """[files, card] of what a push would send."""
     if not model_id:
         return [html.note("Choose a model first."), ""]
-    card = forge.models.card(model_id)
+    try:
+        card = forge.models.card(model_id)
+    except NotFoundError as error:
+        return [html.note(str(error), "bad"), ""]
     files = hub.files_to_push(forge.models.path(forge.models.find(model_id)), card)
     rows = [(file.name, describe_bytes(file.bytes)) for file in files]
     total = sum(file.bytes for file in files)

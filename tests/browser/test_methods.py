@@ -141,7 +141,7 @@ def test_rewards_are_tried_before_training_and_the_reward_is_drawn(
     page.locator("#train-start").click()
     expect(page.locator("#run-head")).to_contain_text("sums on", timeout=60_000)
     page.locator("#rewards-preview").click()
-    assert "A run is in progress and holds the memory" in read_toast(page)
+    assert "A run is in progress and needs the memory" in read_toast(page)
     wait_for_end(page)
     expect(page.locator("#run-head .mf-tiles")).to_contain_text("Mean reward")
     expect(page.locator("#run-chart")).to_contain_text("mean reward on held-out prompts")

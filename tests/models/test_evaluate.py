@@ -72,6 +72,21 @@ def test_held_out_rows_and_their_perplexity_are_those_of_training(train: Callabl
         assert getattr(found, side)["perplexity"] == pytest.approx(manifest["metrics"][side]["perplexity"], rel=1e-4)
 
 
+def test_fault_10_model_trained_further_is_compared_with_what_it_started_from_and_with_the_base(
+    train: Callable[..., Any], forge: Forge
+) -> None:
+    settings = {"max_steps": 3, "learning_rate": 1e-2, "eval_split": 0.25}
+    first = train(settings)
+    second = train({**settings, "parent": first.record.id})
+    found = second.evaluate()
+    assert found.sides == {"tuned": found.tuned, "base": found.base, "before": found.before}
+    alone = first.evaluate()
+    assert found.before == pytest.approx(alone.tuned) and found.base == pytest.approx(alone.base)
+    assert not alone.before and alone.sides.keys() == {"tuned", "base"}
+    forge.models.delete(first.record.id)
+    assert not forge.models[second.record.id].evaluate().before
+
+
 def test_rows_of_an_eval_dataset_are_the_held_out_ones(train: Callable[..., Any], tmp_path: Path) -> None:
     other = tiny.write_rows(tmp_path / "other.jsonl", tiny.PAIRS[20:25])
     model = train({"eval_dataset": str(other)})

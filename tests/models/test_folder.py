@@ -16,6 +16,8 @@ from modelforge.errors import DiskFullError, NotFoundError
 from modelforge.models.folder import MANIFEST, read_manifest, save_model, write_manifest
 from tests import tiny
 
+PARTS: dict[str, Any] = {"recipe": {}, "dataset": {}}  # what every manifest has
+
 
 @pytest.fixture(scope="module")
 def tuned() -> Any:
@@ -28,7 +30,7 @@ def models() -> list[str]:
 
 
 def test_folder_holds_adapter_tokenizer_template_and_manifest_and_no_weights_of_the_base(tuned: Any) -> None:
-    model_id = save_model(tuned, tiny.tokenizer(), {"name": "Größe"})
+    model_id = save_model(tuned, tiny.tokenizer(), {"name": "Größe", **PARTS})
     found = {path.name for path in paths.model_dir(model_id).iterdir()}
     assert {
         "adapter_config.json",
@@ -39,7 +41,7 @@ def test_folder_holds_adapter_tokenizer_template_and_manifest_and_no_weights_of_
     } <= found
     assert not found & {"README.md", "model.safetensors"}
     assert not [name for name in found if name.endswith((".bin", ".pt", ".pkl"))]
-    assert read_manifest(model_id) == {"id": model_id, "name": "Größe"}
+    assert read_manifest(model_id) == {"id": model_id, "name": "Größe", **PARTS}
 
 
 def test_audit_18_failure_while_saving_leaves_nothing(tuned: Any) -> None:
@@ -64,14 +66,14 @@ def test_audit_17_too_little_space_is_refused_before_writing(tuned: Any, monkeyp
     assert models() == []
 
 
-@pytest.mark.parametrize("damage", ["gone", "", "{", "\xff"])
-def test_folder_without_a_whole_manifest_is_no_model(tuned: Any, damage: str) -> None:
-    model_id = save_model(tuned, tiny.tokenizer(), {})
+@pytest.mark.parametrize("damage", ["gone", "", "{", "\xff", "[]", '{"recipe": {}}', '{"recipe": {}, "dataset": []}'])
+def test_fault_02_folder_without_a_whole_manifest_is_no_model(tuned: Any, damage: str) -> None:
+    model_id = save_model(tuned, tiny.tokenizer(), PARTS)
     manifest = paths.model_dir(model_id) / MANIFEST
     manifest.unlink() if damage == "gone" else manifest.write_bytes(damage.encode("latin-1"))
     with pytest.raises(NotFoundError) as caught:
         read_manifest(model_id)
-    assert model_id in caught.value.what and caught.value.fix
+    assert model_id in caught.value.what and "delete the model" in caught.value.fix
 
 
 def test_audit_15_manifest_is_written_where_it_belongs(tuned: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from modelforge import Forge, paths
+from modelforge.cli import main
 from modelforge.errors import NotFoundError, RecipeError
 from modelforge.models.folder import read_manifest
 from tests import tiny
@@ -67,6 +69,19 @@ def test_model_whose_files_are_gone_can_still_be_deleted(forge: Forge, record: A
     shutil.rmtree(paths.model_dir(record.id))
     forge.models.delete(record.id)
     assert forge.models.all() == []
+
+
+def test_fault_02_command_line_lists_and_deletes_a_model_without_its_files(
+    record: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(paths.model_dir(record.id))
+    assert main(["models", "list", "--json"]) == 0
+    printed = capfd.readouterr()
+    assert [row["id"] for row in json.loads(printed.out)] == [record.id]
+    assert "missing" in printed.err and "delete the model" in printed.err
+    assert main(["generate", record.id, "--prompt", "hi"]) == 1
+    assert main(["models", "delete", record.id]) == 0
+    assert Forge().models.all() == []
 
 
 def test_audit_21_custom_base_model_true_and_false_survive_reopening(forge: Forge, record: Any) -> None:

@@ -1,4 +1,4 @@
-"""How a model and its base are measured on rows, one file for each way that rows are answered.
+"""How a model and what it is compared with are measured, one file for each way that rows are answered.
 
-Each file offers `measure(sides, rows, wanted) -> (rows measured with, {side: {metric: value}})`.
+Each file offers `measure(sides, rows, wanted) -> (number of rows, {side: {metric: value}})`.
 """

@@ -37,9 +37,9 @@ def measure(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> M
     """perplexity, and the wanted comparisons of texts; those that these rows say nothing about are left out."""
     trials = make_trials(rows, ChatEncoder(sides.tokenizer, sides.longest))
     compared = [name for name in wanted if name != PERPLEXITY]
-    sides.expect(2 * len(trials) * ((PERPLEXITY in wanted) + bool(compared)))
+    sides.expect(len(trials) * ((PERPLEXITY in wanted) + bool(compared)))
     found: dict[str, dict[str, float]] = {}
-    for side in sides.both() if trials else ():
+    for side in sides.each() if trials else ():
         measured = found.setdefault(side.name, {})
         if PERPLEXITY in wanted and (loss := mean_loss(sides, side, trials)) is not None:
             measured[PERPLEXITY] = perplexity(loss)

@@ -19,9 +19,9 @@ def measure(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> M
     recipe = sides.recipe
     encoder = PairEncoder(sides.tokenizer, recipe.max_length, recipe.max_target_length)
     pairs = sorted((read_pair(row) for row in rows), key=lambda pair: len(pair[0]))
-    sides.expect(2 * len(pairs))
+    sides.expect(len(pairs))
     found = {}
-    for side in sides.both():
+    for side in sides.each():
         answers: list[str] = []
         for start in range(0, len(pairs), AT_ONCE):
             sources = [encoder.encode(*pair).input_ids for pair in pairs[start : start + AT_ONCE]]

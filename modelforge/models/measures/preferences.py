@@ -15,9 +15,9 @@ def measure(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> M
     """preference_accuracy and reward_margin.
 
     preference_accuracy: share of pairs whose better answer the model finds likelier than the worse one, each by its
-    mean log likelihood a token (as in SimPO, arXiv 2405.14734), so that base and tuned can be compared. reward_margin:
-    mean of beta times what the tuned model adds to the log likelihood of the better answer over that of the worse one
-    (the implicit reward of DPO, arXiv 2305.18290, equation 7); of the base model it is 0.
+    mean log likelihood a token (as in SimPO, arXiv 2405.14734), so that the sides can be compared. reward_margin: mean
+    of beta times what a model adds, compared with the base model, to the log likelihood of the better answer over that
+    of the worse one (the implicit reward of DPO, arXiv 2305.18290, equation 7); of the base model it is 0.
     """
     encoder = ChatEncoder(sides.tokenizer, sides.longest)
     pairs = [
@@ -25,9 +25,9 @@ def measure(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> M
         for row in rows
     ]
     pairs = [pair for pair in pairs if all(_count_labels(encoded) for encoded in pair)]
-    sides.expect(2 * len(pairs))
+    sides.expect(len(pairs))
     sums, found = {}, {}
-    for side in sides.both() if pairs else ():
+    for side in sides.each() if pairs else ():
         likelihoods = []  # of each pair: (better, worse), each (sum of log likelihoods, tokens)
         for pair in pairs:
             likelihoods.append([(_log_likelihood(side, encoded), _count_labels(encoded)) for encoded in pair])

@@ -14,9 +14,9 @@ AT_ONCE = 8
 def measure(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> Measured:
     """exact_match and f1, by SQuAD's normalisation."""
     recipe = sides.recipe
-    sides.expect(2 * len(rows))
+    sides.expect(len(rows))
     found = {}
-    for side in sides.both():
+    for side in sides.each():
         encoder = window_encoder(sides.tokenizer, recipe, side.model.config)
         answers: list[str] = []
         for start in range(0, len(rows), AT_ONCE):
@@ -26,7 +26,7 @@ def measure(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> M
                 encoder,
                 [(row["context"], row["question"]) for row in batch],
                 max_answer_length=recipe.max_answer_length,
-                may_be_missing=sides.loaded.has_unanswerable,
+                may_be_missing=sides.has_unanswerable,
                 turn=side.turn,
             )
             answers += [span.text for span in spans]

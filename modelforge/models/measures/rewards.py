@@ -24,9 +24,9 @@ def measure(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> M
         ((encoder.encode_row({"prompt": row["prompt"]}).input_ids, row.get("reference") or "") for row in rows),
         key=lambda pair: len(pair[0]),
     )
-    sides.expect(2 * len(asked))
+    sides.expect(len(asked))
     found = {}
-    for side in sides.both():
+    for side in sides.each():
         earned = 0.0
         for start in range(0, len(asked), AT_ONCE):
             batch = asked[start : start + AT_ONCE]

@@ -1,60 +1,68 @@
-"""The tuned model and its base, as those who measure get them."""
+"""The models that are measured side by side: the tuned one, its base, and the one that its run started from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from modelforge.loading import window_of
 from modelforge.models.chat import Playground
-from modelforge.models.loaded import Loaded
+from modelforge.store import ModelRecord
 
 Measured = tuple[int, Mapping[str, Mapping[str, float]]]
-"""How many rows were measured with, and {"tuned", "base"} -> metric -> value."""
+"""How many rows were measured, and {"tuned", "base", "before"} -> metric -> value."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Side:
-    """One of the two. Entering `turn` makes shared weights the one or the other: use the model only inside."""
+    """One of the models. Use it only inside `turn`, which switches shared weights to it."""
 
     name: str
     model: Any
-    turn: Callable[[], AbstractContextManager[None]]
+    playground: Playground
+
+    def turn(self) -> AbstractContextManager[None]:
+        return self.playground.turn(self.model, base=self.name == "base")
 
 
 class Sides:
-    """Both sides of a loaded model. advance: told of each piece of work done, as a share of all of it."""
+    """The sides of a model, measured with the tokenizer and the recipe of that model.
 
-    def __init__(self, playground: Playground, loaded: Loaded, watch: Callable[[float], None] | None) -> None:
-        self.loaded = loaded
+    longest: tokens of a row that count, as in training. parent: the model that its run started from; None for the base
+    model. watch: called with the share of the work that is done.
+    """
+
+    def __init__(
+        self,
+        playground: Playground,
+        record: ModelRecord,
+        parent: ModelRecord | None,
+        watch: Callable[[float], None] | None,
+    ) -> None:
+        loaded, _ = playground.load(record)
         self.tokenizer = loaded.tokenizer
         self.recipe = loaded.recipe
+        self.has_unanswerable = loaded.has_unanswerable
+        self.longest = min(loaded.recipe.max_length, window_of(loaded.tuned.config))
+        self._records = {"tuned": record, "base": record} | ({"before": parent} if parent else {})
         self._playground = playground
         self._watch = watch
         self._steps, self._done = 1, 0
 
-    @property
-    def longest(self) -> int:
-        """Tokens of a row that are measured with: those that training saw."""
-        return min(self.recipe.max_length, window_of(self.loaded.tuned.config))
-
-    def both(self) -> list[Side]:
-        """The tuned side, then the base; a base of its own is loaded when it is its turn."""
-        return [self._side("tuned"), self._side("base")]
+    def each(self) -> Iterator[Side]:
+        """The sides, one after another; each is loaded when it is reached, and freed before another model is loaded."""
+        for name, record in self._records.items():
+            side = Side(name, self._playground.load(record, base=name == "base")[1], self._playground)
+            yield side
+            side.model = None
 
     def expect(self, steps: int) -> None:
-        """Say how many steps there will be."""
-        self._steps, self._done = max(steps, 1), 0
+        """Set how many steps there will be for each side."""
+        self._steps, self._done = max(steps * len(self._records), 1), 0
 
     def advance(self, steps: int) -> None:
         self._done += steps
         if self._watch is not None:
             self._watch(self._done / self._steps)
-
-    def _side(self, name: str) -> Side:
-        base = name == "base"
-        _, model = self._playground.load(self.loaded.record, base=base)
-        return Side(name, model, partial(self._playground.turn, model, base=base))

@@ -1,4 +1,4 @@
-"""The numbers that models are measured with, for people: their names, how they are written, and which way is better."""
+"""The metrics of models for people: their names, how they are written, and which direction is better."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelforge.scores.metrics import LOWER_IS_BETTER, TELLING
+from modelforge.scores.metrics import LOWER_IS_BETTER, TELLING, before_of, sides_of
 from modelforge.ui.look import html
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One metric. form: a format of its value. what: what it is, in a few words."""
+    """One metric. form: the format of its value. what: what it is, in a few words."""
 
     title: str
     form: str
@@ -27,7 +27,7 @@ SHOWN: dict[str, Shown] = {
     "reward_margin": Shown("Reward margin", "{:.3f}", "how clearly the better answer is preferred"),
     "preference_accuracy": Shown("Better answer preferred", "{:.0%}", "share of pairs"),
     "f1": Shown("F1", "{:.1%}", "words in common with the expected answer"),
-    "exact_match": Shown("Exact match", "{:.1%}", "answers that are word for word right"),
+    "exact_match": Shown("Exact match", "{:.1%}", "answers that are exactly the expected text"),
     "rougeL": Shown("ROUGE-L", "{:.3f}", "longest run of words in common"),
     "rouge1": Shown("ROUGE-1", "{:.3f}", "words in common"),
     "rouge2": Shown("ROUGE-2", "{:.3f}", "pairs of words in common"),
@@ -39,9 +39,9 @@ SHOWN: dict[str, Shown] = {
 
 
 def find_telling(metrics: Mapping[str, Any]) -> str | None:
-    """The metric that says whether it got better, of a model's or a run's {"base": {...}, "tuned": {...}}."""
-    base, tuned = metrics.get("base") or {}, metrics.get("tuned") or {}
-    return next((name for name in TELLING if name in base and name in tuned), None)
+    """The metric that decides whether a model got better, of those measured before and after; see `before_of`."""
+    before, tuned = before_of(metrics), metrics.get("tuned") or {}
+    return next((name for name in TELLING if name in before and name in tuned), None)
 
 
 def is_better(name: str, before: float, after: float) -> bool:
@@ -49,22 +49,21 @@ def is_better(name: str, before: float, after: float) -> bool:
 
 
 def describe_change(metrics: Mapping[str, Any], name: str | None = None) -> str:
-    """ "2.310 → 1.080", base and tuned, of a metric or of the telling one."""
+    """ "2.310 → 1.080", before and after training, of a metric or of the telling one."""
     name = name or find_telling(metrics)
-    base, tuned = metrics.get("base") or {}, metrics.get("tuned") or {}
+    before, tuned = before_of(metrics), metrics.get("tuned") or {}
     if name is None or name not in tuned:
         return "not measured"
-    before = SHOWN[name].write(base[name]) if name in base else "?"
-    return f"{before} → {SHOWN[name].write(tuned[name])}"
+    start = SHOWN[name].write(before[name]) if name in before else "?"
+    return f"{start} → {SHOWN[name].write(tuned[name])}"
 
 
 def describe_outcome(metrics: Mapping[str, Any]) -> tuple[str, bool]:
-    """(whether it got better, in one sentence, from what was measured; False where it did not)."""
+    """(one sentence on whether the model got better, False where it did not)."""
     name = find_telling(metrics)
     if name is None:
-        said = "Finished. Nothing was held out, so whether it got better was not measured; ask it in the Playground."
-        return said, True
-    before, after = metrics["base"][name], metrics["tuned"][name]
+        return "Finished. Nothing was held out, so quality was not measured; try the model in the Playground.", True
+    before, after = before_of(metrics)[name], metrics["tuned"][name]
     better = is_better(name, before, after)
     verb = "went" if not better else "rose" if after > before else "fell"
     shown = SHOWN[name]
@@ -78,34 +77,32 @@ def describe_outcome(metrics: Mapping[str, Any]) -> tuple[str, bool]:
     change = f"{verb} from {shown.write(before)} to {shown.write(after)}"
     if shown.write(before) == shown.write(after):
         change = f"stayed at about {shown.write(after)}"
-    said = f"on held-out examples the {title} {change}."
-    return f"Finished, {'and' if better else 'but not'} better: {said}", better
+    return f"Finished, {'and' if better else 'but not'} better: on held-out examples the {title} {change}.", better
 
 
 def show_metrics(metrics: Mapping[str, Any]) -> str:
-    """A table of every number that was measured, with the way that is better."""
-    base, tuned = metrics.get("base") or {}, metrics.get("tuned") or {}
+    """A table of all that was measured: before training, of the base model where that is another, and after."""
+    sides = sides_of(metrics)
     rows = [
         (
             shown.title,
-            shown.write(base[name]) if name in base else html.NOTHING,
-            shown.write(tuned[name]) if name in tuned else html.NOTHING,
-            _judge(name, base, tuned),
+            *(shown.write(measured[name]) if name in measured else html.NOTHING for measured in sides.values()),
+            _judge(name, sides["before"], sides["tuned"]),
             f"{'lower' if name in LOWER_IS_BETTER else 'higher'} is better: {shown.what}",
         )
         for name, shown in SHOWN.items()
-        if name in base or name in tuned
+        if any(name in measured for measured in sides.values())
     ]
     return html.table(
-        ("Measured", "Base", "Tuned", "Change", "What it is"),
+        ("Metric", *(side.capitalize() for side in sides), "Change", "What it is"),
         rows,
         empty="Nothing was held out, so nothing was measured.",
     )
 
 
-def _judge(name: str, base: Mapping[str, float], tuned: Mapping[str, float]) -> str:
-    if name not in base or name not in tuned:
+def _judge(name: str, before: Mapping[str, float], tuned: Mapping[str, float]) -> str:
+    if name not in before or name not in tuned:
         return html.NOTHING
-    if SHOWN[name].write(base[name]) == SHOWN[name].write(tuned[name]):
-        return "= the same"
-    return "▲ better" if is_better(name, base[name], tuned[name]) else "▼ worse"
+    if SHOWN[name].write(before[name]) == SHOWN[name].write(tuned[name]):
+        return "= no change"
+    return "▲ better" if is_better(name, before[name], tuned[name]) else "▼ worse"

@@ -1,4 +1,4 @@
-"""Evaluate, part of the Models tab: a finished model and its base are measured on the held-out rows, side by side."""
+"""Evaluate, part of the Models tab: measures a finished model and what it is compared with on the held-out rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from modelforge.ui.train.reward_preview import refuse_beside_run
 if TYPE_CHECKING:  # it loads torch, which the first page must not wait for
     from modelforge.models.evaluate import Evaluation
 
-ROWS = 40  # answers are written one by one: more takes long on a processor
+ROWS = 40  # each takes some seconds on a CPU
 
 
 class EvaluationPanel:
@@ -37,24 +37,24 @@ class EvaluationPanel:
 
 def attach_evaluation(forge: Forge, chosen: Any, panel: EvaluationPanel) -> None:
     def evaluate(model_id: str | None, limit: int | None) -> Iterator[str]:
-        """A bar while both answer, then what was measured."""
+        """A progress bar, then the metrics."""
         record = forge.models.find(model_id or "")
         refuse_beside_run(forge)
-        said: queue.Queue[float | Evaluation | Exception] = queue.Queue()
+        results: queue.Queue[float | Evaluation | Exception] = queue.Queue()
 
         def work() -> None:
             try:
                 warmup.wait()
-                said.put(forge.models[record.id].evaluate(limit=int(limit or ROWS), watch=said.put))
+                results.put(forge.models[record.id].evaluate(limit=int(limit or ROWS), watch=results.put))
             except Exception as error:  # noqa: BLE001 - handed to the page, which raises it
-                said.put(error)
+                results.put(error)
 
         threading.Thread(target=work, name="modelforge-evaluate", daemon=True).start()
         yield html.bar(0, "Loading the model …")
         while True:
-            match said.get():
+            match results.get():
                 case float() | int() as share:
-                    yield html.bar(share, f"Both answer the held-out rows: {share:.0%}")
+                    yield html.bar(share, f"Answering the held-out rows: {share:.0%}")
                 case Exception() as error:
                     yield html.note(str(error), "bad")
                     raise error
@@ -66,5 +66,5 @@ def attach_evaluation(forge: Forge, chosen: Any, panel: EvaluationPanel) -> None
 
 
 def _describe(result: Evaluation) -> str:
-    rows = f"{result.rows} held-out row{'' if result.rows == 1 else 's'}, answered by both."
-    return html.aside(rows) + show_metrics({"base": dict(result.base), "tuned": dict(result.tuned)})
+    rows = f"Measured on {result.rows} held-out row{'' if result.rows == 1 else 's'}."
+    return html.aside(rows) + show_metrics(result.sides)

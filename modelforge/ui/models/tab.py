@@ -1,6 +1,6 @@
-"""Models tab: the library of finished models: look, rename, delete; from here to training, Playground and Hub.
+"""Models tab: the library of finished models: details, rename, delete; and the way to training, Playground and Hub.
 
-Measuring one is in `evaluation`.
+Measuring a model is in `evaluation`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from modelforge.ui.look.events import listen
 from modelforge.ui.look.metrics import SHOWN, describe_change, find_telling, show_metrics
 from modelforge.ui.models.evaluation import EvaluationPanel, attach_evaluation
 
-MOST_PROBLEMS = 5  # told one by one when old models are imported
+MOST_PROBLEMS = 5  # shown one by one when old models are imported
 
 
 class ModelsTab:
@@ -30,11 +30,11 @@ class ModelsTab:
         gr.HTML(
             html.title(
                 "Models",
-                "What your finished runs have left: adapters, small files beside their base model, or whole models.",
+                "The models of your finished runs: adapters, which need their base model, or whole models.",
             )
         )
         with gr.Row(visible=False, elem_classes="mf-actions") as self.old:
-            gr.HTML(html.note("There are models of an older ModelForge on this machine. Nothing of it is changed."))
+            gr.HTML(html.note("There are models of an older ModelForge on this machine. Importing copies them."))
             self.import_old = gr.Button(
                 "Import them", variant="primary", scale=0, min_width=160, elem_id="models-import"
             )
@@ -82,7 +82,7 @@ def build(forge: Forge) -> ModelsTab:
 
     def import_old() -> list[Any]:
         done = forge.legacy.import_models()
-        gr.Info(f"{done.imported} models came in, {done.skipped} were left out.")
+        gr.Info(f"{done.imported} models imported, {done.skipped} skipped.")
         for problem in done.problems[:MOST_PROBLEMS]:
             gr.Warning(html.text(f"{problem.name}: {problem.problem} {problem.fix}"))
         return show_models(forge)
@@ -101,10 +101,10 @@ def show_models(forge: Forge, chosen: str | None = None) -> list[Any]:
     """Values of `ModelsTab.shown`."""
     records = forge.models.all()
     table = html.table(
-        ("Name", "Task", "Method", "Base model", "Made", "Measured, base → tuned", "Dataset"),
+        ("Name", "Task", "Method", "Base model", "Made", "Measured, before → tuned", "Dataset"),
         (
             (
-                each.name,
+                _label(forge, each),
                 each.task,
                 f"{each.method}, {each.tuning}",
                 each.base_model,
@@ -125,11 +125,23 @@ def show_models(forge: Forge, chosen: str | None = None) -> list[Any]:
 
 def offer_models(forge: Forge) -> list[tuple[str, str]]:
     """(label, id) of every model, the newest first; a name that is there twice gets its date."""
-    return [(f"{each.name} · {html.date(each.created)}", each.id) for each in forge.models.all()]
+    return [(f"{_label(forge, each)} · {html.date(each.created)}", each.id) for each in forge.models.all()]
+
+
+def check_usable(forge: Forge, model_id: str | None) -> str:
+    """The id of a model whose files are all there. Raises NotFoundError."""
+    record = forge.models.find(model_id or "")
+    if problem := forge.models.find_problem(record):
+        raise problem
+    return record.id
+
+
+def _label(forge: Forge, record: ModelRecord) -> str:
+    return f"{record.name} (files missing or damaged)" if forge.models.find_problem(record) else record.name
 
 
 def _describe_telling(metrics: dict[str, Any]) -> str:
-    """ "F1 21.0% → 88.0%": what says whether it got better."""
+    """ "F1 21.0% → 88.0%": the metric that decides whether it got better."""
     name = find_telling(metrics)
     return f"{SHOWN[name].title} {describe_change(metrics, name)}" if name else "not measured"
 
@@ -140,34 +152,39 @@ def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
     record = known.get(model_id or "")
     if record is None:
         return ["", ""]
-    manifest = forge.models.manifest(record)
-    numbers = html.tiles(
-        [
-            ("Task", TASKS[Task(record.task)].title),
-            ("Method", METHODS[record.method].title),
-            ("Tuning", TUNINGS[record.tuning].title),
-            ("Steps", manifest.get("steps", "-")),
-            ("Took", html.seconds(manifest.get("seconds", 0))),
-        ]
-    )
-    dataset = manifest["dataset"]
-    lineage = html.pairs(
-        [
-            ("Base model", record.base_model),
-            ("Had from", manifest.get("base_source", "")),
-            ("Dataset", f"{dataset['name']}: {dataset['train_rows']} rows trained on, {dataset['eval_rows']} held out"),
-            ("Dataset hash", dataset["sha256"]),
-            *([("Trained further from", _name_parent(known, record.parent))] if record.parent else []),
-            ("Run", record.run_id or "-"),
-            ("Id", record.id),
-            ("Folder", forge.models.path(record)),
-        ]
-    )
-    return [record.name, numbers + show_metrics(record.metrics) + lineage]
+    problem = forge.models.find_problem(record)
+    manifest = {} if problem else forge.models.manifest(record)
+    note = html.note(str(problem), "bad") if problem else ""
+    parent = record.parent and (known[record.parent].name if record.parent in known else f"{record.parent} (deleted)")
+    facts = {
+        "Base model": record.base_model,
+        "Source of the base model": manifest.get("base_source"),
+        "Dataset": _describe_dataset(record, manifest.get("dataset", {})),
+        "Dataset hash": manifest.get("dataset", {}).get("sha256"),
+        "Trained further from": parent,
+        "Run": record.run_id,
+        "Id": record.id,
+        "Folder": forge.models.path(record),
+    }
+    known_facts = html.pairs((name, value) for name, value in facts.items() if value)
+    return [record.name, note + _show_numbers(record, manifest) + show_metrics(record.metrics) + known_facts]
 
 
-def _name_parent(known: dict[str, ModelRecord], parent: str) -> str:
-    return known[parent].name if parent in known else f"{parent}, which was deleted"
+def _show_numbers(record: ModelRecord, manifest: dict[str, Any]) -> str:
+    numbers = [
+        ("Task", TASKS[Task(record.task)].title),
+        ("Method", METHODS[record.method].title),
+        ("Tuning", TUNINGS[record.tuning].title),
+    ]
+    if "steps" in manifest:
+        numbers += [("Steps", manifest["steps"]), ("Training time", html.seconds(manifest.get("seconds", 0)))]
+    return html.tiles(numbers)
+
+
+def _describe_dataset(record: ModelRecord, counts: dict[str, Any]) -> str:
+    if "train_rows" not in counts:
+        return record.dataset_name
+    return f"{record.dataset_name}: {counts['train_rows']} rows for training, {counts['eval_rows']} held out"
 
 
 def _ask(asking: bool) -> list[Any]:

@@ -145,21 +145,26 @@ def fit(forge: Forge, model_id: str | None) -> list[Any]:
     except ModelForgeError as error:
         hint = html.note(str(error), "warning") if model_id else ""
         return [hint, *(gr.Column(visible=visible) for visible in (True, False, False, True)), gr.skip()]
+    problem = forge.models.find_problem(record)
     shown = [record.task == task for task in (Task.TEXT_GENERATION, Task.SUMMARIZATION)]
     asks = record.task == Task.EXTRACTIVE_QUESTION_ANSWERING
-    hint = html.aside(f"{TASKS[Task(record.task)].title}, from {record.base_model}, trained on {record.dataset_name}.")
+    sentence = f"{TASKS[Task(record.task)].title}, from {record.base_model}, trained on {record.dataset_name}."
+    hint = html.note(str(problem), "bad") if problem else html.aside(sentence)
     boxes = [gr.Column(visible=visible) for visible in (*shown, asks, not asks)]
     return [hint, *boxes, gr.Textbox(visible=shown[0])]
 
 
 def offer(forge: Forge, chosen: str | None = None) -> Any:
-    """The dropdown of models, with `chosen` or the newest one picked."""
+    """The dropdown of models, with `chosen` picked, or else the newest one whose files are all there."""
     from modelforge.ui.models.tab import offer_models
 
-    choices = offer_models(forge)
-    ids = [value for _, value in choices]
+    records = forge.models.all()
+    ids = [each.id for each in records]
+    if chosen not in ids:
+        usable = (each.id for each in records if not forge.models.find_problem(each))
+        chosen = next(usable, next(iter(ids), None))
     info = "" if ids else "No model yet. Train one first: the Train tab has everything chosen."
-    return gr.Dropdown(choices=choices, value=chosen if chosen in ids else next(iter(ids), None), info=info)
+    return gr.Dropdown(choices=offer_models(forge), value=chosen, info=info)
 
 
 def plain_text(content: Any) -> str:

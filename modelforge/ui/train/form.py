@@ -326,11 +326,12 @@ def offer_datasets(forge: Forge, chosen: str | None = None, parent_id: str = "")
 
 
 def _find_parent(forge: Forge, parent_id: str) -> ModelRecord | None:
-    """The model to train further; None where it is gone."""
+    """The model to train further; None where it, or its files, are missing."""
     try:
-        return forge.models.find(parent_id) if parent_id else None
+        parent = forge.models.find(parent_id) if parent_id else None
     except ModelForgeError:
         return None
+    return None if parent is None or forge.models.find_problem(parent) else parent
 
 
 def _describe_parent(parent: ModelRecord | None) -> str:

@@ -1,10 +1,11 @@
-"""The preview of rewards: a few prompts answered by the model before any training, and what each answer earns."""
+"""The preview of rewards: the model answers a few prompts before training, and each answer gets its scores."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 from modelforge import warmup
@@ -13,33 +14,33 @@ from modelforge.forge import Forge
 from modelforge.recipe import Recipe
 from modelforge.ui.look import html
 
-TRIED = 4  # prompts; each takes some seconds on a processor
+TRIED = 4  # prompts; each takes some seconds on a CPU
 LONGEST_CELL = 600  # characters
 
 _one_at_a_time = threading.Lock()
 
 
 def try_rewards(forge: Forge, recipe: Recipe) -> Iterator[str]:
-    """What is to be shown, growing: a bar, then a table row by row, then the warnings. Raises ModelForgeError."""
+    """HTML that grows: a progress bar, then a row for each answer, then the warnings. Raises ModelForgeError."""
     refuse_beside_run(forge)
     rows = forge.datasets.rows(forge.datasets.resolve(recipe.dataset, recipe).id)
     if not rows:
         raise RecipeError("The dataset has no prompts.", where="dataset", fix="Choose another one.")
     chosen = [rows[place * len(rows) // TRIED] for place in range(min(TRIED, len(rows)))]
     if not _one_at_a_time.acquire(blocking=False):
-        raise RunStateError("Somebody else is trying rewards just now.", fix="Press again in a minute.")
+        raise RunStateError("Another preview of rewards is in progress.", fix="Try again in a minute.")
     try:
         yield html.bar(0, "Loading the base model …")
         warmup.wait()
         from modelforge.models.reward_preview import find_warnings, preview_rewards
 
         samples: list[Any] = []
-        with _model(forge, recipe) as (model, tokenizer):
+        with _model(forge, recipe) as (model, tokenizer, turn):
             for index, row in enumerate(chosen):
                 yield html.bar(index / len(chosen), f"Answering prompt {index + 1} of {len(chosen)} …") + _list(samples)
                 refuse_beside_run(forge)
                 samples += preview_rewards(
-                    model, tokenizer, [row], recipe.grpo, count=1, seed=(recipe.seed + index) % 2**31
+                    model, tokenizer, [row], recipe.grpo, count=1, seed=(recipe.seed + index) % 2**31, turn=turn
                 )
         notes = [html.note(sentence, "warning") for sentence in find_warnings(samples)]
         fine = html.note("The answers earn different rewards, so there is something to learn from.", "good")
@@ -49,24 +50,26 @@ def try_rewards(forge: Forge, recipe: Recipe) -> Iterator[str]:
 
 
 def refuse_beside_run(forge: Forge) -> None:
-    """A run in progress holds the memory."""
+    """Raises RunStateError while a run is in progress: it needs the memory."""
     current = forge.runs.current()
     if current is not None:
         raise RunStateError(
-            "A run is in progress and holds the memory.",
+            "A run is in progress and needs the memory.",
             where=current.label,
-            fix="Wait until it is over, or stop it first.",
+            fix="Wait until it has ended, or stop it.",
         )
 
 
 @contextmanager
-def _model(forge: Forge, recipe: Recipe) -> Iterator[tuple[Any, Any]]:
-    """(model, tokenizer) of what the training would start from; its memory is given back afterwards."""
+def _model(forge: Forge, recipe: Recipe) -> Iterator[tuple[Any, Any, Callable[[], AbstractContextManager[None]]]]:
+    """(model, tokenizer, turn) of what the run would start from; the memory is freed at the end.
+
+    turn: entered for each step of the model and never across a yield to the page: a run that starts waits for it.
+    """
     if recipe.parent:
         record = forge.models.find(recipe.parent)
         loaded, model = forge.playground.load(record)
-        with forge.playground.turn(model, base=False):
-            yield model, loaded.tokenizer
+        yield model, loaded.tokenizer, partial(forge.playground.turn, model, base=False)
         return
     from modelforge import base_model, loading
     from modelforge.models.loaded import load_weights
@@ -77,7 +80,7 @@ def _model(forge: Forge, recipe: Recipe) -> Iterator[tuple[Any, Any]]:
     tokenizer = loading.load_tokenizer(base.folder, base.id, architecture)
     model = load_weights(base, architecture, seed=recipe.seed).eval()
     try:
-        yield model, tokenizer
+        yield model, tokenizer, nullcontext
     finally:
         del model
         import gc

@@ -6,7 +6,7 @@ import pytest
 
 from modelforge.runs.event_text import MEASURED
 from modelforge.ui.look.chart import draw
-from modelforge.ui.look.metrics import SHOWN, describe_outcome, find_telling, show_metrics
+from modelforge.ui.look.metrics import SHOWN, describe_change, describe_outcome, find_telling, show_metrics
 
 
 def measured(base: dict[str, float], tuned: dict[str, float]) -> dict[str, dict[str, float]]:
@@ -28,6 +28,24 @@ def test_telling_metric_decides(base: dict[str, float], tuned: dict[str, float],
     sentence, is_better = describe_outcome(measured(base, tuned))
     assert is_better is better
     assert ("and better" in sentence) is better
+
+
+BEFORE, BASE, TUNED = {"f1": 0.5}, {"f1": 0.1}, {"f1": 0.4}
+
+
+def test_fault_10_outcome_is_judged_by_what_the_run_started_from_and_the_base_is_shown_beside_it() -> None:
+    metrics = {"before": BEFORE, "base": BASE, "tuned": TUNED}
+    sentence, is_better = describe_outcome(metrics)
+    assert "from 50.0% to 40.0%" in sentence and not is_better
+    assert describe_change(metrics) == "50.0% → 40.0%"
+    shown = show_metrics(metrics)
+    assert "<th>Before</th><th>Base</th><th>Tuned</th>" in shown and "10.0%" in shown and "▼ worse" in shown
+
+
+def test_fault_10_records_without_before_mean_it_by_base_and_nothing_is_shown_twice() -> None:
+    for metrics in ({"base": BEFORE, "tuned": TUNED}, {"before": BEFORE, "base": BEFORE, "tuned": TUNED}):
+        assert describe_outcome(metrics) == describe_outcome({"before": BEFORE, "tuned": TUNED})
+        assert "<th>Before</th><th>Tuned</th>" in show_metrics(metrics)
 
 
 def test_nothing_measured_is_said_and_is_no_failure() -> None:
