@@ -6,7 +6,6 @@ killed import leaves is replaced by the next.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -25,7 +24,7 @@ from modelforge.legacy import adapter as adapters
 from modelforge.legacy import database as databases
 from modelforge.legacy.adapter import Adapter, UnusableError
 from modelforge.legacy.rows import OldModel, Problem, clean_text, find_task, identity, translate
-from modelforge.recipe import TASK_ALIASES, Recipe, Task
+from modelforge.recipe import RECIPE_VERSION, TASK_ALIASES, Recipe, Task, read_stored
 from modelforge.store import ModelRecord, Store, files
 from modelforge.tasks import TASKS
 
@@ -220,6 +219,7 @@ def _make_manifest(model: OldModel, task: Task, base: str, adapter: Adapter | No
         "description": model.description,
         "dataset": {"id": "", "name": "not known", "rows": 0, "train_rows": 0, "eval_rows": 0, "sha256": ""},
         "recipe": recipe.model_dump(mode="json"),
+        "recipe_version": RECIPE_VERSION,
         "metrics": {},
         "imported": {"row": model.row, **model.facts},
     }
@@ -227,14 +227,11 @@ def _make_manifest(model: OldModel, task: Task, base: str, adapter: Adapter | No
 
 def _make_recipe(model: OldModel, task: Task, method: str, base: str, config: Mapping[str, Any]) -> Recipe:
     """As much of the recipe as the adapter tells and our bounds allow."""
-    least = {"task": task.value, "method": method, "tuning": {"type": model.tuning}}
-    named = {**least, "name": model.name, "base_model": base}
     known = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora")
-    told = {name: config[name] for name in known if config.get(name) is not None}
-    for settings in ({**named, "tuning": {**told, "type": model.tuning}}, named):
-        with contextlib.suppress(RecipeError):
-            return Recipe.build(settings)
-    return Recipe.build(least)
+    tuning = {name: config[name] for name in known if config.get(name) is not None}
+    named = {"task": task.value, "method": method, "name": model.name, "base_model": base}
+    settings = {**named, "tuning": {**tuning, "type": model.tuning}}
+    return read_stored(settings, RECIPE_VERSION).recipe
 
 
 def _seen_file() -> Path:

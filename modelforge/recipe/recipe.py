@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from modelforge import paths
 from modelforge.errors import RecipeError
+from modelforge.recipe.foreign_names import translate
 from modelforge.recipe.messages import explain, find_nearest
 from modelforge.recipe.objectives import Dpo, Grpo
 from modelforge.recipe.settings import Settings, setting
@@ -41,6 +42,9 @@ LEARNING_RATES = {
 Repair = Literal[
     "skip_bad_rows", "strip", "numbers_to_text", "relocate_answers", "drop_duplicates", "drop_near_duplicates"
 ]
+
+STORED = {"stored": True}
+"""The context in which a recipe is validated that was valid when it was written (`stored.py`)."""
 
 
 def _usual_learning_rate(settings: Mapping[str, Any]) -> float:
@@ -241,7 +245,9 @@ class Recipe(Settings):
         return {True: "on", False: "off"}[value] if isinstance(value, bool) else value  # YAML reads on and off so
 
     @model_validator(mode="after")
-    def _check_groups(self) -> Self:
+    def _check_groups(self, info: ValidationInfo) -> Self:
+        if info.context is STORED:
+            return self
         completions = self.per_device_train_batch_size * self.gradient_accumulation_steps
         if self.method == "grpo" and completions % self.grpo.num_generations:
             raise ValueError(
@@ -254,13 +260,20 @@ class Recipe(Settings):
             raise ValueError("the loss exo_pair needs dpo.label_smoothing above 0; 0.001 is usual")
         return self
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain_problems(cls, values: Any, validate: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        if info.context is STORED or not isinstance(values, Mapping):
+            return validate(values)
+        try:
+            return validate(_merge({}, translate(values)))
+        except ValidationError as error:
+            raise explain(error, fields()) from error
+
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> Self:
         """A recipe from plain values. Raises RecipeError naming the setting, its value and the bounds enforced."""
-        try:
-            return cls.model_validate(dict(settings))
-        except ValidationError as error:
-            raise explain(error, fields()) from error
+        return cls.model_validate(dict(settings))
 
     @classmethod
     def from_yaml(cls, text: str, *, where: str = "recipe") -> Self:
@@ -297,21 +310,27 @@ class Recipe(Settings):
 
     def with_settings(self, settings: Mapping[str, Any]) -> Self:
         """A copy with some settings replaced and all checked again; a dot reaches inside, as in ``tuning.r``."""
-        values = self.model_dump(mode="json", exclude_unset=True)
-        for name, value in settings.items():
-            target = values
-            *parents, last = name.split(".")
-            if (leaf := fields().get(".".join(parents))) and leaf.annotation != dict[str, str]:
-                raise RecipeError(f"There is no setting {name!r}.", fix=find_nearest(name, fields()))
-            for parent in parents:
-                target = target.setdefault(parent, {})
-                if not isinstance(target, dict):
-                    raise RecipeError(f"There is no setting {name!r}.", fix=find_nearest(name, fields()))
-            target[last] = value
-        return self.build(values)
+        return self.build(_merge(self.model_dump(mode="json", exclude_unset=True), translate(settings)))
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _merge(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with settings replaced; a dot in a name reaches inside."""
+    merged = dict(values)
+    for name, value in settings.items():
+        target = merged
+        *parents, last = name.split(".")
+        leaf = fields().get(".".join(parents))
+        for parent in parents:
+            inner = target.get(parent, {})
+            inner = inner.model_dump(exclude_unset=True) if isinstance(inner, Settings) else inner
+            if (leaf and leaf.annotation != dict[str, str]) or not isinstance(inner, dict):
+                raise RecipeError(f"There is no setting {name!r}.", fix=find_nearest(name, fields()))
+            target[parent] = target = dict(inner)
+        target[last] = value
+    return merged
 
 
 def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:

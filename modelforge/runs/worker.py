@@ -20,7 +20,7 @@ from modelforge import paths
 from modelforge.compute import memory
 from modelforge.data.prepare import read_rows
 from modelforge.errors import RunStateError
-from modelforge.recipe import Recipe
+from modelforge.recipe import read_stored
 from modelforge.runs.failures import explain_failure
 from modelforge.runs.feed import Feed, Pump
 from modelforge.runs.watchdog import Watchdog
@@ -191,7 +191,10 @@ class Worker:
         from modelforge.training.run import Job, train  # loads torch: not before the first run
 
         dataset = self._store.datasets.get(record.dataset_id)
-        recipe = Recipe.build(record.recipe)
+        stored = read_stored(record.recipe, record.recipe_version)
+        recipe = stored.recipe
+        for note in stored.notes:
+            emit("warning", message=note)
         result = train(
             Job(
                 run_id=record.id,
