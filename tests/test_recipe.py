@@ -159,7 +159,7 @@ def test_minus_one_steps_means_going_by_epochs() -> None:
     [
         ({"learning_rat": 1}, "learning_rate"),
         ({"tuning.lora_alhpa": 1}, "tuning.lora_alpha"),
-        ({"colour": 8}, "Settings are"),
+        ({"xyzzy": 8}, "Settings are"),
         ({"tuning.r.x": 8}, "tuning.r"),
     ],
 )

@@ -28,7 +28,7 @@ TABLES = {
         ("strategy", "provider", "path", "created_at", "updated_at", "compute_profile", "config", "is_active"),
     ),
 }
-"""Table -> (columns that it always has, columns that it may have); AUDIT.md, "The old database"."""
+"""Table -> (columns that it always has, columns that it may have); docs/audit.md, "The old database"."""
 
 LONGEST_VALUE = 10_000  # characters of a value that are read
 _MAGIC = b"SQLite format 3\0"

@@ -25,7 +25,7 @@ STRATEGIES = {
     "lora": ("sft", "lora"),
     "qlora": ("sft", "qlora"),
     "dpo": ("dpo", "lora"),
-    "rlhf": ("dpo", "lora"),  # what it called RLHF was DPO (AUDIT.md)
+    "rlhf": ("dpo", "lora"),  # what it called RLHF was DPO (docs/audit.md)
 }
 """The old app's strategy -> our method and tuning; any other was supervised training of a LoRA adapter."""
 
@@ -151,7 +151,7 @@ def read_time(value: Any, *, local: bool) -> str:
 
 
 def _is_custom(values: dict[str, Any], description: str) -> bool:
-    """By the column; in files without it, or where it holds nothing, by how the description ends (AUDIT.md, 21)."""
+    """By the column; in files without it, or where it holds nothing, by how the description ends (docs/audit.md, 21)."""
     told = values.get("is_custom_base_model")
     if told is None:
         return description.endswith(_CUSTOM)

@@ -36,7 +36,7 @@ def adopt_plain_tinydb(tables: Tables) -> Tables:
 
 
 def _find_custom_base_model(document: dict[str, Any]) -> None:
-    """Before it had a field of its own, "(Custom Model)" at the end of the description told it (AUDIT.md, 21)."""
+    """Before it had a field of its own, "(Custom Model)" at the end of the description told it (docs/audit.md, 21)."""
     if "custom_base_model" not in document:
         told = document.get("is_custom_base_model", str(document.get("description") or "").endswith("(Custom Model)"))
         document["custom_base_model"] = bool(told)
