@@ -1,6 +1,6 @@
-"""Names that people paste from TRL, transformers, PEFT, LLaMA-Factory, axolotl and Unsloth, and what they are here.
+"""Names from TRL, transformers, PEFT, LLaMA-Factory, axolotl and Unsloth, and what to write here instead.
 
-A name that means exactly the same as a setting is accepted in its place; for any other the error says what to write.
+A name that means exactly the same as a setting is accepted; for any other, the error says what to write.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SAME: dict[str, str] = {
     "temperature": "grpo.temperature",
     "label_smoothing": "dpo.label_smoothing",
 }
-"""Name -> the setting that means exactly this."""
+"""Name -> the setting with exactly this meaning."""
 
 SAME_VALUES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
     "bf16": {"true": ("dtype", ("bfloat16",)), "false": ("dtype", ("float32", "float16"))},
@@ -75,54 +75,54 @@ NO_EFFECT: dict[str, tuple[str, ...]] = {
     "assistant_only_loss": ("true",),
     "completion_only_loss": ("true",),
 }
-"""Name -> values that say what is done here anyway."""
+"""Name -> values that describe what is done here in any case."""
 
-_SHOWN = "Leave it out: every step is recorded. How often the held-out examples are measured is evaluations."
-_KEPT = "Leave it out: runs and models are kept in the library. What the model is called there is name."
-_SAVED = "Write checkpoint_minutes (minutes between two checkpoints), or save_steps."
-_MEASURED = "Write evaluations: how many times the held-out examples are measured during training."
-_PUSHED = "Leave it out: a finished model is pushed with `modelforge push`. What it is called here is name."
+_SHOWN = "Leave it out: every step is recorded. To evaluate more or less often, write evaluations."
+_KEPT = "Leave it out: runs and models are kept in the library. To name the model, write name."
+_SAVED = "Write checkpoint_minutes (the time between two checkpoints) or save_steps."
+_MEASURED = "Write evaluations: how many times to evaluate during training."
+_PUSHED = "Leave it out: push the finished model with `modelforge push`. To name the model, write name."
 _FOUR_BIT = "Write tuning.type: qlora, which loads the base model in 4 bits (NF4)."
-_ANSWERS = "Leave it out: only answers are trained on. Which column holds them is in columns."
+_ANSWERS = "Leave it out: only answers are trained on. To choose the column with the answers, write columns."
 _COLUMNS = "Write columns, as in `columns: {prompt: question, response: answer}`."
-_ONE_DEVICE = "Leave it out: a run uses one device. What saves memory is gradient_checkpointing and tuning.type: qlora."
+_ONE_DEVICE = "Leave it out: a run uses one device. To save memory, write tuning.type: qlora."
 _REWARDS = "Write grpo.rewards: a list of rewards, each with its type and weight."
 
 INSTEAD: dict[str, str] = {
     "output_dir": _KEPT,
     "overwrite_output_dir": _KEPT,
-    "run_name": "Write name: what the finished model is called.",
+    "run_name": "Write name: the name of the finished model.",
     "logging_steps": _SHOWN,
     "logging_strategy": _SHOWN,
     "logging_first_step": _SHOWN,
     "logging_dir": _SHOWN,
-    "report_to": "Leave it out: nothing is sent to another service. What a run is called in the list of runs is name.",
+    "report_to": "Leave it out: nothing is sent to other services. To name the run, write name.",
     "do_train": "Leave it out: a recipe always trains. To stop after a number of steps, write max_steps.",
-    "do_eval": "Write eval_split: the share of the examples held out to measure with; 0 measures nothing.",
+    "do_eval": "Write eval_split: the share of the examples held out for evaluation; 0 evaluates nothing.",
     "eval_strategy": _MEASURED,
     "evaluation_strategy": _MEASURED,
     "eval_steps": _MEASURED,
-    "val_set_size": "Write eval_split: the share of the examples held out to measure with, from 0 to 0.5.",
-    "val_size": "Write eval_split: the share of the examples held out to measure with, from 0 to 0.5.",
-    "test_size": "Write eval_split: the share of the examples held out to measure with, from 0 to 0.5.",
-    "dataset_test_split": "Write eval_dataset: a file or a dataset to measure with; or eval_split: a share held out.",
-    "per_device_eval_batch_size": "Leave it out: it is measured in batches of per_device_train_batch_size.",
-    "metric_for_best_model": "Leave it out: load_best_model_at_end goes by the loss of the held-out examples.",
-    "greater_is_better": "Leave it out: load_best_model_at_end goes by the loss of the held-out examples.",
+    "val_set_size": "Write eval_split: the share of the examples held out for evaluation, from 0 to 0.5.",
+    "val_size": "Write eval_split: the share of the examples held out for evaluation, from 0 to 0.5.",
+    "test_size": "Write eval_split: the share of the examples held out for evaluation, from 0 to 0.5.",
+    "dataset_test_split": "Write eval_dataset: a file or a dataset to evaluate with.",
+    "per_device_eval_batch_size": "Leave it out: evaluation uses per_device_train_batch_size.",
+    "metric_for_best_model": "Leave it out: load_best_model_at_end uses the loss on the held-out examples.",
+    "greater_is_better": "Leave it out: load_best_model_at_end uses the loss on the held-out examples.",
     "save_strategy": _SAVED,
     "save_total_limit": _SAVED,
     "save_only_model": _SAVED,
     "resume_from_checkpoint": "Leave it out: continue a run with `modelforge runs resume`, or write auto_resume: true.",
     "push_to_hub": _PUSHED,
     "hub_model_id": _PUSHED,
-    "warmup_ratio": "Write warmup_steps: this share of all steps, as a number of steps.",
-    "batch_size": "Write per_device_train_batch_size; times gradient_accumulation_steps it is the batch of a step.",
-    "train_batch_size": "Write per_device_train_batch_size and gradient_accumulation_steps, whose product it is.",
-    "global_batch_size": "Write per_device_train_batch_size and gradient_accumulation_steps, whose product it is.",
+    "warmup_ratio": "Write warmup_steps: the number of steps, not their share.",
+    "batch_size": "Write per_device_train_batch_size and gradient_accumulation_steps: each step uses both.",
+    "train_batch_size": "Write per_device_train_batch_size and gradient_accumulation_steps: each step uses both.",
+    "global_batch_size": "Write per_device_train_batch_size and gradient_accumulation_steps: each step uses both.",
     "auto_find_batch_size": "Write per_device_train_batch_size: `modelforge plan` says which one fits.",
-    "packing": "Leave it out: rows are not packed but batched by their length. The longest row is max_length.",
-    "group_by_length": "Leave it out: rows are always batched by their length. The longest row is max_length.",
-    "padding_free": "Leave it out: rows are batched by their length. The longest row is max_length.",
+    "packing": "Leave it out: rows are not packed but batched by length. To limit their length, write max_length.",
+    "group_by_length": "Leave it out: rows are always batched by length. To limit their length, write max_length.",
+    "padding_free": "Leave it out: rows are batched by length. To limit their length, write max_length.",
     "max_prompt_length": "Write max_length: the longest example, its prompt included.",
     "max_new_tokens": "Write grpo.max_completion_length: the longest answer written during training.",
     "model_max_length": "Write max_length: the longest example.",
@@ -137,24 +137,24 @@ INSTEAD: dict[str, str] = {
     "bnb_4bit_compute_dtype": "Write dtype: the number format of the computation.",
     "use_peft": "Write tuning.type: lora, qlora or full.",
     "finetuning_type": "Write tuning.type: lora, qlora or full.",
-    "peft_config": "Write tuning: {type: lora, r: 16, lora_alpha: 32}; its settings are tuning.r and so on.",
-    "lora_config": "Write tuning: {type: lora, r: 16, lora_alpha: 32}; its settings are tuning.r and so on.",
+    "peft_config": "Write tuning: {type: lora, r: 16, lora_alpha: 32}; or single settings such as tuning.r.",
+    "lora_config": "Write tuning: {type: lora, r: 16, lora_alpha: 32}; or single settings such as tuning.r.",
     "lora_target": "Write tuning.target_modules: all-linear, or names of layers.",
     "lora_target_linear": "Write tuning.target_modules: all-linear.",
     "task_type": "Write task: what the model does with the examples.",
     "lora_task_type": "Write task: what the model does with the examples.",
-    "bias": "Leave it out: tuning.type: lora trains no biases.",
-    "modules_to_save": "Leave it out: tuning.type: lora trains no other layers; full trains all of them.",
+    "bias": "Leave it out: biases are not trained with tuning.type: lora.",
+    "modules_to_save": "Leave it out: only adapters are trained with tuning.type: lora; full trains all layers.",
     "layers_to_transform": "Write tuning.top_layers: how many of the topmost layers are trained.",
     "freeze_trainable_layers": "Write tuning.top_layers: how many of the topmost layers are trained.",
     "stage": "Write method: sft, dpo or grpo.",
     "rl": "Write method: sft, dpo or grpo.",
     "trainer_type": "Write method: sft, dpo or grpo.",
-    "beta": "Write dpo.beta with method: dpo, grpo.beta with method: grpo.",
+    "beta": "Write dpo.beta (with method: dpo) or grpo.beta (with method: grpo).",
     "pref_beta": "Write dpo.beta.",
-    "loss_type": "Write dpo.loss_type: the form of the loss with method: dpo.",
-    "pref_loss": "Write dpo.loss_type: the form of the loss with method: dpo.",
-    "label_smoothing_factor": "Leave it out; with method: dpo there is dpo.label_smoothing, which means another thing.",
+    "loss_type": "Write dpo.loss_type (with method: dpo).",
+    "pref_loss": "Write dpo.loss_type (with method: dpo).",
+    "label_smoothing_factor": "Leave it out: only DPO has label smoothing, dpo.label_smoothing.",
     "reward_funcs": _REWARDS,
     "reward_weights": _REWARDS,
     "reward_model_name_or_path": _REWARDS,
@@ -171,7 +171,7 @@ INSTEAD: dict[str, str] = {
     "train_on_inputs": _ANSWERS,
     "template": "Leave it out: the chat template of the base_model is used.",
     "chat_template": "Leave it out: the chat template of the base_model is used.",
-    "trust_remote_code": "Leave it out: code from a model's repository is never run. Choose a base_model without any.",
+    "trust_remote_code": "Leave it out: code from repositories is never run. Choose a base_model that does not need it.",
     "max_samples": "Write max_steps, or a smaller num_train_epochs.",
     "max_train_samples": "Write max_steps, or a smaller num_train_epochs.",
     "data_seed": "Write seed, which also decides the order of the examples.",
@@ -179,22 +179,22 @@ INSTEAD: dict[str, str] = {
     "flash_attn": "Write attn_implementation: auto, sdpa or eager.",
     "use_flash_attention_2": "Write attn_implementation: auto, sdpa or eager.",
     "gradient_checkpointing_kwargs": "Write gradient_checkpointing: on, off or auto.",
-    "neftune_noise_alpha": "Leave it out; what helps against overfitting is tuning.lora_dropout and weight_decay.",
-    "adam_beta1": "Leave it out: optim chooses the optimizer, which has its usual betas.",
-    "adam_beta2": "Leave it out: optim chooses the optimizer, which has its usual betas.",
-    "adam_epsilon": "Leave it out: optim chooses the optimizer, which has its usual epsilon.",
+    "neftune_noise_alpha": "Leave it out. Against overfitting, write tuning.lora_dropout or weight_decay.",
+    "adam_beta1": "Leave it out: the optimizer of optim has its default betas.",
+    "adam_beta2": "Leave it out: the optimizer of optim has its default betas.",
+    "adam_epsilon": "Leave it out: the optimizer of optim has its default epsilon.",
     "device_map": _ONE_DEVICE,
     "deepspeed": _ONE_DEVICE,
     "fsdp": _ONE_DEVICE,
     "ddp_find_unused_parameters": _ONE_DEVICE,
-    "use_cpu": "Leave it out: the fastest device of this machine is used, in the number format of dtype.",
-    "use_liger_kernel": "Leave it out: what computes faster is chosen here. Memory is saved by gradient_checkpointing.",
-    "torch_compile": "Leave it out: what computes faster is chosen here. The number format is dtype.",
-    "dataloader_num_workers": "Leave it out: it is chosen here, as are batches of one length; see max_length.",
-    "dataset_num_proc": "Leave it out: it is chosen here. The longest row is max_length.",
+    "use_cpu": "Leave it out: the fastest device is used. To choose the number format, write dtype.",
+    "use_liger_kernel": "Leave it out: it is not supported. To save memory, write gradient_checkpointing: on.",
+    "torch_compile": "Leave it out: it is not supported. To choose the number format, write dtype.",
+    "dataloader_num_workers": "Leave it out: it is automatic. To change the batches, write per_device_train_batch_size.",
+    "dataset_num_proc": "Leave it out: it is chosen automatically. To limit the length of rows, write max_length.",
     "remove_unused_columns": "Leave it out: only the columns named in columns are used.",
 }
-"""Name -> what to write here instead; also for values of `SAME_VALUES` and `NO_EFFECT` that are not listed there."""
+"""Name -> what to write instead; also for other values of the names in `SAME_VALUES` and `NO_EFFECT`."""
 
 INSTEAD_OF_VALUES: dict[str, dict[str, str]] = {
     "optim": {
@@ -229,23 +229,22 @@ INSTEAD_OF_VALUES: dict[str, dict[str, str]] = {
         "rloo": "Write method: grpo, which learns from rewards too.",
     },
 }
-"""Setting -> a value that other programs have -> what to write here instead."""
+"""Setting -> a value from other programs -> what to write instead."""
 
 
 def find_instead(name: str) -> str:
-    """What to write instead of a name, also of one that stands inside another as in ``tuning.rank``; "" for a name that
-    is not listed."""
+    """What to write instead of a name, also a nested one such as ``tuning.lora_r``; "" if it is not listed."""
     last = name.rpartition(".")[2]
     return f"Write {SAME[last]}." if last in SAME else INSTEAD.get(last, "")
 
 
 def translate(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with names of ours, by their full names where they were translated.
+    """The settings with the names of this recipe; translated ones have full names such as ``tuning.r``.
 
-    Raises RecipeError for a name that means nothing here, and for two that contradict each other.
+    Raises RecipeError for a name without an equivalent, and for names that contradict each other.
     """
     own = {name: value for name, value in settings.items() if not _is_foreign(name)}
-    chosen: dict[str, list[Any]] = {}  # setting -> what it may be, after all names that mean it
+    chosen: dict[str, list[Any]] = {}  # setting -> the values that agree with all names so far
     for name, value in settings.items():
         if not _is_foreign(name) or _text(value) in NO_EFFECT.get(name, ()):
             continue
