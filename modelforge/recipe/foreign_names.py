@@ -171,7 +171,7 @@ INSTEAD: dict[str, str] = {
     "train_on_inputs": _ANSWERS,
     "template": "Leave it out: the chat template of the base_model is used.",
     "chat_template": "Leave it out: the chat template of the base_model is used.",
-    "trust_remote_code": "Leave it out: code from repositories is never run. Choose a base_model that does not need it.",
+    "trust_remote_code": "Leave it out: code of a model is never run. Choose a base_model that does not need it.",
     "max_samples": "Write max_steps, or a smaller num_train_epochs.",
     "max_train_samples": "Write max_steps, or a smaller num_train_epochs.",
     "data_seed": "Write seed, which also decides the order of the examples.",
@@ -190,7 +190,7 @@ INSTEAD: dict[str, str] = {
     "use_cpu": "Leave it out: the fastest device is used. To choose the number format, write dtype.",
     "use_liger_kernel": "Leave it out: it is not supported. To save memory, write gradient_checkpointing: on.",
     "torch_compile": "Leave it out: it is not supported. To choose the number format, write dtype.",
-    "dataloader_num_workers": "Leave it out: it is automatic. To change the batches, write per_device_train_batch_size.",
+    "dataloader_num_workers": "Leave it out: it is automatic. To change the batch, write per_device_train_batch_size.",
     "dataset_num_proc": "Leave it out: it is chosen automatically. To limit the length of rows, write max_length.",
     "remove_unused_columns": "Leave it out: only the columns named in columns are used.",
 }
@@ -254,7 +254,7 @@ def translate(settings: Mapping[str, Any]) -> dict[str, Any]:
         chosen[setting] = [each for each in before if each in allowed]
         if not chosen[setting]:
             raise RecipeError(
-                f"{name}: {_text(value)} contradicts another setting: {name} means {setting} here.",
+                f"{name}: {_text(value)} contradicts another value given for {setting}.",
                 where="recipe",
                 fix=f"Write {setting} only.",
             )

@@ -332,7 +332,7 @@ def _merge(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, 
     merged = dict(values)
     for name, value in settings.items():
         target = merged
-        *parents, last = name.split(".")
+        *parents, last = str(name).split(".")
         leaf = fields().get(".".join(parents))
         for parent in parents:
             inner = target.get(parent, {})

@@ -1,8 +1,8 @@
 """Recipes in manifests and run records, written by any version of ModelForge, read by this one.
 
-What a user writes is checked strictly (`Recipe.build`). What was written when a run started was valid then: settings
-that are no longer known are dropped and values that are no longer allowed are replaced, so that no model is lost to a
-change of a setting's name or bounds.
+Input of a user is validated strictly (`Recipe.build`). A stored recipe was valid when its run started: settings that are
+unknown now are dropped and values that are not valid now are replaced, so that a change of a setting's name or bounds
+never makes a model unusable.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from modelforge.recipe.recipe import STORED, Recipe, fields
 from modelforge.recipe.settings import bounds
 
 MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
-"""Number n, from 0, gets the settings of version n + 1 and returns those of version n + 2: for a renamed setting, or a
-value with a new name. A removed setting needs none."""
+"""The function at index n migrates settings of version n + 1 to version n + 2: a setting or a value with a new name. A
+removed setting does not need one."""
 
 RECIPE_VERSION = 1 + len(MIGRATIONS)
-"""Of the recipes that are written now. Manifests and records without a version have version 1."""
+"""Version of the recipes written now. Manifests and records without a version have version 1."""
 
-_NEVER_REPLACED = ("task", "base_model", "method", "tuning", "tuning.type")  # another model would come of it
+_NEVER_REPLACED = ("task", "base_model", "method", "tuning", "tuning.type")  # they decide what the model is
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class StoredRecipe:
     def notes(self) -> list[str]:
         """A sentence for each change."""
         return [
-            f"The setting {name} = {value!r} was recorded by another version and is not valid in this one; "
-            f"{'its default or the nearest valid value is used' if name in fields() else 'it is ignored'}."
+            f"The setting {name} = {value!r}, recorded by another version, is "
+            + ("not valid: its default or the nearest valid value is used." if name in fields() else "ignored.")
             for name, value in self.changed.items()
         ]
 
