@@ -1,6 +1,6 @@
-"""ModelForge: fine-tune a language model on the machine you have.
+"""ModelForge: fine-tune a language model on your own machine.
 
-``import modelforge`` is cheap: torch and gradio are imported when something needs them, not before.
+``import modelforge`` is fast: torch and gradio are imported only when they are needed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The three kinds of language models by how they are built, and how to tell from a config which one a model is.
+"""The three architectures of language models, and how to recognise a model's architecture from its config.
 
-It knows nothing of files or the Hub; tasks and methods declare by name which of these they can be done with.
+Tasks and methods declare by name which of these they support.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Architecture:
-    """One kind of model. auto_class: of transformers, with the head that it is trained with. task_type: PEFT's word for
-    it. example: a base model of that kind."""
+    """One architecture. auto_class: of transformers, with the head that is trained. task_type: PEFT's name for it.
+    example: a base model of this architecture."""
 
     name: str
     sentence: str
@@ -24,7 +24,7 @@ class Architecture:
 
 DECODER = Architecture(
     name="decoder",
-    sentence="writes from left to right",
+    sentence="writes text from left to right",
     auto_class="AutoModelForCausalLM",
     task_type="CAUSAL_LM",
     example="HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -38,7 +38,7 @@ ENCODER_DECODER = Architecture(
 )
 ENCODER = Architecture(
     name="encoder",
-    sentence="reads a text as a whole and writes none",
+    sentence="reads a whole text and does not write any",
     auto_class="AutoModelForQuestionAnswering",
     task_type="QUESTION_ANS",
     example="sentence-transformers/all-MiniLM-L6-v2",
@@ -52,35 +52,35 @@ _MASKED = "MODEL_FOR_MASKED_LM_MAPPING_NAMES"
 _BODIES = "MODEL_MAPPING_NAMES"
 """Names of transformers' own tables of model type -> class, in `transformers.models.auto.modeling_auto`."""
 _TEXT_PARTS = ("qwen3_5",)
-"""Types of models of text and pictures of which transformers loads the part for text by itself, as a decoder; tried."""
+"""Model types for text and images whose text part transformers loads alone, as a decoder; each was tested."""
 
 
 def recognise(config: Mapping[str, Any]) -> tuple[Architecture | None, str]:
-    """(the kind of model that a config.json describes, the reason why it is that one or none of them).
+    """(the architecture that a config.json describes, the reason why it is that one or none).
 
     Decided by the classes that the config names, and for encoders by whether transformers has a span head for them. The
-    reason follows on "which": "... is a BertForMaskedLM, which reads a text as a whole and writes none".
+    reason follows on "which": "... is a BertForMaskedLM, which reads a whole text and does not write any".
     """
     if against := _find_foreign(config):
         return None, against
     classes, kind = _classes(config), _kind(config)
     if config.get("is_encoder_decoder") is True:
         is_text = kind is None or _has(_TEXT_TO_TEXT, kind)
-        return _kind_or(ENCODER_DECODER, is_text, "is no text-to-text model that transformers knows")
+        return _kind_or(ENCODER_DECODER, is_text, "is not a text-to-text model that transformers supports")
     writes = any("CausalLM" in name or "LMHead" in name for name in classes) and (kind is None or _has(_CAUSAL, kind))
     if writes or kind in _TEXT_PARTS:
         return DECODER, DECODER.sentence
     if _has(_CAUSAL, kind) and not _has(_MASKED, kind):
         headless = bool(classes) and all(name.endswith("Model") for name in classes)
-        return None, "has no head to write text with" if headless else "was made for something else than writing text"
-    if _has(_MASKED, kind):  # tells encoders of text from those of pages and pictures, which have span heads too
-        return _kind_or(ENCODER, _has(_SPANS, kind), "can be given no head that finds answers")
-    return None, "neither writes text nor finds answers in one"
+        return None, "does not have a head that writes text" if headless else "was not made for writing text"
+    if _has(_MASKED, kind):  # encoders of text; those of pages and images have span heads too
+        return _kind_or(ENCODER, _has(_SPANS, kind), "has no question answering head in transformers")
+    return None, "neither writes text nor finds answers in a text"
 
 
 def describe_class(config: Mapping[str, Any]) -> str:
-    """The class that a config names, or at least its kind, for a sentence."""
-    return ", ".join(_classes(config)) or str(config.get("model_type") or "model of an unknown kind")
+    """The class that a config names, or else its model type, for a sentence."""
+    return ", ".join(_classes(config)) or str(config.get("model_type") or "model of an unknown type")
 
 
 def add_article(noun: str) -> str:
@@ -93,12 +93,12 @@ def _kind_or(found: Architecture, is_one: bool, reason: str) -> tuple[Architectu
 
 
 def _find_foreign(config: Mapping[str, Any]) -> str:
-    """What speaks against a model of any kind; "" for nothing."""
+    """Why a model cannot be used at all; "" if it can."""
     if config.get("model_type") and not _is_type(config["model_type"]):
-        return "is of a kind that transformers does not know, and code that comes with a model is never run"
+        return "has a type that transformers does not support, and code from a model's repository is never run"
     takes_more = any(isinstance(config.get(part), dict) for part in ("vision_config", "audio_config"))
     if takes_more and config.get("model_type") not in _TEXT_PARTS:
-        return "also takes in pictures or sound; only models of text alone are trained here"
+        return "also reads images or audio; only text models can be trained here"
     return ""
 
 
@@ -108,7 +108,7 @@ def _classes(config: Mapping[str, Any]) -> list[str]:
 
 
 def _kind(config: Mapping[str, Any]) -> str | None:
-    """The config's model type; where it names none, that of its class."""
+    """The config's model type; if it has none, that of its class."""
     named = config.get("model_type")
     if named:
         return str(named)

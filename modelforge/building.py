@@ -1,8 +1,7 @@
 """The lock under which models are built.
 
-While transformers and PEFT build a model they put other functions in the place of torch's own initialisers, and another
-default dtype, for the whole process. A model that another thread builds meanwhile would keep what was in its memory
-before: numbers that are none, in a chat beside a run that begins.
+While transformers and PEFT build a model, they replace torch's initialisers and default dtype for the whole process. A
+model built in another thread at that time would not be initialised: a chat beside a starting run would get NaNs.
 """
 
 from __future__ import annotations
@@ -10,4 +9,4 @@ from __future__ import annotations
 import threading
 
 BUILDING = threading.RLock()
-"""Held by whoever makes a model, reads its weights or puts an adapter onto it: `with BUILDING:`."""
+"""Held while a model is created, its weights are loaded or an adapter is added: `with BUILDING:`."""

@@ -1,22 +1,22 @@
 """Every error that a user can meet, as one tree.
 
     ModelForgeError
-    ├── RecipeError         a setting is missing, unknown, of the wrong type or out of its bounds
+    ├── RecipeError         a setting is missing, unknown, of the wrong type or out of bounds
     ├── DatasetError        a file cannot be read, mapped, checked or prepared
-    ├── BaseModelError      a base model does not exist, is not allowed or does not fit the task
-    ├── NotFoundError       no dataset, run or model has that id or name
+    ├── BaseModelError      a base model does not exist, is not accessible or cannot do the task
+    ├── NotFoundError       no dataset, run or model has this id or name
     ├── StoreError          the registry cannot be read or written
     ├── DiskFullError       the target drive has too little space
     ├── MemoryFullError     the device ran out of memory
-    ├── TrainingError       a run could not start or go on (nothing to train on)
-    ├── RunawayError        the loss or the weights of a run became something that is no number
+    ├── TrainingError       a run could not start or continue (nothing to train on)
+    ├── RunawayError        the loss or the weights of a run became NaN or infinite
     ├── RunStateError       the run, model or dataset is in a state that does not allow this (busy, in use)
-    ├── DownloadError       something could not be fetched (no network, wrong checksum)
-    ├── HubError            the Hugging Face Hub refused (sign-in, permission, name)
-    └── AccessError         the app refuses to be opened that way (a public address without a password)
+    ├── DownloadError       something could not be downloaded (no network, wrong checksum)
+    ├── HubError            the Hugging Face Hub refused a request (sign-in, permission, name)
+    └── AccessError         the app does not open in this way (a public address without a password)
 
-An error says *what* happened, *where* (file, row, column, setting) and *how to fix it*. Anything else that is raised is
-a bug of ours: the worker's edge and the command line report it as one.
+An error says *what* happened, *where* (file, row, column, setting) and *how to fix it*. Any other
+exception is a bug: the worker and the command line report it as one.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ import errno
 class ModelForgeError(Exception):
     """Base of all errors shown to users.
 
-    what: one sentence, what happened. where: the file, row, column or setting, "" when there is none.
-    fix: one sentence, what to do about it.
+    what: one sentence, what happened. where: the file, row, column or setting, or "". fix: one sentence, how to fix it.
     """
 
     kind = "error"
@@ -108,6 +107,6 @@ class AccessError(ModelForgeError):
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """safetensors says it in an error of its own."""
-    named = isinstance(error, OSError) and error.errno == errno.ENOSPC
-    return named or (type(error).__name__ == "SafetensorError" and f"os error {errno.ENOSPC}" in str(error))
+    """Whether a write failed for lack of disk space; safetensors reports this with its own exception."""
+    is_os_error = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    return is_os_error or (type(error).__name__ == "SafetensorError" and f"os error {errno.ENOSPC}" in str(error))

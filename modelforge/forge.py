@@ -1,4 +1,4 @@
-"""The object that holds it all together: `forge.datasets`, `forge.runs`, `forge.models`.
+"""The object that holds all services: `forge.datasets`, `forge.runs`, `forge.models`.
 
 forge = Forge()
 run = forge.runs.start(Recipe(dataset="faq.csv"))
@@ -37,8 +37,8 @@ _shared_lock = threading.Lock()
 
 
 def shared_forge() -> Forge:
-    """The one Forge of this process, whoever asks and however many at once."""
-    global _shared  # noqa: PLW0603 - the app's tabs and its handlers share one worker
+    """The only Forge of this process; thread-safe."""
+    global _shared  # noqa: PLW0603 - the app's tabs and handlers share one worker
     with _shared_lock:
         if _shared is None:
             _shared = Forge()

@@ -1,6 +1,6 @@
-"""Where things live on disk. Functions, never constants: tests and Spaces move home with an environment variable.
+"""Where files are on disk. Functions, not constants: tests and Spaces set the home with an environment variable.
 
-Ids are made here and are opaque; names that people type never become paths.
+Ids are made here and are opaque; names that users type never become paths.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def model_dir(model_id: str) -> Path:
 
 
 def existing(text: str) -> Path | None:
-    """The absolute path of a file or folder that somebody typed; None for a text that is none."""
+    """The absolute path of an existing file or folder that a user typed, else None."""
     try:
         path = Path(text).expanduser().absolute()
         return path if path.exists() else None
-    except (OSError, RuntimeError, ValueError):  # too long for a name, the home of nobody, a null character
+    except (OSError, RuntimeError, ValueError):  # too long, an unknown user's home, a null character
         return None
 
 
@@ -65,7 +65,7 @@ def new_id(kind: str) -> str:
 
 
 def _checked(identifier: str, kind: str) -> str:
-    """Refuse anything that is not one of our ids, so that no typed text can name a path."""
+    """Refuse anything that is not an id made here, so that no typed text becomes a path."""
     if not _ID.fullmatch(identifier):
         raise NotFoundError(f"There is no {kind} {identifier!r}.", fix=f"List them with `modelforge {kind}s list`.")
     return identifier

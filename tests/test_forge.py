@@ -57,7 +57,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"dataset": "no-such-file.csv"}, DatasetError, "no file and no dataset"),
         ({"base_model": "../.."}, BaseModelError, "config.json"),
         ({"base_model": "no such; model"}, BaseModelError, "neither a folder"),
-        ({"task": "question-answering"}, BaseModelError, "LlamaForCausalLM, which writes from left to right"),
+        ({"task": "question-answering"}, BaseModelError, "LlamaForCausalLM, which writes text from left to right"),
         ({"task": "summarization", "dataset": "Customer questions"}, ModelForgeError, ""),
         ({"dtype": "float16"}, RecipeError, "float16"),
         ({"columns": {"prompt": "no_such_column"}}, DatasetError, "no_such_column"),

@@ -285,7 +285,7 @@ def test_a_missing_folder_is_imported_marked_and_told_and_its_files_taken_when_t
     write_database(old, FIRST, older=[{"model_path": str(place)}])
     done, models = import_from(old)
     assert done.imported == 1
-    assert f"fine_tuned_models, row 1 Support: Its folder {place} is gone." in said(done)
+    assert f"fine_tuned_models, row 1 Support: Its folder {place} does not exist." in said(done)
     assert models["Support"].files_missing_from == str(place)
     with pytest.raises(NotFoundError, match="gone"):
         Forge().models["Support"].chat("hi")
@@ -385,7 +385,7 @@ def test_a_copy_that_fails_leaves_nothing_and_works_the_next_time(
         patch.setattr(adapter.shutil, "copyfile", fail_at_second)
         done, models = import_from(old)
     assert (done.imported, done.skipped, set(models)) == (2, 1, {"model 0", "model 2"})
-    assert "model 1: It was not imported, its files could not be copied" in said(done)
+    assert "model 1: It was not imported because its files could not be copied" in said(done)
     assert {file.name for file in (home / "models").iterdir()} == {model.id for model in models.values()}
     assert Forge().legacy.find() == old
     assert import_from(old)[0].imported == 1
@@ -628,14 +628,14 @@ def test_two_imports_at_once_add_each_row_once(old: Path, tmp_path: Path) -> Non
     for thread in threads:
         thread.join()
     assert sum(one for one in outcomes if isinstance(one, int)) == 20
-    assert {one for one in outcomes if isinstance(one, str)} <= {"Another import is under way."}
+    assert {one for one in outcomes if isinstance(one, str)} <= {"Another import is running."}
     assert Forge().store.models.count() == 20
 
 
 def test_an_import_of_another_process_is_told(old: Path, home: Path) -> None:
     write_database(old, FIRST, older=[{}])
     home.mkdir()
-    with FileLock(home / "imported.json.lock"), pytest.raises(StoreError, match="Another import is under way"):
+    with FileLock(home / "imported.json.lock"), pytest.raises(StoreError, match="Another import is running"):
         Forge().legacy.import_models(old)
 
 
@@ -656,6 +656,6 @@ def test_the_command_says_in_words_what_it_did(
     assert main(["import-legacy", str(old)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "Imported 1, skipped 0.",
-        "fine_tuned_models, row 1, Support: Its folder /nowhere/support is gone. "
-        "Put the folder back and import again, or delete the model from the list.",
+        "fine_tuned_models, row 1, Support: Its folder /nowhere/support does not exist. "
+        "Restore the folder and import again, or delete the model from the list.",
     ]

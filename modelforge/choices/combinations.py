@@ -1,5 +1,5 @@
-"""Which task, method, tuning, architecture and device go together: walks the declarations of each, and knows nothing
-else. Menus offer what is allowed here, and a start is refused for what is not."""
+"""Which task, method, tuning, architecture and device go together, derived from their declarations. Menus offer what is
+allowed here; a start with anything else is refused."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def check_combination(
     architecture: Architecture | None = None,
     device: DeviceKind | None = None,
 ) -> None:
-    """Refuse what cannot be trained, with the reason and the nearest thing that can; as far as it is known already.
+    """Refuse what cannot be trained, with the reason and the nearest alternative. What is None is not checked.
 
-    shape: the form of the dataset's rows. device: the kind that trains. Raises RecipeError.
+    shape: of the dataset's rows. device: the kind of device that trains. Raises RecipeError.
     """
     check_method(recipe.task, recipe.method, shape)
     if architecture is not None:
@@ -33,7 +33,7 @@ def check_combination(
 
 
 def check_method(task: Task, method: str, shape: str | None = None) -> None:
-    """Refuse a method that cannot train the task, or the dataset's rows where their shape is known."""
+    """Refuse a method that cannot train the task, or the shape of the dataset's rows."""
     able = SHAPES[shape].methods if shape else methods_of(task)
     if method in able:
         return
@@ -46,41 +46,41 @@ def check_method(task: Task, method: str, shape: str | None = None) -> None:
 
 
 def check_architecture(task: Task, method: str, architecture: Architecture) -> None:
-    """Refuse a kind of model that the method does not train for the task."""
+    """Refuse an architecture that the method cannot train for the task."""
     able = architectures_of(task, method)
     if architecture.name in able:
         return
     nearest = " or ".join(f"{add_article(name)} such as {ARCHITECTURES[name].example}" for name in able)
     raise RecipeError(
-        f"{method} for {task.value} does not train {add_article(architecture.name)}, which {architecture.sentence}.",
+        f"{method} for {task.value} cannot train {add_article(architecture.name)}, which {architecture.sentence}.",
         where="setting base_model",
         fix=f"Choose {nearest}.",
     )
 
 
 def check_tuning(tuning: str, device: DeviceKind) -> None:
-    """Refuse a tuning that the device cannot do."""
+    """Refuse a tuning that the device does not support."""
     spec = TUNINGS[tuning]
     if device not in spec.devices:
         raise RecipeError(
-            f"{spec.title} cannot be done here: {spec.reason}.",
+            f"{spec.title} is not supported on this device: {spec.reason}.",
             where="setting tuning.type",
             fix=f"Use {spec.instead}.",
         )
 
 
 def methods_of(task: Task) -> tuple[str, ...]:
-    """The methods that can train a task, the usual one first."""
+    """The methods that can train a task, the default first."""
     return TASKS[task].methods
 
 
 def architectures_of(task: Task, method: str) -> tuple[str, ...]:
-    """The kinds of models that a method can train for a task, the usual one first."""
+    """The architectures that a method can train for a task, the default first."""
     return tuple(name for name in TASKS[task].architectures if name in METHODS[method].files)
 
 
 def tunings_of(device: DeviceKind) -> tuple[str, ...]:
-    """The tunings that a device can do, the usual one first."""
+    """The tunings that a device supports, the default first."""
     return tuple(name for name, spec in TUNINGS.items() if device in spec.devices)
 
 
@@ -88,7 +88,7 @@ def _refuse_adapter_settings(recipe: Recipe) -> None:
     for name in ("use_dora", "use_rslora"):
         if getattr(recipe.tuning, name):
             raise RecipeError(
-                f"{name} is a way of adding an adapter, and full fine-tuning adds none.",
+                f"{name} is an option of adapters, and full fine-tuning has no adapter.",
                 where=f"setting tuning.{name}",
-                fix="Switch it off, or set tuning.type to lora.",
+                fix="Set it to false, or set tuning.type to lora.",
             )

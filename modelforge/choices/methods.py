@@ -1,4 +1,4 @@
-"""The training methods, declared. A new one is a line here, and a file in `training/methods/` for each architecture."""
+"""The training methods. A new one is an entry here and a file in `training/methods/` for each architecture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Method:
-    """One training objective. files: name of an architecture that it trains -> the file that does it."""
+    """One training objective. files: name of an architecture -> the file in `training/methods/` that trains it."""
 
     name: str
     title: str
@@ -22,7 +22,7 @@ METHODS: dict[str, Method] = {
         Method(
             name="sft",
             title="Examples (SFT)",
-            sentence="Learns to answer as your examples do.",
+            sentence="Learns to answer like your examples.",
             files={"decoder": "sft_decoder", "encoder-decoder": "sft_encoder_decoder", "encoder": "sft_encoder"},
         ),
         Method(
@@ -34,7 +34,7 @@ METHODS: dict[str, Method] = {
         Method(
             name="grpo",
             title="Rewards (GRPO)",
-            sentence="Learns to write what earns a reward.",
+            sentence="Learns to write answers that earn rewards.",
             files={"decoder": "grpo"},
         ),
     )

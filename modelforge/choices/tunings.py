@@ -1,4 +1,4 @@
-"""The tunings, declared: which weights move, and on which devices that can be done."""
+"""The tunings: which weights are trained, and which devices support it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from modelforge.hardware import DeviceKind
 
 @dataclass(frozen=True)
 class TuningSpec:
-    """One way of tuning. devices: those that can do it. reason: why the others cannot. instead: the nearest thing."""
+    """One tuning. devices: those that support it. reason: why the others do not. instead: the alternative."""
 
     name: str
     title: str
@@ -22,17 +22,21 @@ class TuningSpec:
 TUNINGS: dict[str, TuningSpec] = {
     tuning.name: tuning
     for tuning in (
-        TuningSpec("lora", "LoRA", "Adds small matrices and leaves the base model as it is: sound for most."),
+        TuningSpec(
+            "lora", "LoRA", "Trains small added matrices; the base model stays as it is. Good for most datasets."
+        ),
         TuningSpec(
             "qlora",
             "QLoRA",
-            "As LoRA, with the base model packed into 4 bits: a third of the memory, somewhat slower.",
+            "LoRA with the base model in 4 bits: a third of the memory, somewhat slower.",
             devices=("cuda", "cpu"),
-            reason="bitsandbytes packs weights into 4 bits on NVIDIA cards and processors, not on Apple GPUs",
+            reason="bitsandbytes quantizes weights to 4 bits on NVIDIA GPUs and CPUs, not on Apple GPUs",
             instead="lora",
         ),
         TuningSpec(
-            "full", "Full fine-tuning", "Trains every weight: four times the memory of LoRA, and the model grows whole."
+            "full",
+            "Full fine-tuning",
+            "Trains every weight: four times the memory of LoRA, and a full-size model.",
         ),
     )
 }

@@ -1,9 +1,9 @@
-"""The models of the first ModelForge, taken over. It kept them in SQLite; that file and its folders are only read.
+"""Imports the models of the first ModelForge. It kept them in SQLite; that file and its folders are only read.
 
-service.py    Legacy: is there something to import, and import it
-database.py   the old file: found, copied aside, its rows read as they are
-rows.py       a row as our words: id, name, task, time, method
-adapter.py    the files of a row: which are safe and whole, copied into a folder of ours
+service.py    Legacy: finds and imports them
+database.py   the old file: found, copied, its rows read
+rows.py       a row in the terms of this version: id, name, task, time, method
+adapter.py    the files of a row: checked, and copied into a model folder
 """
 
 from modelforge.legacy.service import Imported, Legacy

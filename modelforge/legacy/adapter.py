@@ -1,7 +1,7 @@
-"""The files that belong to a row: which of them are there, safe and whole; copied into a folder of ours.
+"""The files of a row: which of them exist, are safe and complete; copied into a model folder.
 
-Only files of names listed here are read, and only regular ones: a database that came from a stranger may name any
-folder of this machine as a model's. Pickles (.bin, .pt) can run code when they are opened; they are never copied.
+Only regular files with the names listed here are read: a database from an unknown source may name any folder of this
+machine. Pickles (.bin, .pt) can run code when they are opened; they are never copied.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ TOKENIZER = (
 )
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _LARGEST_CONFIG_BYTES = 5_000_000
-_SPARE_BYTES = 50_000_000  # what a drive should have left
+_SPARE_BYTES = 50_000_000  # to leave free on the drive
 
 
 class UnusableError(Exception):
-    """The files of a row are gone or cannot be taken over. Never leaves legacy/."""
+    """The files of a row are missing or cannot be imported. Never raised outside of legacy/."""
 
     def __init__(self, problem: str, fix: str) -> None:
         self.problem = problem
@@ -64,36 +64,36 @@ class Adapter:
 
     @property
     def architecture(self) -> str | None:
-        """By the class or PEFT's task type, which name the same heads; None where neither is known."""
-        told = f"{self.made_for.get('model_class')} {self.config.get('task_type')}".lower().replace("_", "")
+        """By the class or PEFT's task type; None if neither is known."""
+        stated = f"{self.made_for.get('model_class')} {self.config.get('task_type')}".lower().replace("_", "")
         kinds = {"causallm": "decoder", "seq2seqlm": "encoder-decoder", "seq2seq": "encoder-decoder"}
         kinds |= {"questionans": "encoder"}
-        return next((kind for word, kind in kinds.items() if word in told), None)
+        return next((kind for word, kind in kinds.items() if word in stated), None)
 
 
 def find_adapter(folder: str, database: Path) -> Adapter:
-    """What the folder of a row holds. A relative one is looked for where the old app kept its data. Raises
+    """The adapter in the folder of a row. A relative path starts where the old app kept its data. Raises
     UnusableError."""
     if not folder.strip():
-        raise UnusableError("The row names no folder.", "Delete it from the list, or train it again.")
+        raise UnusableError("The row does not name a folder.", "Delete it from the list, or train it again.")
     place = paths.existing(str(database.parent.parent / folder) if not folder.startswith("~") else folder)
     shown = clean_text(folder)[:300]
     if place is None or not place.is_dir():
         raise UnusableError(
-            f"Its folder {shown} is gone." if place is None else f"{shown} is no folder.",
-            "Put the folder back and import again, or delete the model from the list.",
+            f"Its folder {shown} does not exist." if place is None else f"{shown} is not a folder.",
+            "Restore the folder and import again, or delete the model from the list.",
         )
     try:
         return _look(place)
     except OSError as error:
         raise UnusableError(
             f"Its folder {shown} cannot be read: {error.strerror or error}.",
-            "Check that you may read it and import again.",
+            "Check its permissions and import again.",
         ) from error
 
 
 def take_tokenizer(adapter: Adapter, base: str) -> tuple[Path, ...]:
-    """The tokenizer beside the adapter, else that of the base model if that is on this machine, else ()."""
+    """The tokenizer files beside the adapter, else those of the base model if it is on this machine, else ()."""
     if adapter.tokenizer:
         return adapter.tokenizer
     try:
@@ -104,12 +104,12 @@ def take_tokenizer(adapter: Adapter, base: str) -> tuple[Path, ...]:
 
 
 def stage_files(files: tuple[Path, ...], model_id: str, manifest: Mapping[str, Any]) -> None:
-    """Write the files and the manifest beside the place where the model's folder will be: all of them or nothing.
+    """Write the files and the manifest beside the place of the model's folder: all of them or none.
 
-    Raises DiskFullError and OSError.
+    Raises DiskFullError, OSError.
     """
     partial = _partial(model_id)
-    shutil.rmtree(partial, ignore_errors=True)  # of an import that was killed
+    shutil.rmtree(partial, ignore_errors=True)  # left by an import that was killed
     partial.mkdir(parents=True)
     try:
         needed = sum(file.stat().st_size for file in files) + _SPARE_BYTES
@@ -126,7 +126,8 @@ def stage_files(files: tuple[Path, ...], model_id: str, manifest: Mapping[str, A
 
 
 def place_staged(model_id: str) -> None:
-    """Give a staged folder its name. One of that name has no record: a process left it that was killed just then."""
+    """Rename a staged folder to its final name. An existing folder has no record: it was left by a process that was
+    killed."""
     target = paths.model_dir(model_id)
     if target.exists():
         shutil.rmtree(target)
@@ -147,21 +148,21 @@ def _look(place: Path) -> Adapter:
         pickles = sorted(file.name for file in place.iterdir() if file.suffix.lower() in _PICKLES)
         if pickles:
             raise UnusableError(
-                f"Its weights are in {clean_text(pickles[0])}, which can run code when opened; it was not copied.",
+                f"Its weights are in {clean_text(pickles[0])}, which can run code when it is opened; not copied.",
                 f"If you trust it, save the adapter as {WEIGHTS} in the same folder and import again.",
             )
         raise UnusableError(
             f"Its folder {clean_text(str(place))} has no {WEIGHTS}.",
-            "Put the file back and import again, or delete the model.",
+            "Restore the file and import again, or delete the model.",
         )
     if not _is_plain(place / CONFIG):
         raise UnusableError(
-            f"Its folder {clean_text(str(place))} has no {CONFIG}.", "Put the file back and import again."
+            f"Its folder {clean_text(str(place))} has no {CONFIG}.", "Restore the file and import again."
         )
     config = _read_object(place / CONFIG)
     if config is None or not isinstance(config.get("peft_type"), str):
         raise UnusableError(
-            f"{clean_text(str(place / CONFIG))} is damaged.", "Put it back from a backup and import again."
+            f"{clean_text(str(place / CONFIG))} is damaged.", "Restore it from a backup and import again."
         )
     _check_weights(place / WEIGHTS)
     made_for = _read_object(place / MADE_FOR) if _is_plain(place / MADE_FOR) else None
@@ -169,7 +170,7 @@ def _look(place: Path) -> Adapter:
 
 
 def _is_plain(file: Path) -> bool:
-    """A link inside a folder may lead to any file of this machine, which a push to the Hub would then show."""
+    """A link may point to any file of this machine, which a push to the Hub would then publish."""
     return file.is_file() and not file.is_symlink()
 
 
@@ -192,4 +193,4 @@ def _check_weights(file: Path) -> None:
     except SafetensorError:
         whole = False
     if not whole:
-        raise UnusableError(f"{clean_text(str(file))} is damaged.", "Put it back from a backup and import again.")
+        raise UnusableError(f"{clean_text(str(file))} is damaged.", "Restore it from a backup and import again.")

@@ -1,7 +1,7 @@
-"""The old ModelForge's SQLite file: where it is, and its rows as they stand in it. Knows not what they mean.
+"""The old ModelForge's SQLite file: where it is, and its rows, not interpreted.
 
-The file is copied aside together with what SQLite keeps beside it, and only the copy is opened: opening the file itself
-would create or change the files beside it, would wait for whoever has it open, or would miss what is still in its log.
+The file is copied together with the files that SQLite keeps beside it, and only the copy is opened: opening the file
+itself would create or change the files beside it, wait for a process that has it open, or miss what is in its log.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ TABLES = {
         ("strategy", "provider", "path", "created_at", "updated_at", "compute_profile", "config", "is_active"),
     ),
 }
-"""Table -> (columns that it always has, columns that it may have); AUDIT.md, "The old database"."""
+"""Table -> (required columns, optional columns); docs/audit.md, "The old database"."""
 
-LONGEST_VALUE = 10_000  # characters of a value that are read
+LONGEST_VALUE = 10_000  # of a value, in characters; the rest is not read
 _MAGIC = b"SQLite format 3\0"
 _BESIDE = ("-wal", "-journal")
 _ATTEMPTS = 3
@@ -38,7 +38,7 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class OldRow:
-    """values: column -> what SQLite gave (None, int, float, str, bytes); `id` is always among them."""
+    """values: column -> value from SQLite (None, int, float, str, bytes); `id` is always there."""
 
     table: str
     values: dict[str, Any]
@@ -46,7 +46,7 @@ class OldRow:
 
 @dataclass(frozen=True)
 class Reading:
-    """damage: "", or why rows behind the last one could not be read."""
+    """damage: why the rows after the last one could not be read, or ""."""
 
     rows: list[OldRow]
     damage: str
@@ -60,11 +60,11 @@ def usual_place() -> Path:
 
 
 def read_database(text: str | Path) -> Reading:
-    """All rows of all three shapes. Raises StoreError when there is no such file or it is no such database."""
+    """All rows of all three shapes. Raises StoreError when there is no such file or it is not such a database."""
     path = paths.existing(str(text))
     if path is None:
         raise StoreError(
-            "There is no database of an older ModelForge.",
+            "There is no database of an older ModelForge here.",
             where=str(text),
             fix="Give its path: modelforge import-legacy PATH/modelforge.sqlite.",
         )
@@ -84,7 +84,7 @@ def read_database(text: str | Path) -> Reading:
 
 def _not_a_database(path: Path, reason: str) -> StoreError:
     return StoreError(
-        f"This is no database of an older ModelForge: {reason}.",
+        f"This is not a database of an older ModelForge: {reason}.",
         where=str(path),
         fix="Choose the file modelforge.sqlite, or a backup of it.",
     )
@@ -92,9 +92,9 @@ def _not_a_database(path: Path, reason: str) -> StoreError:
 
 @contextlib.contextmanager
 def _copied(path: Path) -> Iterator[Path]:
-    """A copy of the database as it is, and of its log, in a folder that is gone afterwards."""
+    """A copy of the database and its log in a temporary folder."""
     try:
-        if not path.is_file():  # a folder, or a pipe that would never end
+        if not path.is_file():  # a folder, or a pipe without an end
             raise _not_a_database(path, "it is not a file")
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
@@ -107,12 +107,12 @@ def _copied(path: Path) -> Iterator[Path]:
         raise StoreError(
             f"The old database cannot be read: {error.strerror or error}.",
             where=str(path),
-            fix="Check that you may read it and that there is space for a copy of it.",
+            fix="Check its permissions, and that there is space for a copy of it.",
         ) from error
 
 
 def _copy_unchanged(path: Path, copy: Path) -> None:
-    """Copy the file and its log as of one moment: none of them may have changed meanwhile."""
+    """Copy the file and its log in a consistent state: repeated if one of them changed during the copy."""
     for _ in range(_ATTEMPTS):
         before = _parts(path)
         for suffix in before:
@@ -141,28 +141,28 @@ def _connect(copy: Path) -> sqlite3.Connection:
 
 
 def _find_tables(connection: sqlite3.Connection) -> dict[str, list[str]]:
-    """Table -> the columns to read. Only real tables count: a view could run whatever its author liked."""
+    """Table -> the columns to read. Only real tables: a view could run any query."""
     connection.execute("PRAGMA trusted_schema = OFF")
     listed = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE '%VIRTUAL%'")
     names = {str(name).lower() for (name,) in listed}
     found = {}
-    for table, (always, perhaps) in TABLES.items():
+    for table, (required, optional) in TABLES.items():
         if table in names:
             columns = {str(row[1]).lower() for row in connection.execute(f"PRAGMA table_info({table})")}
-            if columns.issuperset(always):
-                found[table] = [name for name in (*always, *perhaps) if name in columns]
+            if columns.issuperset(required):
+                found[table] = [name for name in (*required, *optional) if name in columns]
     return found
 
 
 def _read_table(connection: sqlite3.Connection, table: str, columns: list[str], rows: list[OldRow]) -> str:
     """Add a table's rows; returns "", or why the rest of them cannot be read."""
-    # The names are those of TABLES, never of the file. What is longer than we would keep is not loaded.
-    asked = ", ".join(
+    # The names are those of TABLES, never of the file. What is longer than LONGEST_VALUE is not loaded.
+    selected = ", ".join(
         f"CASE WHEN typeof({name}) IN ('text', 'blob') THEN substr({name}, 1, {LONGEST_VALUE}) ELSE {name} END"
         for name in columns
     )
     try:
-        for values in connection.execute(f"SELECT {asked} FROM {table}"):  # noqa: S608
+        for values in connection.execute(f"SELECT {selected} FROM {table}"):  # noqa: S608
             rows.append(OldRow(table, dict(zip(columns, values, strict=True))))
     except sqlite3.Error as error:
         return f"{table}: {error}."

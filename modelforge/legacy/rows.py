@@ -1,6 +1,6 @@
-"""A row of the old database in our words. Whatever stands in it, something sound comes out; what was wrong is said.
+"""A row of the old database, translated. Any row gives a valid model; what was wrong with it is reported.
 
-Nothing here becomes a path: our id is a hash, and the row's folder stays the text that it was.
+Nothing here becomes a path: the id is a hash, and the row's folder stays plain text.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ STRATEGIES = {
     "lora": ("sft", "lora"),
     "qlora": ("sft", "qlora"),
     "dpo": ("dpo", "lora"),
-    "rlhf": ("dpo", "lora"),  # what it called RLHF was DPO (AUDIT.md)
+    "rlhf": ("dpo", "lora"),  # what it called RLHF was DPO (docs/audit.md)
 }
-"""The old app's strategy -> our method and tuning; any other was supervised training of a LoRA adapter."""
+"""The old app's strategy -> method and tuning; any other was supervised training of a LoRA adapter."""
 
-# Control characters, and halves of characters, which no file of ours could hold.
-_UNSOUND = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
+# Control characters and surrogates, which cannot be written to a file.
+_INVALID = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class OldModel:
-    """id: ours, the same each time the row is read. created: UTC ISO 8601, "" when the row tells none. task: None when
-    the row's is none of ours. folder: where the row says that its files are, as text. facts: what else it said."""
+    """id: of this version, the same each time the row is read. created: UTC ISO 8601, or "". task: None if it is not
+    known. folder: of its files, as the row has it. facts: all values of the row, as text."""
 
     id: str
     row: str
@@ -66,7 +66,7 @@ class OldModel:
 
 
 def translate(row: OldRow, repeated: int = 0) -> OldModel:
-    """One row as a model. repeated: how many rows before it had the same identity, which only a damaged file has."""
+    """One row as a model. repeated: how many earlier rows had the same identity, as in damaged files."""
     values = row.values
     place = f"{row.table}, row {clean_text(values['id'])[:60]}"
     older = row.table == "fine_tuned_models"
@@ -85,15 +85,13 @@ def translate(row: OldRow, repeated: int = 0) -> OldModel:
         problems.append(Problem(place, name, problem, fix))
 
     if len(full_name) > LONGEST_NAME:
-        report(f"Its name was cut to {LONGEST_NAME} characters.", "Rename it as you like.")
+        report(f"Its name was cut to {LONGEST_NAME} characters.", "Rename it in Models.")
     if not full_name:
-        report("It has no name.", "Rename it as you like.")
+        report("It has no name.", "Rename it in Models.")
     if not time:
-        report(
-            f"{clean_text(created)[:60]!r} is no time.", "It is listed with the time at which the database was written."
-        )
+        report(f"{clean_text(created)[:60]!r} is not a time.", "It is listed with the time of the database file.")
     if strategy and strategy not in STRATEGIES:
-        report(f"The strategy {strategy[:60]!r} is not known.", "It is listed as supervised training of LoRA.")
+        report(f"The strategy {strategy[:60]!r} is not known.", "It is listed as supervised training with LoRA.")
     stated = clean_text(values.get("task")).strip()
     return OldModel(
         id=make_id(row, repeated),
@@ -115,7 +113,7 @@ def translate(row: OldRow, repeated: int = 0) -> OldModel:
 
 
 def identity(row: OldRow) -> tuple[str, ...]:
-    """What stays the same of a row for as long as the old app keeps it. Ids alone could be those of two databases."""
+    """What identifies a row for as long as the old app keeps it. Two databases may have the same ids."""
     values = row.values
     if row.table == "models" and values["id"]:
         return (row.table, repr(values["id"]))  # a uuid
@@ -123,13 +121,13 @@ def identity(row: OldRow) -> tuple[str, ...]:
 
 
 def make_id(row: OldRow, repeated: int = 0) -> str:
-    """An id of ours such as `paths.new_id` makes, but derived: a row that is imported again is known again."""
+    """An id like those of `paths.new_id`, derived from the row: a row that is imported again is recognised."""
     parts = [*identity(row), *([str(repeated)] if repeated else [])]
     return f"model-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"
 
 
 def find_task(name: str) -> Task | None:
-    """The task of a name or alias, with - or _ between its words; None where there is none."""
+    """The task of a name or alias, with - or _ between its words, or None."""
     try:
         return parse_task(name.replace("_", "-"))
     except RecipeError:
@@ -137,7 +135,7 @@ def find_task(name: str) -> Task | None:
 
 
 def read_time(value: Any, *, local: bool) -> str:
-    """A time as records carry it; "" for what is none. local: one without a zone is this machine's, else UTC."""
+    """A time in the format of records, or "". local: a time without a zone is in this machine's zone, else in UTC."""
     try:
         if isinstance(value, int | float):
             time = datetime.fromtimestamp(value, UTC)
@@ -146,21 +144,21 @@ def read_time(value: Any, *, local: bool) -> str:
             if time.tzinfo is None:
                 time = time.astimezone() if local else time.replace(tzinfo=UTC)
         return time.astimezone(UTC).isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError, OSError):  # the year 0, infinity, a time before the system's first
+    except (ValueError, OverflowError, OSError):  # the year 0, infinity, before the system's first time
         return ""
 
 
 def _is_custom(values: dict[str, Any], description: str) -> bool:
-    """By the column; in files without it, or where it holds nothing, by how the description ends (AUDIT.md, 21)."""
-    told = values.get("is_custom_base_model")
-    if told is None:
+    """By the column; if it is missing or empty, by the end of the description (docs/audit.md, 21)."""
+    stated = values.get("is_custom_base_model")
+    if stated is None:
         return description.endswith(_CUSTOM)
-    return clean_text(told).strip().lower() not in ("", "0", "0.0", "false", "no")
+    return clean_text(stated).strip().lower() not in ("", "0", "0.0", "false", "no")
 
 
 def clean_text(value: Any) -> str:
-    """Any value of SQLite's as text that every file and screen can hold."""
+    """Any value from SQLite as text that can be written and shown."""
     if value is None:
         return ""
     text = value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
-    return _UNSOUND.sub(" ", text)
+    return _INVALID.sub(" ", text)

@@ -1,12 +1,11 @@
-"""The import of the older ModelForge's models: what there is to import, and importing it. Each row once.
+"""Finds and imports the older ModelForge's models, each row once.
 
-All files are copied aside first; then folders get their names and records are written, in one transaction. What a
-killed import leaves is replaced by the next.
+All files are copied first; then folders are renamed and records are written, in one transaction. What a killed import
+leaves is replaced by the next.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -25,7 +24,7 @@ from modelforge.legacy import adapter as adapters
 from modelforge.legacy import database as databases
 from modelforge.legacy.adapter import Adapter, UnusableError
 from modelforge.legacy.rows import OldModel, Problem, clean_text, find_task, identity, translate
-from modelforge.recipe import TASK_ALIASES, Recipe, Task
+from modelforge.recipe import RECIPE_VERSION, TASK_ALIASES, Recipe, Task, read_stored
 from modelforge.store import ModelRecord, Store, files
 from modelforge.tasks import TASKS
 
@@ -34,8 +33,8 @@ _SOURCE = "an older ModelForge"
 
 @dataclass(frozen=True)
 class Imported:
-    """imported: rows that are models now, or whose files were found at last. skipped: rows that were deleted in the
-    old app, are here already, or could not be imported (then there is a problem that says why)."""
+    """imported: rows that are models now, or whose missing files were found. skipped: rows that were deleted in the
+    old app, were imported before, or could not be imported (with a problem that says why)."""
 
     imported: int
     skipped: int
@@ -43,7 +42,7 @@ class Imported:
 
 
 class Legacy:
-    """The older ModelForge's models, for the app's banner and the command line."""
+    """The older ModelForge's models, for the app and the command line."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -51,8 +50,8 @@ class Legacy:
     def find(self) -> Path | None:
         """The older ModelForge's database on this machine if it has rows that were not imported yet, else None.
 
-        Milliseconds, and never an error. Rows that an import has seen do not come back here: a model that was
-        imported and then deleted, or could not be imported, is not offered again.
+        Takes milliseconds and raises nothing. Rows that an import has seen do not count: a model that was imported and
+        then deleted, or could not be imported, is not offered again.
         """
         path = databases.usual_place()
         if not path.is_file():
@@ -62,14 +61,14 @@ class Legacy:
             offered = (model.id for model in _translate_all(databases.read_database(path).rows) if model.active)
             return path if any(id not in seen for id in offered) else None
         except ModelForgeError:
-            return None  # the command says what is wrong with it
+            return None  # the command reports it
 
     def import_models(
         self, database: str | Path | None = None, watch: Callable[[float], None] | None = None
     ) -> Imported:
         """Make a model of each row of an older ModelForge's database; by default of the one on this machine.
 
-        watch: told the share of the work that is done. Raises StoreError when there is no database, or it is none.
+        watch: called with the share of the work that is done. Raises StoreError if there is no valid database.
         """
         path = Path(database) if database is not None else databases.usual_place()
         reading = databases.read_database(path)
@@ -80,7 +79,7 @@ class Legacy:
                 return self._import(path.expanduser().absolute(), reading, watch or (lambda _: None))
         except Timeout as error:
             raise StoreError(
-                "Another import is under way.", where=str(home), fix="Wait until it is done, then look at your models."
+                "Another import is running.", where=str(home), fix="Wait until it has finished."
             ) from error
 
     def _import(self, path: Path, reading: databases.Reading, watch: Callable[[float], None]) -> Imported:
@@ -99,8 +98,8 @@ class Legacy:
                     seen.add(model.id)
                     continue
                 try:
-                    record, found = _take_over(model, path)
-                except (OSError, DiskFullError) as error:  # not seen: it may well work the next time
+                    record, found = _import_row(model, path)
+                except (OSError, DiskFullError) as error:  # not seen: it may work the next time
                     problems.append(_describe_failure(model, error))
                     continue
                 seen.add(model.id)
@@ -113,17 +112,19 @@ class Legacy:
                 adapters.drop_staged(record.id)
         _write_seen(seen)
         if reading.damage:
-            problems.append(Problem("", "", f"Some rows cannot be read: {reading.damage}", "Import from a backup too."))
+            problems.append(
+                Problem("", "", f"Some rows cannot be read: {reading.damage}", "Also import from a backup.")
+            )
         return Imported(len(ready), len(models) - len(ready), tuple(problems))
 
     def _keep(self, records: list[ModelRecord]) -> None:
-        """Give the staged folders their names and write the records, all or none."""
+        """Rename the staged folders and write the records, all or none."""
         with self._store.transaction():
-            there = {record.id for record in self._store.models.all()}
+            existing = {record.id for record in self._store.models.all()}
             for record in records:
                 if not record.files_missing_from:
                     adapters.place_staged(record.id)
-                if record.id in there:  # its files were missing until now
+                if record.id in existing:  # its files were missing until now
                     self._store.models.update(record.id, **record.model_dump(exclude={"id", "name", "description"}))
                 else:
                     self._store.models.add(record)
@@ -143,13 +144,13 @@ def _describe_failure(model: OldModel, error: OSError | DiskFullError) -> Proble
     if isinstance(error, DiskFullError):
         return Problem(model.row, model.name, f"It was not imported: {error.what}", error.fix)
     reason = error.strerror or str(error)
-    fix = "Check that there is space and that ModelForge may write in its folder, then import again."
-    return Problem(model.row, model.name, f"It was not imported, its files could not be copied: {reason}.", fix)
+    fix = "Check that there is space and that ModelForge can write to its folder, then import again."
+    return Problem(model.row, model.name, f"It was not imported because its files could not be copied: {reason}.", fix)
 
 
-def _take_over(model: OldModel, database: Path) -> tuple[ModelRecord | None, list[Problem]]:
-    """The record of a row, its files staged if they can be; None when it can be no model of ours. With all that is
-    wrong with it. Raises OSError and DiskFullError when copying fails: nothing of it is left then."""
+def _import_row(model: OldModel, database: Path) -> tuple[ModelRecord | None, list[Problem]]:
+    """The record of a row, with its files staged if there are any, and its problems; None if it cannot be imported.
+    Raises OSError and DiskFullError if copying fails; nothing of it is left then."""
     if not model.created:
         model = replace(model, created=_time_written(database))
     problems = list(model.problems)
@@ -171,13 +172,13 @@ def _take_over(model: OldModel, database: Path) -> tuple[ModelRecord | None, lis
         report(f"{model.stated_task!r} is not a task.", f"Its files say {task.value}.")
     base = model.base_model or str((adapter.config if adapter else {}).get("base_model_name_or_path") or "")[:500]
     if not base:
-        report("It names no base model.", "It can be kept, but not be loaded.")
+        report("It does not name a base model.", "It is listed, but cannot be loaded.")
     manifest = _make_manifest(model, task, base or "unknown", adapter)
     if adapter:
         tokenizer = adapters.take_tokenizer(adapter, base)
         if not tokenizer:
             place = paths.model_dir(model.id)
-            report("It came without a tokenizer.", f"Copy the tokenizer files of {base} into {place}.")
+            report("It has no tokenizer.", f"Copy the tokenizer files of {base} into {place}.")
         adapters.stage_files(
             (*adapter.files, *(file for file in tokenizer if file not in adapter.files)), model.id, manifest
         )
@@ -196,7 +197,7 @@ def _time_written(file: Path) -> str:
 
 
 def _make_manifest(model: OldModel, task: Task, base: str, adapter: Adapter | None) -> dict[str, Any]:
-    """What `models.folder.save_model` would have written, as far as it is known."""
+    """The manifest that `models.folder.save_model` would have written, as far as it is known."""
     architecture = (adapter.architecture if adapter else None) or TASKS[task].architectures[0]
     method = model.method
     try:
@@ -220,21 +221,19 @@ def _make_manifest(model: OldModel, task: Task, base: str, adapter: Adapter | No
         "description": model.description,
         "dataset": {"id": "", "name": "not known", "rows": 0, "train_rows": 0, "eval_rows": 0, "sha256": ""},
         "recipe": recipe.model_dump(mode="json"),
+        "recipe_version": RECIPE_VERSION,
         "metrics": {},
         "imported": {"row": model.row, **model.facts},
     }
 
 
 def _make_recipe(model: OldModel, task: Task, method: str, base: str, config: Mapping[str, Any]) -> Recipe:
-    """As much of the recipe as the adapter tells and our bounds allow."""
-    least = {"task": task.value, "method": method, "tuning": {"type": model.tuning}}
-    named = {**least, "name": model.name, "base_model": base}
+    """The recipe, as far as the adapter records it and today's bounds allow."""
     known = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora")
-    told = {name: config[name] for name in known if config.get(name) is not None}
-    for settings in ({**named, "tuning": {**told, "type": model.tuning}}, named):
-        with contextlib.suppress(RecipeError):
-            return Recipe.build(settings)
-    return Recipe.build(least)
+    tuning = {name: config[name] for name in known if config.get(name) is not None}
+    named = {"task": task.value, "method": method, "name": model.name, "base_model": base}
+    settings = {**named, "tuning": {**tuning, "type": model.tuning}}
+    return read_stored(settings, RECIPE_VERSION).recipe
 
 
 def _seen_file() -> Path:

@@ -21,12 +21,13 @@ from modelforge.models.chat import Playground
 from modelforge.models.folder import read_manifest
 from modelforge.models.measures import chats, documents, preferences, questions, rewards
 from modelforge.models.measures.sides import Sides
-from modelforge.recipe import Recipe
+from modelforge.recipe import Recipe, read_stored
 from modelforge.store import ModelRecord
 from modelforge.tasks import TASKS
 from modelforge.tasks.base import MappedRow
 
 _OTHER_FILE = "Give a file to measure with (--data FILE)"
+_HELD_OUT_BY = {"eval_dataset", "eval_split", "seed"}  # the settings that decide which rows
 
 MEASURES: Mapping[tuple[str, str], ModuleType] = {
     ("sft", "decoder"): chats,
@@ -70,7 +71,11 @@ def evaluate(
     if limit is not None and limit < 1:
         raise RecipeError(f"{limit} rows are too few.", where="limit", fix="It must be at least 1.")
     manifest = read_manifest(record.id)
-    recipe = Recipe.build(manifest["recipe"])
+    stored = read_stored(manifest["recipe"], manifest.get("recipe_version", 1))
+    recipe = stored.recipe
+    if not data and (lost := sorted(_HELD_OUT_BY & stored.changed.keys())):
+        what = f"Which rows were held out is not known: another version recorded a {lost[0]} that is not valid here."
+        raise DatasetError(what, where=record.name, fix=f"{_OTHER_FILE}.")
     found = read_file(data, recipe) if data else read_held_out(manifest, recipe)
     sides = Sides(playground, record, parent, watch)
     measure = MEASURES[record.method, record.architecture].measure

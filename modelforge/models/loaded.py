@@ -9,7 +9,7 @@ from typing import Any
 from modelforge import base_model, hardware, loading, paths
 from modelforge.architecture import ARCHITECTURES, Architecture
 from modelforge.models import folder
-from modelforge.recipe import Recipe
+from modelforge.recipe import Recipe, read_stored
 from modelforge.store import ModelRecord
 
 
@@ -38,7 +38,7 @@ class Loaded:
 def load_tuned(record: ModelRecord) -> Loaded:
     """The model, ready to answer. Raises NotFoundError or BaseModelError."""
     manifest = folder.read_manifest(record.id)  # whole, or NotFoundError
-    recipe = Recipe.build(manifest["recipe"])
+    recipe = read_stored(manifest["recipe"], manifest.get("recipe_version", 1)).recipe
     place, architecture = paths.model_dir(record.id), ARCHITECTURES[record.architecture]
     tokenizer = loading.load_tokenizer(place, record.name, architecture)
     if record.tuning == "full":

@@ -9,10 +9,12 @@ from modelforge.recipe.recipe import (
     parse_assignments,
 )
 from modelforge.recipe.settings import bounds, describe_bounds
+from modelforge.recipe.stored import RECIPE_VERSION, read_stored
 from modelforge.recipe.task import TASK_ALIASES, Task, parse_task
 from modelforge.recipe.tuning import Tuning
 
 __all__ = [
+    "RECIPE_VERSION",
     "STARTER",
     "STARTERS_BY_TASK",
     "TASK_ALIASES",
@@ -25,4 +27,5 @@ __all__ = [
     "fields",
     "parse_assignments",
     "parse_task",
+    "read_stored",
 ]

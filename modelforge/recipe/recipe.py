@@ -2,7 +2,7 @@
 
 Each setting has one definition here: type, default, bounds, unit and one plain sentence of help. The form, the command
 line, the messages and the documentation are derived from it. Names are those of TRL, transformers and PEFT wherever
-they have one. This file knows nothing of hardware, datasets or models; it checks what can be checked by looking.
+they have one. This file does not depend on hardware, datasets or models: it checks what the settings alone can show.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from modelforge import paths
 from modelforge.errors import RecipeError
+from modelforge.recipe.foreign_names import translate
 from modelforge.recipe.messages import explain, find_nearest
 from modelforge.recipe.objectives import Dpo, Grpo
 from modelforge.recipe.settings import Settings, setting
@@ -29,22 +30,25 @@ STARTERS_BY_TASK = {
     Task.SUMMARIZATION: STARTER,
     Task.EXTRACTIVE_QUESTION_ANSWERING: "sentence-transformers/all-MiniLM-L6-v2",
 }
-"""What a recipe starts from that names no base model: models that can be had without the Hub."""
+"""Task -> the base model of a recipe that names none: models that do not need the Hub."""
 
 LEARNING_RATES = {
     "sft": {"lora": 2e-4, "qlora": 2e-4, "full": 5e-5},
     "dpo": {"lora": 5e-5, "qlora": 5e-5, "full": 5e-6},
     "grpo": {"lora": 1e-4, "qlora": 1e-4, "full": 5e-6},
 }
-"""Method -> tuning -> the learning rate of a recipe that names none: the usual ones of TRL's and PEFT's examples."""
+"""Method -> tuning -> the learning rate of a recipe that names none, as in the examples of TRL and PEFT."""
 
 Repair = Literal[
     "skip_bad_rows", "strip", "numbers_to_text", "relocate_answers", "drop_duplicates", "drop_near_duplicates"
 ]
 
+STORED = {"stored": True}
+"""The context in which a recipe is validated that was valid when it was written (`stored.py`)."""
+
 
 def _usual_learning_rate(settings: Mapping[str, Any]) -> float:
-    """By method and tuning; those that are wrong are complained of elsewhere."""
+    """By method and tuning, which are validated before."""
     tuning = settings.get("tuning") or Tuning()
     return LEARNING_RATES[settings.get("method", "sft")][tuning.type]
 
@@ -53,9 +57,9 @@ class Recipe(Settings):
     """Everything that decides a run; immutable. Build it, or read it with `from_yaml` or `from_file`."""
 
     name: str = setting(
-        "", "What to call the finished model; left empty, a name is made from the dataset.", group="run", max_length=120
+        "", "Name of the finished model. If empty, it is named after the dataset.", group="run", max_length=120
     )
-    task: Task = setting(Task.TEXT_GENERATION, "What the model shall do with your examples.", group="model")
+    task: Task = setting(Task.TEXT_GENERATION, "What the model learns to do with your examples.", group="model")
     base_model: str = setting(
         lambda settings: STARTERS_BY_TASK[settings.get("task", Task.TEXT_GENERATION)],
         "The model that training starts from: a Hub id or a folder.",
@@ -64,46 +68,44 @@ class Recipe(Settings):
     )
     parent: str = setting(
         "",
-        "A finished model of yours to train further: its id or name; left empty, training starts from the base model.",
+        "A finished model to train further: its id or name. If empty, training starts from the base model.",
         group="model",
     )
     method: Literal["sft", "dpo", "grpo"] = setting(
         "sft",
-        "The training objective: sft learns to give the answers of your examples, dpo to prefer the better of two, "
-        "grpo to earn rewards.",
+        "The training objective. sft: learn the answers in your examples; dpo: learn to prefer the better "
+        "of two answers; grpo: learn to earn rewards.",
         group="model",
     )
     dataset: str = setting(
         "",
-        "The examples: a file, a Hub dataset id, or the id of a dataset that is already in the library.",
+        "The examples: a file, a Hub dataset id, or the id of a dataset in the library.",
         group="data",
     )
     dataset_config: str = setting(
-        "", "Which part of a Hub dataset to take, where it has several; left empty, its default.", group="data"
+        "", "Configuration of a Hub dataset that has several. If empty, its default.", group="data"
     )
-    dataset_split: str = setting(
-        "", "Which split of a Hub dataset to take; left empty, the one called train.", group="data"
-    )
+    dataset_split: str = setting("", "Split of a Hub dataset. If empty, train.", group="data")
     eval_dataset: str = setting(
         "",
-        "Other examples to measure with, a file or a dataset; left empty, a share of the dataset is held out.",
+        "Separate examples to evaluate with, a file or a dataset. If empty, a share of the dataset is held out.",
         group="data",
     )
     columns: dict[str, str] = setting(
-        {}, "Which column plays which role, as role: column; left empty, it is found out.", group="data"
+        {}, "Which column has which role, as role: column. If empty, it is detected.", group="data"
     )
     repairs: tuple[Repair, ...] = setting(
-        (), "What may be mended in the dataset's file: nothing is dropped or changed without it.", group="data"
+        (), "Fixes to apply to the dataset's file. Without them, nothing is dropped or changed.", group="data"
     )
     tuning: Tuning = Field(default_factory=Tuning)
     dpo: Dpo = Field(default_factory=Dpo)
     grpo: Grpo = Field(default_factory=Grpo)
     num_train_epochs: float = setting(
-        3.0, "How many times the training examples are gone through.", group="training", unit="epochs", gt=0, le=1000
+        3.0, "How many times to train on every example.", group="training", unit="epochs", gt=0, le=1000
     )
     max_steps: int = setting(
         0,
-        "Stop after that many optimizer steps; 0 goes by the number of epochs.",
+        "Stop after this many optimizer steps; 0 uses the number of epochs.",
         group="training",
         unit="steps",
         ge=0,
@@ -111,22 +113,26 @@ class Recipe(Settings):
     )
     learning_rate: float = setting(
         _usual_learning_rate,
-        "Size of each step: too high forgets, too low learns nothing.",
+        "Size of each step. Too high and the model forgets, too low and it learns nothing.",
         group="training",
         gt=0,
         le=1,
     )
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = setting(
-        "linear", "How the learning rate goes down in the course of training.", group="training"
+        "linear", "How the learning rate decreases during training.", group="training"
     )
     warmup_steps: int = setting(
-        0, "Steps in which the learning rate climbs from zero.", group="training", unit="steps", ge=0, le=100_000
+        0, "Steps over which the learning rate rises from zero.", group="training", unit="steps", ge=0, le=100_000
     )
-    weight_decay: float = setting(0.0, "Pull of the trained weights towards zero.", group="training", ge=0, le=1)
-    max_grad_norm: float = setting(1.0, "Gradients longer than this are cut to it.", group="training", gt=0, le=1000)
+    weight_decay: float = setting(
+        0.0, "How strongly the trained weights are pulled towards zero.", group="training", ge=0, le=1
+    )
+    max_grad_norm: float = setting(
+        1.0, "Gradients with a larger norm are scaled down to it.", group="training", gt=0, le=1000
+    )
     per_device_train_batch_size: int = setting(
         4,
-        "Examples worked on at once: more is steadier and needs more memory.",
+        "Examples processed at once: more is steadier and needs more memory.",
         group="training",
         unit="examples",
         ge=1,
@@ -134,18 +140,18 @@ class Recipe(Settings):
     )
     gradient_accumulation_steps: int = setting(
         1,
-        "Batches added up before each step: a larger batch without its memory.",
+        "Batches added up before each step: works like a larger batch, without its memory.",
         group="training",
         unit="batches",
         ge=1,
         le=1024,
     )
     max_length: int = setting(
-        512, "Longest example; what is beyond is cut off and counted.", group="data", unit="tokens", ge=8, le=131_072
+        512, "Longest example. Longer ones are cut off and counted.", group="data", unit="tokens", ge=8, le=131_072
     )
     max_target_length: int = setting(
         128,
-        "Longest summary of a model that reads with an encoder; what is beyond is cut off and counted.",
+        "Longest summary of an encoder-decoder. Longer ones are cut off and counted.",
         group="data",
         unit="tokens",
         ge=4,
@@ -153,21 +159,21 @@ class Recipe(Settings):
     )
     doc_stride: int = setting(
         128,
-        "By how much two windows of a text that is too long overlap, where answers are looked for in it.",
+        "Overlap of windows when a text is too long to read at once.",
         group="data",
         unit="tokens",
         ge=0,
         le=8192,
     )
     max_answer_length: int = setting(
-        30, "Longest answer that is looked for in a text.", group="data", unit="tokens", ge=1, le=1024
+        30, "Longest answer to find in a text.", group="data", unit="tokens", ge=1, le=1024
     )
     eval_split: float = setting(
-        0.1, "Share of the examples held out to measure with; 0 measures nothing.", group="data", ge=0, le=0.5
+        0.1, "Share of the examples held out for evaluation; 0 evaluates nothing.", group="data", ge=0, le=0.5
     )
     evaluations: int = setting(
         4,
-        "How often the held-out examples are measured while training, besides at the start.",
+        "How many times to evaluate on the held-out examples during training, in addition to the start.",
         group="training",
         unit="times",
         ge=1,
@@ -175,48 +181,55 @@ class Recipe(Settings):
     )
     checkpoint_minutes: float = setting(
         5.0,
-        "The run saves itself after so much work, so that no more is lost when the machine goes down.",
+        "Time between two checkpoints: at most this much work is lost if the machine stops.",
         group="run",
         unit="minutes",
         gt=0,
         le=1440,
     )
     save_steps: int = setting(
-        0, "Save also after every so many steps; 0 goes by time alone.", group="run", unit="steps", ge=0, le=1_000_000
+        0,
+        "Also save a checkpoint every this many steps; 0 saves by time only.",
+        group="run",
+        unit="steps",
+        ge=0,
+        le=1_000_000,
     )
     auto_resume: bool = setting(
         False,
-        "Goes on by itself when the app is opened again, after it was closed or the machine went down.",
+        "Resume automatically when the app is opened again after it was closed or the machine stopped.",
         group="run",
     )
     load_best_model_at_end: bool = setting(
-        True, "Keep the weights that did best on the held-out examples, rather than the last ones.", group="training"
+        True,
+        "Keep the weights with the best result on the held-out examples instead of the last ones.",
+        group="training",
     )
     early_stopping_patience: int = setting(
         3,
-        "Stop when so many measurements in a row were no better than the best one; 0 never stops early.",
+        "Stop after this many evaluations in a row without an improvement; 0 never stops early.",
         group="training",
-        unit="measurements",
+        unit="evaluations",
         ge=0,
         le=100,
     )
     gradient_checkpointing: Literal["auto", "on", "off"] = setting(
-        "auto", "Compute some values twice to save memory; auto does so only when memory is short.", group="hardware"
+        "auto", "Compute some values twice to save memory; auto does this only if memory is short.", group="hardware"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
         "auto",
-        "Number format of the computation; auto takes the one that is fast and safe on this machine.",
+        "Number format of the computation; auto chooses one that is fast and safe on this machine.",
         group="hardware",
     )
     attn_implementation: Literal["auto", "sdpa", "eager"] = setting(
-        "auto", "How attention is computed; auto takes torch's own fast one.", group="hardware"
+        "auto", "How attention is computed; auto uses the fast implementation in torch.", group="hardware"
     )
     optim: Literal["auto", "adamw_torch", "adamw_torch_fused", "paged_adamw_8bit", "adafactor"] = setting(
         "auto",
-        "The optimizer; auto takes AdamW, in 8 bits where an NVIDIA card has little memory for it.",
+        "The optimizer; auto uses AdamW, in 8 bits if an NVIDIA GPU is short of memory.",
         group="hardware",
     )
-    seed: int = setting(0, "Same seed, same run.", group="run", ge=0, le=2**31 - 1)
+    seed: int = setting(0, "The same seed gives the same run.", group="run", ge=0, le=2**31 - 1)
 
     @field_validator("task", mode="before")
     @classmethod
@@ -233,15 +246,19 @@ class Recipe(Settings):
     @field_validator("max_steps", mode="before")
     @classmethod
     def _accept_minus_one(cls, value: Any) -> Any:
-        return 0 if value == -1 else value  # -1 is how transformers says "go by epochs"
+        return 0 if value == -1 else value  # transformers writes -1 for "use the number of epochs"
 
     @field_validator("gradient_checkpointing", mode="before")
     @classmethod
     def _accept_switch(cls, value: Any) -> Any:
-        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value  # YAML reads on and off so
+        return (
+            {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+        )  # YAML reads on and off as booleans
 
     @model_validator(mode="after")
-    def _check_groups(self) -> Self:
+    def _check_groups(self, info: ValidationInfo) -> Self:
+        if info.context is STORED:
+            return self
         completions = self.per_device_train_batch_size * self.gradient_accumulation_steps
         if self.method == "grpo" and completions % self.grpo.num_generations:
             raise ValueError(
@@ -254,33 +271,40 @@ class Recipe(Settings):
             raise ValueError("the loss exo_pair needs dpo.label_smoothing above 0; 0.001 is usual")
         return self
 
+    @model_validator(mode="wrap")
     @classmethod
-    def build(cls, settings: Mapping[str, Any]) -> Self:
-        """A recipe from plain values. Raises RecipeError naming the setting, its value and the bounds enforced."""
+    def _explain_problems(cls, values: Any, validate: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        if info.context is STORED or not isinstance(values, Mapping):
+            return validate(values)
         try:
-            return cls.model_validate(dict(settings))
+            return validate(_merge({}, translate(values)))
         except ValidationError as error:
             raise explain(error, fields()) from error
+
+    @classmethod
+    def build(cls, settings: Mapping[str, Any]) -> Self:
+        """A recipe from plain values. Raises RecipeError with the setting, its value and its bounds."""
+        return cls.model_validate(dict(settings))
 
     @classmethod
     def from_yaml(cls, text: str, *, where: str = "recipe") -> Self:
         try:
             loaded = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: 2026-13-45 is no date
+        except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: 2026-13-45 is not a date
             mark = getattr(error, "problem_mark", None)
             line = f", line {mark.line + 1}" if mark else ""
             raise RecipeError(
-                "This is not valid YAML.", where=f"{where}{line}", fix="Write one setting a line, as `name: value`."
+                "This is not valid YAML.", where=f"{where}{line}", fix="Write one setting per line, as `name: value`."
             ) from error
         if not isinstance(loaded, dict):
             raise RecipeError(
-                "A recipe is a list of settings.", where=where, fix="Write one setting a line, as `name: value`."
+                "A recipe is a list of settings.", where=where, fix="Write one setting per line, as `name: value`."
             )
         return cls.build({str(key): value for key, value in loaded.items()})
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        """Read a recipe; relative paths of datasets and the base model in it are taken from the recipe's own folder."""
+        """Read a recipe; relative paths of datasets and of the base model are relative to the recipe's folder."""
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -296,22 +320,28 @@ class Recipe(Settings):
         return recipe.model_copy(update=given)
 
     def with_settings(self, settings: Mapping[str, Any]) -> Self:
-        """A copy with some settings replaced and all checked again; a dot reaches inside, as in ``tuning.r``."""
-        values = self.model_dump(mode="json", exclude_unset=True)
-        for name, value in settings.items():
-            target = values
-            *parents, last = name.split(".")
-            if (leaf := fields().get(".".join(parents))) and leaf.annotation != dict[str, str]:
-                raise RecipeError(f"There is no setting {name!r}.", fix=find_nearest(name, fields()))
-            for parent in parents:
-                target = target.setdefault(parent, {})
-                if not isinstance(target, dict):
-                    raise RecipeError(f"There is no setting {name!r}.", fix=find_nearest(name, fields()))
-            target[last] = value
-        return self.build(values)
+        """A copy with some settings replaced, validated again; a dot names a nested setting, as in ``tuning.r``."""
+        return self.build(_merge(self.model_dump(mode="json", exclude_unset=True), translate(settings)))
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _merge(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with some settings replaced; a dot names a nested setting."""
+    merged = dict(values)
+    for name, value in settings.items():
+        target = merged
+        *parents, last = str(name).split(".")
+        leaf = fields().get(".".join(parents))
+        for parent in parents:
+            inner = target.get(parent, {})
+            inner = inner.model_dump(exclude_unset=True) if isinstance(inner, Settings) else inner
+            if (leaf and leaf.annotation != dict[str, str]) or not isinstance(inner, dict):
+                raise RecipeError(f"There is no setting {name!r}.", fix=find_nearest(name, fields()))
+            target[parent] = target = dict(inner)
+        target[last] = value
+    return merged
 
 
 def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
@@ -325,7 +355,7 @@ def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
             settings[name.strip()] = yaml.safe_load(value) if value.strip() else ""
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise RecipeError(
-                f"{value!r} is not a value.", where=f"setting {name}", fix="Put text with signs in quotes."
+                f"{value!r} is not a value.", where=f"setting {name}", fix="Put text with special characters in quotes."
             ) from error
     return settings
 

@@ -1,6 +1,6 @@
-"""What a training by reward can reward, as settings. How each is scored is in `training/rewards.py`.
+"""The rewards of GRPO, as settings. How they are computed is in `scores/rewards.py`.
 
-Each gives an answer 0 to 1, times its weight.
+Each scores an answer from 0 to 1, times its weight.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from modelforge.recipe.settings import Settings
 
-Weight = Annotated[float, Field(ge=-100, le=100, description="How much it counts; below 0 it is a punishment.")]
+Weight = Annotated[float, Field(ge=-100, le=100, description="How much it counts; below 0 it is a penalty.")]
 Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
-# White space in a pattern means something.
+# White space is significant in a pattern.
 Pattern = Annotated[str, StringConstraints(strip_whitespace=False, min_length=1, max_length=10_000)]
 
 
 class ValidJson(Settings):
-    """1 for an answer that is JSON and nothing else (and, where a schema is given, fits it), else 0."""
+    """1 for an answer that is valid JSON and nothing else (and matches the schema, if there is one), else 0."""
 
     type: Literal["valid_json"] = "valid_json"
     weight: Weight = 1.0
     json_schema: dict[str, Any] = Field(
         {},
-        description="A JSON Schema that the answer must fit. Empty asks for none: then a bare number is an answer too.",
+        description="A JSON Schema that the answer must match. If empty, any JSON is valid, also a bare number.",
     )
 
     @field_validator("json_schema")
@@ -37,23 +37,23 @@ class ValidJson(Settings):
         )
 
         if not isinstance(value.get("$schema", ""), str):
-            raise ValueError("this is no JSON Schema: its $schema is not an address")
+            raise ValueError("this is not a JSON Schema: its $schema is not a URL")
         try:
             validators.validator_for(value, default=Draft202012Validator).check_schema(value)
         except SchemaError as error:
-            raise ValueError(f"this is no JSON Schema: {error.message} (at {error.json_path})") from error
+            raise ValueError(f"this is not a JSON Schema: {error.message} (at {error.json_path})") from error
         _check_references(value)
         return value
 
 
 class Length(Settings):
-    """1 for an answer whose length is in the range; less the farther it is outside, 0 for twice the most or nothing."""
+    """1 for an answer with a length in the range, less the farther it is outside; 0 if it is empty or twice as long."""
 
     type: Literal["length"] = "length"
     weight: Weight = 1.0
     unit: Literal["words", "characters"] = Field("words", description="What is counted.")
-    least: int = Field(1, ge=0, le=1_000_000, description="The shortest answer that earns all of it.")
-    most: int = Field(100, ge=1, le=1_000_000, description="The longest answer that earns all of it.")
+    least: int = Field(1, ge=0, le=1_000_000, description="The shortest answer with the full reward.")
+    most: int = Field(100, ge=1, le=1_000_000, description="The longest answer with the full reward.")
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -63,50 +63,54 @@ class Length(Settings):
 
 
 class Contains(Settings):
-    """The share of the words (or phrases) that the answer contains as whole words, whatever their capitals."""
+    """The share of the words (or phrases) that the answer contains as whole words, ignoring case."""
 
     type: Literal["contains"] = "contains"
     weight: Weight = 1.0
-    words: tuple[Phrase, ...] = Field(min_length=1, max_length=1000, description="Words or phrases to be said.")
+    words: tuple[Phrase, ...] = Field(
+        min_length=1, max_length=1000, description="Words or phrases that the answer should contain."
+    )
 
 
 class Avoids(Settings):
-    """1 for an answer that contains none of the words (or phrases), less for each that it does, 0 for all of them."""
+    """1 for an answer with none of the words (or phrases), less for each one, 0 for all of them."""
 
     type: Literal["avoids"] = "avoids"
     weight: Weight = 1.0
-    words: tuple[Phrase, ...] = Field(min_length=1, max_length=1000, description="Words or phrases not to be said.")
+    words: tuple[Phrase, ...] = Field(
+        min_length=1, max_length=1000, description="Words or phrases that the answer should not contain."
+    )
 
 
 class MatchesPattern(Settings):
-    """1 for an answer in which the regular expression is found (the whole of it, with `whole`), else 0."""
+    """1 for an answer that contains a match of the regular expression (is a match, with `whole`), else 0."""
 
     type: Literal["matches_pattern"] = "matches_pattern"
     weight: Weight = 1.0
-    pattern: Pattern = Field(description="A regular expression as Python has them; (?i) before it ignores capitals.")
-    whole: bool = Field(False, description="Whether it must be the whole answer, from its start to its end.")
+    pattern: Pattern = Field(description="A regular expression in Python's syntax; start it with (?i) to ignore case.")
+    whole: bool = Field(False, description="Whether the whole answer must match, from start to end.")
 
     @field_validator("pattern")
     @classmethod
     def _check_pattern(cls, value: str) -> str:
-        import regex  # type: ignore[import-untyped]  # what the answers are searched with
+        import regex  # type: ignore[import-untyped]  # the module that searches the answers
 
         try:
             regex.compile(value)
         except regex.error as error:
-            raise ValueError(f"this is no regular expression: {error}") from error
+            raise ValueError(f"this is not a regular expression: {error}") from error
         return value
 
 
 class MatchesReference(Settings):
-    """How well the answer agrees with the row's reference; every row must have one."""
+    """How well the answer matches the row's reference; every row must have one."""
 
     type: Literal["matches_reference"] = "matches_reference"
     weight: Weight = 1.0
     by: Literal["f1", "exact_match", "contains"] = Field(
         "f1",
-        description="f1: the share of words in common; exact_match: 1 if the same but for capitals, punctuation and "
-        "articles, else 0; contains: 1 if the reference stands in the answer, else 0.",
+        description="f1: the share of words in common; exact_match: 1 if they differ only in case, punctuation "
+        "and articles, else 0; contains: 1 if the answer contains the reference, else 0.",
     )
 
 
@@ -117,7 +121,7 @@ Rewards = tuple[Reward, ...]
 
 
 def _check_references(schema: dict[str, Any]) -> None:
-    """Raises ValueError where a $ref of a schema leads out of it or to nothing: no answer could be judged by it."""
+    """Raises ValueError if a $ref of a schema points outside of it or to nothing: no answer could be validated."""
     from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
     from referencing import Resource
     from referencing.exceptions import Unresolvable
@@ -136,6 +140,6 @@ def _check_references(schema: dict[str, Any]) -> None:
                     resolver.lookup(target)
             except Unresolvable as error:
                 raise ValueError(
-                    f"{keyword} {target!r} leads to nothing in this schema (nothing is fetched)"
+                    f"{keyword} {target!r} points to nothing in this schema (nothing is downloaded)"
                 ) from error
         waiting += [(each, resolver.in_subresource(each)) for each in part.subresources()]

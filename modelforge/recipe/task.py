@@ -1,4 +1,4 @@
-"""The three tasks by name. What each of them means is in `modelforge.tasks`."""
+"""The three tasks by name. What each of them means is defined in `modelforge.tasks`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TASK_ALIASES = {"question-answering": Task.EXTRACTIVE_QUESTION_ANSWERING}
 
 
 def parse_task(name: str) -> Task:
-    """The task of that name or alias. Raises RecipeError, listing exactly the names that are accepted."""
+    """The task with this name or alias. Raises RecipeError, which lists the accepted names."""
     wanted = name.strip().lower()
     if wanted in TASK_ALIASES:
         return TASK_ALIASES[wanted]

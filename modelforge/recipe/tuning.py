@@ -14,19 +14,19 @@ class Tuning(Settings):
 
     type: Literal["lora", "qlora", "full"] = setting(
         "lora",
-        "Which weights are trained: lora adds small matrices and leaves the base model as it is, qlora does so on a "
-        "base model packed into 4 bits, full trains every weight.",
+        "Which weights are trained. lora: small added matrices, not the base model; qlora: the same with the base "
+        "model in 4 bits; full: all weights.",
         group="tuning",
     )
     r: int = setting(
         16, "Rank of the added matrices: higher learns more and needs more memory.", group="tuning", ge=1, le=512
     )
     lora_alpha: float = setting(
-        32, "Strength of the added matrices, divided by r; twice r is a sound choice.", group="tuning", gt=0, le=2048
+        32, "Scale of the added matrices, divided by r; twice r is a good choice.", group="tuning", gt=0, le=2048
     )
     lora_dropout: float = setting(
         0.0,
-        "Share of adapter inputs dropped while training, against overfitting; 0 is fastest.",
+        "Share of adapter inputs dropped during training, against overfitting; 0 is fastest.",
         group="tuning",
         ge=0,
         lt=1,
@@ -38,17 +38,19 @@ class Tuning(Settings):
     )
     top_layers: int = setting(
         0,
-        "Train only so many of the topmost layers, which is faster and learns less; 0 trains all.",
+        "Train only this many of the topmost layers, which is faster and learns less; 0 trains all.",
         group="tuning",
         unit="layers",
         ge=0,
         le=1000,
     )
     use_rslora: bool = setting(
-        False, "Divide lora_alpha by the square root of r instead of r: steadier at a high r.", group="tuning"
+        False, "Divide lora_alpha by the square root of r instead of r: more stable at a high r.", group="tuning"
     )
     use_dora: bool = setting(
-        False, "Learn the length of each weight apart from its direction: slower, at times better.", group="tuning"
+        False,
+        "Learn the magnitude of each weight separately from its direction: slower, sometimes better.",
+        group="tuning",
     )
 
     @field_validator("target_modules", mode="before")

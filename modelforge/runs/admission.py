@@ -15,7 +15,7 @@ from modelforge.models.library import Models
 from modelforge.planner import sources
 from modelforge.planner.estimate import Machine, Rows, estimate_roughly
 from modelforge.planner.service import SERVICE
-from modelforge.recipe import Recipe
+from modelforge.recipe import Recipe, read_stored
 from modelforge.store import DatasetRecord
 from modelforge.training.start import follow_parent
 
@@ -53,7 +53,9 @@ class Admission:
         check_combination(recipe, device=device)
         if recipe.parent:
             parent = self.models.find(recipe.parent)
-            recipe = follow_parent(recipe, parent, Recipe.build(self.models.manifest(parent)["recipe"]))
+            manifest = self.models.manifest(parent)
+            stored = read_stored(manifest["recipe"], manifest.get("recipe_version", 1))
+            recipe = follow_parent(recipe, parent, stored.recipe)
         architecture = base_model.check(recipe.base_model, recipe.task)
         check_combination(recipe, architecture=architecture, device=device)
         return recipe

@@ -15,7 +15,7 @@ import psutil
 
 from modelforge import base_model, paths
 from modelforge.errors import ModelForgeError, RunStateError
-from modelforge.recipe import Recipe
+from modelforge.recipe import RECIPE_VERSION, Recipe, read_stored
 from modelforge.runs.admission import Admission, Admitted
 from modelforge.runs.feed import Feed
 from modelforge.runs.sweep import vary
@@ -95,6 +95,7 @@ class Runs:
             id=paths.new_id("run"),
             state=RunState.queued,
             recipe=recipe.model_dump(mode="json"),
+            recipe_version=RECIPE_VERSION,
             dataset_id=dataset.id,
             dataset_name=dataset.name,
             created=(now := utc_now()),
@@ -148,7 +149,7 @@ class Runs:
                 where=record.id,
                 fix="Only paused, interrupted and failed runs can; train its model further instead.",
             )
-        self._admission.admit(Recipe.build(record.recipe))
+        self._admission.admit(read_stored(record.recipe, record.recipe_version).recipe)
         with self._store.transaction():
             if not self._store.runs.get(record.id).state.resumable:  # resumed elsewhere in the meantime
                 raise RunStateError("This run is already in progress.", where=record.id)

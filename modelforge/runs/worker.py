@@ -21,7 +21,7 @@ from modelforge import paths
 from modelforge.compute import memory
 from modelforge.data.prepare import read_rows
 from modelforge.errors import NotFoundError, RunStateError
-from modelforge.recipe import Recipe
+from modelforge.recipe import read_stored
 from modelforge.runs.failures import explain_failure
 from modelforge.runs.feed import Feed, Pump
 from modelforge.runs.watchdog import Watchdog
@@ -223,7 +223,10 @@ class Worker:
 
         record = self._store.runs.get(submission.run_id)
         dataset = self._store.datasets.get(record.dataset_id)
-        recipe = Recipe.build(record.recipe)
+        stored = read_stored(record.recipe, record.recipe_version)
+        recipe = stored.recipe
+        for note in stored.notes:
+            emit("warning", message=note)
         return train(
             Job(
                 run_id=record.id,

@@ -36,7 +36,7 @@ def adopt_plain_tinydb(tables: Tables) -> Tables:
 
 
 def _find_custom_base_model(document: dict[str, Any]) -> None:
-    """Before this field existed, the description ended in "(Custom Model)" (audit, finding 21)."""
+    """Before this field existed, the description ended in "(Custom Model)" (docs/audit.md, 21)."""
     if "custom_base_model" not in document:
         found = document.get("is_custom_base_model", str(document.get("description") or "").endswith("(Custom Model)"))
         document["custom_base_model"] = bool(found)

@@ -91,6 +91,7 @@ class RunRecord(Record):
 
     state: RunState
     recipe: dict[str, Any]
+    recipe_version: int = 1
     dataset_id: str
     dataset_name: str
     model_id: str | None = None

@@ -24,7 +24,7 @@ from modelforge.models.folder import package_versions, save_model
 from modelforge.planner import Plan
 from modelforge.planner.estimate import Machine, Rows, estimate_roughly
 from modelforge.planner.service import SERVICE
-from modelforge.recipe import Recipe
+from modelforge.recipe import RECIPE_VERSION, Recipe
 from modelforge.store import RunState, utc_now
 from modelforge.tasks.extractive_question_answering import has_unanswerable
 from modelforge.training import checkpoints
@@ -242,6 +242,7 @@ def describe(job: Job, ready: Ready, result: Result, step: int) -> dict[str, Any
         "run_id": job.run_id,
         "dataset": {**job.dataset, **counts, "has_unanswerable": has_unanswerable(ready.examples.train_rows)},
         "recipe": recipe.model_dump(mode="json"),
+        "recipe_version": RECIPE_VERSION,
         "hardware": {"device": hardware.detect().device.name, "dtype": ready.compute.dtype},
         "versions": package_versions(),
         "metrics": result.metrics,

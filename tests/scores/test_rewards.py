@@ -216,7 +216,7 @@ def test_endless_search_of_a_schema_is_given_up_once_for_an_answer(schema: dict[
         ({"type": "objekt"}, "$.type"),
         ({"properties": {"a": {"pattern": "("}}}, "$.properties.a.pattern"),
         ({"$schema": ["x"]}, "$schema"),
-        ({"$ref": "#/$defs/nowhere"}, "'#/$defs/nowhere' leads to nothing"),
+        ({"$ref": "#/$defs/nowhere"}, "'#/$defs/nowhere' points to nothing"),
         ({"properties": {"a": {"$ref": "https://example.com/schema.json"}}}, "nothing is fetched"),
     ],
 )

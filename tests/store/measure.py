@@ -1,6 +1,6 @@
 """Time the store: `python tests/store/measure.py [FOLDER]`. Prints milliseconds; asserts nothing.
 
-The goals (DESIGN.md, AUDIT.md 16): 10,000 models list in < 50 ms, a write at 1 MB has p95 <= 15 ms.
+The goals (docs/audit.md, 16): 10,000 models list in < 50 ms, a write at 1 MB has p95 <= 15 ms.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from modelforge.choices.tunings import TUNINGS
 from modelforge.errors import ModelForgeError
 from modelforge.forge import Forge
 from modelforge.goals import goals
-from modelforge.recipe import Recipe, Task, fields
+from modelforge.recipe import Recipe, Task, fields, read_stored
 from modelforge.store import ModelRecord
 from modelforge.ui.look import fields as widgets
 from modelforge.ui.look import html
@@ -347,8 +347,9 @@ def _settings_of_parent(forge: Forge, parent: ModelRecord | None) -> dict[str, A
     """The settings of its adapter, which stays the same."""
     if parent is None:
         return {}
-    tuning = forge.models.manifest(parent)["recipe"].get("tuning", {})
-    return {f"tuning.{name}": value for name, value in tuning.items() if name != "type"}
+    manifest = forge.models.manifest(parent)
+    tuning = read_stored(manifest["recipe"], manifest.get("recipe_version", 1)).recipe.tuning
+    return {f"tuning.{name}": value for name, value in tuning if name != "type"}
 
 
 def _update(name: str, value: Any, architecture: str) -> Any:

@@ -15,7 +15,7 @@ import gradio as gr
 from modelforge import warmup
 from modelforge.errors import MemoryFullError, ModelForgeError, RecipeError, RunStateError
 from modelforge.forge import Forge
-from modelforge.recipe import Recipe
+from modelforge.recipe import Recipe, read_stored
 from modelforge.store import RunRecord, RunState
 from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
@@ -139,7 +139,7 @@ def _attach_runs(forge: Forge, tab: TrainTab) -> None:
     def retry(run_id: str) -> list[Any]:
         """Start a run that ran out of memory again, with settings that need less."""
         record = forge.runs.get(run_id)
-        remedy = find_remedy(forge, Recipe.build(record.recipe))
+        remedy = find_remedy(forge, read_stored(record.recipe, record.recipe_version).recipe)
         if remedy is None:
             raise RecipeError("No setting is left that would reduce memory.", fix="Choose a smaller base model.")
         title, recipe = remedy
