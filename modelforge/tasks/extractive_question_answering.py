@@ -74,12 +74,12 @@ def _place(context: str, text: str, start: Any, repairs: Repairs, faults: list[F
         return text, given
     found = _find_nearest(context, text, given or 0)
     if found is None:
-        problem = f"The answer {text[:60]!r} does not stand in the context."
+        problem = f"The answer {text[:60]!r} is not in the context."
         faults.append(Fault("error", "answers", problem, "Copy the answer from the context, letter by letter."))
         return text, 0
     stands = context[found : found + len(text)]
     if stands != text:
-        problem = f"The answer {text[:60]!r} stands in the context with other capitals, at character {found}."
+        problem = f"The answer {text[:60]!r} differs in capitals from the context, at character {found}."
         fix = "Copy the answer from the context, letter by letter, or let answers be relocated."
     elif given is not None:
         problem = f"The answer {text[:60]!r} does not begin at character {given} of the context, but at {found}."

@@ -26,7 +26,7 @@ ROLES = (
     ),
     Role(
         "response",
-        "What the model shall answer.",
+        "What the model should answer.",
         ("response", "output", "completion", "answer", "target", "reply", "assistant", "solution"),
     ),
     Role("input", "More text for the prompt, put after it with a blank line between.", ("input", "context"), False),
