@@ -88,9 +88,7 @@ class PlaygroundTab:
             1, 1024, defaults.max_new_tokens, step=1, label="max_new_tokens", info=HELP["max_new_tokens"]
         )
         # A number field would send 0 when it is empty.
-        self.seed = gr.Textbox(
-            label="seed", info=f"{HELP['seed']} If empty, each answer is drawn with another seed.", max_length=10
-        )
+        self.seed = gr.Textbox(label="seed", info=f"{HELP['seed']} Empty: another one each time.", max_length=10)
 
     @property
     def drawn(self) -> list[Any]:
