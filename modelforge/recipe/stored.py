@@ -1,8 +1,8 @@
 """Recipes in manifests and run records, written by any version of ModelForge, read by this one.
 
-Input of a user is validated strictly (`Recipe.build`). A stored recipe was valid when its run started: settings that are
-unknown now are dropped and values that are not valid now are replaced, so that a change of a setting's name or bounds
-never makes a model unusable.
+Input of a user is validated strictly (`Recipe.build`). A stored recipe was valid when its run started: settings that
+are unknown now are dropped and values that are not valid now are replaced, so that a change of a setting's name or its
+bounds never makes a model unusable.
 """
 
 from __future__ import annotations
