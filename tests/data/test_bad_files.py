@@ -472,7 +472,7 @@ FILES = [
         lambda: put(7, json.dumps(ANSWERED[6] | {"answers": "the sea"}), write_lines(ANSWERED)),
         False,
         error(7, 7, "answers"),
-        "does not stand in the context",
+        "is not in the context",
     ),
     BadFile(
         "answer that stands elsewhere",

@@ -214,7 +214,7 @@ CONTEXT = "Water boils at 100 degrees. Ice melts at 0 degrees."
         ({"text": ["Ice"], "answer_start": [28]}, None),
         ({"text": ["Ice"], "answer_start": [3]}, "at 28"),
         ({"text": ["Ice"], "answer_start": [99]}, "at 28"),
-        ({"text": ["Steam"], "answer_start": [3]}, "does not stand in the context"),
+        ({"text": ["Steam"], "answer_start": [3]}, "is not in the context"),
         ("ice", "at character 28"),
         ("Ice", None),
         (["Ice", "Water"], None),
