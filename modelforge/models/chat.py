@@ -1,4 +1,4 @@
-"""The Playground: one loaded model at a time, tuned and as its base, answering as its task is asked."""
+"""The Playground: one loaded model at a time, tuned and as its base, that answers prompts, documents and questions."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Playground:
-    """Loads a model when somebody talks to it and keeps it until another one is wanted or a run needs the memory.
+    """Loads a model when it is first used and keeps it until another one is used or a run needs the memory.
 
-    Several answers may be written at once, each taking its turn token by token: the switch between base and fine-tuned
-    is a state of the shared weights.
+    Several answers can be written at once, taking turns token by token: the switch between base and fine-tuned is a
+    state of the shared weights.
     """
 
     def __init__(self) -> None:
@@ -33,22 +33,22 @@ class Playground:
     def answer(
         self, record: ModelRecord, messages: Sequence[Message], sampling: Sampling, *, base: bool = False
     ) -> Iterator[str]:
-        """Yield the reply to a conversation in pieces. base: let the untrained model answer. Closing the iterator stops
-        the writing. Raises RecipeError for a model that holds no conversations."""
-        _check_architecture(record, "decoder", "It does not hold conversations.")
+        """Yield the reply to a conversation in pieces. base: let the untrained model answer. Close the iterator to
+        stop. Raises RecipeError for a model that cannot chat."""
+        _check_architecture(record, "decoder", "It cannot chat.")
         from modelforge.models.generate import write_answer  # loads torch: not before the first question
 
         loaded, model = self.load(record, base=base)
         yield from write_answer(model, loaded.tokenizer, messages, sampling, lambda: self.turn(model, base=base))
 
     def summarise(self, record: ModelRecord, document: str, sampling: Sampling, *, base: bool = False) -> Iterator[str]:
-        """Yield the summary of a document in pieces, asked for as in training."""
+        """Yield the summary of a document in pieces, with the prompt of the training."""
         _check_filled("document", document)
         to_messages = TASKS[Task.SUMMARIZATION].to_messages
         if record.architecture == "decoder" and to_messages:
             yield from self.answer(record, to_messages({"document": document}), sampling, base=base)
             return
-        _check_architecture(record, "encoder-decoder", "It does not write.")
+        _check_architecture(record, "encoder-decoder", "It cannot write text.")
         from modelforge.data.pairs import PairEncoder
         from modelforge.models.text_to_text import write_text
 
@@ -58,11 +58,11 @@ class Playground:
         yield from write_text(model, loaded.tokenizer, source, sampling, lambda: self.turn(model, base=base))
 
     def find_answer(self, record: ModelRecord, context: str, question: str, *, base: bool = False) -> Span:
-        """Where in the context the answer to the question stands. Raises RecipeError for a model without a span
+        """Where in the context the answer to the question is. Raises RecipeError for a model without a span
         head."""
         _check_filled("context", context)
         _check_filled("question", question)
-        _check_architecture(record, "encoder", "It does not find answers in a text.")
+        _check_architecture(record, "encoder", "It cannot find answers in a text.")
         from modelforge.models.spans import find_answers, window_encoder
 
         loaded, model = self.load(record, base=base)
@@ -77,8 +77,7 @@ class Playground:
         return span
 
     def load(self, record: ModelRecord, *, base: bool = False) -> tuple[Loaded, Any]:
-        """(what is loaded, its tuned model or its base), shared with whoever else talks to it: use the model only
-        inside a `turn`."""
+        """(what is loaded, its tuned model or its base). The model is shared: use it only inside a `turn`."""
         with self._lock:
             loaded = self._load(record)
             if base and loaded.base is None:
@@ -89,18 +88,18 @@ class Playground:
 
     @contextlib.contextmanager
     def turn(self, model: Any, *, base: bool) -> Iterator[None]:
-        """Have the model to oneself for a step, fine-tuned or, where that is an adapter, as its base."""
+        """Lock the model for one step, fine-tuned or, without its adapter, as its base."""
         switched = base and hasattr(model, "peft_config")
         with self._lock, model.disable_adapter() if switched else contextlib.nullcontext():
             yield
 
     def count_tokens(self, text: str) -> int:
-        """How many tokens that text is for the model loaded last."""
+        """How many tokens the text has for the model that was loaded last."""
         loaded = self._loaded
         return len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"]) if loaded else 0
 
     def unload(self, model_id: str | None = None) -> None:
-        """Free the memory: of that model, or of whichever is loaded."""
+        """Free the memory of that model, or of any model that is loaded."""
         with self._lock:
             if self._loaded and model_id in (None, self._loaded.record.id):
                 self._loaded = None
@@ -122,10 +121,10 @@ def _check_filled(name: str, text: str) -> None:
 
 def _check_architecture(record: ModelRecord, wanted: str, sentence: str) -> None:
     if record.architecture != wanted:
-        asked = {
+        fixes = {
             "decoder": "Give it a prompt.",
             "encoder-decoder": "Give it a document.",
             "encoder": "Give it a context and a question.",
         }
         what = f"{record.name} is a model for {record.task}. {sentence}"
-        raise RecipeError(what, where=record.name, fix=asked[record.architecture])
+        raise RecipeError(what, where=record.name, fix=fixes[record.architecture])

@@ -1,4 +1,4 @@
-"""A finished model's folder: adapter or weights, tokenizer, chat template, and last of all the manifest.
+"""A finished model's folder: adapter or weights, tokenizer, chat template, and the manifest, which is written last.
 
 A folder without a valid manifest is not a model. The registry can be rebuilt from the manifests.
 """
@@ -20,7 +20,7 @@ _PACKAGES = ("torch", "transformers", "trl", "peft", "tokenizers")
 
 
 def save_model(model: Any, tokenizer: Any, manifest: Mapping[str, Any]) -> str:
-    """Write a folder for a fresh model and return its id. It appears whole or not at all."""
+    """Write the folder of a new model and return its id. It appears complete or not at all."""
     model_id = paths.new_id("model")
     target = paths.model_dir(model_id)
     partial = target.with_name(f".{model_id}.partial")
@@ -45,7 +45,7 @@ def save_model(model: Any, tokenizer: Any, manifest: Mapping[str, Any]) -> str:
 
 
 def only_own_adapter(model: Any) -> dict[str, Any]:
-    """What `save_pretrained` has to be told: of several adapters, TRL's copy to compare with is none of the model's."""
+    """Arguments of `save_pretrained` that leave out the copy of the adapter that TRL compares with."""
     is_adapter = hasattr(model, "peft_config")
     return {"save_embedding_layers": False, "selected_adapters": ["default"]} if is_adapter else {}
 

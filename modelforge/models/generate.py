@@ -1,7 +1,7 @@
 """Writing answers token by token with a loaded decoder: one for a chat, or many side by side.
 
-Loops of our own instead of `generate`: between any two tokens the model is free for others, and a chat takes its random
-numbers from its own generator, so that chatting beside a run does not change the run, and can be left after any token.
+These loops replace `generate`: the model is free for others between two tokens, an answer can be stopped after any
+token, and random numbers come from a separate generator, so that a chat does not change a run in progress.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def write_answer(
     """Yield the answer to a conversation in pieces; their concatenation is the whole answer.
 
     model: a decoder in eval mode. turn: entered for each step of the model and left before anything is yielded, so
-    that several answers can take turns. The pieces end at whole characters, never inside one.
+    that several answers can take turns. Pieces never end inside a character.
     """
     ids, longest = _encode(tokenizer, messages), sampling.max_new_tokens
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -63,8 +63,8 @@ def write_answers(
 ) -> list[str]:
     """The likeliest answers to B prompts (token ids), written side by side; those of `write_answer` at temperature 0.
 
-    max_new_tokens: the longest answer; half of the model's window at most. Of a prompt that is too long for the window
-    beside it the end is answered. turn: as for `write_answer`.
+    max_new_tokens: the longest answer; half of the model's window at most. Of a prompt that is too long for the
+    window only the end is used. turn: as for `write_answer`.
     """
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if window:
@@ -140,7 +140,7 @@ def _draw_tokens(
 
 
 def make_generator(sampling: Sampling) -> torch.Generator:
-    """Random numbers of its own for one answer: those of the seed, or new ones."""
+    """A generator of random numbers for one answer, from the seed or from a new one."""
     generator = torch.Generator(device="cpu")
     if sampling.seed is not None:
         generator.manual_seed(sampling.seed)

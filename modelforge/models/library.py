@@ -42,7 +42,7 @@ class Model:
         return "".join(self.playground.summarise(self.record, document, sampling or Sampling(), base=base))
 
     def find_answer(self, context: str, question: str, *, base: bool = False) -> Span:
-        """Where in the context the answer stands; base: as the untrained model finds it."""
+        """Where in the context the answer is; base: as the untrained model finds it."""
         return self.playground.find_answer(self.record, context, question, base=base)
 
     def evaluate(
@@ -101,7 +101,7 @@ class Models:
         return None
 
     def rename(self, model_id: str, name: str) -> ModelRecord:
-        """Give a model another name; its files keep their place."""
+        """Change the name of a model; its files stay where they are."""
         name = " ".join(name.split())
         if not 0 < len(name) <= LONGEST_NAME:
             raise RecipeError("A name must have between 1 and 120 characters.", where="name", fix="Enter another name.")
@@ -112,7 +112,7 @@ class Models:
         return record
 
     def delete(self, text: str) -> ModelRecord:
-        """Remove a model and its files. Moved aside first, so that it goes whole or not at all."""
+        """Delete a model and its files, completely or not at all."""
         record = self.find(text)
         self._playground.unload(record.id)
         place = self.path(record)
@@ -124,7 +124,7 @@ class Models:
         return record
 
     def card(self, text: str, repo_id: str | None = None) -> str:
-        """The model card, as a push would send it."""
+        """The model card that a push sends."""
         return model_card(self.manifest(self.find(text)), repo_id)
 
     def push(
@@ -136,7 +136,7 @@ class Models:
         private: bool = True,
         progress: Callable[[PushProgress], None] = lambda _: None,
     ) -> PushResult:
-        """Send a model to the Hub. token None takes that of the hub login. Raises HubError."""
+        """Send a model to the Hub. token None: that of the hub login. Raises HubError."""
         record = self.find(text)
         repo_id = hub.check_repo_id(repo_id)
         card = self.card(record.id, repo_id if "/" in repo_id else None)

@@ -1,4 +1,4 @@
-"""A finished model in memory: from its files to something that answers, tuned and as its base."""
+"""Loads a finished model from its files, tuned and as its base."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from modelforge.store import ModelRecord
 
 @dataclass
 class Loaded:
-    """tuned and base are the same object where an adapter makes the difference between them; where every weight was
-    trained, base is another, and None until it is asked for."""
+    """tuned and base are the same object where the tuning is an adapter; after full fine-tuning base is another model,
+    None until it is needed."""
 
     record: ModelRecord
     manifest: Mapping[str, Any]
@@ -31,7 +31,7 @@ class Loaded:
 
     @property
     def has_unanswerable(self) -> bool:
-        """Whether it was shown questions that their text does not answer."""
+        """Whether its training had questions that their text does not answer."""
         return bool(self.manifest["dataset"].get("has_unanswerable"))
 
 
@@ -42,7 +42,7 @@ def load_tuned(record: ModelRecord) -> Loaded:
     place, architecture = paths.model_dir(record.id), ARCHITECTURES[record.architecture]
     tokenizer = loading.load_tokenizer(place, record.name, architecture)
     if record.tuning == "full":
-        own = base_model.BaseModel(record.name, place, "")  # it needs its base only to be compared with
+        own = base_model.BaseModel(record.name, place, "")  # its base is needed only for comparisons
         tuned = load_weights(own, architecture)
         return Loaded(record, manifest, recipe, tokenizer, tuned.eval(), None)
     base = base_model.resolve(record.base_model)
@@ -52,7 +52,7 @@ def load_tuned(record: ModelRecord) -> Loaded:
 
 
 def load_base(loaded: Loaded) -> Any:
-    """The base model of one whose every weight was trained, ready to answer."""
+    """The base model of a fully fine-tuned one, ready to answer."""
     base = base_model.resolve(loaded.record.base_model)
     return load_weights(base, ARCHITECTURES[loaded.record.architecture], seed=loaded.recipe.seed).eval()
 
@@ -60,8 +60,8 @@ def load_base(loaded: Loaded) -> Any:
 def load_weights(
     base: base_model.BaseModel, architecture: Architecture, *, quantised: bool = False, seed: int = 0
 ) -> Any:
-    """A model's weights where they answer fastest; packed into 4 bits as in training, where the device can do that.
-    seed: of the training, so that a head that the files lack is the one that training began with."""
+    """A model's weights on the fastest device; in 4 bits as in training, where the device supports that. seed: that of
+    the training, so that a head that is missing in the files starts as it did in training."""
     found = hardware.probe()
     dtype = "float32" if found.kind == "cpu" else max(found.gigaflops, key=lambda name: found.gigaflops[name])
     return loading.load_model(

@@ -12,7 +12,7 @@ Message = dict[str, str]
 
 
 class Sampling(BaseModel):
-    """How an answer is drawn. temperature 0 always takes the likeliest token. seed None draws anew each time."""
+    """How an answer is drawn. temperature 0 always takes the likeliest token. seed None: a new seed each time."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -24,8 +24,8 @@ WINDOWS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Span:
-    """An answer. start, end: where it stands in the context, in characters, end behind the last one. text "" with start
-    and end 0: the text has no answer. score: its probability among the best candidates, from 0 to 1."""
+    """An answer. start, end: its place in the context, in characters; end is exclusive. text "" with start and end 0:
+    the text has no answer. score: its probability among the best candidates, from 0 to 1."""
 
     text: str
     start: int
@@ -41,7 +41,7 @@ class _Candidate:
 
 
 def window_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> WindowEncoder:
-    """The recipe's windows, no longer than the model can read."""
+    """Windows of the recipe's length, at most the model's."""
     return WindowEncoder(tokenizer, min(recipe.max_length, window_of(config)), recipe.doc_stride)
 
 
@@ -66,7 +66,7 @@ def find_answers(
         owners += [row] * len(found)
         windows += found
     candidates: list[list[_Candidate]] = [[] for _ in asked]
-    nothing = [float("inf")] * len(asked)  # a text has no answer only as far as none of its windows has one
+    nothing = [float("inf")] * len(asked)  # no answer: only where no window has one
     for first in range(0, len(windows), WINDOWS_AT_ONCE):
         batch = windows[first : first + WINDOWS_AT_ONCE]
         starts, ends = _compute_logits(model, encoder.tokenizer, batch, turn)

@@ -1,6 +1,6 @@
-"""Writing a text from another, token by token, with an encoder-decoder: one as it comes, or many side by side.
+"""Writing a text from another, token by token, with an encoder-decoder: one as a stream, or many side by side.
 
-The counterpart of `generate.py`, which does the same with decoders, and for the same reasons in loops of our own.
+The counterpart of `generate.py`, which does the same with decoders.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Turn = Callable[[], AbstractContextManager[Any]]
 def write_text(
     model: Any, tokenizer: Any, input_ids: Sequence[int], sampling: Sampling, turn: Turn = nullcontext
 ) -> Iterator[str]:
-    """Yield what the model makes of a source (token ids) in pieces; their concatenation is the whole text.
+    """Yield the text that the model writes for a source (token ids) in pieces; their concatenation is the whole text.
 
     model: an encoder-decoder in eval mode; where its window is bounded, no more is read or written. turn: entered for
     each step of the model and left before anything is yielded, so that several answers can take turns.
@@ -68,7 +68,7 @@ def _draw_tokens(model: Any, tokenizer: Any, input_ids: Sequence[int], sampling:
 
 
 def _read(model: Any, tokenizer: Any, sources: Sequence[Sequence[int]], turn: Turn) -> tuple[Any, torch.Tensor]:
-    """(what the encoder makes of the sources, the mask (B, T) of what is no padding)."""
+    """(the output of the encoder, the mask (B, T) that is 0 on padding)."""
     window = window_of(model.config)
     sources = [ids if len(ids) <= window else [*ids[: window - 1], ids[-1]] for ids in sources]  # the end stays
     longest = max(map(len, sources))

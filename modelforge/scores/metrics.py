@@ -1,7 +1,7 @@
 """How good an answer is, as a number: pure functions of texts, each with its source.
 
-All go from 0 to 1 and higher is better, but for chrf (0 to 100) and perplexity (from 1, lower is better). It knows
-nothing of models, tasks or rows; which metrics a task is measured with is declared in `tasks/`.
+All go from 0 to 1 and higher is better, but for chrf (0 to 100) and perplexity (from 1, lower is better). It does
+not know models, tasks or rows; the metrics of a task are declared in `tasks/`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def rouge_l(answer: str, reference: str) -> float:
 
 
 def exact_match(answer: str, reference: str) -> float:
-    """1 where both texts are the same after `normalise`, else 0; as SQuAD's evaluation script has it
+    """1 where both texts are identical after `normalise`, else 0; as SQuAD's evaluation script has it
     (https://rajpurkar.github.io/SQuAD-explorer, Rajpurkar et al. 2016, section 6.1)."""
     return float(normalise(answer) == normalise(reference))
 
@@ -115,8 +115,8 @@ def normalise(text: str) -> str:
 
 
 TELLING = ("mean_reward", "reward_margin", "f1", "loss", "rougeL", "perplexity")
-"""What says whether a model got better: the first of these that was measured. The loss of training by reward says
-nothing, and that of pairs and of passages less than what was trained for."""
+"""What decides whether a model got better: the first of these that was measured. The loss of GRPO says nothing about
+quality, and that of preference pairs and spans less than the metrics of the task."""
 LOWER_IS_BETTER = frozenset({"loss", PERPLEXITY})
 
 

@@ -1,7 +1,7 @@
-"""How much each reward of a training by reward gives an answer: 0 to 1, by pure functions of texts.
+"""How rewards score an answer: 0 to 1, by pure functions of texts.
 
-What can be rewarded, and its settings, is declared in `recipe/rewards.py`. Nothing here draws answers or trains. The
-answers are a model's, so nothing in them may raise, and no search in one may go on without end.
+What can be rewarded, and its settings, is declared in `recipe/rewards.py`. The answers
+come from a model, so nothing in them may raise an exception, and every search in them is limited in time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
-# A dependency of transformers. Unlike `re` it can give up a search, and knows scripts and marks of Unicode.
+# A dependency of transformers. Unlike `re` it has timeouts, and supports scripts and marks of Unicode.
 import regex  # type: ignore[import-untyped]
 
 from modelforge.errors import RecipeError
@@ -28,14 +28,14 @@ from modelforge.recipe.rewards import (
 from modelforge.scores.metrics import exact_match, f1, normalise
 
 SEARCHED_CHARACTERS = 100_000
-"""A pattern is looked for in so many characters from the start; an answer of 8192 tokens seldom has more."""
+"""A pattern is searched for in the first so many characters; an answer of 8192 tokens seldom has more."""
 SEARCH_SECONDS = 0.25
 """Processor time that the search for a pattern may take; some patterns, such as (a+)+$, would take years."""
 
 # Scripts that are written without blanks between words, so that a word in them has no edges to be found.
 _UNSPACED = r"\p{Thai}\p{Lao}\p{Myanmar}\p{Khmer}\p{Hiragana}\p{Katakana}\p{Han}"
 _WORD = regex.compile(rf"[{_UNSPACED}]\p{{M}}*|[\S--[{_UNSPACED}]]+", regex.V1)
-_INSIDE = rf"[\w--[{_UNSPACED}]]"  # a sign beside which a word goes on
+_INSIDE = rf"[\w--[{_UNSPACED}]]"  # a character that continues a word
 _COMPARING = frozenset({"matches_reference"})
 
 
@@ -46,10 +46,10 @@ def score_valid_json(settings: ValidJson, answer: str, reference: str) -> float:
     """1 where ``json.loads(answer)`` gives a value that fits the schema, else 0.
 
     Strict, since whatever reads the answers later is: text or a Markdown fence around the JSON is 0. So is what
-    Python's reader takes but RFC 8259 does not (NaN, Infinity), a name that stands twice in an object (readers differ
+    Python's reader takes but RFC 8259 does not (NaN, Infinity), a name that occurs twice in an object (readers differ
     on which one counts, RFC 7493 section 2.3), a number of more digits or a nesting deeper than Python can read, and an
-    answer in which a pattern of the schema cannot be looked for in `SEARCH_SECONDS`. As in the standard, ``format`` in
-    a schema is a note and not checked.
+    answer in which the search for a pattern of the schema takes longer than `SEARCH_SECONDS`. As in the standard,
+    ``format`` in a schema is not checked.
     """
     try:
         value = json.loads(answer, parse_constant=_refuse_constant, object_pairs_hook=_read_object)
@@ -83,7 +83,7 @@ def score_avoids(settings: Avoids, answer: str, reference: str) -> float:
 def score_matches_pattern(settings: MatchesPattern, answer: str, reference: str) -> float:
     """1 where the pattern is found in the answer, or with `whole` is all of it; else 0.
 
-    White space around the answer does not count. 0 as well where the search is given up after `SEARCH_SECONDS`; what
+    White space around the answer does not count. 0 also where the search takes longer than `SEARCH_SECONDS`; what
     comes after `SEARCHED_CHARACTERS` is not searched.
     """
     try:
@@ -93,10 +93,10 @@ def score_matches_pattern(settings: MatchesPattern, answer: str, reference: str)
 
 
 def score_matches_reference(settings: MatchesReference, answer: str, reference: str) -> float:
-    """f1 and exact_match as in `models/metrics.py`; contains: 1 where the reference stands in the answer, else 0.
+    """f1 and exact_match as in `scores/metrics.py`; contains: 1 where the reference is in the answer, else 0.
 
     For contains both are normalised first, so that 1,000 is in "It is 1000.", and 5 is not in "15". A reference of
-    which nothing is left then (the choice A of a test, +) is looked for as it is.
+    which nothing is left then (the choice A of a test, +) is searched for unchanged.
     """
     if settings.by == "f1":
         return f1(answer, reference)
@@ -136,7 +136,7 @@ def find_highest(rewards: Sequence[Reward]) -> float:
 
 
 def name_rewards(rewards: Sequence[Reward]) -> list[str]:
-    """A name for each, none twice: valid_json, length, valid_json_2."""
+    """A unique name for each: valid_json, length, valid_json_2."""
     seen: dict[str, int] = {}
     names = []
     for reward in rewards:
@@ -164,7 +164,7 @@ def check_rows(rewards: Sequence[Reward], rows: Iterable[Mapping[str, Any]]) -> 
             f"{len(lacking):,} of {count:,} rows have no reference to compare answers with; the first is row "
             f"{lacking[0]:,}.",
             where=f"setting grpo.rewards, {names}",
-            fix="Say which column of the dataset is the reference, fill it in or remove these rows, or reward "
+            fix="Choose the column of references, fill in or remove these rows, or reward "
             f"something other than {names}.",
         )
 
@@ -196,7 +196,7 @@ def _read_answer(completion: Any) -> str:
 
 
 def contains_phrase(text: str, phrase: str) -> bool:
-    """Whether a word or phrase stands in the text, not inside another word: "art" is in "art." and not in "party".
+    """Whether a word or phrase is in the text, not inside another word: "art" is in "art." and not in "party".
 
     Capitals do not matter (Unicode's full case folding), nor how white space is written. Scripts without blanks between
     words have no such edges: there it is found anywhere.
@@ -243,7 +243,7 @@ def _refuse_constant(name: str) -> None:
 def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     read = dict(pairs)
     if len(read) < len(pairs):
-        raise ValueError("a name is repeated")
+        raise ValueError("a name occurs twice")
     return read
 
 

@@ -1,4 +1,4 @@
-"""The tasks. A new one is a new file and a line here."""
+"""The tasks. To add one, add a file and a line here."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _EXCHANGES = {
 
 
 def read_texts(row: MappedRow) -> Texts:
-    """What a mapped row says, whatever its form."""
+    """The texts of a mapped row of any form."""
     for key, read in _READERS.items():
         if key in row:
             return read(row)
@@ -40,5 +40,5 @@ def read_texts(row: MappedRow) -> Texts:
 
 
 def read_exchange(row: MappedRow) -> Exchange | None:
-    """What a mapped row asks and expects as text; None where it asks nothing, as plain text."""
+    """The prompt and the expected answer of a mapped row; None where it has no prompt, as plain text."""
     return next((read(row) for key, read in _EXCHANGES.items() if key in row), None)

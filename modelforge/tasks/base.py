@@ -1,6 +1,6 @@
-"""What a task is: the shapes that its rows come in, and for each shape the roles of columns and how a row is mapped.
+"""What a task is: the shapes of its rows, and for each shape the roles of columns and how a row is mapped.
 
-It owns the form of these declarations. It does not read files and does not know which tasks there are (`__init__`).
+It defines the form of these declarations. It does not read files; the tasks are listed in `__init__`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MappedRow = dict[str, Any]
 class Role:
     """What one column means to a shape.
 
-    required: every row must have it. accepts: usual names of such columns, best guess first. holds: what a value is;
+    required: every row must have it. accepts: usual names of such columns, the best first. holds: what a value is;
     "chat" is text or turns. replaces: roles that are not needed where this one is mapped (a whole chat stands for
     prompt and response).
     """
@@ -43,7 +43,7 @@ class Role:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with one row; `role` tells the column. repair: the one that mends it; mended: it has done so."""
+    """One thing wrong with one row; `role` names the column. repair: the one that fixes it; mended: whether it did."""
 
     severity: Severity
     role: str
@@ -54,10 +54,10 @@ class Fault:
 
 
 class Texts(NamedTuple):
-    """What a row says, for comparing it with others.
+    """The texts of a row, for comparing it with others.
 
-    setting: what must be equal for two questions to be the same one (a system prompt, a context). asked and answered:
-    the question and all that follows it. together: rows that share it are never held out from each other; "" for none.
+    setting: what must be equal for two questions to be identical (a system prompt, a context). asked and answered: the
+    question and all that follows it. together: rows that share it are never held out from each other; "" for none.
     """
 
     setting: str
@@ -67,7 +67,7 @@ class Texts(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """What a row asks a model, and the answer expected: the last one of the row. tools: those on offer."""
+    """A prompt and the expected answer, the last one of the row. tools: those that the model can call."""
 
     asked: Sequence[Message]
     answer: str
@@ -109,7 +109,7 @@ class TaskSpec:
 
     shapes: the forms that its examples come in, the usual one first. to_messages: role -> value, gives the chat that
     the model sees; without the answer's role, the chat that asks for it, which is what inference sends. None where the
-    task is no chat. metrics: names of what a model is measured with (`models.metrics`), the telling one first.
+    task is not a chat. metrics: names of what a model is measured with (`scores.metrics`), the telling one first.
     architectures: names of those that can do it (`modelforge.architecture`), the usual one first.
     """
 

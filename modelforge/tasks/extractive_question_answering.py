@@ -18,17 +18,17 @@ ROLES = (
         "The text that holds the answer.",
         ("context", "passage", "paragraph", "document", "article", "text"),
     ),
-    Role("question", "What is asked about it.", ("question", "query")),
+    Role("question", "The question about the text.", ("question", "query")),
     Role(
         "answers",
-        "The passage that answers it, word for word: text, a list (empty where there is no answer), or SQuAD's object "
+        "The passage that answers it, exactly: text, a list (empty where there is no answer), or SQuAD's object "
         "of text and answer_start.",
         ("answers", "answer", "answer_text"),
         holds="answers",
     ),
     Role(
         "answer_start",
-        "Where the answer begins in the context, in characters from 0; found out when there is none.",
+        "Where the answer begins in the context, in characters from 0; searched for where it is missing.",
         ("answer_start", "start", "start_position"),
         required=False,
         holds="number",
@@ -79,11 +79,11 @@ def _place(context: str, text: str, start: Any, repairs: Repairs, faults: list[F
         return text, 0
     stands = context[found : found + len(text)]
     if stands != text:
-        problem = f"The answer {text[:60]!r} differs in capitals from the context, at character {found}."
-        fix = "Copy the answer from the context, letter by letter, or let answers be relocated."
+        problem = f"The answer {text[:60]!r} is in the context with different capitals, at character {found}."
+        fix = "Copy the answer from the context, letter by letter, or allow answers to be relocated."
     elif given is not None:
         problem = f"The answer {text[:60]!r} does not begin at character {given} of the context, but at {found}."
-        fix = f"Set answer_start to {found}, or let answers be relocated."
+        fix = f"Set answer_start to {found}, or allow answers to be relocated."
     else:
         return text, found
     faults.append(Fault("error", "answers", problem, fix, RELOCATE_ANSWERS, RELOCATE_ANSWERS in repairs))
@@ -91,8 +91,7 @@ def _place(context: str, text: str, start: Any, repairs: Repairs, faults: list[F
 
 
 def _find_nearest(context: str, text: str, given: int) -> int | None:
-    """Of all places where the answer stands, the one nearest to where it was said to; if need be with other
-    capitals."""
+    """Of all places where the answer occurs, the one nearest to the given start; if necessary ignoring case."""
     pattern = f"(?={re.escape(text)})"
     places = re.finditer(pattern, context) if text in context else re.finditer(pattern, context, re.IGNORECASE)
     return min((place.start() for place in places), key=lambda place: abs(place - given), default=None)

@@ -1,4 +1,4 @@
-"""Summarization: a document in, its summary out, asked for in one fixed sentence."""
+"""Summarization: a document in, its summary out; a decoder gets one fixed instruction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROLES = (
 
 
 def to_messages(values: Mapping[str, Any]) -> list[Message]:
-    """The chat that asks for a summary; the document and the summary stand in it unchanged."""
+    """The chat that asks for a summary; document and summary are unchanged."""
     chat = [{"role": "user", "content": f"{INSTRUCTION}\n\n{values['document']}"}]
     return [*chat, {"role": "assistant", "content": values["summary"]}] if "summary" in values else chat
 
@@ -44,7 +44,7 @@ def map_row(values: Mapping[str, Any], repairs: Repairs = frozenset()) -> tuple[
 
 
 def read_pair(row: MappedRow) -> tuple[str, str]:
-    """(document, summary) of a mapped row, as they were given."""
+    """(document, summary) of a mapped row, unchanged."""
     asked, answered = row["messages"]
     return asked["content"].removeprefix(f"{INSTRUCTION}\n\n"), answered["content"]
 

@@ -1,5 +1,4 @@
-"""Reads one value that should be text: usable as it is, mended as far as the user consented, or a fault that says why
-not."""
+"""Reads one value that should be text: usable as it is, fixed as far as the user allowed, or a fault that says why."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ def read_text(role: str, value: Any, repairs: Repairs, faults: list[Fault], *, p
             faults.append(_describe_no_text(role, value, place))
             return ""
         problem = f"{place}This is a number where text belongs."
-        fix = "Put it in quotes, choose another column, or let numbers be turned into text."
+        fix = "Put it in quotes, choose another column, or allow numbers to be converted to text."
         faults.append(Fault("error", role, problem, fix, NUMBERS_TO_TEXT, NUMBERS_TO_TEXT in repairs))
         return str(value)
     stripped = value.strip()
@@ -31,10 +30,10 @@ def read_text(role: str, value: Any, repairs: Repairs, faults: list[Fault], *, p
         faults.append(Fault("error", role, f"{place}The text is blank.", "Fill it in, or remove the row."))
         return ""
     if len(stripped) != len(value):
-        faults.append(Fault("hint", role, f"{place}White space stands around the text.", "", STRIP, STRIP in repairs))
+        faults.append(Fault("hint", role, f"{place}There is white space around the text.", "", STRIP, STRIP in repairs))
         value = stripped if STRIP in repairs else value
     if "\0" in value:
-        problem = f"{place}Character {value.index(chr(0)) + 1} is NUL, which no text holds; the file may be damaged."
+        problem = f"{place}Character {value.index(chr(0)) + 1} is NUL, which text cannot have; the file may be damaged."
         faults.append(Fault("error", role, problem, "Remove the character, or the row."))
     if len(value) > LONGEST_TEXT:
         problem = f"{place}The text has {len(value):,} characters; a model reads the first few thousand at most."
@@ -49,12 +48,12 @@ def read_text(role: str, value: Any, repairs: Repairs, faults: list[Fault], *, p
 
 
 def read_optional_text(role: str, value: Any, repairs: Repairs, faults: list[Fault]) -> str:
-    """As `read_text`, for a value that need not be there: "" when it says nothing."""
+    """As `read_text`, for an optional value: "" where it is absent."""
     return "" if is_absent(value) else read_text(role, value, repairs, faults)
 
 
 def are_clean(texts: Any, *, may_be_blank: bool) -> bool:
-    """Whether `read_text` would say nothing about any text of an Arrow array of strings; without a step for each.
+    """Whether `read_text` would find no fault in any text of an Arrow array of strings; not one by one.
 
     may_be_blank: whether one can be empty (but not white space alone).
     """
@@ -72,16 +71,16 @@ def are_clean(texts: Any, *, may_be_blank: bool) -> bool:
     written = np.frombuffer(content, np.uint8)
     if written[places[0] : places[-1]].min() == 0 or lengths.max() > LONGEST_TEXT:  # NUL is the byte 0
         return False
-    said = np.flatnonzero(lengths)
-    edges = np.stack((written[places[:-1][said]], written[places[1:][said] - 1]))
+    filled = np.flatnonzero(lengths)
+    edges = np.stack((written[places[:-1][filled]], written[places[1:][filled] - 1]))
     if (edges <= ord(" ")).any():
         return False
-    beyond = said[(edges >= 0x80).any(axis=0)]  # there is white space beyond ASCII
+    beyond = filled[(edges >= 0x80).any(axis=0)]  # there is white space beyond ASCII
     return all(len(text) == len(text.strip()) for text in texts.take(beyond).to_pylist())
 
 
 def is_absent(value: Any) -> bool:
-    """Whether an optional value says nothing: null or blank."""
+    """Whether an optional value is null or blank."""
     return value is None or (isinstance(value, str) and not value.strip())
 
 

@@ -24,7 +24,7 @@ SPEAKERS = {
     "function": "tool",
     "observation": "tool",
 }
-# Who may speak after whom ("" is the beginning). Of several tools called at once each answers in a turn of its own.
+# Who may speak after whom ("" is the beginning). Several tools that are called at once answer in separate turns.
 _FOLLOWS = {
     "": ("system", "user"),
     "system": ("user",),
@@ -35,8 +35,7 @@ _FOLLOWS = {
 
 
 def read_turns(role: str, turns: Any, repairs: Repairs, faults: list[Fault]) -> list[Message]:
-    """The turns of a chat, as far as they can be read; the first wrong turn is named, as those after it follow from
-    it."""
+    """The turns of a chat; only the first wrong turn is reported, as it causes faults in those after it."""
     if not isinstance(turns, list):
         problem = f"This is {name_type(turns)} where a list of turns belongs."
         faults.append(Fault("error", role, problem, "Choose another column."))
@@ -75,10 +74,10 @@ def _read_turn(role: str, number: int, turn: Any, repairs: Repairs, faults: list
         problem = f"Turn {number} is {name_type(turn)}, not an object."
         faults.append(Fault("error", role, problem, "Give each turn a role and a content."))
         return None
-    said = turn.get("role", turn.get("from"))
-    speaker = SPEAKERS.get(said.strip().lower()) if isinstance(said, str) else None
+    given = turn.get("role", turn.get("from"))
+    speaker = SPEAKERS.get(given.strip().lower()) if isinstance(given, str) else None
     if speaker is None:
-        problem = f"Turn {number} has the role {str(said)[:40]!r}, which is not known."
+        problem = f"Turn {number} has the unknown role {str(given)[:40]!r}."
         faults.append(Fault("error", role, problem, "Roles are system, user, assistant, tool."))
         return None
     content = _join_parts(turn.get("content", turn.get("value")))
@@ -96,7 +95,7 @@ def _read_turn(role: str, number: int, turn: Any, repairs: Repairs, faults: list
 
 
 def _join_parts(content: Any) -> Any:
-    """OpenAI also writes a content as a list of parts; those of type text are joined, others are left for the check."""
+    """OpenAI also writes a content as a list of parts; those of type text are joined, others are left to the check."""
     if isinstance(content, list) and content and all(isinstance(part, Mapping) and "text" in part for part in content):
         texts = [part["text"] for part in content]
         return "".join(texts) if all(isinstance(text, str) for text in texts) else content

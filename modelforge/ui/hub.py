@@ -1,4 +1,4 @@
-"""Hub tab: the token for one push, the repository, the exact files and the card before anything is sent, progress."""
+"""Hub tab: repository, token, the exact files and the card before anything is sent, and the progress of a push."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class HubTab:
     """Its components."""
 
     def __init__(self) -> None:
-        gr.HTML(html.title("Hub", "Put a model on the Hugging Face Hub. Nothing is sent before you press Push."))
+        gr.HTML(html.title("Hub", "Publish a model on the Hugging Face Hub. Nothing is sent before you press Push."))
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 self.model = gr.Dropdown([], label="Model", elem_id="hub-model")
@@ -33,7 +33,7 @@ class HubTab:
                 )
                 self.token = gr.Textbox(
                     label="Token",
-                    info="With write permission, from huggingface.co/settings/tokens. Forgotten after this push.",
+                    info="With write permission, from huggingface.co/settings/tokens. It is not stored.",
                     type="password",
                     elem_id="hub-token",
                 )
@@ -41,9 +41,9 @@ class HubTab:
                 self.push = gr.Button("Push", variant="primary", elem_id="hub-push")
                 self.progress = gr.HTML(elem_id="hub-progress")
             with gr.Column(scale=2, min_width=320):
-                gr.HTML("<h3>Exactly these files are sent</h3>")
+                gr.HTML("<h3>These files are sent</h3>")
                 self.files = gr.HTML(elem_id="hub-files")
-                with gr.Accordion("The model card, as it will be sent", open=True):
+                with gr.Accordion("The model card", open=True):
                     self.card = gr.Code(
                         language="markdown",
                         label="Model card",
@@ -58,26 +58,29 @@ def build(forge: Forge) -> HubTab:
     tab = HubTab()
 
     def push(model_id: str | None, repo_id: str, token: str, private: bool) -> Iterator[list[Any]]:
-        """[token, progress] as it goes; the token's box is emptied at once."""
+        """[token, progress] while it is pushed; the field of the token is emptied at once."""
         record = forge.models.find(model_id or "")
         if not token.strip():
             raise HubError(
-                "No token is given.",
+                "The token is missing.",
                 where="Token",
-                fix="Make one with write permission at huggingface.co/settings/tokens.",
+                fix="Create one with write permission at huggingface.co/settings/tokens.",
             )
-        said: queue.Queue[hub.PushProgress | hub.PushResult | Exception] = queue.Queue()
+        events: queue.Queue[hub.PushProgress | hub.PushResult | Exception] = queue.Queue()
 
         def work() -> None:
             try:
-                said.put(forge.models.push(record.id, repo_id, token=token.strip(), private=private, progress=said.put))
+                pushed = forge.models.push(
+                    record.id, repo_id, token=token.strip(), private=private, progress=events.put
+                )
+                events.put(pushed)
             except Exception as error:  # noqa: BLE001 - handed to the page, which raises it
-                said.put(error)
+                events.put(error)
 
         threading.Thread(target=work, name="modelforge-push", daemon=True).start()
-        yield ["", html.bar(0, "Making the repository")]
+        yield ["", html.bar(0, "Creating the repository")]
         while True:
-            match said.get():
+            match events.get():
                 case hub.PushProgress() as progress:
                     sent = f"{describe_bytes(progress.sent)} of {describe_bytes(progress.total_bytes)}"
                     yield [
@@ -99,7 +102,7 @@ def build(forge: Forge) -> HubTab:
 
 
 def describe_push(forge: Forge, model_id: str | None) -> list[str]:
-    """[files, card] of what a push would send."""
+    """[files, card] that a push sends."""
     if not model_id:
         return [html.note("Choose a model first."), ""]
     try:
@@ -109,11 +112,12 @@ def describe_push(forge: Forge, model_id: str | None) -> list[str]:
     files = hub.files_to_push(forge.models.path(forge.models.find(model_id)), card)
     rows = [(file.name, describe_bytes(file.bytes)) for file in files]
     total = sum(file.bytes for file in files)
-    return [html.table(("File", "Size"), [*rows, ("together", describe_bytes(total))], empty=""), card]
+    return [html.table(("File", "Size"), [*rows, ("Total", describe_bytes(total))], empty=""), card]
 
 
 def _describe_result(result: hub.PushResult) -> str:
     link = f'<a href="{html.text(result.url)}" target="_blank" rel="noopener">{html.text(result.url)}</a>'
-    said = "private" if result.private else "public"
+    visibility = "private" if result.private else "public"
     note = html.note(result.note, "warning") if result.note else ""
-    return f'<div class="mf-note mf-good">Pushed {len(result.files)} files; it is {said}: {link}</div>{note}'
+    sentence = f"Pushed {len(result.files)} files to a {visibility} repository: {link}"
+    return f'<div class="mf-note mf-good">{sentence}</div>{note}'

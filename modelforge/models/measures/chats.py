@@ -16,13 +16,13 @@ from modelforge.tasks.base import MappedRow
 
 ANSWERS_AT_ONCE = 8
 LONGEST_ANSWER = 512  # tokens; a model that does not know where to stop writes on to the bound
-_UNCUT = 10**9  # tokens; prompts are asked whole, as in a chat
+_UNCUT = 10**9  # tokens; prompts are not cut, as in a chat
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One row to measure with. encoded: as training saw it. prompt: token ids that ask for `reference`; empty where the
-    row asks nothing that text can answer."""
+    """One row to measure with. encoded: as training saw it. prompt: token ids whose answer is `reference`; empty where
+    the row has no answer in text."""
 
     encoded: Encoded
     prompt: list[int]
@@ -34,7 +34,7 @@ class Trial:
 
 
 def measure(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> Measured:
-    """perplexity, and the wanted comparisons of texts; those that these rows say nothing about are left out."""
+    """perplexity, and the wanted comparisons of texts; those of answers are left out where no row has a prompt."""
     trials = make_trials(rows, ChatEncoder(sides.tokenizer, sides.longest))
     compared = [name for name in wanted if name != PERPLEXITY]
     sides.expect(len(trials) * ((PERPLEXITY in wanted) + bool(compared)))
@@ -79,7 +79,7 @@ def mean_loss(sides: Sides, side: Side, trials: Sequence[Trial]) -> float | None
 
 
 def ask(sides: Sides, side: Side, trials: Sequence[Trial]) -> tuple[list[str], list[str]]:
-    """(answers, references) of the trials that ask something, as many. Prompts of a like length share a batch."""
+    """(answers, references) of the trials that have a prompt. Prompts of similar length share a batch."""
     asked = sorted((trial for trial in trials if trial.prompt), key=lambda trial: len(trial.prompt))
     sides.advance(len(trials) - len(asked))
     references = [trial.reference for trial in asked]

@@ -1,4 +1,4 @@
-"""Measures what a decoder's answers earn."""
+"""Measures the rewards of a decoder's answers."""
 
 from __future__ import annotations
 

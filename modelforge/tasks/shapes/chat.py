@@ -29,7 +29,7 @@ ROLES = (
         "What the model should answer.",
         ("response", "output", "completion", "answer", "target", "reply", "assistant", "solution"),
     ),
-    Role("input", "More text for the prompt, put after it with a blank line between.", ("input", "context"), False),
+    Role("input", "More text for the prompt, added after a blank line.", ("input", "context"), False),
     Role("system", "Standing instructions that come before the chat.", ("system", "system_prompt"), False),
     Role("tools", "The tools that the model can call, as OpenAI describes them.", ("tools",), False, holds="tools"),
 )
@@ -84,13 +84,13 @@ def read_texts(row: MappedRow) -> Texts:
     system = messages[0]["content"] if messages[0]["role"] == "system" else ""
     turns = messages[1:] if system else messages
     first = next((index for index, turn in enumerate(turns) if turn["role"] == "assistant"), len(turns))
-    if len(turns) == 2:  # one question and its answer, as nearly always
+    if len(turns) == 2:  # one question and its answer, the usual case
         return Texts(system, turns[0]["content"], _say(turns[1]))
     return Texts(system, "\n".join(map(_say, turns[:first])), "\n".join(map(_say, turns[first:])))
 
 
 def read_exchange(row: MappedRow) -> Exchange | None:
-    """The chat up to its last answer; None where that is a call of tools, which is no text to compare."""
+    """The chat up to its last answer; None where that is a call of tools, which is not text to compare."""
     return find_last_answer(row["messages"], row.get("tools") or ())
 
 

@@ -9,7 +9,7 @@ from modelforge.recipe import Task
 from modelforge.tasks.base import Fault, MappedRow, Repairs, Role, Shape, Texts
 from modelforge.tasks.texts import is_usable, read_text
 
-ROLES = (Role("text", "A passage to learn as it stands.", ("text", "content")),)
+ROLES = (Role("text", "A passage to learn, unchanged.", ("text", "content")),)
 
 
 def map_row(values: Mapping[str, Any], repairs: Repairs = frozenset()) -> tuple[MappedRow | None, list[Fault]]:

@@ -1,6 +1,6 @@
 """Preference pairs: a prompt with a better and a worse answer.
 
-The prompt is text, turns, or what the two whole chats have in common; sharegpt puts it into `conversations`.
+The prompt is text, turns, or what the two whole chats have in common; sharegpt has it in `conversations`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROLES = (
     Role("rejected", "The worse answer: text, or turns of a chat.", ("rejected", "dispreferred"), holds="chat"),
     Role(
         "prompt",
-        "What was asked: text, or turns of a chat; not needed where both answers are whole chats.",
+        "The prompt: text, or turns of a chat; not needed where both answers are whole chats.",
         ("prompt", "instruction", "question", "query", "conversations", "messages", "input"),
         required=False,
         holds="chat",
@@ -52,7 +52,7 @@ def read_chat(role: str, value: Any, speaker: str, repairs: Repairs, faults: lis
     if not isinstance(value, list):
         text = read_text(role, value, repairs, faults)
         return [{"role": speaker, "content": text}]
-    if len(value) == 1 and isinstance(value[0], Mapping):  # an answer by itself opens no chat: give it what it answers
+    if len(value) == 1 and isinstance(value[0], Mapping):  # an answer alone is not a valid chat: add a turn before it
         found: list[Fault] = []
         turns = read_turns(role, [{"role": "user", "content": "-"}, *value], repairs, found)
         if is_usable(found):
@@ -69,7 +69,7 @@ def _count_common(one: list[Message], other: list[Message]) -> int:
 
 def _find_faults(prompt: list[Message], chosen: list[Message], rejected: list[Message]) -> list[Fault]:
     if chosen == rejected:
-        problem = "The better and the worse answer are the same, so nothing can be learnt from them."
+        problem = "The better and the worse answer are identical, so the model cannot learn from them."
         return [Fault("error", "rejected", problem, "Give another worse answer, or remove the row.")]
     if not prompt:
         return [Fault("error", "prompt", "There is no prompt.", "Fill it in, or remove the row.")]

@@ -1,4 +1,4 @@
-"""Prompts without answers, for training by reward; a reference says what a right answer holds."""
+"""Prompts without answers, for training by reward; a reference is what answers are compared with."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from modelforge.tasks.texts import is_usable, read_optional_text
 ROLES = (
     Role(
         "prompt",
-        "What the model is asked: text, or turns of a chat.",
+        "The prompt: text, or turns of a chat.",
         ("prompt", "prompts", "question", "query", "instruction", "problem", "messages"),
         holds="chat",
     ),
-    Role("reference", "What a right answer is compared with.", ("reference", "solution", "ground_truth"), False),
+    Role("reference", "The text that answers are compared with.", ("reference", "solution", "ground_truth"), False),
     Role("system", "Standing instructions that come before the chat.", ("system", "system_prompt"), False),
 )
 

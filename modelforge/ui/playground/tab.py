@@ -1,8 +1,8 @@
-"""Playground: the model and the switch base / fine-tuned on top; beneath them what the model's task asks for.
+"""Playground: the model and the switch base / fine-tuned on top; below them the inputs for the model's task.
 
-A conversation is here; documents and questions on a text are in `playground_texts`. Gradio takes a message for HTML,
-with or without Markdown, and fetches the pictures in it, from wherever. So messages are escaped in the conversation
-that is shown, and plain again in what the model is given.
+The conversation is here; documents and questions on a text are in `texts`. Gradio treats a message as HTML, with or
+without Markdown, and fetches the pictures in it from anywhere. So messages are escaped in the conversation that is
+shown, and unescaped for the model.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class PlaygroundTab:
     """Its components."""
 
     def __init__(self) -> None:
-        gr.HTML(html.title("Playground", "Try a model. Switch to Base to see what it did before it was trained."))
+        gr.HTML(html.title("Playground", "Try a model. Switch to Base to compare it with the untrained base model."))
         with gr.Row():
             self.model = gr.Dropdown([], label="Model", scale=3, min_width=260, elem_id="chat-model")
             self.which = gr.Radio(
@@ -58,7 +58,7 @@ class PlaygroundTab:
                 label="Conversation",
                 show_label=False,
                 height=460,
-                placeholder="Ask something that your examples answer.",
+                placeholder="Ask something that your examples cover.",
                 buttons=[],  # what it would copy is escaped
                 render_markdown=False,  # word for word
                 elem_id="chat",
@@ -79,7 +79,7 @@ class PlaygroundTab:
 
     def _build_settings(self) -> None:
         defaults = Sampling()
-        self.system = gr.Textbox(label="System prompt", info="Standing instructions, before the conversation.", lines=3)
+        self.system = gr.Textbox(label="System prompt", info="Instructions for the whole conversation.", lines=3)
         self.temperature = gr.Slider(
             0, 2, defaults.temperature, step=0.05, label="temperature", info=HELP["temperature"]
         )
@@ -88,7 +88,7 @@ class PlaygroundTab:
             1, 1024, defaults.max_new_tokens, step=1, label="max_new_tokens", info=HELP["max_new_tokens"]
         )
         # A number field would send 0 when it is empty.
-        self.seed = gr.Textbox(label="seed", info=f"{HELP['seed']} Empty: another one each time.", max_length=10)
+        self.seed = gr.Textbox(label="seed", info=f"{HELP['seed']} Empty: a new seed each time.", max_length=10)
 
     @property
     def drawn(self) -> list[Any]:
@@ -96,7 +96,7 @@ class PlaygroundTab:
 
     @property
     def fitted(self) -> list[Any]:
-        """What follows from the model that is chosen, as `fit` gives it."""
+        """What depends on the chosen model, in the order of `fit`."""
         return [self.hint, self.chat_box, self.documents.box, self.questions.box, self.side, self.system]
 
 
@@ -104,9 +104,9 @@ def build(forge: Forge) -> PlaygroundTab:
     tab = PlaygroundTab()
 
     def ask(question: str, chat: list[Any], model_id: str | None) -> list[Any]:
-        """The question goes into the conversation; the box is empty again, unless nobody is there to answer."""
+        """Add the question to the conversation and empty the box. Raises NotFoundError where no model is chosen."""
         if not question.strip():
-            raise RecipeError("Nothing was asked.", fix="Type a question first.")
+            raise RecipeError("The question is empty.", fix="Type a question first.")
         forge.models.find(model_id or "")
         return ["", [*chat, {"role": "user", "content": html.text(question)}]]
 
@@ -114,16 +114,16 @@ def build(forge: Forge) -> PlaygroundTab:
         """The conversation with the answer growing at its end."""
         record = forge.models.find(model_id or "")
         sampling = read_sampling(*drawn)
-        said = [{"role": turn["role"], "content": html.plain(plain_text(turn["content"]))} for turn in chat]
+        messages = [{"role": turn["role"], "content": html.plain(plain_text(turn["content"]))} for turn in chat]
         opening = [{"role": "system", "content": system}] if system.strip() else []
         answer = ""
         yield [*chat, {"role": "assistant", "content": "…"}]
         warmup.wait()
-        for piece in forge.playground.answer(record, [*opening, *said], sampling, base=which == BASE):
+        for piece in forge.playground.answer(record, [*opening, *messages], sampling, base=which == BASE):
             answer += piece
             yield [*chat, {"role": "assistant", "content": html.text(answer)}]
         if not answer:
-            yield [*chat, {"role": "assistant", "content": "(The model said nothing.)"}]
+            yield [*chat, {"role": "assistant", "content": "(The answer is empty.)"}]
 
     started = []
     for trigger in (tab.send.click, tab.question.submit):
@@ -139,7 +139,7 @@ def build(forge: Forge) -> PlaygroundTab:
 
 
 def fit(forge: Forge, model_id: str | None) -> list[Any]:
-    """Values of `PlaygroundTab.fitted`: what the model's task asks for, and nothing else."""
+    """Values of `PlaygroundTab.fitted`: only the inputs of the model's task are visible."""
     try:
         record = forge.models.find(model_id or "")
     except ModelForgeError as error:
@@ -168,7 +168,7 @@ def offer(forge: Forge, chosen: str | None = None) -> Any:
 
 
 def plain_text(content: Any) -> str:
-    """The words of a message; Gradio hands them over as text or as a list of blocks."""
+    """The text of a message; Gradio gives it as text or as a list of blocks."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):

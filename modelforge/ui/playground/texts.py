@@ -26,7 +26,7 @@ class DocumentPanel:
         with gr.Column(visible=False) as self.box:
             self.document = gr.Textbox(
                 label="Document",
-                info="The text to be made short.",
+                info="The text to summarize.",
                 lines=10,
                 max_lines=18,
                 max_length=LONGEST_TEXT,
@@ -35,7 +35,7 @@ class DocumentPanel:
             with gr.Row(elem_classes="mf-actions"):
                 self.start = gr.Button("Summarize", variant="primary", elem_id="playground-summarize")
                 self.stop = gr.Button("Stop", variant="stop")
-                self.example = gr.Button("Take an example", elem_id="playground-example-document")
+                self.example = gr.Button("Use an example", elem_id="playground-example-document")
             self.summary = gr.HTML("", elem_id="playground-summary")
 
 
@@ -46,18 +46,18 @@ class QuestionPanel:
         with gr.Column(visible=False) as self.box:
             self.context = gr.Textbox(
                 label="Text",
-                info="Where the answer stands.",
+                info="The text that contains the answer.",
                 lines=8,
                 max_lines=16,
                 max_length=LONGEST_TEXT,
                 elem_id="playground-context",
             )
             self.question = gr.Textbox(
-                label="Question", info="Enter asks it.", max_length=2000, elem_id="playground-question"
+                label="Question", info="Press Enter to ask.", max_length=2000, elem_id="playground-question"
             )
             with gr.Row(elem_classes="mf-actions"):
                 self.start = gr.Button("Find the answer", variant="primary", elem_id="playground-find")
-                self.example = gr.Button("Take an example", elem_id="playground-example-question")
+                self.example = gr.Button("Use an example", elem_id="playground-example-question")
             self.answer = gr.HTML("", elem_id="playground-answer")
 
 
@@ -68,16 +68,16 @@ def attach_documents(forge: Forge, panel: DocumentPanel, chosen: list[Any], draw
         """The summary, growing."""
         record = forge.models.find(model_id or "")
         if not document.strip():
-            raise RecipeError("There is no document.", fix="Paste a text, or take an example.")
+            raise RecipeError("There is no document.", fix="Paste a text, or use an example.")
         sampling = read_sampling(*drawn)
         yield html.aside("Reading …")
         warmup.wait()
-        said = ""
+        summary = ""
         for piece in forge.playground.summarise(record, document, sampling, base=which == BASE):
-            said += piece
-            yield _show_summary(said, which, record.name)
-        if not said.strip():
-            yield html.note("The model said nothing.", "warning")
+            summary += piece
+            yield _show_summary(summary, which, record.name)
+        if not summary.strip():
+            yield html.note("The summary is empty.", "warning")
 
     def take_example(model_id: str | None) -> list[str]:
         document, _ = read_pair(_find_row(forge, model_id))
@@ -96,7 +96,7 @@ def attach_questions(forge: Forge, panel: QuestionPanel, chosen: list[Any]) -> N
         record = forge.models.find(model_id or "")
         for name, text in (("text", context), ("question", question)):
             if not text.strip():
-                raise RecipeError(f"There is no {name}.", fix="Fill it in, or take an example.")
+                raise RecipeError(f"There is no {name}.", fix="Fill it in, or use an example.")
         yield html.aside("Reading …")
         warmup.wait()
         span = forge.playground.find_answer(record, context, question, base=which == BASE)
@@ -112,18 +112,18 @@ def attach_questions(forge: Forge, panel: QuestionPanel, chosen: list[Any]) -> N
 
 
 def read_sampling(temperature: float, top_p: float, max_new_tokens: int, seed: str) -> Sampling:
-    """What the widgets at the side say. Raises RecipeError."""
+    """The settings at the side. Raises RecipeError."""
     return Sampling.build(
         temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed.strip() or None
     )
 
 
 def _find_row(forge: Forge, model_id: str | None) -> dict[str, Any]:
-    """A row of what the model was trained on. Raises NotFoundError where that is gone."""
+    """A row of the model's dataset. Raises NotFoundError where that was deleted."""
     record = forge.models.find(model_id or "")
     rows = forge.datasets.rows(record.dataset_id) if record.dataset_id else []
     if not rows:
-        raise NotFoundError("The dataset of this model is gone.", where=record.name, fix="Paste a text of your own.")
+        raise NotFoundError("The dataset of this model was deleted.", where=record.name, fix="Paste a text instead.")
     return rows[-1]
 
 
