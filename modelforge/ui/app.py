@@ -230,7 +230,10 @@ def _theme() -> Any:
         radius_size="md",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
-    ).set(body_text_color_subdued="*neutral_500")  # the lighter default is hard to read on white
+    ).set(
+        body_text_color_subdued="*neutral_500",  # the lighter default is hard to read on white
+        checkbox_border_color_dark="*neutral_500",  # an empty box cannot be seen with the darker default
+    )
 
 
 def _describe_warnings(forge: Forge, access: Access) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
+import psutil
 import pytest
 
 from modelforge import Forge, paths
@@ -20,6 +22,8 @@ def forge() -> Forge:
 def add(forge: Forge, number: int, state: RunState) -> RunRecord:
     fixed: dict[str, Any] = {"dataset_id": "dataset-1", "dataset_name": "towns", "recipe": {"name": "Towns"}}
     created = f"2026-11-02T10:00:0{number}Z"
+    started = psutil.Process().create_time() - (psutil.boot_time() if psutil.LINUX else 0.0)
+    fixed |= {"pid": os.getpid(), "process_started": started}  # so that the run's process is alive
     return forge.store.runs.add(RunRecord(id=f"run-{number:012}", created=created, state=state, **fixed))
 
 

@@ -75,7 +75,7 @@ def length_chart(lengths: Lengths, max_length: int, limit: int | None = None) ->
 def _refused_note(lengths: Lengths) -> str:
     if not lengths.refused:
         return ""
-    sentence = f"The chat template of this base model does not accept {lengths.refused} of {lengths.measured} rows."
+    sentence = f"{lengths.refused} of {lengths.measured} rows are rejected by the chat template of this base model."
     return html.note(sentence, "bad")
 
 

@@ -137,7 +137,7 @@ class DatasetTab:
                     "<p>By default, a share of the rows is held out for evaluation. With a separate evaluation file, "
                     "all rows above are used for training; the file is checked for rows that are also in them.</p>"
                 )
-                self.evaluation_file = gr.File(label="Evaluation file", height=110, elem_id="dataset-evaluation-file")
+                self.evaluation_file = gr.File(label="Evaluation file", height=150, elem_id="dataset-evaluation-file")
                 self.leaks = gr.HTML("", elem_id="dataset-leaks")
 
     @property

@@ -27,7 +27,7 @@ class SweepPanel:
         settings = [name for name, widget in form.settings.items() if not isinstance(widget, gr.Textbox)]
         self.names, self.values = [], []
         for index in range(MOST_SETTINGS):
-            with gr.Row():
+            with gr.Row(elem_classes="mf-settings"):
                 choices = [("(none)", ""), *((name, name) for name in settings)] if index else settings
                 self.names.append(
                     gr.Dropdown(

@@ -271,8 +271,8 @@ def test_chart_proposes_no_more_than_the_models_context() -> None:
 
 
 def test_chart_says_how_many_rows_are_refused() -> None:
-    assert "2 of 5 rows are refused" in preview.length_chart(Lengths(5, 5, 2, (1, 2, 3)), 512)
-    assert "refused" in preview.length_chart(Lengths(5, 5, 5, ()), 512)
+    assert "2 of 5 rows are rejected" in preview.length_chart(Lengths(5, 5, 2, (1, 2, 3)), 512)
+    assert "rejected" in preview.length_chart(Lengths(5, 5, 5, ()), 512)
     assert "no rows" in preview.length_chart(lengths(), 512)
 
 

@@ -101,14 +101,14 @@ def test_another_task_replaces_the_base_model(form: Form) -> None:
 def test_what_is_still_right_is_not_sent_again(form: Form) -> None:
     """It would undo what the user has chosen in the meantime."""
     form.fit(dataset=sample_of(Task.TEXT_GENERATION))
-    got = form.fit(goal="thorough")
+    got = form.fit(goal="best")
     assert all("value" not in got[name] for name in ("dataset", "method", "base_model", "tuning"))
 
 
 def test_a_typed_base_model_stays_for_the_same_task_and_leaves_with_it(form: Form, tmp_path: Path) -> None:
     form.fit(dataset=sample_of(Task.TEXT_GENERATION))
     form.fit(base_model=str(tmp_path))
-    form.fit(goal="thorough")
+    form.fit(goal="best")
     assert form.shown["base_model"] == str(tmp_path)
     form.fit(dataset=sample_of(Task.EXTRACTIVE_QUESTION_ANSWERING))
     assert form.shown["base_model"] != str(tmp_path)
@@ -127,7 +127,7 @@ def test_advice_is_kept_for_another_model_and_dropped_for_another_goal(form: For
     form.advised = {"max_length": 128}
     form.fit(tuning="full")
     assert form.settings["max_length"] == 128
-    form.fit(goal="thorough")
+    form.fit(goal="best")
     assert form.advised == {}
     assert form.settings["max_length"] != 128
 

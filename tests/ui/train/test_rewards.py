@@ -42,9 +42,9 @@ def test_every_kind_can_be_given(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "text", "said"),
     [
-        ("contains", " , ", "No words"),
-        ("matches_pattern", "", "No pattern"),
-        ("valid_json", "{", "not JSON"),
+        ("contains", " , ", "There are no words"),
+        ("matches_pattern", "", "There is no pattern"),
+        ("valid_json", "{", "not valid JSON"),
         ("valid_json", "[]", "JSON object"),
     ],
 )

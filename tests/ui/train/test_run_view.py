@@ -18,7 +18,7 @@ TIME = "2026-11-02T10:00:00Z"
 STARTED = {
     "type": "started", "step": 0, "total_steps": 10, "base_model": "b", "method": "sft", "tuning": "lora",
     "device": "cpu", "dtype": "float32", "trainable_parameters": 10, "parameters": 100, "train_rows": 20,
-    "eval_rows": 4, "predicted_bytes": 3 * 1024**3,
+    "eval_rows": 4, "reasons": ["no GPU"], "predicted_bytes": 3 * 1024**3,
 }  # fmt: skip
 
 
