@@ -89,7 +89,7 @@ def test_the_preview_follows_the_mapping_and_the_shape(page: Page, tmp_path: Pat
     choose(page, "dataset-shape", "Plain text")
     expect(page.locator("#role-text")).to_be_visible()
     expect(page.locator("#role-prompt")).to_be_hidden()
-    expect(page.locator("#dataset-verdict")).to_contain_text("No column could be found for the role 'text'")
+    expect(page.locator("#dataset-verdict")).to_contain_text("No column was found for the role 'text'")
     expect(page.locator("#dataset-preview")).to_be_hidden()
     choose(page, "role-text", "answer")
     expect(learnt.last).to_contain_text(PAIRS[0][1])

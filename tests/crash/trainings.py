@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ def main(plan: Path) -> None:
     from modelforge.training.methods import sft_decoder  # noqa: F401
 
     assert run
-    SERVICE.ask = plan_here  # type: ignore[method-assign] - a process for each child would take longer than its steps
     for training in json.loads(plan.read_text()):
+        # Planned here, once: a planner's process for each child would take longer than its steps.
+        planned = plan_once(json.dumps(training["recipe"]), len(training["rows"]))
+        SERVICE.ask = lambda *_, planned=planned, **__: planned  # type: ignore[method-assign]
         child = os.fork()
         if not child:
             carry_out(**training)
@@ -34,11 +37,13 @@ def main(plan: Path) -> None:
         print(json.dumps({"folder": training["folder"], "code": os.waitstatus_to_exitcode(status)}), flush=True)
 
 
-def plan_here(recipe: Any, rows: Any, **_: Any) -> Any:
-    from modelforge.planner.estimate import Machine
+@cache
+def plan_once(recipe: str, rows: int) -> Any:
+    from modelforge.planner.estimate import Machine, Rows
     from modelforge.planner.plan import plan_for
+    from modelforge.recipe import Recipe
 
-    return plan_for(recipe, Machine.here(), rows)
+    return plan_for(Recipe.build(json.loads(recipe)), Machine.here(), Rows(rows))
 
 
 def carry_out(

@@ -477,14 +477,14 @@ def test_template_without_tools_says_what_it_leaves_out():
     found = encoder.losses({"messages": tool_chat(), "tools": WEATHER})
     assert len(found) == 2
     assert "the available tools" in found[0]
-    assert "calls of tools" in found[1]
+    assert "tool calls" in found[1]
     silent = CHATML.replace("{% for m in messages %}", "{% for m in messages if m['role'] != 'tool' %}")
     found = ChatEncoder(make_tokenizer(silent), 512).losses({"messages": tool_chat()})
-    assert ["calls" in found[0], "what tools answer" in found[1], len(found)] == [True, True, 2]
+    assert ["calls" in found[0], "tool results" in found[1], len(found)] == [True, True, 2]
     one_or_the_other = tool_template().replace("{{ m['content'] }}", "{{ '' if m['tool_calls'] else m['content'] }}")
     found = ChatEncoder(make_tokenizer(one_or_the_other), 512).losses({"messages": tool_chat(content="Wait.")})
     assert len(found) == 1
-    assert "beside a call" in found[0]
+    assert "next to a tool call" in found[0]
 
 
 def test_chat_without_tools_loses_nothing():

@@ -100,7 +100,7 @@ def test_example_whose_every_answer_is_left_out_is_left_out_too() -> None:
 
 
 def test_nothing_to_train_on_for_want_of_a_template_points_at_the_base_model() -> None:
-    with pytest.raises(TrainingError, match="calls of tools") as caught:
+    with pytest.raises(TrainingError, match="tool calls") as caught:
         encode([tool_row(answered=False)], eval_split=0)
     assert caught.value.where == "setting base_model"
 

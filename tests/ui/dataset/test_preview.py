@@ -219,7 +219,7 @@ def test_chat_that_the_template_refuses_is_said_and_shown_all_the_same(tmp_path:
 def test_what_the_template_leaves_out_is_said(base: Path) -> None:
     call = {"type": "function", "function": {"name": "look", "arguments": {}}}
     row = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "tool_calls": [call]}]}
-    assert "calls of tools" in read(row, base).text("div", "mf-warning")
+    assert "tool calls" in read(row, base).text("div", "mf-warning")
     assert "look" in read(row, "nobody/not-here").text("pre")
 
 
