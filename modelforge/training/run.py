@@ -177,7 +177,7 @@ def train_and_evaluate(trainer: Any, callback: EventCallback, checkpoint: Path |
         with contextlib.suppress(RunStopped):
             train_from(trainer, checkpoint)
             callback.finish(trainer)
-        trainer._refuse_lost_weights()
+        trainer.check_finite_weights()
     except RunawayError as error:
         return error
     return None

@@ -36,7 +36,7 @@ class Durable(SavingSteps):
 
     def write_checkpoint(self, write: Callable[[], None]) -> None:
         place, step = Path(self.args.output_dir), self.state.global_step  # type: ignore[attr-defined]
-        self._check_finite_weights()
+        self.check_finite_weights()
         partial = checkpoints.folder_of(place / checkpoints.PARTIAL, step)
         shutil.rmtree(partial.parent, ignore_errors=True)
         try:
@@ -54,7 +54,7 @@ class Durable(SavingSteps):
             raise DiskFullError(needed=needed, free=free, where=str(place)) from error
         checkpoints.keep_only(place, {step, self.best_step} - {None})
 
-    def _check_finite_weights(self) -> None:
+    def check_finite_weights(self) -> None:
         """A checkpoint with NaN weights would replace a good one."""
         for name, part in self.model.named_parameters():  # type: ignore[attr-defined]
             if part.requires_grad and not bool(torch.isfinite(part).all()):
