@@ -23,7 +23,8 @@ def plain_adapter(layer: Any) -> str | None:
     frozen W: no dropout, DoRA or bias of the adapter."""
     base = layer.base_layer
     active = [name for name in layer.active_adapters if name in layer.lora_A]
-    if len(active) != 1 or type(base) is not torch.nn.Linear or base.weight.requires_grad:
+    is_matrix = type(base) is torch.nn.Linear and base.weight.is_floating_point()  # not packed
+    if len(active) != 1 or not is_matrix or base.weight.requires_grad:
         return None
     name = active[0]
     is_vanilla = name not in layer.lora_variant and not layer.lora_bias.get(name, False)
