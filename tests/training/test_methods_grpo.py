@@ -116,7 +116,7 @@ def test_model_is_measured_on_answers_that_are_written_in_eval_mode(build: Build
 
 
 def test_fault_07_run_by_epochs_is_evaluated_as_often_as_set(probed: Path, base: Path, tmp_path: Path) -> None:
-    epoch = {"max_steps": 0, "num_train_epochs": 1, "evaluations": 2, "grpo.max_completion_length": 2}
+    epoch = {"max_steps": 0, "num_train_epochs": 1, "evaluations": 2, "grpo.max_completion_length": 4}
     events: list[dict[str, Any]] = []
     emit = lambda type, **fields: events.append({"type": type, **fields})  # noqa: E731
     recipe = tiny.recipe(base, "", {**GRPO, **epoch})
