@@ -122,9 +122,9 @@ UNFIT: dict[str, tuple[dict[str, Any], list[Task], str]] = {
     "BART": ({"architectures": ["BartModel"], "model_type": "bart", "is_encoder_decoder": True}, SPANS, "an encoder"),
     "speech": ({"model_type": "whisper", "is_encoder_decoder": True}, list(Task), "not a text-to-text model"),
     "BERT": (BERT, WRITES, "which reads a whole text and does not write any"),
-    "BERT without a type": ({"architectures": ["BertForMaskedLM"]}, WRITES, "writes none"),
-    "headless encoder": ({"architectures": ["BertModel"], "model_type": "bert"}, WRITES, "writes none"),
-    "span head": ({"architectures": ["BertForQuestionAnswering"]}, WRITES, "writes none"),
+    "BERT without a type": ({"architectures": ["BertForMaskedLM"]}, WRITES, "does not write any"),
+    "headless encoder": ({"architectures": ["BertModel"], "model_type": "bert"}, WRITES, "does not write any"),
+    "span head": ({"architectures": ["BertForQuestionAnswering"]}, WRITES, "does not write any"),
     "encoder without a span head": (
         {"architectures": ["EuroBertForMaskedLM"], "model_type": "eurobert"},
         list(Task),
@@ -136,7 +136,7 @@ UNFIT: dict[str, tuple[dict[str, Any], list[Task], str]] = {
     "classifier": (
         {"architectures": ["LlamaForSequenceClassification"], "model_type": "llama"},
         list(Task),
-        "was made for something else",
+        "was not made for writing text",
     ),
     "pictures": ({"architectures": ["ViTForImageClassification"], "model_type": "vit"}, list(Task), "neither writes"),
     "pages": ({"architectures": ["LayoutLMv3Model"], "model_type": "layoutlmv3"}, list(Task), "neither writes"),
@@ -144,7 +144,7 @@ UNFIT: dict[str, tuple[dict[str, Any], list[Task], str]] = {
     "own code": (FOREIGN, list(Task), "a type that transformers does not support"),
     "unknown": ({"model_type": "mystery"}, list(Task), "a type that transformers does not support"),
     "hostile class": ({"architectures": "LlamaForCausalLM"}, list(Task), "neither writes"),
-    "hostile type": ({**LLAMA, "model_type": ["llama"]}, list(Task), "does not know"),
+    "hostile type": ({**LLAMA, "model_type": ["llama"]}, list(Task), "does not support"),
     "numbers": ({"architectures": [1, None]}, list(Task), "neither writes"),
 }
 

@@ -75,7 +75,7 @@ def test_four_bits_on_an_apple_gpu_are_refused_with_the_reason() -> None:
 @pytest.mark.parametrize("name", ["use_dora", "use_rslora"])
 def test_ways_of_adding_an_adapter_are_refused_where_none_is_added(name: str) -> None:
     recipe = Recipe().with_settings({"tuning.type": "full", f"tuning.{name}": True})
-    with pytest.raises(RecipeError, match="full fine-tuning adds none") as caught:
+    with pytest.raises(RecipeError, match="full fine-tuning has no adapter") as caught:
         check_combination(recipe)
     assert caught.value.where == f"setting tuning.{name}"
     for works in ({f"tuning.{name}": False}, {"tuning.type": "lora"}):

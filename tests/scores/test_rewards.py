@@ -217,7 +217,7 @@ def test_endless_search_of_a_schema_is_given_up_once_for_an_answer(schema: dict[
         ({"properties": {"a": {"pattern": "("}}}, "$.properties.a.pattern"),
         ({"$schema": ["x"]}, "$schema"),
         ({"$ref": "#/$defs/nowhere"}, "'#/$defs/nowhere' points to nothing"),
-        ({"properties": {"a": {"$ref": "https://example.com/schema.json"}}}, "nothing is fetched"),
+        ({"properties": {"a": {"$ref": "https://example.com/schema.json"}}}, "nothing is downloaded"),
     ],
 )
 def test_schema_that_cannot_judge_is_refused(schema: dict[str, Any], said: str) -> None:
