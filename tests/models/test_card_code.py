@@ -47,7 +47,10 @@ for name in sys.argv[1:]:
 """
 
 
-@pytest.mark.parametrize("case", CASES)
+SLOW = [pytest.param(case, marks=pytest.mark.slow) for case in CASES if case != "decoder"]
+
+
+@pytest.mark.parametrize("case", ["decoder", *SLOW])
 def test_fault_06_code_of_the_card_gives_the_answer_of_the_model(forge: Forge, tmp_path: Path, case: str) -> None:
     architecture, shape, settings, ask = CASES[case]
     base = tiny.WRITERS[architecture](tmp_path / architecture)
