@@ -638,7 +638,7 @@ def test_data_check_finds_rows_of_an_evaluation_file_that_training_has_seen(
     (tmp_path / "test.csv").write_text("prompt,response\nWhat is new?,This.\nWHERE is  the mill?,By the river.\n")
     options = ["--evaluation", tmp_path / "test.csv", "--repair", "skip_bad_rows"]
     leaks = call("data", "check", tmp_path / "train.csv", *options)["leaks"]
-    assert leaks == [{"evaluation_row": 2, "training_row": 2, "kind": "the same but for case and white space"}]
+    assert leaks == [{"evaluation_row": 2, "training_row": 2, "kind": "identical except for case and white space"}]
 
 
 def test_data_check_of_a_hub_dataset_without_the_hub_is_one_sentence() -> None:

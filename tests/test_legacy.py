@@ -287,7 +287,7 @@ def test_a_missing_folder_is_imported_marked_and_told_and_its_files_taken_when_t
     assert done.imported == 1
     assert f"fine_tuned_models, row 1 Support: Its folder {place} does not exist." in said(done)
     assert models["Support"].files_missing_from == str(place)
-    with pytest.raises(NotFoundError, match="gone"):
+    with pytest.raises(NotFoundError, match="missing"):
         Forge().models["Support"].chat("hi")
     again, _ = import_from(old)
     assert (again.imported, again.skipped) == (0, 1)

@@ -383,7 +383,7 @@ CHOSEN = [user("Name a river."), assistant("The Weser.")]
 @pytest.mark.parametrize(
     ("row", "column", "said"),
     [
-        (RIVER | {"rejected": "The Weser."}, "rejected", "are the same"),
+        (RIVER | {"rejected": "The Weser."}, "rejected", "are identical"),
         (RIVER | {"chosen": ""}, "chosen", "blank"),
         (RIVER | {"rejected": None}, "rejected", "null"),
         (RIVER | {"rejected": 7}, "rejected", "number"),
@@ -396,7 +396,7 @@ CHOSEN = [user("Name a river."), assistant("The Weser.")]
         (
             RIVER | {"prompt": None, "chosen": CHOSEN, "rejected": CHOSEN},
             "rejected",
-            "are the same",
+            "are identical",
         ),
         (
             RIVER | {"prompt": None, "chosen": CHOSEN, "rejected": CHOSEN[:1]},

@@ -113,7 +113,7 @@ def test_audit_13_deleted_model_gives_a_clear_message(forge: Forge, record: Any,
     if loaded:
         model.chat("hi", sampling=SHORT)
     forge.models.delete(record.id)
-    with pytest.raises(NotFoundError, match="gone") as caught:
+    with pytest.raises(NotFoundError, match="missing") as caught:
         model.chat("hi", sampling=SHORT)
     assert caught.value.fix
 
