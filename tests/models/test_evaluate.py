@@ -192,7 +192,7 @@ def test_error_in_the_file_names_row_and_line(forge: Forge, record: Any, tmp_pat
 def test_file_that_is_not_for_the_task_of_the_model_is_refused(forge: Forge, record: Any, tmp_path: Path) -> None:
     file = tmp_path / "other.csv"
     file.write_text("number,size\n1,2\n3,4\n")
-    with pytest.raises(DatasetError, match="No column could be found"):
+    with pytest.raises(DatasetError, match="No column was found"):
         forge.models[record.id].evaluate(data=file)
 
 

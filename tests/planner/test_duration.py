@@ -75,7 +75,7 @@ def test_range_is_wide_where_the_speed_is_a_guess_and_says_nothing_where_the_row
 def test_sampled_tokens_are_those_of_a_run() -> None:
     from modelforge.training import samples
 
-    assert 2 * samples.QUESTIONS * samples._SAMPLING.max_new_tokens == duration.SAMPLED_TOKENS
+    assert 2 * samples.PROMPTS * samples._SAMPLING.max_new_tokens == duration.SAMPLED_TOKENS
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_a_running_run_shows_its_step_its_time_and_its_numbers(path: Path) -> No
     assert tiles["Loss"] == "1.250"
     assert tiles["Held-out loss"] == "1.500"
     assert tiles["Tokens/s"] == "80"
-    assert tiles["Memory predicted"].startswith("3")
+    assert tiles["Predicted memory"].startswith("3")
     assert "step 3: held-out loss 1.5000" in chart
     assert log.startswith("10:00:00  ")
 
