@@ -170,7 +170,7 @@ def test_a_dataset_of_the_hub_is_refused_offline_and_the_page_goes_on(page: Page
     page.get_by_role("button", name="… or from the Hugging Face Hub").click()
     for typed, said in (
         ("no such name!", "This is not the id of a dataset on the Hub. Write it as the Hub shows it: owner/name."),
-        ("people/questions", "The Hub is switched off by HF_HUB_OFFLINE. Unset HF_HUB_OFFLINE, or give a file."),
+        ("people/questions", "The Hub is switched off by HF_HUB_OFFLINE. Unset HF_HUB_OFFLINE, or use a file."),
     ):
         page.locator("#dataset-hub-id").locator("input, textarea").fill(typed)
         page.locator("#dataset-fetch").click()
