@@ -1,7 +1,7 @@
 """The planner in a separate process.
 
-It computes for seconds and meanwhile replaces functions of torch: in the app's process, that would block pages and
-disturb a run or a chat. The process starts with the first question, ends after a while without one, and is killed when
+It computes for seconds and holds the interpreter meanwhile: in the app's process, that would block pages and slow down
+a run or a chat. The process starts with the first question, ends after a while without one, and is killed when
 an answer takes too long. Run as a module, this file is that process.
 """
 
