@@ -34,7 +34,6 @@ RUN_CLI = (
     "from modelforge.cli import main; sys.exit(main(sys.argv[1:]))"
 )
 TABS = ("Hardware", "Dataset", "Train", "Models", "Playground", "Hub")
-QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}
 OPENS_WITHIN = 90  # seconds, on a busy machine
 
 expect.set_options(timeout=20_000)  # milliseconds, on a busy machine
@@ -69,13 +68,10 @@ class App:
 
 
 def environment_of(home: Path, **more: str) -> dict[str, str]:
-    """The environment of a process that has only this home, no Hub, and no options from outside.
-
-    Threads that wait for each other sleep: spinning beside a browser on two cores makes training many times slower.
-    """
+    """The environment of a process that has only this home, no Hub, and no options from outside."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MODELFORGE_", "GRADIO_"))}
     uploads = str(home.parent / "uploads")
-    return {**kept, "MODELFORGE_HOME": str(home), "HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": uploads, **QUIET, **more}
+    return {**kept, "MODELFORGE_HOME": str(home), "HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": uploads, **more}
 
 
 @contextlib.contextmanager

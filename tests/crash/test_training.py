@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -52,7 +51,6 @@ def carry_out(tmp_path: Path, measured: Path, home: Path) -> Trainings:
             capture_output=True,
             text=True,
             cwd=Path(__file__).parents[2],
-            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
             check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]

@@ -433,7 +433,7 @@ time.sleep(600)
 
 def test_run_of_a_killed_process_is_found_interrupted(probed: Path, base: Path, file: Path) -> None:
     command = [sys.executable, "-c", START_AND_WAIT, str(base), str(file)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         run_id = process.stdout.readline().strip()
