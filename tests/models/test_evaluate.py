@@ -87,6 +87,13 @@ def test_fault_10_model_trained_further_is_compared_with_what_it_started_from_an
     assert not forge.models[second.record.id].evaluate().before
 
 
+def test_fault_10_base_is_the_untrained_model_wherever_it_is_said(train: Callable[..., Any]) -> None:
+    settings = {"max_steps": 3, "learning_rate": 1e-2, "eval_split": 0.25}
+    second = train({**settings, "parent": train(settings).record.id})
+    measured, said = second.record.metrics, second.evaluate().base
+    assert measured.get("base", said)["perplexity"] == pytest.approx(said["perplexity"], rel=1e-4)
+
+
 def test_rows_of_an_eval_dataset_are_the_held_out_ones(train: Callable[..., Any], tmp_path: Path) -> None:
     other = tiny.write_rows(tmp_path / "other.jsonl", tiny.PAIRS[20:25])
     model = train({"eval_dataset": str(other)})
