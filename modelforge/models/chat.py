@@ -50,7 +50,7 @@ class Playground:
             return
         _check_architecture(record, "encoder-decoder", "It cannot write text.")
         from modelforge.data.pairs import PairEncoder
-        from modelforge.models.text_to_text import write_text
+        from modelforge.models.generate import write_text
 
         loaded, model = self.load(record, base=base)
         encoder = PairEncoder(loaded.tokenizer, loaded.recipe.max_length, loaded.recipe.max_target_length)

@@ -84,15 +84,7 @@ def pad_windows(tokenizer: Any, windows: Sequence[dict[str, list[int]]]) -> dict
 
     -> each of their inputs (B, T), attention_mask (B, T)
     """
-    longest = max(len(window["input_ids"]) for window in windows)
-    fillers = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
-    padded = {
-        name: torch.tensor([window[name] + [fillers[name]] * (longest - len(window[name])) for window in windows])
-        for name in windows[0]
-    }
-    lengths = torch.tensor([len(window["input_ids"]) for window in windows])
-    padded["attention_mask"] = (torch.arange(longest)[None, :] < lengths[:, None]).long()
-    return padded
+    return dict(tokenizer.pad(list(windows), padding_side="right", return_attention_mask=True, return_tensors="pt"))
 
 
 def _compute_logits(

@@ -13,7 +13,7 @@ from modelforge.compat.transformers import use_one_card
 from modelforge.compute.compute import Compute
 from modelforge.data.pairs import PairEncoder
 from modelforge.loading import window_of
-from modelforge.models.text_to_text import write_texts
+from modelforge.models.generate import write_texts
 from modelforge.recipe import Recipe
 from modelforge.scores.metrics import METRICS, perplexity
 from modelforge.tasks.summarization import read_pair
