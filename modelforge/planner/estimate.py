@@ -11,7 +11,7 @@ from typing import Any, Literal
 import psutil
 
 from modelforge import hardware
-from modelforge.choices.combinations import check_tuning
+from modelforge.choices import check_tuning
 from modelforge.compute.compute import Compute
 from modelforge.compute.decide import decide, draft
 from modelforge.hardware import Hardware, Probe, describe_bytes

@@ -6,9 +6,7 @@ import gradio as gr
 
 from modelforge import catalog, hardware, paths, warmup
 from modelforge.architecture import ARCHITECTURES, add_article
-from modelforge.choices.combinations import architectures_of, tunings_of
-from modelforge.choices.methods import METHODS
-from modelforge.choices.tunings import TUNINGS
+from modelforge.choices import METHODS, TUNINGS, architectures_of, tunings_of
 from modelforge.forge import Forge
 from modelforge.recipe import Recipe, Task
 from modelforge.tasks import SHAPES, TASKS

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from modelforge.architecture import ARCHITECTURES, DECODER, ENCODER, ENCODER_DECODER
-from modelforge.choices.combinations import (
+from modelforge.choices import (
     architectures_of,
     check_architecture,
     check_combination,
