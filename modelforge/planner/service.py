@@ -187,7 +187,7 @@ class PlannerService:
         process = self._process
         if process is None or process.poll() is not None:
             warmup.wait()  # both load torch: one after the other, or the first page waits for both
-            command = [sys.executable, "-m", "modelforge.planner.service"]
+            command = [sys.executable, "-m", "modelforge.planner.service", str(os.getpid())]
             process = self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             )
@@ -249,12 +249,12 @@ def answer(line: str) -> Answer:
 
 
 def main() -> None:
-    """Answer lines until there are none; what libraries print is dropped."""
+    """Answer lines until there are none; what libraries print is dropped. The argument is the pid of the app."""
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     if hasattr(os, "nice"):
         os.nice(10)  # a run has priority
-    threading.Thread(target=_end_with_app, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_app, args=(int(sys.argv[1]),), daemon=True).start()
     for line in sys.stdin:
         output.write(_adapter(Answer).dump_json(answer(line)).decode() + "\n")
         output.flush()
