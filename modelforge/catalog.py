@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-import yaml
-
 from modelforge import paths, starter
 from modelforge.hardware import Hardware, describe_parameters
 from modelforge.recipe import Task
@@ -65,7 +63,7 @@ class Entry:
 @cache
 def entries() -> tuple[Entry, ...]:
     """Every base model of the catalogue, in the order of preference."""
-    listed = yaml.safe_load(paths.asset("models.yaml").read_text(encoding="utf-8"))
+    listed = paths.read_asset("models.yaml")
     return tuple(Entry(**{**row, "tasks": tuple(Task(task) for task in row["tasks"])}) for row in listed)
 
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import yaml
-
 from modelforge import catalog, paths
 from modelforge.data.samples import samples
 from modelforge.hardware import Hardware
@@ -88,13 +86,13 @@ def rules() -> tuple[Rule, ...]:
         Rule(
             {axis: tuple(each) if isinstance(each, list) else (each,) for axis, each in row["for"].items()}, row["set"]
         )
-        for row in _presets()["rules"]
+        for row in paths.read_asset("presets.yaml")["rules"]
     )
 
 
 def goals() -> dict[str, Goal]:
     """Every goal by its key, in the order of display."""
-    listed = _presets()["goals"]
+    listed = paths.read_asset("presets.yaml")["goals"]
     return {key: Goal(key, **{**values, "epochs": tuple(values["epochs"])}) for key, values in listed.items()}
 
 
@@ -112,9 +110,3 @@ def _size(parameters: int) -> str:
 def _starter_parameters(task: Task) -> int:
     entry = catalog.find(STARTERS_BY_TASK[task])
     return entry.parameters if entry else 0
-
-
-@cache
-def _presets() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(paths.asset("presets.yaml").read_text(encoding="utf-8"))
-    return loaded

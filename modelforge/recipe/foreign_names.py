@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from modelforge import paths
 from modelforge.errors import RecipeError
 
@@ -19,7 +17,7 @@ def _by_name(names_by_text: Mapping[str, list[str]]) -> dict[str, str]:
     return {name: text for text, names in names_by_text.items() for name in names}
 
 
-_listed = yaml.safe_load(paths.asset("foreign_names.yaml").read_text(encoding="utf-8"))
+_listed = paths.read_asset("foreign_names.yaml")
 
 SAME: dict[str, str] = _by_name(_listed["same"])
 """Name -> the setting with exactly this meaning."""

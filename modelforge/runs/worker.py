@@ -26,6 +26,7 @@ from modelforge.runs.failures import explain_failure
 from modelforge.runs.feed import Feed, Pump
 from modelforge.runs.watchdog import Watchdog
 from modelforge.store import ModelRecord, RunState, Store, utc_now
+from modelforge.store.manifests import KINDS
 from modelforge.training import checkpoints
 
 log = logging.getLogger("modelforge")
@@ -265,30 +266,9 @@ def model_record(model_id: str) -> ModelRecord:
     """The registry's record of a model, from its manifest."""
     from modelforge.models.folder import read_manifest
 
-    manifest = read_manifest(model_id)
-    dataset = manifest["dataset"]
-    return ModelRecord(
-        id=model_id,
-        dataset_id=dataset["id"],
-        dataset_name=dataset["name"],
-        **{
-            name: manifest[name]
-            for name in (
-                "name",
-                "base_model",
-                "custom_base_model",
-                "task",
-                "method",
-                "tuning",
-                "architecture",
-                "parent",
-                "created",
-                "run_id",
-                "metrics",
-            )
-            if name in manifest  # older ones lack some
-        },
-    )
+    model, _ = KINDS
+    fields = model.read(read_manifest(model_id), paths.model_dir(model_id))
+    return ModelRecord.model_validate({**fields, "id": model_id})
 
 
 @contextlib.contextmanager
