@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from modelforge import catalog, paths
@@ -56,9 +55,9 @@ class Goal:
             "tier": hardware.tier if hardware else "low",
         }
         wanted: dict[str, Any] = {"rows_seen": self.rows_seen, "epochs": self.epochs}
-        for rule in rules():
-            if rule.applies(case):
-                wanted |= rule.settings
+        for rule in paths.read_asset("presets.yaml")["rules"]:
+            if _applies(rule["for"], case):
+                wanted |= rule["set"]
         (fewest, most), rows_seen = wanted.pop("epochs"), wanted.pop("rows_seen")
         if tuning == "full":
             wanted = {name: value for name, value in wanted.items() if not name.startswith("tuning.")}
@@ -66,28 +65,6 @@ class Goal:
             return wanted
         passes = min(max(round(rows_seen / max(rows, 1)), fewest), most)
         return {**wanted, "num_train_epochs": float(passes)}
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Settings, and the cases they apply to: name of an axis -> values."""
-
-    cases: Mapping[str, tuple[str, ...]]
-    settings: Mapping[str, Any]
-
-    def applies(self, case: Mapping[str, str]) -> bool:
-        return all(case[axis] in values for axis, values in self.cases.items())
-
-
-@cache
-def rules() -> tuple[Rule, ...]:
-    """Every rule, in the order of application."""
-    return tuple(
-        Rule(
-            {axis: tuple(each) if isinstance(each, list) else (each,) for axis, each in row["for"].items()}, row["set"]
-        )
-        for row in paths.read_asset("presets.yaml")["rules"]
-    )
 
 
 def goals() -> dict[str, Goal]:
@@ -101,6 +78,11 @@ def demo_recipe() -> Recipe:
     sample = next(sample for sample in samples() if sample.task is Task.TEXT_GENERATION)
     recipe = Recipe(base_model=STARTER, dataset=sample.name, name="Demo")
     return recipe.with_settings(goals()["quick"].propose(sample.rows))
+
+
+def _applies(cases: Mapping[str, str | list[str]], case: Mapping[str, str]) -> bool:
+    """cases: name of an axis -> the value or values that a rule is for."""
+    return all(case[axis] in ([wanted] if isinstance(wanted, str) else wanted) for axis, wanted in cases.items())
 
 
 def _size(parameters: int) -> str:

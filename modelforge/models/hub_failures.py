@@ -13,7 +13,7 @@ _AGAIN = "Push again in a few minutes; large files that have arrived are not sen
 class Failures:
     """Turns what the client raises inside its block into one HubError without the token in its texts."""
 
-    def __init__(self, endpoint: str | None, repo_id: str = "") -> None:
+    def __init__(self, endpoint: str | None, repo_id: str) -> None:
         self.endpoint = endpoint or ""
         self.repo_id = repo_id
         self.token = ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelforge.models.sampling import Sampling
-from modelforge.recipe.objectives import Grpo
+from modelforge.recipe.nested import Grpo
 from modelforge.scores.rewards import find_highest, name_rewards, score, total
 
 _SEEDS = 2**31

@@ -12,8 +12,7 @@ import psutil
 
 from modelforge import hardware
 from modelforge.choices import check_tuning
-from modelforge.compute.compute import Compute
-from modelforge.compute.decide import decide, draft
+from modelforge.compute.compute import Compute, decide, draft
 from modelforge.hardware import Hardware, Probe, describe_bytes
 from modelforge.planner import disk, duration, outcomes, sources
 from modelforge.planner.calibration import Calibration, calibrated, is_cheap

@@ -92,17 +92,16 @@ class PlannerService:
         seconds: float = LONGEST_SECONDS,
         with_advice: bool = False,
         calibrate: bool = False,
-        age: float = KEPT_SECONDS,
     ) -> Plan | None:
         """The plan, if it is ready within that many seconds; else None, also where the planner fails.
 
-        calibrate: time steps of a small model if they are cheap; the next question of anybody interrupts it. age:
-        seconds that a cached answer may be old. Raises RecipeError for what cannot be trained here.
+        calibrate: time steps of a small model if they are cheap; the next question of anybody interrupts it. Raises
+        RecipeError for what cannot be trained here.
         """
         question = Question(recipe.model_copy(update={"name": ""}), rows, with_advice, calibrate)
         key = f"{paths.home()} {_adapter(Question).dump_json(question).decode()}"
         with self._lock:
-            found = self._known(key, age)
+            found = self._known(key)
             if key not in self._asked:
                 self._interrupt(with_advice=found is None)
             if found is None:
@@ -110,7 +109,7 @@ class PlannerService:
         if found is None:
             done.wait(seconds)
             with self._lock:
-                found = self._known(key, age)
+                found = self._known(key)
         if found and found.refusal:
             raise RecipeError(**found.refusal)
         return found.plan if found else None
@@ -135,9 +134,9 @@ class PlannerService:
             self._thread.start()
         return self._asked[key][-1]
 
-    def _known(self, key: str, age: float) -> Answer | None:
+    def _known(self, key: str) -> Answer | None:
         answered, found = self._answers.get(key, (0.0, None))
-        return found if time.monotonic() - answered < age else None
+        return found if time.monotonic() - answered < KEPT_SECONDS else None
 
     def _work(self) -> None:
         while True:

@@ -1,5 +1,6 @@
 """The Recipe: everything that decides a run, defined once."""
 
+from modelforge.recipe.nested import Tuning
 from modelforge.recipe.recipe import (
     STARTER,
     STARTERS_BY_TASK,
@@ -11,7 +12,6 @@ from modelforge.recipe.recipe import (
 from modelforge.recipe.settings import bounds, describe_bounds
 from modelforge.recipe.stored import RECIPE_VERSION, read_stored
 from modelforge.recipe.task import TASK_ALIASES, Task, parse_task
-from modelforge.recipe.tuning import Tuning
 
 __all__ = [
     "RECIPE_VERSION",

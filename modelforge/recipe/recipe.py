@@ -20,10 +20,9 @@ from modelforge import paths
 from modelforge.errors import RecipeError
 from modelforge.recipe.foreign_names import translate
 from modelforge.recipe.messages import explain, find_nearest
-from modelforge.recipe.objectives import Dpo, Grpo
+from modelforge.recipe.nested import Dpo, Grpo, Tuning
 from modelforge.recipe.settings import Settings, setting
 from modelforge.recipe.task import Task, parse_task
-from modelforge.recipe.tuning import Tuning
 
 # How a setting is defined, by the group that it is shown in.
 run, model, data, training, hardware = (

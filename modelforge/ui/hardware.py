@@ -115,7 +115,7 @@ def _describe_starts(found: hardware.Hardware) -> str:
 def describe_speeds() -> str:
     """The speed of each number format, measured at the first call on a machine (a second or two)."""
     warmup.wait()
-    from modelforge.compute.decide import choose_dtype
+    from modelforge.compute.compute import choose_dtype
 
     found = hardware.probe()
     used, reason = choose_dtype(Recipe(), found)
