@@ -6,7 +6,7 @@ that comes with a model is never run. `look` and `check` never download weights;
 
 from __future__ import annotations
 
-from modelforge.base_model.find import BaseModel, architecture_of, canonical, check_architecture, resolve
+from modelforge.base_model.find import BaseModel, architecture_of, canonical, resolve
 from modelforge.base_model.verdict import LOOK_SECONDS, Look, check, look
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "architecture_of",
     "canonical",
     "check",
-    "check_architecture",
     "look",
     "resolve",
 ]

@@ -111,9 +111,7 @@ def check_files(files: Collection[str], name: str, where: str) -> None:
 
 def check_fit(contents: Contents, task: Task) -> Architecture:
     """Refuse a model that does not suit the task, with the reason; else return its architecture."""
-    found, reason = recognise(contents.config)
-    if found is None or found.name not in TASKS[task].architectures:
-        raise make_refusal(f"{contents.id} is {add_article(describe_class(contents.config))}, which {reason}.", task)
+    found = recognise_for(task, contents.config, contents.id)
     packed = contents.config.get("quantization_config")
     if packed:
         method = packed.get("quant_method", "") if isinstance(packed, dict) else ""
@@ -126,6 +124,14 @@ def check_fit(contents: Contents, task: Task) -> Architecture:
         raise BaseModelError(
             f"{contents.id} has no tokenizer.", where=contents.where, fix="Choose a model that has a tokenizer.json."
         )
+    return found
+
+
+def recognise_for(task: Task | None, config: Mapping[str, Any], name: str) -> Architecture:
+    """The architecture of a config; one that does not suit the task, or any task for None, is refused."""
+    found, reason = recognise(config)
+    if found is None or (task and found.name not in TASKS[task].architectures):
+        raise make_refusal(f"{name} is {add_article(describe_class(config))}, which {reason}.", task)
     return found
 
 

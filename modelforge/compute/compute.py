@@ -1,4 +1,4 @@
-"""How one run computes, decided once: device, dtype, attention, optimizer, checkpointing, workers, each with its reason.
+"""How a run computes, decided once: device, dtype, attention, optimizer, checkpointing, workers, with the reasons.
 
 The planner predicts for the decision, the run trains by it. Facts come from `hardware`, byte counts from the caller.
 """
