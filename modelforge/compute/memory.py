@@ -85,21 +85,16 @@ class PeakMeter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.read()
-        self._closed.set()
-        if self.source == "sampled":
-            self._sampler.join()
-
-    def read(self) -> int:
-        """The peak so far."""
         if self.source == "cuda":
             import torch
 
             found = int(torch.cuda.max_memory_allocated())
         else:
             found = _high_water() if self.source == "process" else used_bytes(self.device)
+        self._closed.set()
+        if self.source == "sampled":
+            self._sampler.join()
         self.peak_bytes = max(self.peak_bytes, found)
-        return self.peak_bytes
 
     def _sample(self) -> None:
         while not self._closed.wait(0.25):

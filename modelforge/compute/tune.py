@@ -41,10 +41,11 @@ def free_weights(model: Any, top_layers: int) -> Any:
     if top_layers:
         kept = set(name_top_layers(model, top_layers))
         heads = tuple(f"{head}." for head in head_modules(model))
+        shared = model.get_input_embeddings().weight  # where the output matrix shares it, neither is trained
         for name, part in model.named_parameters():
             found = _LAYER.match(name)
             top = bool(found and f"{found[1]}.{found[2]}" in kept)
-            part.requires_grad_(top or (name.startswith(heads) and part is not _shared_matrix(model)))
+            part.requires_grad_(top or (name.startswith(heads) and part is not shared))
     else:
         model.requires_grad_(True)
     return model
@@ -120,8 +121,3 @@ def name_top_layers(model: Any, count: int) -> list[str]:
     return [
         f"{stem}.{number}" for stem, last in numbers.items() for number in range(max(last + 1 - count, 0), last + 1)
     ]
-
-
-def _shared_matrix(model: Any) -> Any:
-    """The embeddings' weights: where the output matrix shares them, neither is trained."""
-    return model.get_input_embeddings().weight

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import psutil
@@ -87,15 +87,12 @@ class Plan:
             "fits": self.fits,
             "verdict": self.verdict,
             "memory": {part: getattr(self.memory, part) if self.memory else None for part in parts},
-            "disk": {"needed": self.disk.needed, "free": self.disk.free, "where": self.disk.where},
+            "disk": asdict(self.disk),
             "seconds": round(self.seconds, 1),
             "seconds_low": round(self.seconds_low, 1),
             "seconds_high": round(self.seconds_high, 1),
             "tokens_per_second": round(self.tokens_per_second, 1),
-            "advice": [
-                {"settings": dict(each.settings), "sentence": each.sentence, "saves_bytes": each.saves_bytes}
-                for each in self.advice
-            ],
+            "advice": [asdict(each) for each in self.advice],
             "source": self.source,
             "calibrated": self.calibrated,
             "correction": round(self.correction, 3),
@@ -220,7 +217,9 @@ def _judge(  # noqa: PLR0917 - all findings, in the order in which they were mad
     kind = f"{probe.kind} {probe.name} | {known.config.model_type} | {recipe.method} | {recipe.tuning.type}"
     kind += " | checkpointing" if compute.gradient_checkpointing else ""
     correction = outcomes.correction(kind, need.total)
-    need = _correct(need, correction, available)
+    # The difference is added to what a step holds, where it comes from.
+    activations = max(need.activations + round((correction - 1) * need.total), 0)
+    need = replace(need, activations=activations, available=available)
     speed, timing = _find_speed(recipe, rows, compute, probe, need, kind=kind, timed=timed)
     longest = length_of(recipe, known.config, rows.longest)
     seconds, low, high = duration.predict_seconds(
@@ -270,9 +269,3 @@ def _find_speed(
         return timed.tokens_per_second, "step"
     size = 4 if compute.weights == "float32" else 2
     return duration.speed_by_work(recipe, compute, probe, need.weights // size), "guess"
-
-
-def _correct(need: Memory, correction: float, available: int) -> Memory:
-    """The need corrected by earlier runs: the difference is added to what a step holds, where it comes from."""
-    activations = max(need.activations + round((correction - 1) * need.total), 0)
-    return replace(need, activations=activations, available=available)

@@ -48,6 +48,8 @@ Repair = Literal[
     "skip_bad_rows", "strip", "numbers_to_text", "relocate_answers", "drop_duplicates", "drop_near_duplicates"
 ]
 
+_FORM = "Write one setting per line, as `name: value`."
+
 STORED = {"stored": True}
 """The context in which a recipe is validated that was valid when it was written (`stored.py`)."""
 
@@ -192,9 +194,8 @@ class Recipe(Settings):
     @field_validator("gradient_checkpointing", mode="before")
     @classmethod
     def _accept_switch(cls, value: Any) -> Any:
-        return (
-            {True: "on", False: "off"}[value] if isinstance(value, bool) else value
-        )  # YAML reads on and off as booleans
+        # YAML reads on and off as booleans.
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _check_groups(self, info: ValidationInfo) -> Self:
@@ -234,13 +235,9 @@ class Recipe(Settings):
         except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: 2026-13-45 is not a date
             mark = getattr(error, "problem_mark", None)
             line = f", line {mark.line + 1}" if mark else ""
-            raise RecipeError(
-                "This is not valid YAML.", where=f"{where}{line}", fix="Write one setting per line, as `name: value`."
-            ) from error
+            raise RecipeError("This is not valid YAML.", where=f"{where}{line}", fix=_FORM) from error
         if not isinstance(loaded, dict):
-            raise RecipeError(
-                "A recipe is a list of settings.", where=where, fix="Write one setting per line, as `name: value`."
-            )
+            raise RecipeError("A recipe is a list of settings.", where=where, fix=_FORM)
         return cls.build({str(key): value for key, value in loaded.items()})
 
     @classmethod

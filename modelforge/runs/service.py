@@ -127,11 +127,11 @@ class Runs:
 
     def stop(self, run_id: str) -> None:
         """Make a run save a model and end, within one step. Raises RunStateError when it is not in progress here."""
-        self._worker.stop(self._find_active(run_id).id)
+        self._worker.request_end(self._find_active(run_id).id, RunState.stopped)
 
     def pause(self, run_id: str) -> None:
         """Make a run save itself and end within one step, to be resumed later. Raises RunStateError."""
-        self._worker.pause(self._find_active(run_id).id)
+        self._worker.request_end(self._find_active(run_id).id, RunState.paused)
 
     def _find_active(self, run_id: str) -> RunRecord:
         record = self.get(run_id)
@@ -222,7 +222,7 @@ class Runs:
         mine = [record.id for record in self.all() if record.state.active and record.pid == os.getpid()]
         for run_id in mine:  # the newest first, so that no waiting run starts
             with contextlib.suppress(RunStateError):  # it has just ended
-                self._worker.pause(run_id)
+                self._worker.request_end(run_id, RunState.paused)
         until = time.monotonic() + seconds
         for run_id in mine:
             self._worker.wait(run_id, max(until - time.monotonic(), 0))

@@ -89,13 +89,22 @@ class Worker:
                 self._pump = Pump()
                 threading.Thread(target=self._work, name="modelforge-worker", daemon=True).start()
 
-    def stop(self, run_id: str) -> None:
-        """Let a run save a model and end."""
-        self._request_end(run_id, RunState.stopped)
-
-    def pause(self, run_id: str) -> None:
-        """Let a run save itself and end, to be resumed later."""
-        self._request_end(run_id, RunState.paused)
+    def request_end(self, run_id: str, state: RunState) -> None:
+        """Let a run save a model and end (stopped), or save itself and end, to be resumed later (paused)."""
+        record, submission = self._store.runs.get(run_id), self._submissions.get(run_id)
+        if submission is None:
+            raise RunStateError(
+                "This run belongs to another process.", where=run_id, fix="Stop it where it was started."
+            )
+        (submission.pause if state is RunState.paused else submission.stop).set()
+        self._change(run_id, (RunState.preparing, RunState.running), state=RunState.stopping)
+        with self._lock:
+            waited = submission in self._waiting
+            if waited:
+                self._waiting.remove(submission)
+        if waited:  # the thread has not taken it: it ends at once
+            steps = {"step": record.step, "total_steps": record.total_steps}
+            self._end(submission, Ending(state, {"model_id": None, "metrics": {}, **steps}))
 
     def move(self, run_id: str, place: int) -> None:
         """Give a waiting run another place in the queue; 0 is next."""
@@ -131,22 +140,6 @@ class Worker:
             ending = self._unwritten.pop(run_id, None)
             if ending and self._write_ending(run_id, ending):
                 self._unwritten[run_id] = ending
-
-    def _request_end(self, run_id: str, state: RunState) -> None:
-        record, submission = self._store.runs.get(run_id), self._submissions.get(run_id)
-        if submission is None:
-            raise RunStateError(
-                "This run belongs to another process.", where=run_id, fix="Stop it where it was started."
-            )
-        (submission.pause if state is RunState.paused else submission.stop).set()
-        self._change(run_id, (RunState.preparing, RunState.running), state=RunState.stopping)
-        with self._lock:
-            waited = submission in self._waiting
-            if waited:
-                self._waiting.remove(submission)
-        if waited:  # the thread has not taken it: it ends at once
-            steps = {"step": record.step, "total_steps": record.total_steps}
-            self._end(submission, Ending(state, {"model_id": None, "metrics": {}, **steps}))
 
     def _work(self) -> None:
         while True:
