@@ -83,7 +83,10 @@ def load_model(
     architecture = architecture or architecture_of(base)
     placed = {"quantization_config": _nf4(base, architecture, dtype), "device_map": {"": device}} if quantised else {}
     try:
-        with BUILDING, _seeded(seed, architecture), _quiet():
+        # Only a head draws random numbers: they are not those of a run in progress.
+        with BUILDING, _quiet(), torch.random.fork_rng(devices=[], enabled=architecture is ENCODER):
+            if architecture is ENCODER:
+                torch.manual_seed(seed)
             model = getattr(transformers, architecture.auto_class).from_pretrained(
                 base.folder,
                 dtype=getattr(torch, dtype),
@@ -139,20 +142,6 @@ def window_of(config: Any) -> int:
     if getattr(text, "model_type", "") in _PADDED_POSITIONS:
         positions -= (getattr(text, "pad_token_id", None) or 0) + 1
     return int(positions)
-
-
-@contextlib.contextmanager
-def _seeded(seed: int, architecture: Architecture) -> Iterator[None]:
-    """Initialise a head that the files lack from the seed, without changing the random numbers of a run in progress.
-    Nothing else draws any here."""
-    import torch
-
-    if architecture is not ENCODER:
-        yield
-        return
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 @contextlib.contextmanager

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-import psutil
-
 from modelforge import hardware
 from modelforge.choices import check_tuning
 from modelforge.compute.compute import Compute, decide, draft
+from modelforge.compute.memory import used_bytes
 from modelforge.hardware import Hardware, Probe, describe_bytes
 from modelforge.planner import disk, duration, outcomes, sources
 from modelforge.planner.calibration import Calibration, calibrated, is_cheap
@@ -123,7 +121,7 @@ class Machine:
     @classmethod
     def here(cls, found: Hardware | None = None, probe: Probe | None = None) -> Machine:
         """This machine and this process."""
-        held = int(psutil.Process(os.getpid()).memory_info().rss)
+        held = used_bytes("cpu")
         return cls(found or hardware.detect(), probe or hardware.probe(), held, "torch" in sys.modules)
 
     @property

@@ -5,7 +5,6 @@ from modelforge.recipe.recipe import (
     STARTER,
     STARTERS_BY_TASK,
     Recipe,
-    Repair,
     fields,
     parse_assignments,
 )
@@ -19,7 +18,6 @@ __all__ = [
     "STARTERS_BY_TASK",
     "TASK_ALIASES",
     "Recipe",
-    "Repair",
     "Task",
     "Tuning",
     "bounds",

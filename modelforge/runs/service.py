@@ -100,8 +100,7 @@ class Runs:
             dataset_name=dataset.name,
             created=(now := utc_now()),
             queued=now,
-            pid=os.getpid(),
-            process_started=find_start_time(psutil.Process()),
+            **_this_process(),
         )
         folder = paths.run_dir(record.id)
         folder.mkdir(parents=True)
@@ -154,8 +153,7 @@ class Runs:
             if not self._store.runs.get(record.id).state.resumable:  # resumed elsewhere in the meantime
                 raise RunStateError("This run is already in progress.", where=record.id)
             changes = {"state": RunState.queued, "queued": utc_now(), "finished": None, "error": None}
-            process = {"pid": os.getpid(), "process_started": find_start_time(psutil.Process())}
-            self._store.runs.update(record.id, **changes, **process)
+            self._store.runs.update(record.id, **changes, **_this_process())
         self._worker.submit(record.id)
         return Run(self, record.id)
 
@@ -284,6 +282,10 @@ class Runs:
                     step, total = self.progress(record)
                     ending = {"state": RunState.interrupted, "finished": utc_now(), "step": step, "total_steps": total}
                     self._store.runs.update(record.id, **ending)
+
+
+def _this_process() -> dict[str, Any]:
+    return {"pid": os.getpid(), "process_started": find_start_time(psutil.Process())}
 
 
 def find_start_time(process: psutil.Process) -> float:
