@@ -73,32 +73,27 @@ def write_texts(
 
 def _stream(model: Any, tokenizer: Any, steps: Steps, sampling: Sampling, longest: int) -> Iterator[str]:
     """The text of at most `longest` drawn tokens as they come, in pieces that end at whole characters."""
-    tokens: list[int] = []
-    shown = ""
-    for token in _draw_tokens(model, tokenizer, steps, sampling, longest):
-        tokens.append(token)
-        text = tokenizer.decode(tokens, skip_special_tokens=True)
-        if not text.endswith("\ufffd"):  # the rest of this character comes with the next token
-            yield text[len(shown) :]
-            shown = text
-    rest = tokenizer.decode(tokens, skip_special_tokens=True)[len(shown) :]
-    if rest:
-        yield rest
-
-
-def _draw_tokens(model: Any, tokenizer: Any, steps: Steps, sampling: Sampling, longest: int) -> Iterator[int]:
     generator = torch.Generator(device="cpu")
     if sampling.seed is not None:
         generator.manual_seed(sampling.seed)
     else:
         generator.seed()
     stops, given = _stop_tokens(model, tokenizer), None
+    tokens: list[int] = []
+    shown = ""
     for _ in range(longest):
         token = choose_token(steps.send(given)[0].cpu(), sampling, generator)
         if token in stops:
-            return
-        yield token
+            break
+        tokens.append(token)
+        text = tokenizer.decode(tokens, skip_special_tokens=True)
+        if not text.endswith("\ufffd"):  # the rest of this character comes with the next token
+            yield text[len(shown) :]
+            shown = text
         given = torch.tensor([token], device=model.device)
+    rest = tokenizer.decode(tokens, skip_special_tokens=True)[len(shown) :]
+    if rest:
+        yield rest
 
 
 def _collect(model: Any, tokenizer: Any, steps: Steps, count: int, longest: int) -> list[str]:

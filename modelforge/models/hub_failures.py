@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 
 from modelforge.errors import HubError
@@ -93,10 +94,8 @@ _REFUSALS = {  # HTTP status -> what it means here, and what to do
 
 
 def _is_raised_by_us(error: BaseException) -> bool:
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return frame is not None and str(frame.tb_frame.f_globals.get("__name__")).startswith("modelforge.")
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1].f_globals.get("__name__")).startswith("modelforge.")
 
 
 def _chain(error: BaseException, *links: str) -> Iterator[BaseException]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
 import subprocess
 import sys
 import threading
@@ -76,9 +75,10 @@ class PlannerService:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
         self._answers: OrderedDict[str, tuple[float, Answer]] = OrderedDict()
         self._asked: dict[str, tuple[Question, threading.Event]] = {}
-        self._waiting: queue.LifoQueue[str] = queue.LifoQueue()
+        self._waiting: list[str] = []
         self._current: Question | None = None
         self._interrupted = False
         self._process: subprocess.Popen[str] | None = None
@@ -128,7 +128,8 @@ class PlannerService:
     def _enqueue(self, key: str, question: Question) -> threading.Event:
         if key not in self._asked:
             self._asked[key] = question, threading.Event()
-            self._waiting.put(key)
+            self._waiting.append(key)
+            self._arrived.notify()
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="modelforge-planner", daemon=True)
             self._thread.start()
@@ -140,13 +141,12 @@ class PlannerService:
 
     def _work(self) -> None:
         while True:
-            try:
-                key = self._waiting.get(timeout=IDLE_SECONDS)
-            except queue.Empty:
-                self._end()
-                continue
-            with self._lock:
-                question, done = self._asked[key]
+            with self._arrived:
+                if not self._arrived.wait_for(lambda: self._waiting, IDLE_SECONDS):
+                    self._end()
+                    continue
+                key = self._waiting.pop()
+                question, _ = self._asked[key]
                 self._current, self._interrupted = question, False
             found = self._answer(question)
             with self._lock:
@@ -158,21 +158,10 @@ class PlannerService:
                     self._answers[key] = time.monotonic(), found
                 while len(self._answers) > KEPT:
                     self._answers.popitem(last=False)
-                self._asked.pop(key)
-                done.set()
-            self._drop_old()
-
-    def _drop_old(self) -> None:
-        """Of the questions that arrived meanwhile, as somebody typed, only the newest matter."""
-        newest: list[str] = []
-        while len(newest) < 4 and not self._waiting.empty():
-            newest.append(self._waiting.get())
-        with self._lock:
-            while not self._waiting.empty():
-                *_, done = self._asked.pop(self._waiting.get())
-                done.set()
-        for each in reversed(newest):
-            self._waiting.put(each)
+                # Of the questions that arrived meanwhile, as somebody typed, only the newest matter.
+                for each in (key, *self._waiting[:-4]):
+                    self._asked.pop(each)[-1].set()
+                del self._waiting[:-4]
 
     def _answer(self, question: Question) -> Answer:
         try:
