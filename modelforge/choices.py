@@ -89,7 +89,7 @@ def check_combination(
 
 def check_method(task: Task, method: str, shape: str | None = None) -> None:
     """Refuse a method that cannot train the task, or the shape of the dataset's rows."""
-    able = SHAPES[shape].methods if shape else methods_of(task)
+    able = SHAPES[shape].methods if shape else TASKS[task].methods
     if method in able:
         return
     trained = [f"{known} for {other.title.lower()}" for other in SHAPES.values() for known in other.methods]
@@ -122,11 +122,6 @@ def check_tuning(tuning: str, device: DeviceKind) -> None:
             where="setting tuning.type",
             fix=f"Use {spec.instead}.",
         )
-
-
-def methods_of(task: Task) -> tuple[str, ...]:
-    """The methods that can train a task, the default first."""
-    return TASKS[task].methods
 
 
 def architectures_of(task: Task, method: str) -> tuple[str, ...]:

@@ -45,13 +45,14 @@ class Goal:
         architecture: the base model's, by name; by default the usual one of the task. parameters: its count; by default
         that of the task's starter. hardware: by default a machine of the lowest tier.
         """
+        starter = catalog.find(STARTERS_BY_TASK[task])
         case = {
             "goal": self.key,
             "task": task.value,
             "method": method,
             "tuning": tuning,
             "architecture": architecture or TASKS[task].architectures[0],
-            "size": _size(parameters or _starter_parameters(task)),
+            "size": _size(parameters or (starter.parameters if starter else 0)),
             "tier": hardware.tier if hardware else "low",
         }
         wanted: dict[str, Any] = {"rows_seen": self.rows_seen, "epochs": self.epochs}
@@ -87,8 +88,3 @@ def _applies(cases: Mapping[str, str | list[str]], case: Mapping[str, str]) -> b
 
 def _size(parameters: int) -> str:
     return next((name for name, limit in SIZES.items() if parameters < limit), "large")
-
-
-def _starter_parameters(task: Task) -> int:
-    entry = catalog.find(STARTERS_BY_TASK[task])
-    return entry.parameters if entry else 0

@@ -137,9 +137,8 @@ class Machine:
     def runtime_bytes(self) -> int:
         """What torch and its libraries take; measured where they are loaded."""
         usual = RUNTIME_BYTES[self.probe.kind]
-        return (
-            usual if self.probe.kind == "cuda" or not self.has_torch else min(max(usual, self.process_bytes), 2 * usual)
-        )
+        is_measured = self.has_torch and self.probe.kind != "cuda"
+        return min(max(usual, self.process_bytes), 2 * usual) if is_measured else usual
 
 
 def estimate(recipe: Recipe, machine: Machine, rows: Rows, *, calibrate: Calibrate = "nothing") -> Plan:
@@ -218,7 +217,12 @@ def _judge(  # noqa: PLR0917 - all findings, in the order in which they were mad
     # The difference is added to what a step holds, where it comes from.
     activations = max(need.activations + round((correction - 1) * need.total), 0)
     need = replace(need, activations=activations, available=available)
-    speed, timing = _find_speed(recipe, rows, compute, probe, need, kind=kind, timed=timed)
+    timing: duration.Timing = "guess"
+    speed = duration.speed_by_work(recipe, compute, probe, need.weights // (4 if compute.weights == "float32" else 2))
+    if ran := outcomes.measured_speed(kind, recipe.base_model, rows.mean_tokens, recipe.per_device_train_batch_size):
+        speed, timing = ran, "run"
+    elif timed:
+        speed, timing = timed.tokens_per_second, "step"
     longest = length_of(recipe, known.config, rows.longest)
     seconds, low, high = duration.predict_seconds(
         recipe,
@@ -247,23 +251,3 @@ def _judge(  # noqa: PLR0917 - all findings, in the order in which they were mad
         timing=timing,
         mean_tokens=rows.mean_tokens or 0.0,
     )
-
-
-def _find_speed(
-    recipe: Recipe,
-    rows: Rows,
-    compute: Compute,
-    probe: Probe,
-    need: Memory,
-    *,
-    kind: str,
-    timed: Calibration | None,
-) -> tuple[float, duration.Timing]:
-    """Tokens a second, and what that rests on: the best that there is."""
-    batch = recipe.per_device_train_batch_size
-    if speed := outcomes.measured_speed(kind, recipe.base_model, rows.mean_tokens, batch):
-        return speed, "run"
-    if timed:
-        return timed.tokens_per_second, "step"
-    size = 4 if compute.weights == "float32" else 2
-    return duration.speed_by_work(recipe, compute, probe, need.weights // size), "guess"
