@@ -78,8 +78,8 @@ def check_combination(
         check_architecture(recipe.task, recipe.method, architecture)
     if device is not None:
         check_tuning(recipe.tuning.type, device)
-    for name in ("use_dora", "use_rslora") if recipe.tuning.type == "full" else ():
-        if getattr(recipe.tuning, name):
+    for name in ("use_dora", "use_rslora"):
+        if recipe.tuning.type == "full" and getattr(recipe.tuning, name):
             raise RecipeError(
                 f"{name} is an option of adapters, and full fine-tuning has no adapter.",
                 where=f"setting tuning.{name}",
