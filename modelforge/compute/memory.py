@@ -47,15 +47,11 @@ def kept_blocks() -> Iterator[None]:
 
 def used_bytes(device: str) -> int:
     """Bytes in use now: allocated on the accelerator, or resident in this process."""
-    if device == "cuda":
-        import torch
+    if device == "cpu":
+        return int(psutil.Process().memory_info().rss)
+    import torch
 
-        return int(torch.cuda.memory_allocated())
-    if device == "mps":
-        import torch
-
-        return int(torch.mps.current_allocated_memory())
-    return int(psutil.Process().memory_info().rss)
+    return int(torch.cuda.memory_allocated() if device == "cuda" else torch.mps.current_allocated_memory())
 
 
 class PeakMeter:

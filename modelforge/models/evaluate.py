@@ -18,7 +18,7 @@ from modelforge.data.split import split
 from modelforge.errors import DatasetError, NotFoundError, RecipeError
 from modelforge.models.chat import Playground
 from modelforge.models.folder import read_manifest
-from modelforge.models.measures import MEASURES, Sides
+from modelforge.models.measures import MEASURES, Row, Sides
 from modelforge.recipe import Recipe, read_stored
 from modelforge.store import ModelRecord
 from modelforge.tasks import TASKS
@@ -112,7 +112,7 @@ def read_file(path: Path, recipe: Recipe) -> Sequence[MappedRow]:
     return report.mapped_rows
 
 
-def choose_evenly(rows: Sequence[MappedRow], limit: int | None) -> list[MappedRow]:
+def choose_evenly(rows: Sequence[Row], limit: int | None) -> list[Row]:
     """At most `limit` rows, evenly spaced, in order."""
     count = len(rows) if limit is None else min(limit, len(rows))
     return [rows[index * len(rows) // count] for index in range(count)]
