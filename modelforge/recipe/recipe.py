@@ -54,12 +54,6 @@ STORED = {"stored": True}
 """The context in which a recipe is validated that was valid when it was written (`stored.py`)."""
 
 
-def _usual_learning_rate(settings: Mapping[str, Any]) -> float:
-    """By method and tuning, which are validated before."""
-    tuning = settings.get("tuning") or Tuning()
-    return LEARNING_RATES[settings.get("method", "sft")][tuning.type]
-
-
 class Recipe(Settings):
     """Everything that decides a run; immutable. Build it, or read it with `from_yaml` or `from_file`."""
 
@@ -96,7 +90,7 @@ class Recipe(Settings):
         0, "Stop after this many optimizer steps; 0 uses the number of epochs.", unit="steps", ge=0, le=10_000_000
     )
     learning_rate: float = training(
-        _usual_learning_rate,
+        lambda settings: LEARNING_RATES[settings.get("method", "sft")][(settings.get("tuning") or Tuning()).type],
         "Size of each step. Too high and the model forgets, too low and it learns nothing.",
         gt=0,
         le=1,
