@@ -45,12 +45,6 @@ ENCODER = Architecture(
 )
 ARCHITECTURES: dict[str, Architecture] = {each.name: each for each in (DECODER, ENCODER_DECODER, ENCODER)}
 
-_CAUSAL = "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"
-_TEXT_TO_TEXT = "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES"
-_SPANS = "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES"
-_MASKED = "MODEL_FOR_MASKED_LM_MAPPING_NAMES"
-_BODIES = "MODEL_MAPPING_NAMES"
-"""Names of transformers' own tables of model type -> class, in `transformers.models.auto.modeling_auto`."""
 _TEXT_PARTS = ("qwen3_5",)
 """Model types for text and images whose text part transformers loads alone, as a decoder; each was tested."""
 
@@ -61,20 +55,29 @@ def recognise(config: Mapping[str, Any]) -> tuple[Architecture | None, str]:
     Decided by the classes that the config names, and for encoders by whether transformers has a span head for them. The
     reason follows on "which": "... is a BertForMaskedLM, which reads a whole text and does not write any".
     """
+    from transformers.models.auto import modeling_auto as auto
+
     if against := _find_foreign(config):
         return None, against
-    classes, kind = _classes(config), _kind(config)
+    writing = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES  # transformers' own tables of model type -> class
+    text_to_text = auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    spans = auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
+    masked = auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    classes, kind = _classes(config), config.get("model_type")
+    if not kind:
+        tables = (writing, text_to_text, spans, masked, auto.MODEL_MAPPING_NAMES)
+        kind = next((kind for table in tables for kind, name in table.items() if name in classes), None)
     if config.get("is_encoder_decoder") is True:
-        is_text = kind is None or _has(_TEXT_TO_TEXT, kind)
+        is_text = kind is None or kind in text_to_text
         return _kind_or(ENCODER_DECODER, is_text, "is not a text-to-text model that transformers supports")
-    writes = any("CausalLM" in name or "LMHead" in name for name in classes) and (kind is None or _has(_CAUSAL, kind))
+    writes = any("CausalLM" in name or "LMHead" in name for name in classes) and (kind is None or kind in writing)
     if writes or kind in _TEXT_PARTS:
         return DECODER, DECODER.sentence
-    if _has(_CAUSAL, kind) and not _has(_MASKED, kind):
+    if kind in writing and kind not in masked:
         headless = bool(classes) and all(name.endswith("Model") for name in classes)
         return None, "does not have a head that writes text" if headless else "was not made for writing text"
-    if _has(_MASKED, kind):  # encoders of text; those of pages and images have span heads too
-        return _kind_or(ENCODER, _has(_SPANS, kind), "has no question answering head in transformers")
+    if kind in masked:  # encoders of text; those of pages and images have span heads too
+        return _kind_or(ENCODER, kind in spans, "has no question answering head in transformers")
     return None, "neither writes text nor finds answers in a text"
 
 
@@ -94,10 +97,13 @@ def _kind_or(found: Architecture, is_one: bool, reason: str) -> tuple[Architectu
 
 def _find_foreign(config: Mapping[str, Any]) -> str:
     """Why a model cannot be used at all; "" if it can."""
-    if config.get("model_type") and not _is_type(config["model_type"]):
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    kind = config.get("model_type")
+    if kind and not (isinstance(kind, str) and kind in CONFIG_MAPPING_NAMES):
         return "has a type that transformers does not support, and code from a model's repository is never run"
     takes_more = any(isinstance(config.get(part), dict) for part in ("vision_config", "audio_config"))
-    if takes_more and config.get("model_type") not in _TEXT_PARTS:
+    if takes_more and kind not in _TEXT_PARTS:
         return "also reads images or audio; only text models can be trained here"
     return ""
 
@@ -105,31 +111,3 @@ def _find_foreign(config: Mapping[str, Any]) -> str:
 def _classes(config: Mapping[str, Any]) -> list[str]:
     listed = config.get("architectures")
     return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
-
-
-def _kind(config: Mapping[str, Any]) -> str | None:
-    """The config's model type; if it has none, that of its class."""
-    named = config.get("model_type")
-    if named:
-        return str(named)
-    for table in (_CAUSAL, _TEXT_TO_TEXT, _SPANS, _MASKED, _BODIES):
-        for kind, name in _table(table).items():
-            if name in _classes(config):
-                return kind
-    return None
-
-
-def _is_type(name: Any) -> bool:
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-
-    return isinstance(name, str) and name in CONFIG_MAPPING_NAMES
-
-
-def _has(table: str, kind: str | None) -> bool:
-    return kind in _table(table)
-
-
-def _table(name: str) -> Mapping[str, Any]:
-    from transformers.models.auto import modeling_auto
-
-    return getattr(modeling_auto, name)  # type: ignore[no-any-return]

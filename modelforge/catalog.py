@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-import yaml
-
 from modelforge import paths, starter
 from modelforge.hardware import Hardware, describe_parameters
 from modelforge.recipe import Task
@@ -56,16 +54,11 @@ class Entry:
         )
         return " · ".join(fact for fact in known if fact)
 
-    @property
-    def access_page(self) -> str:
-        """The page to request access to a gated model."""
-        return f"https://huggingface.co/{self.id}"
-
 
 @cache
 def entries() -> tuple[Entry, ...]:
     """Every base model of the catalogue, in the order of preference."""
-    listed = yaml.safe_load(paths.asset("models.yaml").read_text(encoding="utf-8"))
+    listed = paths.read_asset("models.yaml")
     return tuple(Entry(**{**row, "tasks": tuple(Task(task) for task in row["tasks"])}) for row in listed)
 
 
@@ -97,8 +90,3 @@ def largest_parameters(hardware: Hardware, tuning: str) -> int:
     bytes_each = 4.0 if on_processor and tuning == "lora" else BYTES_PER_PARAMETER[tuning]
     fitting = int(hardware.device.memory_bytes * 2 / 3 / bytes_each)
     return min(fitting, 1_000_000_000) if on_processor else fitting
-
-
-def is_custom(base_model: str) -> bool:
-    """Whether this base model was typed by the user instead of chosen from the catalogue."""
-    return find(base_model) is None

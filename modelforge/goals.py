@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
-
-import yaml
 
 from modelforge import catalog, paths
 from modelforge.data.samples import samples
@@ -48,19 +45,20 @@ class Goal:
         architecture: the base model's, by name; by default the usual one of the task. parameters: its count; by default
         that of the task's starter. hardware: by default a machine of the lowest tier.
         """
+        starter = catalog.find(STARTERS_BY_TASK[task])
         case = {
             "goal": self.key,
             "task": task.value,
             "method": method,
             "tuning": tuning,
             "architecture": architecture or TASKS[task].architectures[0],
-            "size": _size(parameters or _starter_parameters(task)),
+            "size": _size(parameters or (starter.parameters if starter else 0)),
             "tier": hardware.tier if hardware else "low",
         }
         wanted: dict[str, Any] = {"rows_seen": self.rows_seen, "epochs": self.epochs}
-        for rule in rules():
-            if rule.applies(case):
-                wanted |= rule.settings
+        for rule in paths.read_asset("presets.yaml")["rules"]:
+            if _applies(rule["for"], case):
+                wanted |= rule["set"]
         (fewest, most), rows_seen = wanted.pop("epochs"), wanted.pop("rows_seen")
         if tuning == "full":
             wanted = {name: value for name, value in wanted.items() if not name.startswith("tuning.")}
@@ -70,31 +68,9 @@ class Goal:
         return {**wanted, "num_train_epochs": float(passes)}
 
 
-@dataclass(frozen=True)
-class Rule:
-    """Settings, and the cases they apply to: name of an axis -> values."""
-
-    cases: Mapping[str, tuple[str, ...]]
-    settings: Mapping[str, Any]
-
-    def applies(self, case: Mapping[str, str]) -> bool:
-        return all(case[axis] in values for axis, values in self.cases.items())
-
-
-@cache
-def rules() -> tuple[Rule, ...]:
-    """Every rule, in the order of application."""
-    return tuple(
-        Rule(
-            {axis: tuple(each) if isinstance(each, list) else (each,) for axis, each in row["for"].items()}, row["set"]
-        )
-        for row in _presets()["rules"]
-    )
-
-
 def goals() -> dict[str, Goal]:
     """Every goal by its key, in the order of display."""
-    listed = _presets()["goals"]
+    listed = paths.read_asset("presets.yaml")["goals"]
     return {key: Goal(key, **{**values, "epochs": tuple(values["epochs"])}) for key, values in listed.items()}
 
 
@@ -105,16 +81,10 @@ def demo_recipe() -> Recipe:
     return recipe.with_settings(goals()["quick"].propose(sample.rows))
 
 
+def _applies(cases: Mapping[str, str | list[str]], case: Mapping[str, str]) -> bool:
+    """cases: name of an axis -> the value or values that a rule is for."""
+    return all(case[axis] in ([wanted] if isinstance(wanted, str) else wanted) for axis, wanted in cases.items())
+
+
 def _size(parameters: int) -> str:
     return next((name for name, limit in SIZES.items() if parameters < limit), "large")
-
-
-def _starter_parameters(task: Task) -> int:
-    entry = catalog.find(STARTERS_BY_TASK[task])
-    return entry.parameters if entry else 0
-
-
-@cache
-def _presets() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(paths.asset("presets.yaml").read_text(encoding="utf-8"))
-    return loaded

@@ -41,14 +41,19 @@ def load_tokenizer(folder: Path, name: str, architecture: Architecture | None = 
         raise BaseModelError(
             f"The tokenizer of {name} cannot be loaded.", where=str(folder), fix=_first_line(error)
         ) from error
-    if architecture is ENCODER:
-        return _check_encoder_tokenizer(tokenizer, folder, name)
-    if tokenizer.eos_token_id is None:
-        raise BaseModelError(
-            f"The tokenizer of {name} has no end-of-sequence token.",
-            where=str(folder),
-            fix="Choose another base model.",
-        )
+    reads = architecture is ENCODER
+    another = "Choose another base model."
+    for is_wrong, what, fix in (
+        (
+            reads and not tokenizer.is_fast,
+            "does not give the positions of its tokens in a text",
+            "Choose a base model that has a tokenizer.json.",
+        ),
+        (reads and tokenizer.pad_token_id is None, "has no padding token", another),
+        (not reads and tokenizer.eos_token_id is None, "has no end-of-sequence token", another),
+    ):
+        if is_wrong:
+            raise BaseModelError(f"The tokenizer of {name} {what}.", where=str(folder), fix=fix)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked by position, never by this token's value
     return tokenizer
@@ -78,7 +83,10 @@ def load_model(
     architecture = architecture or architecture_of(base)
     placed = {"quantization_config": _nf4(base, architecture, dtype), "device_map": {"": device}} if quantised else {}
     try:
-        with BUILDING, _seeded(seed, architecture), _quiet():
+        # Only a head draws random numbers: they are not those of a run in progress.
+        with BUILDING, _quiet(), torch.random.fork_rng(devices=[], enabled=architecture is ENCODER):
+            if architecture is ENCODER:
+                torch.manual_seed(seed)
             model = getattr(transformers, architecture.auto_class).from_pretrained(
                 base.folder,
                 dtype=getattr(torch, dtype),
@@ -103,9 +111,8 @@ def load_adapter(model: Any, folder: Path, name: str, *, trainable: bool = False
     from safetensors import SafetensorError
 
     try:
-        with (
-            BUILDING
-        ):  # on the meta device first: that draws no random numbers, which would change those of a run in progress
+        with BUILDING:
+            # On the meta device first: that draws no random numbers, which would change those of a run in progress.
             return join_dtypes(PeftModel.from_pretrained(model, folder, is_trainable=trainable, low_cpu_mem_usage=True))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise NotFoundError(
@@ -135,20 +142,6 @@ def window_of(config: Any) -> int:
     if getattr(text, "model_type", "") in _PADDED_POSITIONS:
         positions -= (getattr(text, "pad_token_id", None) or 0) + 1
     return int(positions)
-
-
-@contextlib.contextmanager
-def _seeded(seed: int, architecture: Architecture) -> Iterator[None]:
-    """Initialise a head that the files lack from the seed, without changing the random numbers of a run in progress.
-    Nothing else draws any here."""
-    import torch
-
-    if architecture is not ENCODER:
-        yield
-        return
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 @contextlib.contextmanager
@@ -195,20 +188,6 @@ def _nf4(base: BaseModel, architecture: Architecture, dtype: str) -> Any:
         bnb_4bit_compute_dtype=getattr(torch, dtype),
         llm_int8_skip_modules=heads,
     )
-
-
-def _check_encoder_tokenizer(tokenizer: Any, folder: Path, name: str) -> Any:
-    if not tokenizer.is_fast:
-        raise BaseModelError(
-            f"The tokenizer of {name} does not give the positions of its tokens in a text.",
-            where=str(folder),
-            fix="Choose a base model that has a tokenizer.json.",
-        )
-    if tokenizer.pad_token_id is None:
-        raise BaseModelError(
-            f"The tokenizer of {name} has no padding token.", where=str(folder), fix="Choose another base model."
-        )
-    return tokenizer
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from modelforge.errors import NotFoundError
 
@@ -57,6 +59,14 @@ def existing(text: str) -> Path | None:
 def asset(name: str) -> Path:
     """A file that ships with the app, such as ``asset("style.css")``."""
     return Path(__file__).parent.parent / "assets" / name
+
+
+@cache
+def read_asset(name: str) -> Any:
+    """What a YAML file that ships with the app holds; read once, so it must not be changed."""
+    import yaml
+
+    return yaml.safe_load(asset(name).read_text(encoding="utf-8"))
 
 
 def new_id(kind: str) -> str:

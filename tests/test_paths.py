@@ -74,5 +74,5 @@ def test_text_that_is_no_path_is_none(text: str) -> None:
 
 
 def test_assets_are_there() -> None:
-    for name in ("models.yaml", "presets.yaml", "datasets/index.yaml"):
+    for name in ("models.yaml", "starters.yaml", "presets.yaml", "foreign_names.yaml", "datasets/index.yaml"):
         assert paths.asset(name).is_file()

@@ -226,9 +226,10 @@ def test_repair_that_is_none_is_refused(wrong: Any) -> None:
 
 def test_every_repair_can_be_set() -> None:
     from modelforge.data.repairs import REPAIRS
+    from modelforge.recipe.recipe import Repair
 
     assert Recipe(repairs=tuple(REPAIRS)).repairs == tuple(REPAIRS)
-    assert set(get_args(recipes.Repair)) == set(REPAIRS)
+    assert set(get_args(Repair)) == set(REPAIRS)
 
 
 def test_every_setting_has_a_sentence_and_a_group() -> None:

@@ -6,17 +6,15 @@ that comes with a model is never run. `look` and `check` never download weights;
 
 from __future__ import annotations
 
-from modelforge.base_model.find import BaseModel, architecture_of, canonical, check_architecture, resolve
-from modelforge.base_model.verdict import LOOK_SECONDS, Look, check, look
+from modelforge.base_model.find import BaseModel, architecture_of, canonical, resolve
+from modelforge.base_model.verdict import Look, check, look
 
 __all__ = [
-    "LOOK_SECONDS",
     "BaseModel",
     "Look",
     "architecture_of",
     "canonical",
     "check",
-    "check_architecture",
     "look",
     "resolve",
 ]

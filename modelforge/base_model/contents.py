@@ -27,7 +27,6 @@ _TOKENIZERS = (
     "vocab.json",
 )
 _NO_WEIGHTS = ("adapter_", "consolidated", "optimizer")  # .safetensors files that transformers does not load
-_LONGEST_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
 
 
 @dataclass(frozen=True)
@@ -111,9 +110,7 @@ def check_files(files: Collection[str], name: str, where: str) -> None:
 
 def check_fit(contents: Contents, task: Task) -> Architecture:
     """Refuse a model that does not suit the task, with the reason; else return its architecture."""
-    found, reason = recognise(contents.config)
-    if found is None or found.name not in TASKS[task].architectures:
-        raise make_refusal(f"{contents.id} is {add_article(describe_class(contents.config))}, which {reason}.", task)
+    found = recognise_for(task, contents.config, contents.id)
     packed = contents.config.get("quantization_config")
     if packed:
         method = packed.get("quant_method", "") if isinstance(packed, dict) else ""
@@ -126,6 +123,14 @@ def check_fit(contents: Contents, task: Task) -> Architecture:
         raise BaseModelError(
             f"{contents.id} has no tokenizer.", where=contents.where, fix="Choose a model that has a tokenizer.json."
         )
+    return found
+
+
+def recognise_for(task: Task | None, config: Mapping[str, Any], name: str) -> Architecture:
+    """The architecture of a config; one that does not suit the task, or any task for None, is refused."""
+    found, reason = recognise(config)
+    if found is None or (task and found.name not in TASKS[task].architectures):
+        raise make_refusal(f"{name} is {add_article(describe_class(config))}, which {reason}.", task)
     return found
 
 
@@ -179,14 +184,11 @@ def _check_shards(folder: Path, name: str, files: Collection[str]) -> None:
 
 
 def _count_parameters(path: Path) -> int:
-    """How many numbers a .safetensors file holds, by its header (https://github.com/huggingface/safetensors#format); 0
-    for a damaged file, which is refused when it is loaded."""
+    """How many numbers a .safetensors file holds; 0 for a damaged file, which is refused when it is loaded."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > _LONGEST_HEADER_BYTES:
-                return 0
-            header = json.loads(file.read(length))
-        return sum(math.prod(each["shape"]) for name, each in header.items() if name != "__metadata__")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        with safe_open(path, framework="numpy") as file:
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError):
         return 0

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelforge import catalog, paths, starter
-from modelforge.architecture import ARCHITECTURES, Architecture, add_article, describe_class, recognise
+from modelforge.architecture import ARCHITECTURES, Architecture, add_article
 from modelforge.base_model import hub
-from modelforge.base_model.contents import CONFIG, check_fit, make_refusal, read_folder, read_object
-from modelforge.errors import BaseModelError
+from modelforge.base_model.contents import CONFIG, check_fit, make_refusal, read_folder, read_object, recognise_for
 from modelforge.recipe import Task
 from modelforge.tasks import TASKS
 
@@ -71,28 +70,9 @@ def canonical(name: str) -> str:
     return str(folder) if folder else name
 
 
-def architecture_of(base: BaseModel) -> Architecture:
-    """Its architecture, read from its config. Raises BaseModelError for one that no task can use."""
-    return _recognise(base, None)
-
-
-def check_architecture(base: BaseModel, task: Task) -> Architecture:
-    """Its architecture; one that does not suit the task is refused before any weights are loaded."""
-    return _recognise(base, task)
-
-
-def _recognise(base: BaseModel, task: Task | None) -> Architecture:
-    if not (base.folder / CONFIG).exists():
-        raise BaseModelError(
-            f"{base.id} is not a model: it has no config.json.",
-            where=str(base.folder),
-            fix="Choose another base model.",
-        )
-    config = read_object(base.folder / CONFIG, base.id)
-    found, reason = recognise(config)
-    if found is None or (task and found.name not in TASKS[task].architectures):
-        raise make_refusal(f"{base.id} is {add_article(describe_class(config))}, which {reason}.", task)
-    return found
+def architecture_of(base: BaseModel, task: Task | None = None) -> Architecture:
+    """Its architecture, by its config. Raises BaseModelError for one that does not suit the task, or any task."""
+    return recognise_for(task, read_object(base.folder / CONFIG, base.id), base.id)
 
 
 def _typed_folder(name: str) -> Path | None:

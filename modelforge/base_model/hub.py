@@ -4,10 +4,10 @@ downloading."""
 from __future__ import annotations
 
 import contextlib
-import queue
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -209,19 +209,16 @@ def _client() -> Iterator[None]:
 def _within(seconds: float, call: Callable[[], Result]) -> Result | None:
     """The call's result, or None after that many seconds: a client's own timeouts stop neither a DNS server that does
     not answer nor a server that sends a byte now and then."""
-    outcome: queue.SimpleQueue[tuple[Sequence[Result | None], Exception | None]] = queue.SimpleQueue()
+    outcome: Future[Result | None] = Future()
 
     def run() -> None:
         try:
-            outcome.put(((call(),), None))
+            outcome.set_result(call())
         except Exception as error:  # noqa: BLE001 - raised again by the thread that waits
-            outcome.put(((), error))
+            outcome.set_exception(error)
 
     threading.Thread(target=run, name="ask the Hub", daemon=True).start()
     try:
-        results, error = outcome.get(timeout=seconds)
-    except queue.Empty:
+        return outcome.result(seconds)
+    except TimeoutError:
         return None
-    if error:
-        raise error
-    return results[0]

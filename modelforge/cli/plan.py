@@ -9,7 +9,7 @@ from modelforge.cli.terminal import add_command, add_recipe, answer, read_recipe
 from modelforge.recipe import Recipe
 
 if TYPE_CHECKING:
-    from modelforge.planner import Plan
+    from modelforge.planner.estimate import Plan
 
 
 def add_commands(commands: Any) -> None:
@@ -19,10 +19,10 @@ def add_commands(commands: Any) -> None:
 
 def plan_recipe(arguments: argparse.Namespace) -> None:
     """A recipe that does not fit is a result, not an error."""
-    from modelforge import planner
+    from modelforge.planner.plan import plan
 
     recipe = read_recipe(arguments)
-    found = planner.plan(recipe, **look_at_rows(recipe), calibrate=True)
+    found = plan(recipe, **look_at_rows(recipe), calibrate=True)
     answer(arguments, found.as_json(), describe(found))
 
 

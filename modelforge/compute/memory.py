@@ -47,15 +47,11 @@ def kept_blocks() -> Iterator[None]:
 
 def used_bytes(device: str) -> int:
     """Bytes in use now: allocated on the accelerator, or resident in this process."""
-    if device == "cuda":
-        import torch
+    if device == "cpu":
+        return int(psutil.Process().memory_info().rss)
+    import torch
 
-        return int(torch.cuda.memory_allocated())
-    if device == "mps":
-        import torch
-
-        return int(torch.mps.current_allocated_memory())
-    return int(psutil.Process().memory_info().rss)
+    return int(torch.cuda.memory_allocated() if device == "cuda" else torch.mps.current_allocated_memory())
 
 
 class PeakMeter:
@@ -85,21 +81,16 @@ class PeakMeter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.read()
-        self._closed.set()
-        if self.source == "sampled":
-            self._sampler.join()
-
-    def read(self) -> int:
-        """The peak so far."""
         if self.source == "cuda":
             import torch
 
             found = int(torch.cuda.max_memory_allocated())
         else:
             found = _high_water() if self.source == "process" else used_bytes(self.device)
+        self._closed.set()
+        if self.source == "sampled":
+            self._sampler.join()
         self.peak_bytes = max(self.peak_bytes, found)
-        return self.peak_bytes
 
     def _sample(self) -> None:
         while not self._closed.wait(0.25):

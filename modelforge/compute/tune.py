@@ -41,10 +41,9 @@ def free_weights(model: Any, top_layers: int) -> Any:
     if top_layers:
         kept = set(name_top_layers(model, top_layers))
         heads = tuple(f"{head}." for head in head_modules(model))
+        shared = model.get_input_embeddings().weight  # where the output matrix shares it, neither is trained
         for name, part in model.named_parameters():
-            found = _LAYER.match(name)
-            top = bool(found and f"{found[1]}.{found[2]}" in kept)
-            part.requires_grad_(top or (name.startswith(heads) and part is not _shared_matrix(model)))
+            part.requires_grad_(_layer_of(name) in kept or (name.startswith(heads) and part is not shared))
     else:
         model.requires_grad_(True)
     return model
@@ -93,14 +92,13 @@ def choose_targets(model: Any, wanted: list[str], top_layers: int, architecture:
         return "all-linear" if everything else wanted
     heads = tuple(f"{head}." for head in head_modules(model)) if architecture is ENCODER else ()
     top = set(name_top_layers(model, top_layers)) if top_layers else None
-    chosen = []
-    for name in name_linear(model):
-        found = _LAYER.match(f"{name}.")
-        in_top = top is None or (found is not None and f"{found[1]}.{found[2]}" in top)
-        named = everything or name.rpartition(".")[2] in wanted
-        in_head = bool(heads) and f"{name}.".startswith(heads)
-        if in_top and named and not in_head:
-            chosen.append(name)
+    chosen = [
+        name
+        for name in name_linear(model)
+        if (everything or name.rpartition(".")[2] in wanted)
+        and (top is None or _layer_of(name) in top)
+        and not f"{name}.".startswith(heads)
+    ]
     return chosen or wanted  # PEFT raises an error for names that it cannot find
 
 
@@ -109,6 +107,12 @@ def name_linear(model: Any) -> list[str]:
     output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     kinds = ("Linear", "Linear4bit", "Conv1D")
     return [name for name, part in model.named_modules() if type(part).__name__ in kinds and part is not output]
+
+
+def _layer_of(name: str) -> str:
+    """The full name of the layer that a part or a parameter belongs to; "" for one outside of the layers."""
+    found = _LAYER.match(f"{name}.")
+    return f"{found[1]}.{found[2]}" if found else ""
 
 
 def name_top_layers(model: Any, count: int) -> list[str]:
@@ -120,8 +124,3 @@ def name_top_layers(model: Any, count: int) -> list[str]:
     return [
         f"{stem}.{number}" for stem, last in numbers.items() for number in range(max(last + 1 - count, 0), last + 1)
     ]
-
-
-def _shared_matrix(model: Any) -> Any:
-    """The embeddings' weights: where the output matrix shares them, neither is trained."""
-    return model.get_input_embeddings().weight

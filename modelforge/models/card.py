@@ -2,28 +2,41 @@
 
 It decides what is public: `public_manifest` removes the paths of this machine, and a manifest never holds rows of the
 data. Names that people typed are shown as text; they cannot break the YAML or become Markdown or HTML.
-The metadata is specified at https://huggingface.co/docs/hub/model-cards. The code is in `card_code`.
+The text and the code are in assets/model_card.md; the metadata is specified at
+https://huggingface.co/docs/hub/model-cards.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from modelforge.models.card_code import write_code
+from modelforge import paths
+from modelforge.architecture import ARCHITECTURES, DECODER
+from modelforge.choices import TUNINGS
+from modelforge.recipe import Recipe, Task
 from modelforge.scores.metrics import sides_of
+from modelforge.tasks import TASKS
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 PIPELINE_TAGS = {  # task -> a tag of https://huggingface.co/tasks
     "text-generation": "text-generation",
     "summarization": "summarization",
     "extractive-question-answering": "question-answering",
 }
+_INPUTS = {"prompt": "Hello!", "document": "The document to summarize."}
+_DTYPES = ("float32", "bfloat16", "float16")
+_PLAIN = re.compile(r"[A-Za-z0-9 ._/-]")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _LOCAL = re.compile(r"(file:|[A-Za-z]:[\\/]|~|\.{1,2}([\\/]|$)|/|\\\\)")
 _PATH_IN_TEXT = re.compile(
@@ -43,19 +56,19 @@ def model_card(manifest: Mapping[str, Any], repo_id: str | None = None) -> str:
     manifest: as in modelforge.json; what is missing is left out of the card.
     repo_id: where it is pushed to, for the code that loads it; None shows the code for the downloaded folder.
     """
-    shown = public_manifest(manifest)
-    task = str(shown.get("task", "text-generation"))
-    parts = [
-        f"# {as_text(shown.get('name') or 'A fine-tuned model')}",
-        _describe(shown),
-        "## Base model\n\n" + _describe_base(shown),
-        "## Data\n\n" + _describe_data(shown.get("dataset")),
-        "## Results\n\n" + _describe_metrics(shown.get("metrics")),
-        "## Recipe\n\n" + _describe_recipe(shown.get("recipe")),
-        "## How to use it\n\n" + _describe_loading(shown, repo_id),
-        "## How it was made\n\n" + _describe_making(shown),
-    ]
-    return f"---\n{_front_matter(shown, task)}---\n\n" + "\n\n".join(parts) + "\n"
+    shown = {"task": "text-generation", **public_manifest(manifest)}
+    base, metrics, is_adapter = str(shown.get("base_model", "")), shown.get("metrics"), shown.get("tuning") != "full"
+    sides = sides_of(metrics if isinstance(metrics, Mapping) else {})
+    filled = {
+        "front_matter": _front_matter(shown, base, is_adapter=is_adapter),
+        "is_adapter": is_adapter,
+        "base": base,
+        "base_is_on_hub": _HUB_ID.fullmatch(base),
+        "sides": sides,
+        "table": _list_metrics(sides),
+        **_fill_code(shown, repo_id),
+    }
+    return _template().render({**shown, **filled}).rstrip() + "\n"
 
 
 def public_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,70 +116,21 @@ def _last_part(path: str) -> str:
     return re.split(r"[\\/]+", path.rstrip("\\/"))[-1]
 
 
-def _front_matter(manifest: Mapping[str, Any], task: str) -> str:
-    is_adapter = _is_adapter(manifest)
+def _front_matter(manifest: Mapping[str, Any], base: str, *, is_adapter: bool) -> str:
     metadata: dict[str, Any] = {"library_name": "peft" if is_adapter else "transformers"}
-    base = str(manifest.get("base_model", ""))
     if _HUB_ID.fullmatch(base):
         metadata |= {"base_model": base, "base_model_relation": "adapter" if is_adapter else "finetune"}
-    if task in PIPELINE_TAGS:
-        metadata["pipeline_tag"] = PIPELINE_TAGS[task]
+    if manifest["task"] in PIPELINE_TAGS:
+        metadata["pipeline_tag"] = PIPELINE_TAGS[manifest["task"]]
     words = [str(manifest.get(name, "")) for name in ("tuning", "method")]
     metadata["tags"] = ["modelforge", *(word for word in words if re.fullmatch(r"[a-z0-9-]{1,40}", word))]
     return yaml.safe_dump(metadata, sort_keys=False)
 
 
-def _is_adapter(manifest: Mapping[str, Any]) -> bool:
-    return manifest.get("tuning") != "full"
-
-
-def _describe(manifest: Mapping[str, Any]) -> str:
-    task = as_text(manifest.get("task", "text-generation"))
-    kind = "An adapter" if _is_adapter(manifest) else "A model"
-    tuning, method = (as_text(manifest.get(name, "")).upper() for name in ("tuning", "method"))
-    how = " and ".join(word for word in (method, tuning) if word)
-    return f"{kind} for {task}, fine-tuned with ModelForge{f' ({how})' if how else ''}."
-
-
-def _describe_base(manifest: Mapping[str, Any]) -> str:
-    base = str(manifest.get("base_model", ""))
-    source = manifest.get("base_source")
-    if not base:
-        text = "Not recorded."
-    elif _HUB_ID.fullmatch(base):
-        text = f"[{as_text(base)}](https://huggingface.co/{base}). Its licence and its limitations apply here too."
-    else:
-        text = f"A folder named {as_text(_last_part(base))} that is not on the Hub."
-        text += " It is needed to load this model." if _is_adapter(manifest) else ""
-    return f"{text}\n\nSource of the base model: {as_text(source)}." if source else text
-
-
-def _describe_data(dataset: Any) -> str:
-    if not isinstance(dataset, Mapping):
-        return "Not recorded."
-    labels = {
-        "name": "Name",
-        "rows": "Examples",
-        "train_rows": "Examples for training",
-        "eval_rows": "Held-out examples",
-        "sha256": "SHA-256",
-    }
-    lines = [f"- {label}: {as_text(dataset[key])}" for key, label in labels.items() if dataset.get(key) is not None]
-    return "\n".join([*lines, "", "The examples themselves are not part of this repository."])
-
-
-def _describe_metrics(metrics: Any) -> str:
-    """A table with a column for each model that was measured; a dash where a metric is missing."""
-    sides = sides_of(metrics if isinstance(metrics, Mapping) else {})
-    names = list(dict.fromkeys(name for measured in sides.values() for name in measured))
-    if not names:
-        return "Not measured."
-    rows = [[as_text(name), *(_number(measured.get(name)) for measured in sides.values())] for name in names]
-    head = ["Metric", *(side.capitalize() for side in sides)]
-    table = [head, ["---", *["---:" for _ in sides]], *rows]
-    text = "Measured on the held-out examples. Before: the model that training started from."
-    text += " Base: the untrained base model." if "base" in sides else ""
-    return f"{text}\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in table)
+def _list_metrics(sides: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """A row for each metric, with its value on each side; a dash where it is missing."""
+    names = dict.fromkeys(name for measured in sides.values() for name in measured)
+    return [[as_text(name), *(_number(measured.get(name)) for measured in sides.values())] for name in names]
 
 
 def _number(value: Any) -> str:
@@ -175,34 +139,49 @@ def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _describe_recipe(recipe: Any) -> str:
-    return _fence("yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)) if recipe else "Not recorded."
+def _fill_code(manifest: Mapping[str, Any], repo_id: str | None) -> dict[str, Any]:
+    """What the code that loads and uses the model has in its gaps; no architecture for an unknown task or tuning.
+
+    The code gives the same answers as the model gives here.
+    """
+    task = next((task for task in Task if task.value == manifest.get("task")), None)
+    if task is None or manifest.get("tuning") not in TUNINGS:
+        return {"architecture": None}
+    architecture = ARCHITECTURES[str(manifest.get("architecture") or TASKS[task].architectures[0])]
+    to_messages = TASKS[task].to_messages if architecture is DECODER else None
+    hardware, recipe = manifest.get("hardware"), manifest.get("recipe")
+    dtype = hardware.get("dtype") if isinstance(hardware, Mapping) else None
+    settings = Recipe().model_dump() | (dict(recipe) if isinstance(recipe, Mapping) else {})
+    return {
+        "architecture": architecture,
+        "place": _quote(repo_id or "."),
+        "base_place": _quote(str(manifest.get("base_model") or "the base model")),
+        "dtype": dtype if dtype in _DTYPES else "float32",
+        "prompt": json.dumps(to_messages(_INPUTS)[-1]["content"] if to_messages else _INPUTS["document"]),
+        "max_length": int(settings["max_length"]),
+        "max_answer_length": int(settings["max_answer_length"]),
+    }
 
 
-def _describe_loading(manifest: Mapping[str, Any], repo_id: str | None) -> str:
-    packages = ["torch", "transformers"]
-    packages += ["peft"] if _is_adapter(manifest) else []
-    packages += ["bitsandbytes"] if manifest.get("tuning") == "qlora" else []
-    needed = f"It needs `pip install {' '.join(packages)}`."
-    code = write_code(manifest, repo_id)
-    return f"{_fence('python', code)}\n\n{needed}" if code else needed
+def _quote(text: str) -> str:
+    """A Python string literal on one line in ASCII, whatever is in the text."""
+    return '"' + "".join(sign if _PLAIN.fullmatch(sign) else f"\\U{ord(sign):08x}" for sign in text) + '"'
 
 
-def _describe_making(manifest: Mapping[str, Any]) -> str:
-    lines = ["Made with ModelForge."]
-    if manifest.get("created"):
-        lines.append(f"- Created: {as_text(manifest['created'])}")
-    if isinstance(seconds := manifest.get("seconds"), int | float):
-        lines.append(f"- Training time: {seconds:.0f} seconds")
-    if hardware := manifest.get("hardware"):
-        facts = hardware.values() if isinstance(hardware, Mapping) else [hardware]  # the device and the dtype
-        lines.append(f"- Hardware: {', '.join(as_text(fact) for fact in facts if fact)}")
-    if isinstance(versions := manifest.get("versions"), Mapping) and versions:
-        lines.append("- Versions: " + ", ".join(f"{as_text(name)} {as_text(of)}" for name, of in versions.items()))
-    return "\n".join([lines[0], "", *lines[1:]]) if lines[1:] else lines[0]
-
-
-def _fence(language: str, content: str) -> str:
+def _fence(content: str, language: str) -> str:
     """A code block whose fence is longer than any run of backticks in it."""
     ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", content)), default=0))
     return f"{ticks}{language}\n{content.rstrip()}\n{ticks}"
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment
+
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 - `as_text` escapes
+    environment.filters |= {"text": as_text, "last_part": _last_part, "fence": _fence, "as_yaml": _as_yaml}
+    return environment.from_string(paths.asset("model_card.md").read_text(encoding="utf-8"))
+
+
+def _as_yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)

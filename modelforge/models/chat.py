@@ -50,7 +50,7 @@ class Playground:
             return
         _check_architecture(record, "encoder-decoder", "It cannot write text.")
         from modelforge.data.pairs import PairEncoder
-        from modelforge.models.text_to_text import write_text
+        from modelforge.models.generate import write_text
 
         loaded, model = self.load(record, base=base)
         encoder = PairEncoder(loaded.tokenizer, loaded.recipe.max_length, loaded.recipe.max_target_length)
@@ -79,7 +79,12 @@ class Playground:
     def load(self, record: ModelRecord, *, base: bool = False) -> tuple[Loaded, Any]:
         """(what is loaded, its tuned model or its base). The model is shared: use it only inside a `turn`."""
         with self._lock:
-            loaded = self._load(record)
+            loaded = self._loaded
+            if loaded is None or loaded.record.id != record.id or not paths.model_dir(record.id).exists():
+                from modelforge.models.loaded import load_tuned
+
+                loaded = self._loaded = None  # free the old one before the new one comes
+                loaded = self._loaded = load_tuned(record)
             if base and loaded.base is None:
                 from modelforge.models.loaded import load_base
 
@@ -103,15 +108,6 @@ class Playground:
         with self._lock:
             if self._loaded and model_id in (None, self._loaded.record.id):
                 self._loaded = None
-
-    def _load(self, record: ModelRecord) -> Loaded:
-        from modelforge.models.loaded import load_tuned
-
-        if self._loaded and self._loaded.record.id == record.id and paths.model_dir(record.id).exists():
-            return self._loaded
-        self._loaded = None  # free the old one before the new one comes
-        self._loaded = load_tuned(record)
-        return self._loaded
 
 
 def _check_filled(name: str, text: str) -> None:

@@ -1,6 +1,6 @@
 """Whether a model got better: it, its base and the model that its run started from are measured on the same rows.
 
-It owns which rows are used. How they are measured is in `measures/`, the metrics are in `scores/metrics.py`; which of
+It owns which rows are used. How they are measured is in `measures.py`, the metrics are in `scores/metrics.py`; which of
 them a task uses is declared in `tasks/`.
 """
 
@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from modelforge.choices.combinations import check_method
+from modelforge.choices import check_method
 from modelforge.data.checks import check
 from modelforge.data.prepare import read_rows, refuse_errors
 from modelforge.data.split import split
 from modelforge.errors import DatasetError, NotFoundError, RecipeError
 from modelforge.models.chat import Playground
 from modelforge.models.folder import read_manifest
-from modelforge.models.measures import chats, documents, preferences, questions, rewards
-from modelforge.models.measures.sides import Sides
+from modelforge.models.measures import MEASURES, Row, Sides
 from modelforge.recipe import Recipe, read_stored
 from modelforge.store import ModelRecord
 from modelforge.tasks import TASKS
@@ -28,15 +26,6 @@ from modelforge.tasks.base import MappedRow
 
 _OTHER_FILE = "Give a file to measure with (--data FILE)"
 _HELD_OUT_BY = {"eval_dataset", "eval_split", "seed"}  # the settings that decide which rows
-
-MEASURES: Mapping[tuple[str, str], ModuleType] = {
-    ("sft", "decoder"): chats,
-    ("sft", "encoder-decoder"): documents,
-    ("sft", "encoder"): questions,
-    ("dpo", "decoder"): preferences,
-    ("grpo", "decoder"): rewards,
-}
-"""(method, architecture) -> the way to measure."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +67,7 @@ def evaluate(
         raise DatasetError(what, where=record.name, fix=f"{_OTHER_FILE}.")
     found = read_file(data, recipe) if data else read_held_out(manifest, recipe)
     sides = Sides(playground, record, parent, watch)
-    measure = MEASURES[record.method, record.architecture].measure
+    measure = MEASURES[record.method, record.architecture]
     count, measured = measure(sides, choose_evenly(found, limit), TASKS[recipe.task].metrics)
     if not count:
         raise DatasetError(
@@ -123,7 +112,7 @@ def read_file(path: Path, recipe: Recipe) -> Sequence[MappedRow]:
     return report.mapped_rows
 
 
-def choose_evenly(rows: Sequence[MappedRow], limit: int | None) -> list[MappedRow]:
+def choose_evenly(rows: Sequence[Row], limit: int | None) -> list[Row]:
     """At most `limit` rows, evenly spaced, in order."""
     count = len(rows) if limit is None else min(limit, len(rows))
     return [rows[index * len(rows) // count] for index in range(count)]

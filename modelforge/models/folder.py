@@ -9,7 +9,6 @@ import json
 import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from modelforge import paths
@@ -77,7 +76,3 @@ def write_manifest(model_id: str, manifest: Mapping[str, Any]) -> None:
 
 def package_versions() -> dict[str, str]:
     return {name: version(name) for name in _PACKAGES}
-
-
-def folder_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -1,4 +1,4 @@
-"""Writing answers token by token with a loaded decoder: one for a chat, or many side by side.
+"""Writing token by token with a decoder or an encoder-decoder: one text as a stream, or many side by side.
 
 These loops replace `generate`: the model is free for others between two tokens, an answer can be stopped after any
 token, and random numbers come from a separate generator, so that a chat does not change a run in progress.
@@ -7,106 +7,157 @@ token, and random numbers come from a separate generator, so that a chat does no
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
+from modelforge.compute.tune import unwrap
 from modelforge.errors import RecipeError
+from modelforge.loading import window_of
 from modelforge.models.sampling import Message, Sampling
+
+Turn = Callable[[], AbstractContextManager[Any]]
+"""Entered for each step of the model and left before anything is yielded, so that several answers can take turns."""
+Steps = Generator[torch.Tensor, torch.Tensor | None, None]
+"""Yields the logits (B, V) of the next tokens of B texts; the chosen tokens (B) are sent to it, None to begin."""
 
 
 def write_answer(
-    model: Any,
-    tokenizer: Any,
-    messages: Sequence[Message],
-    sampling: Sampling,
-    turn: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    model: Any, tokenizer: Any, messages: Sequence[Message], sampling: Sampling, turn: Turn = nullcontext
 ) -> Iterator[str]:
     """Yield the answer to a conversation in pieces; their concatenation is the whole answer.
 
-    model: a decoder in eval mode. turn: entered for each step of the model and left before anything is yielded, so
-    that several answers can take turns. Pieces never end inside a character.
+    model: a decoder in eval mode. Pieces never end inside a character.
     """
-    ids, longest = _encode(tokenizer, messages), sampling.max_new_tokens
-    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if window:
-        # The end of the conversation is what is answered; a long answer may take half of the window from it.
-        ids = ids[-max(window - longest, window // 2) :]
-        longest = min(longest, window - len(ids))
-    sampling = sampling.model_copy(update={"max_new_tokens": longest})
-    yield from grow_text(tokenizer, _draw_tokens(model, ids, stop_tokens(model, tokenizer), sampling, turn))
+    ids, longest, window = _encode(tokenizer, messages), sampling.max_new_tokens, window_of(model.config)
+    # The end of the conversation is what is answered; a long answer may take half of the window from it.
+    ids = ids[-max(window - longest, window // 2) :]
+    longest = min(longest, window - len(ids))
+    yield from _stream(model, tokenizer, _decode(model, tokenizer, [ids], turn), sampling, longest)
 
 
-def grow_text(tokenizer: Any, drawn: Iterable[int]) -> Iterator[str]:
-    """The text of tokens as they come, in pieces that end at whole characters."""
+def write_answers(
+    model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, turn: Turn = nullcontext
+) -> list[str]:
+    """The likeliest answers to B prompts (token ids), written side by side; those of `write_answer` at temperature 0.
+
+    max_new_tokens: the longest answer; half of the model's window at most. Of a prompt that is too long for the
+    window only the end is used.
+    """
+    window = window_of(model.config)
+    longest = min(max_new_tokens, window // 2)
+    prompts = [ids[-(window - longest) :] for ids in prompts]
+    return _collect(model, tokenizer, _decode(model, tokenizer, prompts, turn), len(prompts), longest)
+
+
+def write_text(
+    model: Any, tokenizer: Any, input_ids: Sequence[int], sampling: Sampling, turn: Turn = nullcontext
+) -> Iterator[str]:
+    """Yield the text that the model writes for a source (token ids) in pieces; their concatenation is the whole text.
+
+    model: an encoder-decoder in eval mode; where its window is bounded, no more is read or written.
+    """
+    longest = min(sampling.max_new_tokens, window_of(model.config))
+    yield from _stream(model, tokenizer, _transform(model, tokenizer, [input_ids], turn), sampling, longest)
+
+
+def write_texts(
+    model: Any, tokenizer: Any, sources: Sequence[Sequence[int]], max_new_tokens: int, turn: Turn = nullcontext
+) -> list[str]:
+    """The likeliest texts of B sources (token ids), written side by side; those of `write_text` at temperature 0."""
+    longest = min(max_new_tokens, window_of(model.config))
+    return _collect(model, tokenizer, _transform(model, tokenizer, sources, turn), len(sources), longest)
+
+
+def _stream(model: Any, tokenizer: Any, steps: Steps, sampling: Sampling, longest: int) -> Iterator[str]:
+    """The text of at most `longest` drawn tokens as they come, in pieces that end at whole characters."""
+    generator = torch.Generator(device="cpu")
+    if sampling.seed is not None:
+        generator.manual_seed(sampling.seed)
+    else:
+        generator.seed()
+    stops, given = _stop_tokens(model, tokenizer), None
     tokens: list[int] = []
     shown = ""
-    for token in drawn:
+    for _ in range(longest):
+        token = choose_token(steps.send(given)[0].cpu(), sampling, generator)
+        if token in stops:
+            break
         tokens.append(token)
         text = tokenizer.decode(tokens, skip_special_tokens=True)
         if not text.endswith("\ufffd"):  # the rest of this character comes with the next token
             yield text[len(shown) :]
             shown = text
+        given = torch.tensor([token], device=model.device)
     rest = tokenizer.decode(tokens, skip_special_tokens=True)[len(shown) :]
     if rest:
         yield rest
 
 
-def write_answers(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[Sequence[int]],
-    max_new_tokens: int,
-    turn: Callable[[], AbstractContextManager[Any]] = nullcontext,
-) -> list[str]:
-    """The likeliest answers to B prompts (token ids), written side by side; those of `write_answer` at temperature 0.
-
-    max_new_tokens: the longest answer; half of the model's window at most. Of a prompt that is too long for the
-    window only the end is used. turn: as for `write_answer`.
-    """
-    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if window:
-        max_new_tokens = min(max_new_tokens, window // 2)
-        prompts = [ids[-(window - max_new_tokens) :] for ids in prompts]
-    width = max(map(len, prompts))
-    padding = [width - len(ids) for ids in prompts]  # on the left: all answers begin at the same place
-    rows = zip(padding, prompts, strict=True)
-    given = torch.tensor([[tokenizer.pad_token_id] * pad + list(ids) for pad, ids in rows], device=model.device)
-    mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in padding], device=model.device)  # (B, T)
-    places = (mask.cumsum(1) - 1).clamp(min=0)  # (B, T): the first token of a prompt is at 0, whatever stands before
-    takes_places = _takes(model, "position_ids")  # architectures without them read the mask
-    stops = stop_tokens(model, tokenizer)
-    answers: list[list[int]] = [[] for _ in prompts]
-    writing, cache = set(range(len(prompts))), None
-    for _ in range(max_new_tokens):
-        with turn(), torch.inference_mode():
-            output = model(
-                input_ids=given,
-                attention_mask=mask,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-                **({"position_ids": places} if takes_places else {}),
-            )
-        cache, tokens = output.past_key_values, output.logits[:, -1].float().argmax(-1)  # (B)
-        for row, token in enumerate(tokens.tolist()):
+def _collect(model: Any, tokenizer: Any, steps: Steps, count: int, longest: int) -> list[str]:
+    """The texts of the likeliest tokens, at most `longest` each."""
+    stops, given = _stop_tokens(model, tokenizer), None
+    texts: list[list[int]] = [[] for _ in range(count)]
+    writing = set(range(count))
+    for _ in range(longest):
+        given = steps.send(given).argmax(-1)  # (B)
+        for row, token in enumerate(given.tolist()):
             if token in stops:
                 writing.discard(row)
             if row in writing:
-                answers[row].append(token)
+                texts[row].append(token)
         if not writing:
             break
-        given, places = tokens[:, None], places[:, -1:] + 1
+    return [str(tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in texts]
+
+
+def _decode(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], turn: Turn) -> Steps:
+    """The steps of a decoder. Prompts are padded on the left: all answers begin at the same place."""
+    padded = _pad(tokenizer, prompts, "left").to(model.device)
+    given, mask = padded["input_ids"], padded["attention_mask"]
+    is_padded = not bool(mask.all())
+    takes_places = "position_ids" in inspect.signature(unwrap(model).forward).parameters  # others read the mask
+    cache = None
+    while True:
+        padding = {"attention_mask": mask} if is_padded else {}
+        if is_padded and takes_places:  # (B, T): the first token of a prompt is at 0, whatever stands before
+            padding["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)[:, -given.shape[1] :]
+        with turn(), torch.inference_mode():
+            output = model(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1, **padding)
+        chosen = yield output.logits[:, -1].float()
+        assert chosen is not None  # noqa: S101 - None only begins
+        given, cache = chosen[:, None], output.past_key_values
         mask = torch.cat((mask, mask.new_ones(len(prompts), 1)), dim=1)
-    return [str(tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in answers]
 
 
-def _takes(model: Any, name: str) -> bool:
-    """Whether the architecture's forward has a parameter of that name."""
-    decoder = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return name in inspect.signature(decoder.forward).parameters
+def _transform(model: Any, tokenizer: Any, sources: Sequence[Sequence[int]], turn: Turn) -> Steps:
+    """The steps of an encoder-decoder."""
+    window = window_of(model.config)
+    sources = [ids if len(ids) <= window else [*ids[: window - 1], ids[-1]] for ids in sources]  # the end stays
+    padded = _pad(tokenizer, sources, "right").to(model.device)
+    with turn(), torch.inference_mode():
+        read = model.get_encoder()(input_ids=padded["input_ids"], attention_mask=padded["attention_mask"])
+    inputs = {"encoder_outputs": read, "attention_mask": padded["attention_mask"], "use_cache": True}
+    given = torch.full((len(sources), 1), _first_token(model), device=model.device)
+    forced = getattr(model.generation_config, "forced_bos_token_id", None)  # some, as BART, always begin with one
+    cache = None
+    while True:
+        with turn(), torch.inference_mode():
+            output = model(**inputs, decoder_input_ids=given, past_key_values=cache)
+            logits = output.logits[:, -1].float()
+            if cache is None and forced is not None:
+                logits = torch.full_like(logits, -torch.inf)
+                logits[:, forced] = 0
+        chosen = yield logits
+        assert chosen is not None  # noqa: S101 - None only begins
+        given, cache = chosen[:, None], output.past_key_values
+
+
+def _pad(tokenizer: Any, rows: Sequence[Sequence[int]], side: str) -> Any:
+    """input_ids (B, T), and attention_mask (B, T), which is 0 on padding."""
+    return tokenizer.pad({"input_ids": [list(ids) for ids in rows]}, padding_side=side, return_tensors="pt")
 
 
 def _encode(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
@@ -123,32 +174,6 @@ def _encode(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     return list(ids)
 
 
-def _draw_tokens(
-    model: Any, ids: list[int], stops: set[int], sampling: Sampling, turn: Callable[[], AbstractContextManager[Any]]
-) -> Iterator[int]:
-    generator = make_generator(sampling)
-    given, cache = torch.tensor([ids], device=model.device), None
-    for _ in range(sampling.max_new_tokens):
-        with turn(), torch.inference_mode():
-            output = model(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache = output.past_key_values
-        token = choose_token(output.logits[0, -1].float().cpu(), sampling, generator)
-        if token in stops:
-            return
-        yield token
-        given = torch.tensor([[token]], device=model.device)
-
-
-def make_generator(sampling: Sampling) -> torch.Generator:
-    """A generator of random numbers for one answer, from the seed or from a new one."""
-    generator = torch.Generator(device="cpu")
-    if sampling.seed is not None:
-        generator.manual_seed(sampling.seed)
-    else:
-        generator.seed()
-    return generator
-
-
 def choose_token(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> int:
     """logits (V) -> a token id. Nucleus sampling as in arXiv 1904.09751."""
     if sampling.temperature == 0:
@@ -159,8 +184,17 @@ def choose_token(logits: torch.Tensor, sampling: Sampling, generator: torch.Gene
     return int(order[torch.multinomial(likelihoods, 1, generator=generator)])
 
 
-def stop_tokens(model: Any, tokenizer: Any) -> set[int]:
+def _stop_tokens(model: Any, tokenizer: Any) -> set[int]:
     """The tokens with which an answer ends."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     several = configured if isinstance(configured, list) else [configured]
     return {token for token in (*several, tokenizer.eos_token_id) if token is not None}
+
+
+def _first_token(model: Any) -> int:
+    """The token with which the text of an encoder-decoder begins."""
+    for settings in (model.generation_config, model.config):
+        for name in ("decoder_start_token_id", "bos_token_id"):
+            if getattr(settings, name, None) is not None:
+                return int(getattr(settings, name))
+    return int(model.config.pad_token_id)

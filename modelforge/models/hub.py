@@ -64,8 +64,6 @@ class PushProgress:
 
     step: Literal["creating", "uploading", "finished"]
     file: str
-    file_sent: int
-    file_bytes: int
     sent: int
     total_bytes: int
 
@@ -110,12 +108,6 @@ def check_repo_id(text: str) -> str:
     except HFValidationError as error:
         raise HubError(f"{repo_id!r} is not a valid repository name.", where=where, fix=fix) from error
     return repo_id
-
-
-def whoami(token: str | None, endpoint: str | None = None) -> str:
-    """The user that a token belongs to. Raises HubError if the token is not valid or the Hub cannot be reached."""
-    with Failures(endpoint) as failures:
-        return _user_name(_sign_in(token, endpoint, failures))
 
 
 def push(
@@ -288,7 +280,7 @@ class _Meter:
                 self._sent[file] = sent
             total = sum(self._sizes.values())
             so_far = total if step == "finished" else sum(self._sent.values())
-            self._progress(PushProgress(step, file, sent, self._sizes.get(file, 0), so_far, total))
+            self._progress(PushProgress(step, file, so_far, total))
 
 
 class _MeteredFile(io.BufferedReader):

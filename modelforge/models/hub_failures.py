@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 
 from modelforge.errors import HubError
@@ -13,7 +14,7 @@ _AGAIN = "Push again in a few minutes; large files that have arrived are not sen
 class Failures:
     """Turns what the client raises inside its block into one HubError without the token in its texts."""
 
-    def __init__(self, endpoint: str | None, repo_id: str = "") -> None:
+    def __init__(self, endpoint: str | None, repo_id: str) -> None:
         self.endpoint = endpoint or ""
         self.repo_id = repo_id
         self.token = ""
@@ -93,10 +94,8 @@ _REFUSALS = {  # HTTP status -> what it means here, and what to do
 
 
 def _is_raised_by_us(error: BaseException) -> bool:
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return frame is not None and str(frame.tb_frame.f_globals.get("__name__")).startswith("modelforge.")
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1].f_globals.get("__name__")).startswith("modelforge.")
 
 
 def _chain(error: BaseException, *links: str) -> Iterator[BaseException]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelforge.models.sampling import Sampling
-from modelforge.recipe.objectives import Grpo
+from modelforge.recipe.nested import Grpo
 from modelforge.scores.rewards import find_highest, name_rewards, score, total
 
 _SEEDS = 2**31
@@ -53,13 +53,15 @@ def preview_rewards(
     rows: `{"prompt": [Message], "reference": text (optional)}`. seed: 0 to 2^31 - 1. turn: entered for each step of the
     model. The model's mode (train or eval) is restored at the end.
     """
+    from modelforge.models.evaluate import choose_evenly
+
     rewards = grpo_settings.rewards
     names, highest = name_rewards(rewards), find_highest(rewards)
     samples = []
     was_training = model.training
     model.eval()
     try:
-        for index, row in enumerate(_choose_evenly(rows, count)):
+        for index, row in enumerate(choose_evenly(rows, count)):
             prompt, reference = row["prompt"], row.get("reference") or ""
             answer, is_cut = _write(model, tokenizer, prompt, grpo_settings, (seed + index) % _SEEDS, turn=turn)
             scores = {name: score(reward, answer, reference) for name, reward in zip(names, rewards, strict=True)}
@@ -94,11 +96,6 @@ def find_warnings(samples: Sequence[RewardSample]) -> list[str]:
             "Raise grpo.max_completion_length, or ask for short answers in the prompts."
         )
     return warnings
-
-
-def _choose_evenly(rows: Sequence[Mapping[str, Any]], count: int) -> Iterator[Mapping[str, Any]]:
-    count = min(count, len(rows))
-    return (rows[place * len(rows) // count] for place in range(count))
 
 
 def _write(

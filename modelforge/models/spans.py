@@ -69,7 +69,10 @@ def find_answers(
     nothing = [float("inf")] * len(asked)  # no answer: only where no window has one
     for first in range(0, len(windows), WINDOWS_AT_ONCE):
         batch = windows[first : first + WINDOWS_AT_ONCE]
-        starts, ends = _compute_logits(model, encoder.tokenizer, batch, turn)
+        inputs = pad_windows(encoder.tokenizer, [window.inputs for window in batch])
+        with turn(), torch.inference_mode():
+            output = model(**{name: values.to(model.device) for name, values in inputs.items()})
+        starts, ends = output.start_logits.float().cpu(), output.end_logits.float().cpu()  # each (B, T)
         for place, window in enumerate(batch):
             row = owners[first + place]
             candidates[row] += _list_candidates(window, starts[place], ends[place], max_answer_length)
@@ -84,25 +87,7 @@ def pad_windows(tokenizer: Any, windows: Sequence[dict[str, list[int]]]) -> dict
 
     -> each of their inputs (B, T), attention_mask (B, T)
     """
-    longest = max(len(window["input_ids"]) for window in windows)
-    fillers = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
-    padded = {
-        name: torch.tensor([window[name] + [fillers[name]] * (longest - len(window[name])) for window in windows])
-        for name in windows[0]
-    }
-    lengths = torch.tensor([len(window["input_ids"]) for window in windows])
-    padded["attention_mask"] = (torch.arange(longest)[None, :] < lengths[:, None]).long()
-    return padded
-
-
-def _compute_logits(
-    model: Any, tokenizer: Any, windows: Sequence[Window], turn: Callable[[], AbstractContextManager[Any]]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits of starts and of ends, each (B, T)."""
-    inputs = pad_windows(tokenizer, [window.inputs for window in windows])
-    with turn(), torch.inference_mode():
-        output = model(**{name: values.to(model.device) for name, values in inputs.items()})
-    return output.start_logits.float().cpu(), output.end_logits.float().cpu()
+    return dict(tokenizer.pad(list(windows), padding_side="right", return_attention_mask=True, return_tensors="pt"))
 
 
 def _list_candidates(window: Window, starts: torch.Tensor, ends: torch.Tensor, longest: int) -> list[_Candidate]:

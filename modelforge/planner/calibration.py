@@ -21,8 +21,8 @@ from typing import Any
 from modelforge.compute.compute import Compute
 from modelforge.hardware import Probe
 from modelforge.planner.duration import speed_by_work
+from modelforge.planner.memory import weight_bytes
 from modelforge.planner.outcomes import read_cache, write_cache
-from modelforge.planner.sizes import weight_bytes
 from modelforge.recipe import Recipe
 
 log = logging.getLogger("modelforge")
@@ -171,19 +171,14 @@ def _measure_layers(config: Any, architecture: Any, recipe: Recipe, compute: Com
     from modelforge.compute.fused import fused_lora, fused_norms
     from modelforge.compute.tune import tune
     from modelforge.planner import steps
+    from modelforge.planner.skeleton import ready_to_train
 
     auto_class = getattr(transformers, architecture.auto_class)
     model = auto_class.from_config(
         config, dtype=getattr(torch, compute.weights), attn_implementation=compute.attention
     ).to(compute.device)
-    model = tune(model, recipe, architecture).train()
+    model = ready_to_train(tune(model, recipe, architecture), recipe, compute)
     trained = [part for part in model.parameters() if part.requires_grad]
-    for part in trained:
-        part.data = part.data.float()
-    if compute.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        if recipe.tuning.has_adapter:
-            model.enable_input_require_grads()
     optimizer = torch.optim.AdamW(trained, lr=1e-6)
     rows = recipe.per_device_train_batch_size
     fastest = float("inf")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelforge import hardware, paths, starter
@@ -31,17 +31,15 @@ def measure_disk(*, download: int, to_hub_cache: bool, trained: int) -> Disk:
     """trained: how many numbers are trained; a checkpoint holds each with two moments, the model holds each once."""
     run = RUN_BYTES + trained * 4 * (3 * CHECKPOINTS + 1)
     home = _existing(paths.home())
+    together = Disk(run + download, shutil.disk_usage(home).free, str(paths.home()))
     if not to_hub_cache or not download:
-        return Disk(run + download, shutil.disk_usage(home).free, str(paths.home()))
+        return together
     from huggingface_hub import constants
 
     cache = _existing(Path(constants.HF_HUB_CACHE))
     if cache.stat().st_dev == home.stat().st_dev:
-        return Disk(run + download, shutil.disk_usage(home).free, str(paths.home()))
-    drives = (
-        Disk(run, shutil.disk_usage(home).free, str(paths.home())),
-        Disk(download, shutil.disk_usage(cache).free, str(cache)),
-    )
+        return together
+    drives = replace(together, needed=run), Disk(download, shutil.disk_usage(cache).free, str(cache))
     return min(drives, key=lambda drive: drive.free - drive.needed)
 
 

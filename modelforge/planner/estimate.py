@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-import psutil
-
 from modelforge import hardware
-from modelforge.choices.combinations import check_tuning
-from modelforge.compute.compute import Compute
-from modelforge.compute.decide import decide, draft
+from modelforge.choices import check_tuning
+from modelforge.compute.compute import Compute, decide, draft
+from modelforge.compute.memory import used_bytes
 from modelforge.hardware import Hardware, Probe, describe_bytes
 from modelforge.planner import disk, duration, outcomes, sources
 from modelforge.planner.calibration import Calibration, calibrated, is_cheap
@@ -88,15 +85,12 @@ class Plan:
             "fits": self.fits,
             "verdict": self.verdict,
             "memory": {part: getattr(self.memory, part) if self.memory else None for part in parts},
-            "disk": {"needed": self.disk.needed, "free": self.disk.free, "where": self.disk.where},
+            "disk": asdict(self.disk),
             "seconds": round(self.seconds, 1),
             "seconds_low": round(self.seconds_low, 1),
             "seconds_high": round(self.seconds_high, 1),
             "tokens_per_second": round(self.tokens_per_second, 1),
-            "advice": [
-                {"settings": dict(each.settings), "sentence": each.sentence, "saves_bytes": each.saves_bytes}
-                for each in self.advice
-            ],
+            "advice": [asdict(each) for each in self.advice],
             "source": self.source,
             "calibrated": self.calibrated,
             "correction": round(self.correction, 3),
@@ -127,7 +121,7 @@ class Machine:
     @classmethod
     def here(cls, found: Hardware | None = None, probe: Probe | None = None) -> Machine:
         """This machine and this process."""
-        held = int(psutil.Process(os.getpid()).memory_info().rss)
+        held = used_bytes("cpu")
         return cls(found or hardware.detect(), probe or hardware.probe(), held, "torch" in sys.modules)
 
     @property
@@ -143,9 +137,8 @@ class Machine:
     def runtime_bytes(self) -> int:
         """What torch and its libraries take; measured where they are loaded."""
         usual = RUNTIME_BYTES[self.probe.kind]
-        return (
-            usual if self.probe.kind == "cuda" or not self.has_torch else min(max(usual, self.process_bytes), 2 * usual)
-        )
+        is_measured = self.has_torch and self.probe.kind != "cuda"
+        return min(max(usual, self.process_bytes), 2 * usual) if is_measured else usual
 
 
 def estimate(recipe: Recipe, machine: Machine, rows: Rows, *, calibrate: Calibrate = "nothing") -> Plan:
@@ -221,8 +214,15 @@ def _judge(  # noqa: PLR0917 - all findings, in the order in which they were mad
     kind = f"{probe.kind} {probe.name} | {known.config.model_type} | {recipe.method} | {recipe.tuning.type}"
     kind += " | checkpointing" if compute.gradient_checkpointing else ""
     correction = outcomes.correction(kind, need.total)
-    need = _correct(need, correction, available)
-    speed, timing = _find_speed(recipe, rows, compute, probe, need, kind=kind, timed=timed)
+    # The difference is added to what a step holds, where it comes from.
+    activations = max(need.activations + round((correction - 1) * need.total), 0)
+    need = replace(need, activations=activations, available=available)
+    timing: duration.Timing = "guess"
+    speed = duration.speed_by_work(recipe, compute, probe, need.weights // (4 if compute.weights == "float32" else 2))
+    if ran := outcomes.measured_speed(kind, recipe.base_model, rows.mean_tokens, recipe.per_device_train_batch_size):
+        speed, timing = ran, "run"
+    elif timed:
+        speed, timing = timed.tokens_per_second, "step"
     longest = length_of(recipe, known.config, rows.longest)
     seconds, low, high = duration.predict_seconds(
         recipe,
@@ -251,29 +251,3 @@ def _judge(  # noqa: PLR0917 - all findings, in the order in which they were mad
         timing=timing,
         mean_tokens=rows.mean_tokens or 0.0,
     )
-
-
-def _find_speed(
-    recipe: Recipe,
-    rows: Rows,
-    compute: Compute,
-    probe: Probe,
-    need: Memory,
-    *,
-    kind: str,
-    timed: Calibration | None,
-) -> tuple[float, duration.Timing]:
-    """Tokens a second, and what that rests on: the best that there is."""
-    batch = recipe.per_device_train_batch_size
-    if speed := outcomes.measured_speed(kind, recipe.base_model, rows.mean_tokens, batch):
-        return speed, "run"
-    if timed:
-        return timed.tokens_per_second, "step"
-    size = 4 if compute.weights == "float32" else 2
-    return duration.speed_by_work(recipe, compute, probe, need.weights // size), "guess"
-
-
-def _correct(need: Memory, correction: float, available: int) -> Memory:
-    """The need corrected by earlier runs: the difference is added to what a step holds, where it comes from."""
-    activations = max(need.activations + round((correction - 1) * need.total), 0)
-    return replace(need, activations=activations, available=available)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from typing import Any
 
 from modelforge.architecture import Architecture, recognise
 from modelforge.compute.compute import Compute
 from modelforge.errors import RecipeError
 from modelforge.hardware import DeviceKind
-from modelforge.planner.sizes import activation_bytes, weight_bytes
 from modelforge.recipe import Recipe
 
 log = logging.getLogger("modelforge")
@@ -36,6 +35,16 @@ ALLOCATOR: Mapping[DeviceKind, float] = {"cpu": 1.35, "mps": 1.1, "cuda": 1.05}
 """What is taken for each byte that a step holds. On a processor glibc's heap grows beyond what is held, more so since
 `compute.memory.kept_blocks` keeps it: measured 1.29 and 1.35 for LoRA in float32, 1.55 in bfloat16, 2.0 for QLoRA."""
 _CPU_ALLOCATOR_16_BITS, _CPU_ALLOCATOR_PACKED = 1.55, 2.0
+_SETTINGS = {
+    "method",
+    "tuning",
+    "task",
+    "base_model",
+    "per_device_train_batch_size",
+    "max_target_length",
+    "grpo",
+    "dpo",
+}
 _CPU_CHECKPOINTING_LEAVES = 0.5  # of a step without it: its short-lived blocks leave holes (measured 0.49, glibc 2.36)
 
 
@@ -71,7 +80,8 @@ def count_memory(recipe: Recipe, compute: Compute, config: Any, *, longest: int 
         return None
     length = length_of(recipe, config, longest)
     try:
-        return _count(_Key(config.to_json_string(use_diff=False), config), architecture, _bare(recipe), compute, length)
+        facts = config.to_json_string(use_diff=False) + recipe.model_dump_json(include=_SETTINGS)
+        return _count(_Case(facts, config, recipe), architecture, compute, length)
     except RecipeError:
         raise
     except (RuntimeError, ValueError, ImportError) as error:  # torch's for fake tensors, transformers' for its models
@@ -99,43 +109,28 @@ def length_of(recipe: Recipe, config: Any, longest: int | None = None) -> int:
     return max(8, min(length, window_of(config)))
 
 
-class _Key:
-    """A config that lru_cache compares by content."""
+@dataclass(frozen=True)
+class _Case:
+    """A config and a recipe. lru_cache compares by what the memory depends on."""
 
-    def __init__(self, text: str, config: Any) -> None:
-        self.text, self.config = text, config
-
-    def __hash__(self) -> int:
-        return hash(self.text)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.text == other.text
-
-
-def _bare(recipe: Recipe) -> str:
-    """The settings of a recipe that its memory depends on, as JSON."""
-    kept = {"method", "tuning", "task", "base_model", "per_device_train_batch_size", "max_target_length", "grpo"}
-    values = recipe.model_dump(mode="json", include=kept | {"dpo", "gradient_accumulation_steps"})
-    return recipe.build(values | {"learning_rate": 1e-4}).model_dump_json()
+    facts: str
+    config: Any = field(compare=False)
+    recipe: Recipe = field(compare=False)
 
 
 @lru_cache(maxsize=256)
-def _count(key: _Key, architecture: Architecture, bare: str, compute: Compute, length: int) -> Memory:
-    from dataclasses import replace
-
+def _count(case: _Case, architecture: Architecture, compute: Compute, length: int) -> Memory:
     from modelforge.planner.simulation import simulate
 
-    recipe = Recipe.model_validate_json(bare)
-    rows = recipe.per_device_train_batch_size
-    found = simulate(key.config, architecture, recipe, compute, rows=rows, length=length)
+    step = partial(simulate, case.config, architecture, case.recipe)
+    rows = case.recipe.per_device_train_batch_size
+    found = step(compute, rows=rows, length=length)
     gradients = 4 * found.trained
     # AdamW walks from matrix to matrix and needs two more like the one at hand.
     peak = max(found.peak, gradients + 2 * 4 * found.largest)
     held = peak * _allocator(compute)
     if compute.device == "cpu" and compute.gradient_checkpointing:
-        plain = simulate(
-            key.config, architecture, recipe, replace(compute, gradient_checkpointing=False), rows=rows, length=length
-        )
+        plain = step(replace(compute, gradient_checkpointing=False), rows=rows, length=length)
         held = peak + _CPU_CHECKPOINTING_LEAVES * plain.peak
     return Memory(
         weights=found.weights,
@@ -163,3 +158,39 @@ def _usual_class(config: Any) -> str:
     masked = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     kind = config.model_type
     return names.get(kind, "") if kind not in masked else ""
+
+
+def weight_bytes(config: Any, *, dtype: str) -> int:
+    """Bytes of a decoder's frozen weights, from its config: embeddings, and in each layer attention and a gated
+    feed-forward."""
+    hidden, inner, layers = _widths(config)
+    heads = getattr(config, "num_attention_heads", None) or 1
+    key_heads = getattr(config, "num_key_value_heads", None) or heads
+    head = getattr(config, "head_dim", None) or hidden // heads
+    embeddings = (getattr(config, "vocab_size", 0) or 0) * hidden
+    if not getattr(config, "tie_word_embeddings", True):
+        embeddings *= 2
+    return (embeddings + layers * hidden * (2 * head * (heads + key_heads) + 3 * inner)) * _size(dtype)
+
+
+def activation_bytes(config: Any, *, rows: int, length: int, dtype: str) -> int:
+    """Bytes of the values kept for the backward pass, without checkpointing.
+
+    Per token and layer a LoRA layer keeps its input for each of seven matrices, the outputs of the norms, and the
+    attention's in- and outputs: about 14 hidden widths and 5 intermediate widths.
+    """
+    hidden, inner, layers = _widths(config)
+    return rows * length * layers * (14 * hidden + 5 * inner) * _size(dtype)
+
+
+def _widths(config: Any) -> tuple[int, int, int]:
+    hidden = getattr(config, "hidden_size", 0) or 0
+    return (
+        hidden,
+        getattr(config, "intermediate_size", None) or 4 * hidden,
+        getattr(config, "num_hidden_layers", 0) or 0,
+    )
+
+
+def _size(dtype: str) -> int:
+    return 4 if dtype == "float32" else 2

@@ -1,16 +1,24 @@
-"""The plan of a recipe, with advice that was computed to fit; which plans are refused; outcomes of runs."""
+"""The plan of a recipe, with advice that was computed to fit; which recipes are refused; outcomes of runs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from operator import attrgetter
 
-from modelforge.errors import DiskFullError, MemoryFullError
-from modelforge.hardware import Hardware, Probe, describe_bytes
+from modelforge.errors import DiskFullError, MemoryFullError, RecipeError
+from modelforge.hardware import Hardware, Probe, Tier, describe_bytes
 from modelforge.planner import outcomes
 from modelforge.planner.advice import advise
 from modelforge.planner.estimate import Calibrate, Machine, Plan, Rows, estimate
-from modelforge.planner.limits import check_limits
 from modelforge.recipe import Recipe
+
+LIMITS: Mapping[Tier, Mapping[str, int]] = {
+    "low": {"per_device_train_batch_size": 64, "max_length": 8192, "tuning.r": 128, "grpo.num_generations": 16},
+    "mid": {"per_device_train_batch_size": 256, "max_length": 32_768, "tuning.r": 256, "grpo.num_generations": 32},
+    "high": {"per_device_train_batch_size": 1024, "max_length": 131_072, "tuning.r": 512, "grpo.num_generations": 64},
+}
+"""Tier -> setting -> the largest value, included. They catch mistakes; whether a run fits is computed by `estimate`."""
 
 
 def plan(
@@ -41,6 +49,18 @@ def plan_for(
     if with_advice and made.verdict in ("tight", "won't fit"):
         made = replace(made, advice=advise(made, machine, rows))
     return made
+
+
+def check_limits(recipe: Recipe, hardware: Hardware) -> None:
+    """Refuse a setting above the limit of this tier. Raises RecipeError with the setting, its value and the limit."""
+    for name, bound in LIMITS[hardware.tier].items():
+        value = attrgetter(name)(recipe)
+        if value > bound:
+            raise RecipeError(
+                f"{value} is too large for this machine (tier {hardware.tier}).",
+                where=f"setting {name}",
+                fix=f"It must be at most {bound} here. Use {bound}.",
+            )
 
 
 def refuse(made: Plan) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
 import subprocess
 import sys
 import threading
@@ -76,9 +75,10 @@ class PlannerService:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
         self._answers: OrderedDict[str, tuple[float, Answer]] = OrderedDict()
         self._asked: dict[str, tuple[Question, threading.Event]] = {}
-        self._waiting: queue.LifoQueue[str] = queue.LifoQueue()
+        self._waiting: list[str] = []
         self._current: Question | None = None
         self._interrupted = False
         self._process: subprocess.Popen[str] | None = None
@@ -92,17 +92,16 @@ class PlannerService:
         seconds: float = LONGEST_SECONDS,
         with_advice: bool = False,
         calibrate: bool = False,
-        age: float = KEPT_SECONDS,
     ) -> Plan | None:
         """The plan, if it is ready within that many seconds; else None, also where the planner fails.
 
-        calibrate: time steps of a small model if they are cheap; the next question of anybody interrupts it. age:
-        seconds that a cached answer may be old. Raises RecipeError for what cannot be trained here.
+        calibrate: time steps of a small model if they are cheap; the next question of anybody interrupts it. Raises
+        RecipeError for what cannot be trained here.
         """
         question = Question(recipe.model_copy(update={"name": ""}), rows, with_advice, calibrate)
         key = f"{paths.home()} {_adapter(Question).dump_json(question).decode()}"
         with self._lock:
-            found = self._known(key, age)
+            found = self._known(key)
             if key not in self._asked:
                 self._interrupt(with_advice=found is None)
             if found is None:
@@ -110,7 +109,7 @@ class PlannerService:
         if found is None:
             done.wait(seconds)
             with self._lock:
-                found = self._known(key, age)
+                found = self._known(key)
         if found and found.refusal:
             raise RecipeError(**found.refusal)
         return found.plan if found else None
@@ -129,25 +128,25 @@ class PlannerService:
     def _enqueue(self, key: str, question: Question) -> threading.Event:
         if key not in self._asked:
             self._asked[key] = question, threading.Event()
-            self._waiting.put(key)
+            self._waiting.append(key)
+            self._arrived.notify()
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="modelforge-planner", daemon=True)
             self._thread.start()
         return self._asked[key][-1]
 
-    def _known(self, key: str, age: float) -> Answer | None:
+    def _known(self, key: str) -> Answer | None:
         answered, found = self._answers.get(key, (0.0, None))
-        return found if time.monotonic() - answered < age else None
+        return found if time.monotonic() - answered < KEPT_SECONDS else None
 
     def _work(self) -> None:
         while True:
-            try:
-                key = self._waiting.get(timeout=IDLE_SECONDS)
-            except queue.Empty:
-                self._end()
-                continue
-            with self._lock:
-                question, done = self._asked[key]
+            with self._arrived:
+                if not self._arrived.wait_for(lambda: self._waiting, IDLE_SECONDS):
+                    self._end()
+                    continue
+                key = self._waiting.pop()
+                question, _ = self._asked[key]
                 self._current, self._interrupted = question, False
             found = self._answer(question)
             with self._lock:
@@ -159,21 +158,10 @@ class PlannerService:
                     self._answers[key] = time.monotonic(), found
                 while len(self._answers) > KEPT:
                     self._answers.popitem(last=False)
-                self._asked.pop(key)
-                done.set()
-            self._drop_old()
-
-    def _drop_old(self) -> None:
-        """Of the questions that arrived meanwhile, as somebody typed, only the newest matter."""
-        newest: list[str] = []
-        while len(newest) < 4 and not self._waiting.empty():
-            newest.append(self._waiting.get())
-        with self._lock:
-            while not self._waiting.empty():
-                *_, done = self._asked.pop(self._waiting.get())
-                done.set()
-        for each in reversed(newest):
-            self._waiting.put(each)
+                # Of the questions that arrived meanwhile, as somebody typed, only the newest matter.
+                for each in (key, *self._waiting[:-4]):
+                    self._asked.pop(each)[-1].set()
+                del self._waiting[:-4]
 
     def _answer(self, question: Question) -> Answer:
         try:
@@ -187,7 +175,7 @@ class PlannerService:
         process = self._process
         if process is None or process.poll() is not None:
             warmup.wait()  # both load torch: one after the other, or the first page waits for both
-            command = [sys.executable, "-m", "modelforge.planner.service"]
+            command = [sys.executable, "-m", "modelforge.planner.service", str(os.getpid())]
             process = self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             )
@@ -249,12 +237,12 @@ def answer(line: str) -> Answer:
 
 
 def main() -> None:
-    """Answer lines until there are none; what libraries print is dropped."""
+    """Answer lines until there are none; what libraries print is dropped. The argument is the pid of the app."""
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     if hasattr(os, "nice"):
         os.nice(10)  # a run has priority
-    threading.Thread(target=_end_with_app, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_app, args=(int(sys.argv[1]),), daemon=True).start()
     for line in sys.stdin:
         output.write(_adapter(Answer).dump_json(answer(line)).decode() + "\n")
         output.flush()

@@ -65,13 +65,18 @@ def build(config: Any, architecture: Architecture, recipe: Recipe, compute: Comp
         model = tune(model, recipe, architecture)
         if compute.quantised:
             _pack(model, kept, getattr(torch, compute.dtype))
-        for part in model.parameters():
-            if part.requires_grad:
-                part.data = part.data.float()
-        if compute.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
-            if recipe.tuning.has_adapter:
-                model.enable_input_require_grads()
+        return ready_to_train(model, recipe, compute)
+
+
+def ready_to_train(model: Any, recipe: Recipe, compute: Compute) -> Any:
+    """A tuned model as its trainer changes it: trained weights in float32, and checkpointing."""
+    for part in model.parameters():
+        if part.requires_grad:
+            part.data = part.data.float()
+    if compute.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
+        if recipe.tuning.has_adapter:
+            model.enable_input_require_grads()
     return model.train()
 
 

@@ -22,30 +22,28 @@ SEQUENCES = {"sft": 1, "dpo": 2, "grpo": 1}
 """Method -> sequences that go through the model for each example of a batch: dpo compares two answers."""
 
 
-def compute_loss(
-    model: Any, architecture: Architecture, recipe: Recipe, compute: Compute, *, rows: int, length: int
-) -> Any:
-    """The loss of a batch of `rows` examples, all of full length: (rows x sequences, length) token ids."""
-    sequences = rows * SEQUENCES[recipe.method]
+def prepare(model: Any, architecture: Architecture, recipe: Recipe, compute: Compute) -> Callable[[int, int], Any]:
+    """A function of rows and length that gives the loss of so many examples, all of full length: (rows x sequences,
+    length) token ids. The model is changed as its trainer changes it."""
     device = next(model.parameters()).device
-    ids = torch.zeros(sequences, length, dtype=torch.long, device=device)
-    with _autocast(compute, device.type):
-        if architecture is ENCODER:
-            answers = torch.zeros(sequences, dtype=torch.long, device=device)
-            return model(input_ids=ids, start_positions=answers, end_positions=answers).loss
-        if architecture is not DECODER:
-            target = torch.zeros(sequences, recipe.max_target_length, dtype=torch.long, device=device)
-            return model(input_ids=ids, labels=target, use_cache=False).loss
-        return _decoder_loss(model, recipe, compute, ids)
-
-
-def prepare(model: Any, architecture: Architecture, recipe: Recipe, compute: Compute) -> Callable[..., Any]:
-    """A function of rows and length that gives the loss; the model is changed as its trainer changes it."""
     if architecture is DECODER and not _is_fused(model, recipe, compute):
         from trl.trainer.utils import add_fused_lm_head
 
         add_fused_lm_head(unwrap(model), outputs=("log_probs", "entropy", "is_top1"))
-    return lambda rows, length: compute_loss(model, architecture, recipe, compute, rows=rows, length=length)
+
+    def compute_loss(rows: int, length: int) -> Any:
+        sequences = rows * SEQUENCES[recipe.method]
+        ids = torch.zeros(sequences, length, dtype=torch.long, device=device)
+        with _autocast(compute, device.type):
+            if architecture is ENCODER:
+                answers = torch.zeros(sequences, dtype=torch.long, device=device)
+                return model(input_ids=ids, start_positions=answers, end_positions=answers).loss
+            if architecture is not DECODER:
+                target = torch.zeros(sequences, recipe.max_target_length, dtype=torch.long, device=device)
+                return model(input_ids=ids, labels=target, use_cache=False).loss
+            return _decoder_loss(model, recipe, compute, ids)
+
+    return compute_loss
 
 
 def _decoder_loss(model: Any, recipe: Recipe, compute: Compute, ids: Any) -> Any:

@@ -1,17 +1,16 @@
 """The Recipe: everything that decides a run, defined once."""
 
+from modelforge.recipe.nested import Tuning
 from modelforge.recipe.recipe import (
     STARTER,
     STARTERS_BY_TASK,
     Recipe,
-    Repair,
     fields,
     parse_assignments,
 )
 from modelforge.recipe.settings import bounds, describe_bounds
 from modelforge.recipe.stored import RECIPE_VERSION, read_stored
 from modelforge.recipe.task import TASK_ALIASES, Task, parse_task
-from modelforge.recipe.tuning import Tuning
 
 __all__ = [
     "RECIPE_VERSION",
@@ -19,7 +18,6 @@ __all__ = [
     "STARTERS_BY_TASK",
     "TASK_ALIASES",
     "Recipe",
-    "Repair",
     "Task",
     "Tuning",
     "bounds",

@@ -8,6 +8,7 @@ they have one. This file does not depend on hardware, datasets or models: it che
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -19,10 +20,14 @@ from modelforge import paths
 from modelforge.errors import RecipeError
 from modelforge.recipe.foreign_names import translate
 from modelforge.recipe.messages import explain, find_nearest
-from modelforge.recipe.objectives import Dpo, Grpo
+from modelforge.recipe.nested import Dpo, Grpo, Tuning
 from modelforge.recipe.settings import Settings, setting
 from modelforge.recipe.task import Task, parse_task
-from modelforge.recipe.tuning import Tuning
+
+# How a setting is defined, by the group that it is shown in.
+run, model, data, training, hardware = (
+    partial(setting, group=group) for group in ("run", "model", "data", "training", "hardware")
+)
 
 STARTER = "HuggingFaceTB/SmolLM2-135M-Instruct"
 STARTERS_BY_TASK = {
@@ -43,193 +48,125 @@ Repair = Literal[
     "skip_bad_rows", "strip", "numbers_to_text", "relocate_answers", "drop_duplicates", "drop_near_duplicates"
 ]
 
+_FORM = "Write one setting per line, as `name: value`."
+
 STORED = {"stored": True}
 """The context in which a recipe is validated that was valid when it was written (`stored.py`)."""
-
-
-def _usual_learning_rate(settings: Mapping[str, Any]) -> float:
-    """By method and tuning, which are validated before."""
-    tuning = settings.get("tuning") or Tuning()
-    return LEARNING_RATES[settings.get("method", "sft")][tuning.type]
 
 
 class Recipe(Settings):
     """Everything that decides a run; immutable. Build it, or read it with `from_yaml` or `from_file`."""
 
-    name: str = setting(
-        "", "Name of the finished model. If empty, it is named after the dataset.", group="run", max_length=120
-    )
-    task: Task = setting(Task.TEXT_GENERATION, "What the model learns to do with your examples.", group="model")
-    base_model: str = setting(
+    name: str = run("", "Name of the finished model. If empty, it is named after the dataset.", max_length=120)
+    task: Task = model(Task.TEXT_GENERATION, "What the model learns to do with your examples.")
+    base_model: str = model(
         lambda settings: STARTERS_BY_TASK[settings.get("task", Task.TEXT_GENERATION)],
         "The model that training starts from: a Hub id or a folder.",
-        group="model",
         min_length=1,
     )
-    parent: str = setting(
-        "",
-        "A finished model to train further: its id or name. If empty, training starts from the base model.",
-        group="model",
+    parent: str = model(
+        "", "A finished model to train further: its id or name. If empty, training starts from the base model."
     )
-    method: Literal["sft", "dpo", "grpo"] = setting(
+    method: Literal["sft", "dpo", "grpo"] = model(
         "sft",
         "The training objective. sft: learn the answers in your examples; dpo: learn to prefer the better "
         "of two answers; grpo: learn to earn rewards.",
-        group="model",
     )
-    dataset: str = setting(
-        "",
-        "The examples: a file, a Hub dataset id, or the id of a dataset in the library.",
-        group="data",
+    dataset: str = data("", "The examples: a file, a Hub dataset id, or the id of a dataset in the library.")
+    dataset_config: str = data("", "Configuration of a Hub dataset that has several. If empty, its default.")
+    dataset_split: str = data("", "Split of a Hub dataset. If empty, train.")
+    eval_dataset: str = data(
+        "", "Separate examples to evaluate with, a file or a dataset. If empty, a share of the dataset is held out."
     )
-    dataset_config: str = setting(
-        "", "Configuration of a Hub dataset that has several. If empty, its default.", group="data"
-    )
-    dataset_split: str = setting("", "Split of a Hub dataset. If empty, train.", group="data")
-    eval_dataset: str = setting(
-        "",
-        "Separate examples to evaluate with, a file or a dataset. If empty, a share of the dataset is held out.",
-        group="data",
-    )
-    columns: dict[str, str] = setting(
-        {}, "Which column has which role, as role: column. If empty, it is detected.", group="data"
-    )
-    repairs: tuple[Repair, ...] = setting(
-        (), "Fixes to apply to the dataset's file. Without them, nothing is dropped or changed.", group="data"
+    columns: dict[str, str] = data({}, "Which column has which role, as role: column. If empty, it is detected.")
+    repairs: tuple[Repair, ...] = data(
+        (), "Fixes to apply to the dataset's file. Without them, nothing is dropped or changed."
     )
     tuning: Tuning = Field(default_factory=Tuning)
     dpo: Dpo = Field(default_factory=Dpo)
     grpo: Grpo = Field(default_factory=Grpo)
-    num_train_epochs: float = setting(
-        3.0, "How many times to train on every example.", group="training", unit="epochs", gt=0, le=1000
+    num_train_epochs: float = training(3.0, "How many times to train on every example.", unit="epochs", gt=0, le=1000)
+    max_steps: int = training(
+        0, "Stop after this many optimizer steps; 0 uses the number of epochs.", unit="steps", ge=0, le=10_000_000
     )
-    max_steps: int = setting(
-        0,
-        "Stop after this many optimizer steps; 0 uses the number of epochs.",
-        group="training",
-        unit="steps",
-        ge=0,
-        le=10_000_000,
-    )
-    learning_rate: float = setting(
-        _usual_learning_rate,
+    learning_rate: float = training(
+        lambda settings: LEARNING_RATES[settings.get("method", "sft")][(settings.get("tuning") or Tuning()).type],
         "Size of each step. Too high and the model forgets, too low and it learns nothing.",
-        group="training",
         gt=0,
         le=1,
     )
-    lr_scheduler_type: Literal["linear", "cosine", "constant"] = setting(
-        "linear", "How the learning rate decreases during training.", group="training"
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = training(
+        "linear", "How the learning rate decreases during training."
     )
-    warmup_steps: int = setting(
-        0, "Steps over which the learning rate rises from zero.", group="training", unit="steps", ge=0, le=100_000
+    warmup_steps: int = training(
+        0, "Steps over which the learning rate rises from zero.", unit="steps", ge=0, le=100_000
     )
-    weight_decay: float = setting(
-        0.0, "How strongly the trained weights are pulled towards zero.", group="training", ge=0, le=1
+    weight_decay: float = training(0.0, "How strongly the trained weights are pulled towards zero.", ge=0, le=1)
+    max_grad_norm: float = training(1.0, "Gradients with a larger norm are scaled down to it.", gt=0, le=1000)
+    per_device_train_batch_size: int = training(
+        4, "Examples processed at once: more is steadier and needs more memory.", unit="examples", ge=1, le=1024
     )
-    max_grad_norm: float = setting(
-        1.0, "Gradients with a larger norm are scaled down to it.", group="training", gt=0, le=1000
-    )
-    per_device_train_batch_size: int = setting(
-        4,
-        "Examples processed at once: more is steadier and needs more memory.",
-        group="training",
-        unit="examples",
-        ge=1,
-        le=1024,
-    )
-    gradient_accumulation_steps: int = setting(
+    gradient_accumulation_steps: int = training(
         1,
         "Batches added up before each step: works like a larger batch, without its memory.",
-        group="training",
         unit="batches",
         ge=1,
         le=1024,
     )
-    max_length: int = setting(
-        512, "Longest example. Longer ones are cut off and counted.", group="data", unit="tokens", ge=8, le=131_072
+    max_length: int = data(
+        512, "Longest example. Longer ones are cut off and counted.", unit="tokens", ge=8, le=131_072
     )
-    max_target_length: int = setting(
-        128,
-        "Longest summary of an encoder-decoder. Longer ones are cut off and counted.",
-        group="data",
-        unit="tokens",
-        ge=4,
-        le=8192,
+    max_target_length: int = data(
+        128, "Longest summary of an encoder-decoder. Longer ones are cut off and counted.", unit="tokens", ge=4, le=8192
     )
-    doc_stride: int = setting(
-        128,
-        "Overlap of windows when a text is too long to read at once.",
-        group="data",
-        unit="tokens",
-        ge=0,
-        le=8192,
+    doc_stride: int = data(
+        128, "Overlap of windows when a text is too long to read at once.", unit="tokens", ge=0, le=8192
     )
-    max_answer_length: int = setting(
-        30, "Longest answer to find in a text.", group="data", unit="tokens", ge=1, le=1024
-    )
-    eval_split: float = setting(
-        0.1, "Share of the examples held out for evaluation; 0 evaluates nothing.", group="data", ge=0, le=0.5
-    )
-    evaluations: int = setting(
+    max_answer_length: int = data(30, "Longest answer to find in a text.", unit="tokens", ge=1, le=1024)
+    eval_split: float = data(0.1, "Share of the examples held out for evaluation; 0 evaluates nothing.", ge=0, le=0.5)
+    evaluations: int = training(
         4,
         "How many times to evaluate on the held-out examples during training, in addition to the start.",
-        group="training",
         unit="times",
         ge=1,
         le=100,
     )
-    checkpoint_minutes: float = setting(
+    checkpoint_minutes: float = run(
         5.0,
         "Time between two checkpoints: at most this much work is lost if the machine stops.",
-        group="run",
         unit="minutes",
         gt=0,
         le=1440,
     )
-    save_steps: int = setting(
-        0,
-        "Also save a checkpoint every this many steps; 0 saves by time only.",
-        group="run",
-        unit="steps",
-        ge=0,
-        le=1_000_000,
+    save_steps: int = run(
+        0, "Also save a checkpoint every this many steps; 0 saves by time only.", unit="steps", ge=0, le=1_000_000
     )
-    auto_resume: bool = setting(
-        False,
-        "Resume automatically when the app is opened again after it was closed or the machine stopped.",
-        group="run",
+    auto_resume: bool = run(
+        False, "Resume automatically when the app is opened again after it was closed or the machine stopped."
     )
-    load_best_model_at_end: bool = setting(
-        True,
-        "Keep the weights with the best result on the held-out examples instead of the last ones.",
-        group="training",
+    load_best_model_at_end: bool = training(
+        True, "Keep the weights with the best result on the held-out examples instead of the last ones."
     )
-    early_stopping_patience: int = setting(
+    early_stopping_patience: int = training(
         3,
         "Stop after this many evaluations in a row without an improvement; 0 never stops early.",
-        group="training",
         unit="evaluations",
         ge=0,
         le=100,
     )
-    gradient_checkpointing: Literal["auto", "on", "off"] = setting(
-        "auto", "Compute some values twice to save memory; auto does this only if memory is short.", group="hardware"
+    gradient_checkpointing: Literal["auto", "on", "off"] = hardware(
+        "auto", "Compute some values twice to save memory; auto does this only if memory is short."
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
-        "auto",
-        "Number format of the computation; auto chooses one that is fast and safe on this machine.",
-        group="hardware",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = hardware(
+        "auto", "Number format of the computation; auto chooses one that is fast and safe on this machine."
     )
-    attn_implementation: Literal["auto", "sdpa", "eager"] = setting(
-        "auto", "How attention is computed; auto uses the fast implementation in torch.", group="hardware"
+    attn_implementation: Literal["auto", "sdpa", "eager"] = hardware(
+        "auto", "How attention is computed; auto uses the fast implementation in torch."
     )
-    optim: Literal["auto", "adamw_torch", "adamw_torch_fused", "paged_adamw_8bit", "adafactor"] = setting(
-        "auto",
-        "The optimizer; auto uses AdamW, in 8 bits if an NVIDIA GPU is short of memory.",
-        group="hardware",
+    optim: Literal["auto", "adamw_torch", "adamw_torch_fused", "paged_adamw_8bit", "adafactor"] = hardware(
+        "auto", "The optimizer; auto uses AdamW, in 8 bits if an NVIDIA GPU is short of memory."
     )
-    seed: int = setting(0, "The same seed gives the same run.", group="run", ge=0, le=2**31 - 1)
+    seed: int = run(0, "The same seed gives the same run.", ge=0, le=2**31 - 1)
 
     @field_validator("task", mode="before")
     @classmethod
@@ -251,9 +188,8 @@ class Recipe(Settings):
     @field_validator("gradient_checkpointing", mode="before")
     @classmethod
     def _accept_switch(cls, value: Any) -> Any:
-        return (
-            {True: "on", False: "off"}[value] if isinstance(value, bool) else value
-        )  # YAML reads on and off as booleans
+        # YAML reads on and off as booleans.
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _check_groups(self, info: ValidationInfo) -> Self:
@@ -293,13 +229,9 @@ class Recipe(Settings):
         except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: 2026-13-45 is not a date
             mark = getattr(error, "problem_mark", None)
             line = f", line {mark.line + 1}" if mark else ""
-            raise RecipeError(
-                "This is not valid YAML.", where=f"{where}{line}", fix="Write one setting per line, as `name: value`."
-            ) from error
+            raise RecipeError("This is not valid YAML.", where=f"{where}{line}", fix=_FORM) from error
         if not isinstance(loaded, dict):
-            raise RecipeError(
-                "A recipe is a list of settings.", where=where, fix="Write one setting per line, as `name: value`."
-            )
+            raise RecipeError("A recipe is a list of settings.", where=where, fix=_FORM)
         return cls.build({str(key): value for key, value in loaded.items()})
 
     @classmethod

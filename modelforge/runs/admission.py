@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelforge import base_model, hardware, planner
-from modelforge.choices.combinations import check_combination
+from modelforge import base_model, hardware
+from modelforge.choices import check_combination
 from modelforge.data.lengths import longest_row, mean_row
 from modelforge.data.library import Datasets
 from modelforge.models.library import Models
 from modelforge.planner import sources
+from modelforge.planner.disk import check_disk
 from modelforge.planner.estimate import Machine, Rows, estimate_roughly
+from modelforge.planner.plan import check_limits, refuse
 from modelforge.planner.service import SERVICE
 from modelforge.recipe import Recipe, read_stored
 from modelforge.store import DatasetRecord
@@ -42,8 +44,8 @@ class Admission:
     def admit(self, recipe: Recipe) -> Admitted:
         """Refuse a recipe that cannot work. Raises ModelForgeError for the first thing that is wrong."""
         recipe = self._check_combination(recipe)
-        planner.check_limits(recipe, hardware.detect())
-        planner.check_disk(recipe)
+        check_limits(recipe, hardware.detect())
+        check_disk(recipe)
         dataset, evaluation = self._find_datasets(recipe)
         self._check_memory(recipe, dataset)
         return Admitted(recipe, dataset, evaluation)
@@ -80,4 +82,4 @@ class Admission:
         rows = Rows(dataset.rows, longest or None, mean_row(dataset.bytes, dataset.rows))
         made = SERVICE.ask(recipe, rows)
         if made and not made.fits:
-            planner.refuse(SERVICE.ask(recipe, rows, with_advice=True) or made)
+            refuse(SERVICE.ask(recipe, rows, with_advice=True) or made)

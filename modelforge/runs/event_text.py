@@ -17,13 +17,22 @@ MEASURED = {
 }
 """The format of each metric of the held-out rows."""
 
+_SENTENCES = {
+    "sampled": "  prompt:   {prompt}\n  answer:   {answer}\n  expected: {expected}",
+    "checkpoint": "saved after step {step}",
+    "paused": "paused after {step} steps; it can be resumed",
+    "warning": "warning: {message}",
+    "finished": "finished: model {model_id}",
+}
+"""Type of event -> its line, where that has no conditions."""
+
 
 def describe_metrics(metrics: Mapping[str, Any]) -> str:
     """ "loss 1.2345, perplexity 3.44", of the metrics that are present."""
     return ", ".join(form.format(metrics[name]) for name, form in MEASURED.items() if name in metrics)
 
 
-def describe_event(event: dict[str, Any]) -> str:  # noqa: PLR0911 - one return for each type of event
+def describe_event(event: dict[str, Any]) -> str:
     """ "" for an event that only programs read."""
     match event["type"]:
         case "started":
@@ -39,20 +48,9 @@ def describe_event(event: dict[str, Any]) -> str:  # noqa: PLR0911 - one return 
             )
         case "evaluated":
             return "held out: " + describe_metrics(event)
-        case "sampled":
-            return f"  prompt:   {event['prompt']}\n  answer:   {event['answer']}\n  expected: {event['expected']}"
-        case "checkpoint":
-            return f"saved after step {event['step']}"
-        case "paused":
-            return f"paused after {event['step']} steps; it can be resumed"
-        case "warning":
-            return f"warning: {event['message']}"
-        case "finished":
-            return f"finished: model {event['model_id']}"
         case "failed":
             return " ".join(part for part in ("failed:", event["where"], event["what"], event["fix"]) if part)
         case "stopped":
-            return f"stopped after {event['step']} steps" + (
-                f": model {event['model_id']}" if event["model_id"] else ""
-            )
-    return ""
+            model = f": model {event['model_id']}" if event["model_id"] else ""
+            return f"stopped after {event['step']} steps{model}"
+    return _SENTENCES.get(event["type"], "").format(**event)

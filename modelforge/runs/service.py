@@ -100,8 +100,7 @@ class Runs:
             dataset_name=dataset.name,
             created=(now := utc_now()),
             queued=now,
-            pid=os.getpid(),
-            process_started=find_start_time(psutil.Process()),
+            **_this_process(),
         )
         folder = paths.run_dir(record.id)
         folder.mkdir(parents=True)
@@ -127,11 +126,11 @@ class Runs:
 
     def stop(self, run_id: str) -> None:
         """Make a run save a model and end, within one step. Raises RunStateError when it is not in progress here."""
-        self._worker.stop(self._find_active(run_id).id)
+        self._worker.request_end(self._find_active(run_id).id, RunState.stopped)
 
     def pause(self, run_id: str) -> None:
         """Make a run save itself and end within one step, to be resumed later. Raises RunStateError."""
-        self._worker.pause(self._find_active(run_id).id)
+        self._worker.request_end(self._find_active(run_id).id, RunState.paused)
 
     def _find_active(self, run_id: str) -> RunRecord:
         record = self.get(run_id)
@@ -154,8 +153,7 @@ class Runs:
             if not self._store.runs.get(record.id).state.resumable:  # resumed elsewhere in the meantime
                 raise RunStateError("This run is already in progress.", where=record.id)
             changes = {"state": RunState.queued, "queued": utc_now(), "finished": None, "error": None}
-            process = {"pid": os.getpid(), "process_started": find_start_time(psutil.Process())}
-            self._store.runs.update(record.id, **changes, **process)
+            self._store.runs.update(record.id, **changes, **_this_process())
         self._worker.submit(record.id)
         return Run(self, record.id)
 
@@ -222,7 +220,7 @@ class Runs:
         mine = [record.id for record in self.all() if record.state.active and record.pid == os.getpid()]
         for run_id in mine:  # the newest first, so that no waiting run starts
             with contextlib.suppress(RunStateError):  # it has just ended
-                self._worker.pause(run_id)
+                self._worker.request_end(run_id, RunState.paused)
         until = time.monotonic() + seconds
         for run_id in mine:
             self._worker.wait(run_id, max(until - time.monotonic(), 0))
@@ -284,6 +282,10 @@ class Runs:
                     step, total = self.progress(record)
                     ending = {"state": RunState.interrupted, "finished": utc_now(), "step": step, "total_steps": total}
                     self._store.runs.update(record.id, **ending)
+
+
+def _this_process() -> dict[str, Any]:
+    return {"pid": os.getpid(), "process_started": find_start_time(psutil.Process())}
 
 
 def find_start_time(process: psutil.Process) -> float:

@@ -26,6 +26,7 @@ from modelforge.runs.failures import explain_failure
 from modelforge.runs.feed import Feed, Pump
 from modelforge.runs.watchdog import Watchdog
 from modelforge.store import ModelRecord, RunState, Store, utc_now
+from modelforge.store.manifests import KINDS
 from modelforge.training import checkpoints
 
 log = logging.getLogger("modelforge")
@@ -88,13 +89,22 @@ class Worker:
                 self._pump = Pump()
                 threading.Thread(target=self._work, name="modelforge-worker", daemon=True).start()
 
-    def stop(self, run_id: str) -> None:
-        """Let a run save a model and end."""
-        self._request_end(run_id, RunState.stopped)
-
-    def pause(self, run_id: str) -> None:
-        """Let a run save itself and end, to be resumed later."""
-        self._request_end(run_id, RunState.paused)
+    def request_end(self, run_id: str, state: RunState) -> None:
+        """Let a run save a model and end (stopped), or save itself and end, to be resumed later (paused)."""
+        record, submission = self._store.runs.get(run_id), self._submissions.get(run_id)
+        if submission is None:
+            raise RunStateError(
+                "This run belongs to another process.", where=run_id, fix="Stop it where it was started."
+            )
+        (submission.pause if state is RunState.paused else submission.stop).set()
+        self._change(run_id, (RunState.preparing, RunState.running), state=RunState.stopping)
+        with self._lock:
+            waited = submission in self._waiting
+            if waited:
+                self._waiting.remove(submission)
+        if waited:  # the thread has not taken it: it ends at once
+            steps = {"step": record.step, "total_steps": record.total_steps}
+            self._end(submission, Ending(state, {"model_id": None, "metrics": {}, **steps}))
 
     def move(self, run_id: str, place: int) -> None:
         """Give a waiting run another place in the queue; 0 is next."""
@@ -130,22 +140,6 @@ class Worker:
             ending = self._unwritten.pop(run_id, None)
             if ending and self._write_ending(run_id, ending):
                 self._unwritten[run_id] = ending
-
-    def _request_end(self, run_id: str, state: RunState) -> None:
-        record, submission = self._store.runs.get(run_id), self._submissions.get(run_id)
-        if submission is None:
-            raise RunStateError(
-                "This run belongs to another process.", where=run_id, fix="Stop it where it was started."
-            )
-        (submission.pause if state is RunState.paused else submission.stop).set()
-        self._change(run_id, (RunState.preparing, RunState.running), state=RunState.stopping)
-        with self._lock:
-            waited = submission in self._waiting
-            if waited:
-                self._waiting.remove(submission)
-        if waited:  # the thread has not taken it: it ends at once
-            steps = {"step": record.step, "total_steps": record.total_steps}
-            self._end(submission, Ending(state, {"model_id": None, "metrics": {}, **steps}))
 
     def _work(self) -> None:
         while True:
@@ -265,30 +259,9 @@ def model_record(model_id: str) -> ModelRecord:
     """The registry's record of a model, from its manifest."""
     from modelforge.models.folder import read_manifest
 
-    manifest = read_manifest(model_id)
-    dataset = manifest["dataset"]
-    return ModelRecord(
-        id=model_id,
-        dataset_id=dataset["id"],
-        dataset_name=dataset["name"],
-        **{
-            name: manifest[name]
-            for name in (
-                "name",
-                "base_model",
-                "custom_base_model",
-                "task",
-                "method",
-                "tuning",
-                "architecture",
-                "parent",
-                "created",
-                "run_id",
-                "metrics",
-            )
-            if name in manifest  # older ones lack some
-        },
-    )
+    model, _ = KINDS
+    fields = model.read(read_manifest(model_id), paths.model_dir(model_id))
+    return ModelRecord.model_validate({**fields, "id": model_id})
 
 
 @contextlib.contextmanager

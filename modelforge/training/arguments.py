@@ -1,16 +1,17 @@
-"""What all trainers have in common: the recipe and the decisions about the machine as transformers' arguments."""
+"""What all trainers have in common: the recipe and the decisions about the machine as transformers' arguments, and how
+a trainer is made."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from modelforge.compat.transformers import use_one_card
 from modelforge.compute.compute import Compute
 from modelforge.recipe import Recipe
-from modelforge.training.examples import Examples
+from modelforge.training.examples import Examples, Feature
 
 UNCUT = 10**9  # tokens: for encoders that cut nothing
 _REFERENCE = "ref"  # TRL's name for the copy of an adapter that serves as the reference
@@ -52,25 +53,37 @@ def common_arguments(recipe: Recipe, compute: Compute, folder: Path, examples: E
     }
 
 
-@contextlib.contextmanager
-def exact_weights(model: Any) -> Iterator[None]:
-    """Keep the trained weights unchanged while a trainer is built.
-
-    TRL rounds the adapters of a quantised model to bfloat16, which many processors multiply a hundred times slower, and
-    which loses small updates and the precision of an adapter that is trained further.
-    """
-    kept = [(part, part.data) for part in model.parameters() if part.requires_grad]
-    yield
-    for part, data in kept:
-        part.data = data
-
-
-def finish(trainer: Any, recipe: Recipe) -> Any:
-    """What all trainers need once they are built: no output on the terminal, no copy of a new adapter, and trained
-    weights in float32."""
+def make_trainer(
+    trainer_class: Any,
+    arguments: Any,
+    model: Any,
+    tokenizer: Any,
+    examples: Examples,
+    *,
+    recipe: Recipe,
+    evaluation: Sequence[Feature] | None = None,
+    **more: Any,
+) -> Any:
+    """A trainer, ready to run: without output on the terminal, without a copy of a new adapter, with trained weights in
+    float32. evaluation: what it measures, by default all that is held out. more: for its class."""
     import torch
+    from datasets import Dataset
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+    measured = examples.evaluation if evaluation is None else evaluation
+    # TRL rounds the adapters of a quantised model to bfloat16, which many processors multiply a hundred times slower,
+    # and which loses small updates and the precision of an adapter that is trained further.
+    exact = [(part, part.data) for part in model.parameters() if part.requires_grad]
+    trainer = trainer_class(
+        model=model,
+        args=use_one_card(arguments),
+        train_dataset=Dataset.from_list(examples.train),
+        eval_dataset=Dataset.from_list(list(measured)) if measured else None,
+        processing_class=tokenizer,
+        **more,
+    )
+    for part, data in exact:
+        part.data = data
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     if recipe.tuning.has_adapter:

@@ -47,7 +47,9 @@ def find_last(place: Path) -> Path | None:
 
 def list_folders(place: Path) -> list[Path]:
     """The folders named like a checkpoint, in order of steps."""
-    return sorted((path for path in place.glob(f"{_PREFIX}*") if _has_step(path)), key=step_of)
+    return sorted(
+        (path for path in place.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdecimal()), key=step_of
+    )
 
 
 def step_of(folder: Path) -> int:
@@ -90,7 +92,3 @@ def keep_only(place: Path, steps: Iterable[int]) -> None:
     for folder in list_folders(place):
         if step_of(folder) not in kept:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _has_step(path: Path) -> bool:
-    return path.name.removeprefix(_PREFIX).isdecimal()

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from modelforge import catalog, hardware, planner
+from modelforge import catalog, hardware
 from modelforge.building import BUILDING
 from modelforge.compute import memory
 from modelforge.compute.compute import Compute
@@ -21,8 +21,8 @@ from modelforge.compute.fused import fused_lora, fused_norms
 from modelforge.compute.tune import tune
 from modelforge.errors import ModelForgeError, RunawayError
 from modelforge.models.folder import package_versions, save_model
-from modelforge.planner import Plan
-from modelforge.planner.estimate import Machine, Rows, estimate_roughly
+from modelforge.planner.estimate import Machine, Plan, Rows, estimate_roughly
+from modelforge.planner.plan import record_outcome
 from modelforge.planner.service import SERVICE
 from modelforge.recipe import RECIPE_VERSION, Recipe
 from modelforge.store import RunState, utc_now
@@ -132,7 +132,7 @@ def train(job: Job) -> Result:
     if result.step > callback.first_step:
         with warn_on_failure(job.emit, "The planner could not record what this run took"):
             speed = callback.tokens_per_second
-            planner.record_outcome(ready.planned, measured_bytes=result.peak_bytes, tokens_per_second=speed)
+            record_outcome(ready.planned, measured_bytes=result.peak_bytes, tokens_per_second=speed)
     return result
 
 
@@ -232,7 +232,7 @@ def describe(job: Job, ready: Ready, result: Result, step: int) -> dict[str, Any
         "name": recipe.name,
         "base_model": start.base.id,
         "base_source": start.base.source,
-        "custom_base_model": catalog.is_custom(start.base.id),
+        "custom_base_model": catalog.find(start.base.id) is None,
         "architecture": start.architecture.name,
         "parent": recipe.parent or None,
         "task": recipe.task.value,

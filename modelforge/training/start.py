@@ -56,7 +56,7 @@ def find_start(recipe: Recipe) -> Start:
         adapter = paths.model_dir(recipe.parent)
     elif recipe.parent:
         weights = replace(base, folder=paths.model_dir(recipe.parent))
-    architecture = base_model.check_architecture(weights, recipe.task)
+    architecture = base_model.architecture_of(weights, recipe.task)
     return Start(base, weights, adapter, architecture, loading.load_config(weights))
 
 

@@ -75,9 +75,9 @@ def _recipe(settings: Mapping[str, Any]) -> Any:
 
 
 def _predict(settings: Mapping[str, Any]) -> dict[str, float]:
-    from modelforge import planner
+    from modelforge.planner.plan import plan
 
-    memory = planner.plan(_recipe(settings), calibrate=True).memory
+    memory = plan(_recipe(settings), calibrate=True).memory
     assert memory
     return {"peak_bytes": memory.total, "activations": memory.activations}
 

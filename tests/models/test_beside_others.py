@@ -19,7 +19,7 @@ SHORT = Sampling(max_new_tokens=24)
 
 
 def test_answers_stay_the_same_while_plans_are_reckoned(forge: Forge, record: Any, tiny_base: Path) -> None:
-    from modelforge import planner
+    from modelforge.planner.plan import plan
 
     model = forge.models[record.id]
     expected = model.chat("hi", sampling=SHORT)
@@ -28,7 +28,7 @@ def test_answers_stay_the_same_while_plans_are_reckoned(forge: Forge, record: An
     def reckon() -> None:
         length = 16
         while not over.is_set():  # each is another one, so that none is remembered
-            planner.plan(tiny.recipe(tiny_base, "", max_length=length))
+            plan(tiny.recipe(tiny_base, "", max_length=length))
             length += 1
 
     reckoning = threading.Thread(target=reckon)

@@ -15,7 +15,7 @@ from modelforge.data.split import split
 from modelforge.errors import DatasetError, RecipeError
 from modelforge.models.evaluate import choose_evenly, read_held_out
 from modelforge.models.folder import read_manifest
-from modelforge.models.measures.chats import make_trials
+from modelforge.models.measures import make_trials
 from modelforge.models.sampling import Sampling
 from modelforge.recipe import Recipe
 from modelforge.scores.metrics import METRICS

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelforge.models.reward_preview import RewardSample, find_warnings, preview_rewards
-from modelforge.recipe.objectives import Grpo
+from modelforge.recipe.nested import Grpo
 from modelforge.recipe.rewards import Length, MatchesReference, ValidJson
 from tests import tiny
 

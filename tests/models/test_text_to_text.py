@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from modelforge.models.generate import write_text, write_texts
 from modelforge.models.sampling import Sampling
-from modelforge.models.text_to_text import write_text, write_texts
 from tests import tiny
 
 TOKENIZER = tiny.text_to_text_tokenizer()

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from modelforge import Forge, planner, starter
+from modelforge import Forge, starter
 from modelforge.errors import DiskFullError
+from modelforge.planner.disk import RUN_BYTES, check_disk
 from modelforge.recipe import STARTER, Recipe
 from tests import tiny
 
-NEEDED_FOR_STARTER = planner.RUN_BYTES + starter.STARTERS[STARTER].disk_bytes
+NEEDED_FOR_STARTER = RUN_BYTES + starter.STARTERS[STARTER].disk_bytes
 
 
 @pytest.fixture
@@ -34,16 +35,16 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 def test_audit_17_space_for_the_starter_is_asked_for_to_the_byte(free: Callable[[int], None], missing: int) -> None:
     free(NEEDED_FOR_STARTER - missing)
     if not missing:
-        planner.check_disk(Recipe())
+        check_disk(Recipe())
         return
     with pytest.raises(DiskFullError) as caught:
-        planner.check_disk(Recipe())
+        check_disk(Recipe())
     assert (caught.value.needed, caught.value.free) == (NEEDED_FOR_STARTER, NEEDED_FOR_STARTER - 1)
 
 
 def test_audit_17_a_base_model_on_this_machine_needs_less(free: Callable[[int], None], tmp_path: Path) -> None:
-    free(planner.RUN_BYTES)
-    planner.check_disk(Recipe(base_model=str(tmp_path)))
+    free(RUN_BYTES)
+    check_disk(Recipe(base_model=str(tmp_path)))
 
 
 def test_audit_17_start_is_refused_before_any_download_and_leaves_nothing(
@@ -70,5 +71,5 @@ def test_disk_is_asked_where_home_will_be(home: Path, monkeypatch: pytest.Monkey
     asked: list[Any] = []
     really = shutil.disk_usage
     monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or really(path))
-    planner.check_disk(Recipe())
+    check_disk(Recipe())
     assert asked == [home.parent]  # home itself does not exist yet

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from modelforge import hardware, planner
+from modelforge import hardware
 from modelforge.compute.compute import Compute
 from modelforge.hardware import GIB, Probe
 from modelforge.planner import duration, outcomes
+from modelforge.planner import plan as planner
 from modelforge.planner.duration import describe_range, predict_seconds, usual_length
 from modelforge.planner.outcomes import Outcome, add_outcome, measured_speed
 from modelforge.recipe import Recipe

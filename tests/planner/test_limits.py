@@ -7,8 +7,7 @@ import pytest
 from modelforge.errors import RecipeError
 from modelforge.goals import goals
 from modelforge.hardware import GIB, Device, Hardware, Tier
-from modelforge.planner import check_limits, limits_of
-from modelforge.planner.limits import LIMITS
+from modelforge.planner.plan import LIMITS, check_limits
 from modelforge.recipe import Recipe, bounds, fields
 
 MEMORY: dict[Tier, int] = {"low": 6, "mid": 12, "high": 80}
@@ -25,7 +24,7 @@ def machine(tier: Tier) -> Hardware:
 @pytest.mark.parametrize("name", LIMITS["low"])
 @pytest.mark.parametrize("tier", LIMITS)
 def test_audit_03_limits_hold_at_the_limit_and_one_above(tier: Tier, name: str) -> None:
-    bound = limits_of(tier)[name]
+    bound = LIMITS[tier][name]
     check_limits(Recipe().with_settings({name: bound}), machine(tier))
     if bound + 1 > bounds(fields()[name])["le"]:
         with pytest.raises(RecipeError, match=f"at most {bound}"):

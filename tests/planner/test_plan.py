@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from modelforge import planner, starter
+from modelforge import starter
 from modelforge.cli import main
 from modelforge.compute.compute import Compute
 from modelforge.compute.memory import PeakMeter
 from modelforge.errors import MemoryFullError, RecipeError
 from modelforge.hardware import GIB, Device, Hardware, Probe
 from modelforge.planner import outcomes
+from modelforge.planner import plan as planner
 from modelforge.planner.memory import count_memory
 from modelforge.recipe import STARTER, Recipe
 from tests import tiny

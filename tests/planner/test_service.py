@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -68,6 +71,12 @@ def test_process_that_is_gone_gives_no_plan_and_says_why(
         waiting.join()
     assert found == [None]
     assert "exit code -9" in caplog.text
+
+
+def test_process_whose_app_is_gone_when_it_has_started_ends() -> None:
+    command = [sys.executable, "-m", "modelforge.planner.service", str(os.getppid())]  # not the process that starts it
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        assert process.wait(100) == 0
 
 
 def test_bug_in_the_process_is_logged_with_its_traceback(

@@ -106,10 +106,15 @@ def test_fault_18_name_of_no_meaning_here_is_answered_with_what_to_write(read: A
 
 @pytest.mark.parametrize(
     ("name", "value", "setting", "meant"),
-    [(name, value, *found) for name, values in SAME_VALUES.items() for value, found in values.items()],
+    [
+        (name, value, *found)
+        for name, values in SAME_VALUES.items()
+        for value, decided in values.items()
+        for found in decided.items()
+    ],
 )
 def test_fault_18_switch_of_the_same_meaning_is_accepted(
-    read: Any, name: str, value: str, setting: str, meant: tuple[str, ...]
+    read: Any, name: str, value: str, setting: str, meant: list[str]
 ) -> None:
     assert value_of(read({name: yaml.safe_load(value)}), setting) == meant[0]
     assert all(value_of(read({name: value, setting: each}), setting) == each for each in meant if "." not in setting)

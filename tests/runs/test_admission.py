@@ -15,6 +15,7 @@ import pytest
 
 from modelforge import Forge, hardware
 from modelforge.errors import ModelForgeError, RecipeError
+from modelforge.planner.plan import LIMITS
 from modelforge.recipe import Recipe
 from modelforge.runs import admission
 from modelforge.runs.admission import Admission
@@ -57,7 +58,7 @@ def test_start_is_refused_for_the_first_of_what_is_wrong(
     """Combination, limits, disk, dataset, memory: what is wrong is fixed one by one."""
     forge = Forge()
     encoder = tiny.write_encoder(tmp_path / "encoder")
-    limit = admission.planner.limits_of(hardware.detect().tier)["tuning.r"]
+    limit = LIMITS[hardware.detect().tier]["tuning.r"]
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=9, used=8, free=1))
         recipe = tiny.recipe(encoder, tmp_path / "gone.csv", {"tuning.r": limit + 1})
@@ -80,7 +81,7 @@ def test_sweep_is_judged_run_by_run_and_queues_nothing_unless_all_pass(
     probed: Path, base: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forge, judged, admit = Forge(), [], Admission.admit
-    too_long = admission.planner.limits_of(hardware.detect().tier)["max_length"] + 1
+    too_long = LIMITS[hardware.detect().tier]["max_length"] + 1
 
     def note(self: Admission, recipe: Recipe) -> Any:
         judged.append(recipe.max_length)

@@ -14,7 +14,7 @@ from modelforge.compute.fused import fused_lora
 from modelforge.compute.tune import tune
 from modelforge.data.encode import IGNORED
 from modelforge.recipe import Recipe
-from modelforge.recipe.objectives import Dpo
+from modelforge.recipe.nested import Dpo
 from modelforge.training.examples import encode_examples
 from modelforge.training.methods import dpo
 from modelforge.training.methods.dpo import make_encoder

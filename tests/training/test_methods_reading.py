@@ -12,8 +12,8 @@ import torch
 from modelforge.architecture import ENCODER, ENCODER_DECODER, Architecture
 from modelforge.compute.tune import tune
 from modelforge.data.windows import NOWHERE
+from modelforge.models.generate import write_texts
 from modelforge.models.spans import find_answers, score_spans
-from modelforge.models.text_to_text import write_texts
 from modelforge.recipe import Recipe
 from modelforge.scores.metrics import METRICS
 from modelforge.training.examples import encode_examples

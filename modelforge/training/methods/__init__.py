@@ -1,4 +1,4 @@
-"""How each method trains, a file for each architecture; `choices/methods.py` declares which methods exist.
+"""How each method trains, a file for each architecture; `choices.py` declares which methods exist.
 
 Each file offers `make_encoder(tokenizer, recipe, config)`, which turns mapped rows into what its trainer takes,
 `build_trainer(model, tokenizer, examples, *, recipe, compute, folder)`, which builds one trainer, and
@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from modelforge.architecture import Architecture
-from modelforge.choices.methods import METHODS
+from modelforge.choices import METHODS
 
 
 def load_method(name: str, architecture: Architecture) -> Any:

@@ -6,16 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
-from modelforge.compat.transformers import use_one_card
 from modelforge.compat.trl import EncodedRows
 from modelforge.compute.compute import Compute
 from modelforge.data.encode import IGNORED, ChatEncoder
 from modelforge.loading import window_of
 from modelforge.recipe import Recipe
-from modelforge.training.arguments import UNCUT, common_arguments, exact_weights, finish
+from modelforge.training.arguments import UNCUT, common_arguments, make_trainer
 from modelforge.training.batching import LengthGrouped
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.saving import Durable
@@ -65,15 +63,7 @@ def build_trainer(
             "precompute_ref_log_probs": not recipe.tuning.has_adapter,
         }
     )
-    with exact_weights(model):
-        trainer = PreferenceTrainer(
-            model=model,
-            args=use_one_card(arguments),
-            train_dataset=Dataset.from_list(examples.train),
-            eval_dataset=Dataset.from_list(examples.evaluation) if examples.evaluation else None,
-            processing_class=tokenizer,
-        )
-    return finish(trainer, recipe)
+    return make_trainer(PreferenceTrainer, arguments, model, tokenizer, examples, recipe=recipe)
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:

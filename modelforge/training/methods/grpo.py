@@ -6,16 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from modelforge.compat.transformers import use_one_card
 from modelforge.compute.compute import Compute
 from modelforge.data.encode import ChatEncoder
 from modelforge.loading import window_of
 from modelforge.recipe import Recipe
 from modelforge.scores.rewards import check_rows, reward_functions
-from modelforge.training.arguments import UNCUT, common_arguments, exact_weights, finish
+from modelforge.training.arguments import UNCUT, common_arguments, make_trainer
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.saving import Durable
 
@@ -54,16 +52,16 @@ def build_trainer(
             "reward_weights": [reward.weight for reward in recipe.grpo.rewards],
         }
     )
-    with exact_weights(model):
-        trainer = RewardTrainer(
-            model=model,
-            reward_funcs=list(reward_functions(recipe.grpo.rewards)),
-            args=use_one_card(arguments),
-            train_dataset=Dataset.from_list(examples.train),
-            eval_dataset=Dataset.from_list(examples.evaluation[:MEASURED]) if examples.evaluation else None,
-            processing_class=tokenizer,
-        )
-    return finish(trainer, recipe)
+    return make_trainer(
+        RewardTrainer,
+        arguments,
+        model,
+        tokenizer,
+        examples,
+        recipe=recipe,
+        evaluation=examples.evaluation[:MEASURED],
+        reward_funcs=list(reward_functions(recipe.grpo.rewards)),
+    )
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:

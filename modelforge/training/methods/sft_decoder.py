@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
-from modelforge.compat.transformers import use_one_card
 from modelforge.compat.trl import TokenCount
 from modelforge.compute.answer_loss import answer_loss, has_answer_loss
 from modelforge.compute.compute import Compute
@@ -19,10 +17,9 @@ from modelforge.data.encode import IGNORED, ChatEncoder
 from modelforge.loading import window_of
 from modelforge.recipe import Recipe
 from modelforge.scores.metrics import perplexity
-from modelforge.training.arguments import common_arguments, exact_weights, finish
-from modelforge.training.batching import LengthGrouped, RightPadding
-from modelforge.training.examples import Encoding, Examples
-from modelforge.training.held_out import TokenMeanLoss
+from modelforge.training.arguments import common_arguments, make_trainer
+from modelforge.training.batching import LengthGrouped, RightPadding, TokenMeanLoss
+from modelforge.training.examples import Encoding, Examples, count_tokens
 from modelforge.training.saving import Durable
 
 
@@ -44,37 +41,30 @@ def build_trainer(
 ) -> Any:
     """A trainer, ready to run."""
     fused = has_answer_loss(model, compute.device)
-    with exact_weights(model):
-        trainer = AnswerTrainer(
-            model=model,
-            args=training_arguments(recipe, compute, folder, examples),
-            data_collator=RightPadding(tokenizer.pad_token_id) if fused else None,
-            train_dataset=Dataset.from_list(examples.train),
-            eval_dataset=Dataset.from_list(sorted(examples.evaluation, key=lambda row: len(row["input_ids"])))
-            if examples.evaluation
-            else None,
-            processing_class=tokenizer,
-        )
+    arguments = SFTConfig(
+        **{
+            **common_arguments(recipe, compute, folder, examples),
+            "max_length": recipe.max_length,
+            "dataset_kwargs": {"skip_prepare_dataset": True},
+        }
+    )
+    trainer = make_trainer(
+        AnswerTrainer,
+        arguments,
+        model,
+        tokenizer,
+        examples,
+        recipe=recipe,
+        evaluation=sorted(examples.evaluation, key=count_tokens),
+        data_collator=RightPadding(tokenizer.pad_token_id) if fused else None,
+    )
     trainer.fused = fused
-    return finish(trainer, recipe)
+    return trainer
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     """loss in nats a token, and perplexity, from what the trainer measured."""
     return {"loss": metrics["eval_loss"], "perplexity": perplexity(metrics["eval_loss"])}
-
-
-def training_arguments(recipe: Recipe, compute: Compute, folder: Path, examples: Examples) -> SFTConfig:
-    """The recipe as TRL's configuration."""
-    return use_one_card(
-        SFTConfig(
-            **{
-                **common_arguments(recipe, compute, folder, examples),
-                "max_length": recipe.max_length,
-                "dataset_kwargs": {"skip_prepare_dataset": True},
-            }
-        )
-    )
 
 
 class AnswerTrainer(Durable, LengthGrouped, TokenMeanLoss, TokenCount, SFTTrainer):

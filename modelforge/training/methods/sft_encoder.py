@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
-from modelforge.compat.transformers import use_one_card
 from modelforge.compute.compute import Compute
 from modelforge.data.windows import WindowEncoder
 from modelforge.models.spans import find_answers, pad_windows, score_spans, window_encoder
 from modelforge.recipe import Recipe
 from modelforge.tasks.extractive_question_answering import has_unanswerable
-from modelforge.training.arguments import common_arguments, finish
+from modelforge.training.arguments import common_arguments, make_trainer
 from modelforge.training.batching import LengthGrouped
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.saving import Durable
@@ -47,19 +46,13 @@ def build_trainer(
     )
     if compute.gradient_checkpointing and recipe.tuning.has_adapter:
         model.enable_input_require_grads()
-    trainer = SpanTrainer(
-        model=model,
-        args=use_one_card(arguments),
-        data_collator=WindowPadding(tokenizer),
-        train_dataset=Dataset.from_list(examples.train),
-        eval_dataset=Dataset.from_list(examples.evaluation) if examples.evaluation else None,
-        processing_class=tokenizer,
-    )
+    padding = partial(pad_batch, tokenizer)
+    trainer = make_trainer(SpanTrainer, arguments, model, tokenizer, examples, recipe=recipe, data_collator=padding)
     trainer.eval_rows = list(examples.eval_rows)
     trainer.encoder = window_encoder(tokenizer, recipe, model.config)
     trainer.longest = recipe.max_answer_length
     trainer.may_be_missing = has_unanswerable(examples.train_rows)
-    return finish(trainer, recipe)
+    return trainer
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -68,16 +61,11 @@ def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: metrics[key] for name, key in names.items() if key in metrics}
 
 
-class WindowPadding:
+def pad_batch(tokenizer: Any, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     """Windows of a batch, padded. -> the inputs of the model (B, T), start_positions (B), end_positions (B)"""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-
-    def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        windows = [{name: each[name] for name in each if name not in POSITIONS} for each in features]
-        places = {name: torch.tensor([each[name] for each in features]) for name in POSITIONS}
-        return {**pad_windows(self.tokenizer, windows), **places}
+    windows = [{name: each[name] for name in each if name not in POSITIONS} for each in features]
+    places = {name: torch.tensor([each[name] for each in features]) for name in POSITIONS}
+    return {**pad_windows(tokenizer, windows), **places}
 
 
 class SpanTrainer(Durable, LengthGrouped, Trainer):

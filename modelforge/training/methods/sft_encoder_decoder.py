@@ -6,21 +6,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
 from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
-from modelforge.compat.transformers import use_one_card
 from modelforge.compute.compute import Compute
 from modelforge.data.pairs import PairEncoder
 from modelforge.loading import window_of
-from modelforge.models.text_to_text import write_texts
+from modelforge.models.generate import write_texts
 from modelforge.recipe import Recipe
 from modelforge.scores.metrics import METRICS, perplexity
 from modelforge.tasks.summarization import read_pair
-from modelforge.training.arguments import common_arguments, finish
-from modelforge.training.batching import LengthGrouped
-from modelforge.training.examples import Encoding, Examples
-from modelforge.training.held_out import TokenMeanLoss
+from modelforge.training.arguments import common_arguments, make_trainer
+from modelforge.training.batching import LengthGrouped, TokenMeanLoss
+from modelforge.training.examples import Encoding, Examples, count_tokens
 from modelforge.training.saving import Durable
 
 WRITTEN = 16  # held-out documents that are summarised at every evaluation
@@ -49,20 +46,20 @@ def build_trainer(
     )
     if compute.gradient_checkpointing and recipe.tuning.has_adapter:
         model.enable_input_require_grads()
-    trainer = SummaryTrainer(
-        model=model,
-        args=use_one_card(arguments),
+    trainer = make_trainer(
+        SummaryTrainer,
+        arguments,
+        model,
+        tokenizer,
+        examples,
+        recipe=recipe,
+        evaluation=sorted(examples.evaluation, key=count_tokens),
         # with the model, the collator makes the decoder's inputs of the labels
         data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
-        train_dataset=Dataset.from_list(examples.train),
-        eval_dataset=Dataset.from_list(sorted(examples.evaluation, key=lambda row: len(row["input_ids"])))
-        if examples.evaluation
-        else None,
-        processing_class=tokenizer,
     )
     trainer.written = [read_pair(dict(row)) for row in examples.eval_rows[:WRITTEN]]
     trainer.limits = (recipe.max_length, recipe.max_target_length)
-    return finish(trainer, recipe)
+    return trainer
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:

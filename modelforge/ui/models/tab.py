@@ -9,8 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from modelforge.choices.methods import METHODS
-from modelforge.choices.tunings import TUNINGS
+from modelforge.choices import METHODS, TUNINGS
 from modelforge.forge import Forge
 from modelforge.recipe import Task
 from modelforge.store import ModelRecord

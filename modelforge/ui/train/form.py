@@ -10,8 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from modelforge.choices.methods import METHODS
-from modelforge.choices.tunings import TUNINGS
+from modelforge.choices import METHODS, TUNINGS
 from modelforge.errors import ModelForgeError
 from modelforge.forge import Forge
 from modelforge.goals import goals

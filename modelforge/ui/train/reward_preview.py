@@ -76,7 +76,7 @@ def _model(forge: Forge, recipe: Recipe) -> Iterator[tuple[Any, Any, Callable[[]
 
     forge.playground.unload()
     base = base_model.resolve(recipe.base_model, recipe.task)
-    architecture = base_model.check_architecture(base, recipe.task)
+    architecture = base_model.architecture_of(base, recipe.task)
     tokenizer = loading.load_tokenizer(base.folder, base.id, architecture)
     model = load_weights(base, architecture, seed=recipe.seed).eval()
     try:

@@ -11,9 +11,8 @@ import gradio as gr
 from modelforge.errors import ModelForgeError
 from modelforge.forge import Forge
 from modelforge.hardware import describe_bytes
-from modelforge.planner import Plan
 from modelforge.planner.advice import Change, list_usual_changes
-from modelforge.planner.estimate import Rows
+from modelforge.planner.estimate import Plan, Rows
 from modelforge.planner.service import SERVICE
 from modelforge.recipe import Recipe
 from modelforge.ui.look import html

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from modelforge.errors import RecipeError
-from modelforge.recipe.objectives import Grpo
+from modelforge.recipe.nested import Grpo
 from modelforge.ui.train.rewards import KINDS, ROWS, read_rewards, show_default, show_fields
 
 EMPTY = ["", 1.0, "", 1, 40, "f1"]

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from modelforge.planner import Advice, Plan
 from modelforge.planner.disk import Disk
+from modelforge.planner.estimate import Advice, Plan
 from modelforge.planner.memory import Memory
 from modelforge.recipe import Recipe
 from modelforge.ui.train.verdict import _describe, _offer, _translate

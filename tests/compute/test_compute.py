@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
-from modelforge.compute.decide import choose_dtype
+from modelforge.compute.compute import choose_dtype
 from modelforge.errors import RecipeError
 from modelforge.hardware import GIB, Probe
 from modelforge.planner.estimate import choose_compute
-from modelforge.planner.sizes import activation_bytes, weight_bytes
+from modelforge.planner.memory import activation_bytes, weight_bytes
 from modelforge.recipe import Recipe
 from tests import tiny
 

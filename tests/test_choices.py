@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 from modelforge.architecture import ARCHITECTURES, DECODER, ENCODER, ENCODER_DECODER
-from modelforge.choices.combinations import (
+from modelforge.choices import (
     architectures_of,
     check_architecture,
     check_combination,
     check_method,
     check_tuning,
-    methods_of,
     tunings_of,
 )
 from modelforge.errors import RecipeError
 from modelforge.recipe import Recipe, Task
+from modelforge.tasks import TASKS
 
 
 def test_method_that_cannot_train_a_task_or_a_shape_is_refused_with_what_can() -> None:
@@ -56,8 +56,11 @@ def test_audit_20_method_that_does_not_train_an_architecture_names_one_that_it_d
 
 
 def test_menus_offer_what_is_allowed() -> None:
-    assert methods_of(Task.TEXT_GENERATION) == ("sft", "dpo", "grpo")
-    assert methods_of(Task.SUMMARIZATION) == methods_of(Task.EXTRACTIVE_QUESTION_ANSWERING) == ("sft",)
+    assert {task: spec.methods for task, spec in TASKS.items()} == {
+        Task.TEXT_GENERATION: ("sft", "dpo", "grpo"),
+        Task.SUMMARIZATION: ("sft",),
+        Task.EXTRACTIVE_QUESTION_ANSWERING: ("sft",),
+    }
     assert architectures_of(Task.SUMMARIZATION, "sft") == ("decoder", "encoder-decoder")
     assert architectures_of(Task.TEXT_GENERATION, "dpo") == ("decoder",)
     assert architectures_of(Task.EXTRACTIVE_QUESTION_ANSWERING, "dpo") == ()
