@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from modelforge import paths
 from modelforge.architecture import ARCHITECTURES
-from modelforge.choices import check_architecture, check_method
+from modelforge.choices.combinations import check_architecture, check_method
 from modelforge.errors import DiskFullError, ModelForgeError, RecipeError, StoreError
 from modelforge.legacy import adapter as adapters
 from modelforge.legacy import database as databases

@@ -21,7 +21,7 @@ import yaml
 
 from modelforge import paths
 from modelforge.architecture import ARCHITECTURES, DECODER
-from modelforge.choices import TUNINGS
+from modelforge.choices.tunings import TUNINGS
 from modelforge.recipe import Recipe, Task
 from modelforge.scores.metrics import sides_of
 from modelforge.tasks import TASKS

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelforge.choices import check_method
+from modelforge.choices.combinations import check_method
 from modelforge.data.checks import check
 from modelforge.data.prepare import read_rows, refuse_errors
 from modelforge.data.split import split

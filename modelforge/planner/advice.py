@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from modelforge import catalog
-from modelforge.choices import tunings_of
+from modelforge.choices.tunings import tunings_of
 from modelforge.errors import ModelForgeError
 from modelforge.hardware import DeviceKind, describe_bytes
 from modelforge.planner.estimate import TIGHT, Advice, Machine, Plan, Rows, estimate

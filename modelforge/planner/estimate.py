@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from modelforge import hardware
-from modelforge.choices import check_tuning
-from modelforge.compute.compute import Compute, decide, draft
+from modelforge.choices.combinations import check_tuning
+from modelforge.compute.compute import Compute
+from modelforge.compute.decide import decide, draft
 from modelforge.compute.memory import used_bytes
 from modelforge.hardware import Hardware, Probe, describe_bytes
 from modelforge.planner import disk, duration, outcomes, sources

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modelforge import base_model, hardware
-from modelforge.choices import check_combination
+from modelforge.choices.combinations import check_combination
 from modelforge.data.lengths import longest_row, mean_row
 from modelforge.data.library import Datasets
 from modelforge.models.library import Models

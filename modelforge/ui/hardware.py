@@ -6,7 +6,9 @@ import gradio as gr
 
 from modelforge import catalog, hardware, paths, warmup
 from modelforge.architecture import ARCHITECTURES, add_article
-from modelforge.choices import METHODS, TUNINGS, architectures_of, tunings_of
+from modelforge.choices.combinations import architectures_of
+from modelforge.choices.methods import METHODS
+from modelforge.choices.tunings import TUNINGS, tunings_of
 from modelforge.forge import Forge
 from modelforge.recipe import Recipe, Task
 from modelforge.tasks import SHAPES, TASKS
@@ -115,7 +117,7 @@ def _describe_starts(found: hardware.Hardware) -> str:
 def describe_speeds() -> str:
     """The speed of each number format, measured at the first call on a machine (a second or two)."""
     warmup.wait()
-    from modelforge.compute.compute import choose_dtype
+    from modelforge.compute.decide import choose_dtype
 
     found = hardware.probe()
     used, reason = choose_dtype(Recipe(), found)

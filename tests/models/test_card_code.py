@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from modelforge import Forge, paths
-from modelforge.choices import TUNINGS
+from modelforge.choices.tunings import TUNINGS
 from modelforge.models.card import model_card
 from modelforge.models.sampling import Sampling
 from tests import tiny

@@ -25,7 +25,9 @@ from safetensors.torch import load_file, save_file
 
 from modelforge import Forge, paths
 from modelforge.architecture import ARCHITECTURES
-from modelforge.choices import METHODS, TUNINGS, check_architecture, check_combination, check_method, check_tuning
+from modelforge.choices.combinations import check_architecture, check_combination, check_method, check_tuning
+from modelforge.choices.methods import METHODS
+from modelforge.choices.tunings import TUNINGS
 from modelforge.errors import NotFoundError, RecipeError
 from modelforge.hardware import DeviceKind
 from modelforge.models.folder import read_manifest

@@ -10,7 +10,8 @@ import pytest
 from modelforge import loading
 from modelforge.architecture import ARCHITECTURES
 from modelforge.base_model import BaseModel
-from modelforge.choices import METHODS, TUNINGS
+from modelforge.choices.methods import METHODS
+from modelforge.choices.tunings import TUNINGS
 from modelforge.compute.compute import Compute
 from modelforge.compute.fused import fused_lora, fused_norms
 from modelforge.compute.tune import tune

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from modelforge.architecture import Architecture
-from modelforge.choices import METHODS
+from modelforge.choices.methods import METHODS
 
 
 def load_method(name: str, architecture: Architecture) -> Any:

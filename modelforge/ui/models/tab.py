@@ -9,7 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from modelforge.choices import METHODS, TUNINGS
+from modelforge.choices.methods import METHODS
+from modelforge.choices.tunings import TUNINGS
 from modelforge.forge import Forge
 from modelforge.recipe import Task
 from modelforge.store import ModelRecord

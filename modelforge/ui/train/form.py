@@ -10,7 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from modelforge.choices import METHODS, TUNINGS
+from modelforge.choices.methods import METHODS
+from modelforge.choices.tunings import TUNINGS
 from modelforge.errors import ModelForgeError
 from modelforge.forge import Forge
 from modelforge.goals import goals

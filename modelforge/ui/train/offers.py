@@ -13,7 +13,9 @@ from typing import Any
 
 from modelforge import base_model, catalog, hardware
 from modelforge.base_model import Look
-from modelforge.choices import METHODS, TUNINGS, architectures_of, tunings_of
+from modelforge.choices.combinations import architectures_of
+from modelforge.choices.methods import METHODS
+from modelforge.choices.tunings import TUNINGS, tunings_of
 from modelforge.data.checks import check
 from modelforge.data.lengths import longest_row, mean_row
 from modelforge.data.samples import Sample, samples

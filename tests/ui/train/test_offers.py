@@ -10,7 +10,7 @@ import pytest
 
 from modelforge import Forge, catalog, hardware
 from modelforge.architecture import ARCHITECTURES
-from modelforge.choices import check_combination
+from modelforge.choices.combinations import check_combination
 from modelforge.data.checks import check
 from modelforge.data.encode import ChatEncoder
 from modelforge.data.lengths import measure

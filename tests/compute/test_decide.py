@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
-from modelforge.compute.compute import choose_dtype
+from modelforge.compute.decide import choose_dtype
 from modelforge.errors import RecipeError
 from modelforge.hardware import GIB, Probe
 from modelforge.planner.estimate import choose_compute

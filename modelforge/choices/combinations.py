@@ -1,65 +1,14 @@
-"""The methods and tunings, and which task, method, tuning, architecture and device go together: declarations only.
-
-Menus offer what is allowed here; a start with anything else is refused.
-"""
+"""Which task, method, tuning, architecture and device go together. Menus offer it; anything else is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from modelforge.architecture import ARCHITECTURES, Architecture, add_article
+from modelforge.choices.methods import METHODS
+from modelforge.choices.tunings import TUNINGS
 from modelforge.errors import RecipeError
 from modelforge.hardware import DeviceKind
 from modelforge.recipe import Recipe, Task
 from modelforge.tasks import SHAPES, TASKS
-
-
-@dataclass(frozen=True)
-class Method:
-    """One training objective. files: name of an architecture -> the file in `training/methods/` that trains it."""
-
-    title: str
-    sentence: str
-    files: Mapping[str, str]
-
-
-METHODS = {
-    "sft": Method(
-        "Examples (SFT)",
-        "Learns to answer like your examples.",
-        {"decoder": "sft_decoder", "encoder-decoder": "sft_encoder_decoder", "encoder": "sft_encoder"},
-    ),
-    "dpo": Method("Preferences (DPO)", "Learns to prefer the better of two answers.", {"decoder": "dpo"}),
-    "grpo": Method("Rewards (GRPO)", "Learns to write answers that earn rewards.", {"decoder": "grpo"}),
-}
-"""The training methods. A new one is an entry here and a file in `training/methods/` for each architecture."""
-
-
-@dataclass(frozen=True)
-class TuningSpec:
-    """One tuning. devices: those that support it. reason: why the others do not. instead: the alternative."""
-
-    title: str
-    sentence: str
-    devices: tuple[DeviceKind, ...] = ("cuda", "mps", "cpu")
-    reason: str = ""
-    instead: str = ""
-
-
-TUNINGS = {
-    "lora": TuningSpec("LoRA", "Trains small added matrices; the base model stays as it is. Good for most datasets."),
-    "qlora": TuningSpec(
-        "QLoRA",
-        "LoRA with the base model in 4 bits: a third of the memory, somewhat slower.",
-        devices=("cuda", "cpu"),
-        reason="bitsandbytes quantizes weights to 4 bits on NVIDIA GPUs and CPUs, not on Apple GPUs",
-        instead="lora",
-    ),
-    "full": TuningSpec(
-        "Full fine-tuning", "Trains every weight: four times the memory of LoRA, and a full-size model."
-    ),
-}
 
 
 def check_combination(
@@ -127,8 +76,3 @@ def check_tuning(tuning: str, device: DeviceKind) -> None:
 def architectures_of(task: Task, method: str) -> tuple[str, ...]:
     """The architectures that a method can train for a task, the default first."""
     return tuple(name for name in TASKS[task].architectures if name in METHODS[method].files)
-
-
-def tunings_of(device: DeviceKind) -> tuple[str, ...]:
-    """The tunings that a device supports, the default first."""
-    return tuple(name for name, spec in TUNINGS.items() if device in spec.devices)

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from modelforge.architecture import ARCHITECTURES, DECODER, ENCODER, ENCODER_DECODER
-from modelforge.choices import (
+from modelforge.choices.combinations import (
     architectures_of,
     check_architecture,
     check_combination,
     check_method,
     check_tuning,
-    tunings_of,
 )
+from modelforge.choices.tunings import tunings_of
 from modelforge.errors import RecipeError
 from modelforge.recipe import Recipe, Task
 from modelforge.tasks import TASKS

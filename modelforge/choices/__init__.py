@@ -1,0 +1,1 @@
+"""What can be chosen, and what goes together: declarations only."""
