@@ -9,7 +9,6 @@ from modelforge.architecture import ARCHITECTURES, add_article
 from modelforge.choices.combinations import architectures_of, tunings_of
 from modelforge.choices.methods import METHODS
 from modelforge.choices.tunings import TUNINGS
-from modelforge.forge import Forge
 from modelforge.recipe import Recipe, Task
 from modelforge.tasks import SHAPES, TASKS
 from modelforge.ui.look import html
@@ -24,14 +23,9 @@ class HardwareTab:
         self.facts = gr.HTML(html.note("Detecting the hardware …"))
         self.speeds = gr.HTML(html.note("The number formats are timed once, shortly after the app has opened."))
         with gr.Row(elem_classes="mf-actions"):
-            self.again = gr.Button("Detect again", variant="secondary", scale=0, min_width=140)
+            again = gr.Button("Detect again", variant="secondary", scale=0, min_width=140)
             self.next = gr.Button("Next: choose a dataset →", variant="primary", scale=0, min_width=260)
-
-
-def build(forge: Forge) -> HardwareTab:
-    tab = HardwareTab()
-    listen(tab.again.click, lambda: (describe_machine(), describe_speeds()), None, [tab.facts, tab.speeds])
-    return tab
+        listen(again.click, lambda: (describe_machine(), describe_speeds()), None, [self.facts, self.speeds])
 
 
 def describe_machine() -> str:

@@ -154,19 +154,6 @@ def fit(forge: Forge, model_id: str | None) -> list[Any]:
     return [hint, *boxes, gr.Textbox(visible=shown[0])]
 
 
-def offer(forge: Forge, chosen: str | None = None) -> Any:
-    """The dropdown of models, with `chosen` picked, or else the newest one whose files are all there."""
-    from modelforge.ui.models.tab import offer_models
-
-    records = forge.models.all()
-    ids = [each.id for each in records]
-    if chosen not in ids:
-        usable = (each.id for each in records if not forge.models.find_problem(each))
-        chosen = next(usable, next(iter(ids), None))
-    info = "" if ids else "No model yet. Train one first: the Train tab has everything chosen."
-    return gr.Dropdown(choices=offer_models(forge), value=chosen, info=info)
-
-
 def plain_text(content: Any) -> str:
     """The text of a message; Gradio gives it as text or as a list of blocks."""
     if isinstance(content, str):
