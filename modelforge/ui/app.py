@@ -86,7 +86,7 @@ def _attach_load(forge: Forge, tabs: Tabs, load: Any) -> None:
 
     def offer_more(dataset_now: str | None, parent: str, run_now: str | None) -> list[Any]:
         """Coming back to the Train tab keeps what was chosen there."""
-        return [train_form.offer_datasets(forge, dataset_now, parent), *training.list_runs(run_now or "")]
+        return [train_form.offer_datasets(forge, dataset_now, parent), training.list_runs(run_now or "")]
 
     def describe_hardware() -> list[Any]:
         speeds = hardware_tab.describe_speeds() if warmup.is_done() else gr.skip()

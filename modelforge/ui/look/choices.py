@@ -9,12 +9,19 @@ import gradio as gr
 
 from modelforge.ui.look.events import listen
 
+Choices = Sequence[tuple[str, str]]
+"""(label, value) of each."""
 
-def select(choices: Sequence[tuple[str, str]], chosen: str | None, **options: Any) -> Any:
-    """An update of a dropdown: (label, value) of each choice, with `chosen` or else the first one selected."""
+
+def pick(choices: Choices, chosen: str | None) -> str | None:
+    """The chosen value if it is there, or else the first one."""
     values = [value for _, value in choices]
-    picked = chosen if chosen in values else next(iter(values), None)
-    return gr.Dropdown(choices=list(choices), value=picked, **options)
+    return chosen if chosen in values else next(iter(values), None)
+
+
+def select(choices: Choices, chosen: str | None, **options: Any) -> Any:
+    """An update of a dropdown, with `chosen` or else the first choice selected."""
+    return gr.Dropdown(choices=list(choices), value=pick(choices, chosen), **options)
 
 
 class DeleteButtons:

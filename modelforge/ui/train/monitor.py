@@ -51,21 +51,12 @@ class Monitor:
         self.answers = gr.HTML(elem_id="run-answers")
         with gr.Accordion("Log", open=False):
             self.log = gr.Textbox(
-                label="Log",
-                lines=12,
-                max_lines=12,
-                show_label=False,
-                interactive=False,
-                autoscroll=True,
-                elem_id="run-log",
+                label="Log", lines=12, max_lines=12, show_label=False, interactive=False, elem_id="run-log"
             )
             self.fetch_log = gr.Button("Download the log", size="sm", elem_id="run-log-fetch")
             # The file is made on demand; then the browser presses this one.
             self.log_file = gr.DownloadButton("log.txt", visible="hidden", elem_id="run-log-file")
-
-    @property
-    def outputs(self) -> list[Any]:
-        return [self.head, self.chart, self.answers, self.log]
+        self.outputs = [self.head, self.chart, self.answers, self.log]
 
 
 def copy_log(record: RunRecord) -> Any:

@@ -38,9 +38,7 @@ class SweepPanel:
         self.summary = gr.HTML("", elem_id="sweep-summary")
         self.go = gr.Button("Queue these runs", interactive=False, elem_id="sweep-go")
 
-    @property
-    def inputs(self) -> list[Any]:
-        return [*self.names, *self.values]
+        self.inputs = [*self.names, *self.values]
 
 
 def attach_sweep(
@@ -50,21 +48,22 @@ def attach_sweep(
 
     def describe(*given: Any) -> list[Any]:
         pairs, values = _read(given), given[len(panel.inputs) :]
-        if not pairs or not form.is_open(*values):
-            return ["", gr.Button(interactive=False)]
         try:
-            recipes = vary(form.read(forge, *values), read_values(pairs))
+            recipe = form.read_if_complete(*values) if pairs else None
+            if recipe is None:
+                return ["", gr.Button(interactive=False)]
+            recipes = vary(recipe, read_values(pairs))
         except ModelForgeError as error:
             return [html.note(str(error), "bad"), gr.Button(interactive=False)]
         names = "; ".join(recipe.name for recipe in recipes[:4]) + (" …" if len(recipes) > 4 else "")
         return [html.aside(f"{len(recipes)} runs, one after another: {names}"), gr.Button(interactive=True)]
 
-    def queue(*given: Any) -> list[Any]:
+    def queue(*given: Any) -> Any:
         warmup.wait()
-        recipe = form.read(forge, *given[len(panel.inputs) :])
+        recipe = form.read(*given[len(panel.inputs) :])
         runs = forge.runs.start_sweep(recipe, read_values(_read(given)))
         gr.Info(f"{len(runs)} runs are queued. If one fails, the others still run.")
-        return list(refresh(runs[0].id, None))
+        return refresh(runs[0].id, None)
 
     everything = [*panel.inputs, *form.inputs]
     listen_all([each.change for each in panel.inputs], describe, everything, [panel.summary, panel.go])

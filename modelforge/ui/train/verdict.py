@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -58,16 +59,21 @@ class VerdictPanel:
                 for index in range(MOST_ADVICE)
             ]
 
-    @property
-    def outputs(self) -> list[Any]:
-        return [self.help, self.offered, *self.buttons]
+        self.outputs = [self.help, self.offered, *self.buttons]
 
 
 def attach_verdict(forge: Forge, form: TrainForm, panel: VerdictPanel) -> None:
     """Judge whenever the form has changed; then measure the time, and look for changes that make it fit."""
 
+    def read(values: list[Any]) -> Recipe | None:
+        """None also where the form has an error, which is shown where it is."""
+        try:
+            return form.read_if_complete(*values) if values else None
+        except ModelForgeError:
+            return None
+
     def show(*values: Any) -> Iterator[list[Any]]:
-        recipe = _read(forge, form, values)
+        recipe = read(list(values))
         found = judge(forge, recipe, seconds=QUICK_SECONDS) if recipe else Judgement("unknown", "")
         if recipe and found is None:
             yield [html.aside("Computing what this needs …"), [], []]
@@ -79,12 +85,12 @@ def attach_verdict(forge: Forge, form: TrainForm, panel: VerdictPanel) -> None:
 
     def measure_time(guessed: list[Any]) -> Any:
         """Not beside a run: it would slow both, and measure that."""
-        recipe = _read(forge, form, guessed) if guessed and forge.runs.current() is None else None
+        recipe = read(guessed) if forge.runs.current() is None else None
         found = judge(forge, recipe, seconds=TIME_SECONDS, calibrate=True) if recipe else None
         return _describe(found) if found and not found.is_guess else gr.skip()
 
     def advise(judged: list[Any]) -> Iterator[list[Any]]:
-        recipe = _read(forge, form, judged) if judged else None
+        recipe = read(judged)
         if recipe is None:
             yield _offer("", ())
             return
@@ -96,33 +102,19 @@ def attach_verdict(forge: Forge, form: TrainForm, panel: VerdictPanel) -> None:
         else:
             yield _offer("What usually helps; a click changes the settings:" if usual else "", usual)
 
-    def take(index: int, offered: list[dict[str, Any]], advised: dict[str, Any]) -> list[Any]:
+    def take(index: int, offered: list[dict[str, Any]], advised: dict[str, Any]) -> dict[Any, Any]:
         """Insert the settings of an advice into the form, and remember which were inserted."""
         settings = offered[index] if index < len(offered) else {}
-        values = [gr.update(value=settings[name]) if name in settings else gr.skip() for name in form.named]
-        return [{**advised, **settings}, *values]
+        inserted = {form.named[name]: gr.update(value=value) for name, value in settings.items()}
+        return {form.advised: {**advised, **settings}, **inserted}
 
     watched = [widget for name, widget in form.named.items() if name != "name"] + form.rewards.inputs
     listen_all([each.change for each in watched], show, form.inputs, [panel.shown, panel.judged, panel.guessed])
     listen_all([panel.judged.change], advise, panel.judged, panel.outputs)
     listen_all([panel.guessed.change], measure_time, panel.guessed, panel.shown)
     for index, button in enumerate(panel.buttons):
-        listen(
-            button.click,
-            lambda offered, advised, index=index: take(index, offered, advised),
-            [panel.offered, form.advised],
-            [form.advised, *form.named.values()],
-        )
-
-
-def _read(forge: Forge, form: TrainForm, values: Any) -> Recipe | None:
-    """The form's recipe; None while it is incomplete or has an error, which is shown where it is."""
-    if not form.is_open(*values):
-        return None
-    try:
-        return form.read(forge, *values)
-    except ModelForgeError:
-        return None
+        inserted = [form.advised, *form.named.values()]
+        listen(button.click, partial(take, index), [panel.offered, form.advised], inserted)
 
 
 def _describe(judged: Judgement) -> str:
