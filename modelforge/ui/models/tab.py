@@ -17,7 +17,7 @@ from modelforge.store import ModelRecord
 from modelforge.tasks import TASKS
 from modelforge.ui.look import html
 from modelforge.ui.look.background import follow
-from modelforge.ui.look.choices import DeleteButtons, select
+from modelforge.ui.look.choices import DeleteButtons, pick, select
 from modelforge.ui.look.events import listen
 from modelforge.ui.look.metrics import SHOWN, describe_change, find_telling, show_metrics
 from modelforge.ui.train.reward_preview import refuse_beside_run
@@ -125,9 +125,10 @@ def show_models(forge: Forge, chosen: str | None = None) -> list[Any]:
         ),
         empty="No model yet. Train one: the Train tab has everything chosen for a first try.",
     )
-    picked = select(_list_choices(forge), chosen)
+    choices = _list_choices(forge)
+    picked = pick(choices, chosen)
     old = gr.Row(visible=forge.legacy.find() is not None)
-    return [old, table, gr.Row(visible=bool(records)), picked, *describe_choice(forge, picked.value)]
+    return [old, table, gr.Row(visible=bool(records)), select(choices, picked), *describe_choice(forge, picked)]
 
 
 def offer_models(forge: Forge, chosen: str | None = None) -> Any:
