@@ -44,14 +44,6 @@ class OldRow:
     values: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Reading:
-    """damage: why the rows after the last one could not be read, or ""."""
-
-    rows: list[OldRow]
-    damage: str
-
-
 def usual_place() -> Path:
     """Where the old ModelForge kept its database on this machine."""
     import platformdirs
@@ -59,8 +51,9 @@ def usual_place() -> Path:
     return Path(platformdirs.user_data_dir("ModelForge")) / "database" / "modelforge.sqlite"
 
 
-def read_database(text: str | Path) -> Reading:
-    """All rows of all three shapes. Raises StoreError when there is no such file or it is not such a database."""
+def read_database(text: str | Path) -> tuple[list[OldRow], str]:
+    """All rows of all three shapes, and why the rows after the last one could not be read, or "". Raises StoreError
+    when there is no such file or it is not such a database."""
     path = paths.existing(str(text))
     if path is None:
         raise StoreError(
@@ -76,10 +69,11 @@ def read_database(text: str | Path) -> Reading:
         if not found:
             raise _not_a_database(path, f"it has no table {' or '.join(TABLES)} with the columns of a model")
         rows: list[OldRow] = []
-        damage = [_read_table(connection, table, columns, rows) for table, columns in found.items()]
-        if not rows and any(damage):
-            raise _not_a_database(path, f"it is damaged ({' '.join(filter(None, damage))})")
-        return Reading(rows, " ".join(filter(None, damage)))
+        damages = [_read_table(connection, table, columns, rows) for table, columns in found.items()]
+        damage = " ".join(filter(None, damages))
+        if not rows and damage:
+            raise _not_a_database(path, f"it is damaged ({damage})")
+        return rows, damage
 
 
 def _not_a_database(path: Path, reason: str) -> StoreError:
