@@ -20,17 +20,11 @@ def add_commands(commands: Any) -> None:
     add_command(commands, "starter", "download the models that work without the Hub", fetch_starters)
 
 
-def open_ui(arguments: argparse.Namespace) -> int:
+def open_ui(arguments: argparse.Namespace) -> None:
     from modelforge.ui.app import serve
 
-    serve(
-        host=arguments.host,
-        port=arguments.port,
-        share=arguments.share,
-        auth=arguments.auth,
-        open_browser=not arguments.no_browser,
-    )
-    return 0
+    access = {name: getattr(arguments, name) for name in ("host", "port", "share", "auth")}
+    serve(**access, open_browser=not arguments.no_browser)
 
 
 def show_hardware(arguments: argparse.Namespace) -> None:
