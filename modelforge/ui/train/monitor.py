@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +79,10 @@ class Views:
 
     def __init__(self, forge: Forge) -> None:
         self._forge = forge
-        self._lock = threading.Lock()
-        self._views: dict[str, RunView] = {}
+        self._view = lru_cache(maxsize=MOST_VIEWS)(lambda run_id: RunView(forge.runs.feed(run_id)))
 
     def refreshed(self, run_id: str) -> RunView:
-        with self._lock:
-            view = self._views.pop(run_id, None) or RunView(self._forge.runs.feed(run_id))
-            self._views[run_id] = view  # the latest one last
-            if len(self._views) > MOST_VIEWS:
-                del self._views[next(iter(self._views))]
+        view = self._view(run_id)
         view.is_waiting = self._forge.runs.is_waiting(run_id)
         view.refresh()
         return view
@@ -100,13 +95,9 @@ def show_run(record: RunRecord, view: RunView) -> list[Any]:
     head = f'<div class="mf-run-name">{html.text(record.recipe.get("name") or record.id)}</div>'
     head += _state(record, view)
     if total:
-        share = step / total
-        left = (
-            f"{html.seconds(latest['eta_seconds'])} left"
-            if latest and record.state is RunState.running
-            else record.state.value
-        )
-        head += html.bar(share, f"step {step} of {total} · {share:.0%} · {left}")
+        is_running = latest and record.state is RunState.running
+        left = f"{html.seconds(latest['eta_seconds'])} left" if is_running else record.state.value
+        head += html.bar(step / total, f"step {step} of {total} · {step / total:.0%} · {left}")
     if latest:
         head += html.tiles(_numbers(record, view, latest))
     head += "".join(html.note(sentence, "warning") for sentence in view.warnings)
@@ -130,11 +121,8 @@ def _state(record: RunRecord, view: RunView) -> str:
     if record.state is RunState.queued and view.is_waiting:
         sentence = WAITING
     if record.state is RunState.stopped:
-        sentence += (
-            " The model trained so far was saved."
-            if record.model_id
-            else " No step was trained, so no model was saved."
-        )
+        saved = "The model trained so far was saved."
+        sentence += f" {saved if record.model_id else 'No step was trained, so no model was saved.'}"
     return html.note(sentence, kind)
 
 
@@ -164,9 +152,9 @@ def _numbers(record: RunRecord, view: RunView, latest: dict[str, Any]) -> list[t
 
 def _charts(record: RunRecord, view: RunView, total: int) -> str:
     """The loss curve, or the reward curve when training with a reward; for preferences the margin as well."""
-    if not view.curves and not view.held_out:
-        return ""
     curves, held_out = view.curves, view.held_out
+    if not curves and not held_out:
+        return ""
     if "reward" in curves or "mean_reward" in held_out:
         return draw(
             curves.get("reward", []),
