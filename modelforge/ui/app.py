@@ -144,25 +144,20 @@ def serve(
     """
     access = decide_access(host=host, port=port, share=share, auth=auth)
     with lock_home():
-        _open(access, open_browser=open_browser)
-
-
-def _open(access: Access, *, open_browser: bool) -> None:
-    share_one_arena()
-    forge = shared_forge()
-    page = build(forge, access)
-    url = launch(page, access)
-    write_address(url)
-    print(f"ModelForge is open at {page.share_url or url}", flush=True)
-    print("Press Ctrl-C to close it.", flush=True)
-    if open_browser and not access.on_space:
-        webbrowser.open(url)
-    warmup.start(
-        after_seconds=1.0, first=preview.load_starters_tokenizer, probe=hardware.probe, then=forge.runs.auto_resume
-    )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    page.block_thread()
-    forge.runs.save_all(LEAVES_WITHIN)
+        share_one_arena()
+        forge = shared_forge()
+        page = build(forge, access)
+        url = launch(page, access)
+        write_address(url)
+        print(f"ModelForge is open at {page.share_url or url}", flush=True)
+        print("Press Ctrl-C to close it.", flush=True)
+        if open_browser and not access.on_space:
+            webbrowser.open(url)
+        first, then = preview.load_starters_tokenizer, forge.runs.auto_resume
+        warmup.start(after_seconds=1.0, first=first, probe=hardware.probe, then=then)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+        page.block_thread()
+        forge.runs.save_all(LEAVES_WITHIN)
 
 
 def launch(page: gr.Blocks, access: Access) -> str:

@@ -23,7 +23,7 @@ class HardwareTab:
         self.facts = gr.HTML(html.note("Detecting the hardware …"))
         self.speeds = gr.HTML(html.note("The number formats are timed once, shortly after the app has opened."))
         with gr.Row(elem_classes="mf-actions"):
-            again = gr.Button("Detect again", variant="secondary", scale=0, min_width=140)
+            again = gr.Button("Detect again", scale=0, min_width=140)
             self.next = gr.Button("Next: choose a dataset →", variant="primary", scale=0, min_width=260)
         listen(again.click, lambda: (describe_machine(), describe_speeds()), None, [self.facts, self.speeds])
 
@@ -84,7 +84,7 @@ def _describe_ways() -> str:
         for shape in SHAPES.values()
         for method in shape.methods
     ]
-    return html.table(("Task", "Your examples", "Method", "Base model"), rows, empty="Nothing.")
+    return html.table(("Task", "Your examples", "Method", "Base model"), rows)
 
 
 def _describe_tunings(found: hardware.Hardware) -> str:
@@ -95,7 +95,7 @@ def _describe_tunings(found: hardware.Hardware) -> str:
         size = hardware.describe_parameters(catalog.largest_parameters(found, name))
         here = f"up to about {size} parameters" if able else f"not on this machine: {spec.reason}"
         rows.append((spec.title, here, spec.sentence))
-    return html.table(("Tuning", "Here", "What it does"), rows, empty="Nothing.")
+    return html.table(("Tuning", "Here", "What it does"), rows)
 
 
 def _describe_starts(found: hardware.Hardware) -> str:

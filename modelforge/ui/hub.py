@@ -79,7 +79,7 @@ def describe_push(forge: Forge, model_id: str | None) -> list[str]:
     files = hub.files_to_push(forge.models.path(forge.models.find(model_id)), card)
     rows = [(file.name, describe_bytes(file.bytes)) for file in files]
     total = sum(file.bytes for file in files)
-    return [html.table(("File", "Size"), [*rows, ("Total", describe_bytes(total))], empty=""), card]
+    return [html.table(("File", "Size"), [*rows, ("Total", describe_bytes(total))]), card]
 
 
 def _show_push(push: hub.PushProgress | hub.PushResult) -> str:

@@ -26,9 +26,9 @@ class DatasetLibrary:
         self.table = gr.HTML("", elem_id="dataset-library")
         with gr.Row(elem_classes="mf-actions"):
             self.chosen = gr.Dropdown([], label="Dataset", scale=2, min_width=260, elem_id="dataset-chosen")
-            opening = gr.Button("Open", variant="secondary", scale=0, min_width=100, elem_id="dataset-open")
+            opening = gr.Button("Open", scale=0, min_width=100, elem_id="dataset-open")
             new_name = gr.Textbox(label="New name", max_length=120, scale=2, min_width=200, elem_id="dataset-new-name")
-            renaming = gr.Button("Rename", variant="secondary", scale=0, min_width=110, elem_id="dataset-rename")
+            renaming = gr.Button("Rename", scale=0, min_width=110, elem_id="dataset-rename")
             deletion = DeleteButtons("dataset-delete")
         opened = gr.HTML("", elem_id="dataset-opened")
         self.outputs = [self.table, self.chosen]

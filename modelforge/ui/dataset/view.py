@@ -187,7 +187,7 @@ def show_problems(report: Report) -> str:
     total = report.counts.errors + report.counts.warnings
     sentence = f"The first {SHOWN_PROBLEMS} of {total:,}. Download the file below for all of them."
     more = html.note(sentence) if total > SHOWN_PROBLEMS else ""
-    table = html.table(("Severity", "Row", "Line", "Column", "Problem", "Fix"), rows, empty="")
+    table = html.table(("Severity", "Row", "Line", "Column", "Problem", "Fix"), rows)
     return f"<h3>Problems</h3>{table}{more}"
 
 
@@ -213,5 +213,5 @@ def show_leaks(leaks: Sequence[Leak], training: MappedRows, evaluation: MappedRo
         "file, so scores would look better than they are. Remove them from one of the files."
     )
     more = html.note(f"Only the first {SHOWN_LEAKS} are shown.") if len(leaks) > SHOWN_LEAKS else ""
-    table = html.table(("Evaluation row", "Training row", "Match"), rows, empty="")
+    table = html.table(("Evaluation row", "Training row", "Match"), rows)
     return html.note(sentence, "warning") + table + more

@@ -65,7 +65,7 @@ class DatasetTab:
                 max_length=LONGEST_PASTE,
                 elem_id="dataset-pasted",
             )
-            self.check_pasted = gr.Button("Check these rows", variant="secondary", elem_id="dataset-check-pasted")
+            self.check_pasted = gr.Button("Check these rows", elem_id="dataset-check-pasted")
         with gr.Accordion("… or from the Hugging Face Hub", open=False):
             self.hub_id = gr.Textbox(
                 label="Dataset", info="Written as owner/name.", max_length=120, elem_id="dataset-hub-id"
@@ -75,7 +75,7 @@ class DatasetTab:
                     label="Config", info="If there are several.", max_length=120, min_width=100
                 )
                 self.hub_split = gr.Textbox(label="Split", info="Default: train.", max_length=120, min_width=100)
-            self.fetch = gr.Button("Download", variant="secondary", elem_id="dataset-fetch")
+            self.fetch = gr.Button("Download", elem_id="dataset-fetch")
 
     def _build_choices(self) -> None:
         self.shape = gr.Dropdown(
@@ -119,7 +119,7 @@ class DatasetTab:
         self.unused = gr.HTML("")
         self.problems = gr.HTML("", elem_id="dataset-problems")
         self.all_problems = gr.DownloadButton(
-            "Download all problems (CSV)", variant="secondary", visible=False, elem_id="dataset-all-problems"
+            "Download all problems (CSV)", visible=False, elem_id="dataset-all-problems"
         )
         with gr.Column(visible=False) as self.seen:
             gr.HTML("<h3>What the model sees</h3>")

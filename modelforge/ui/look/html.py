@@ -27,7 +27,7 @@ def tiles(pairs: Iterable[tuple[str, object]]) -> str:
     return f'<div class="mf-tiles">{inner}</div>'
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "") -> str:
     """A table of texts; `empty` is shown when there are no rows."""
     listed = list(rows)
     if not listed:

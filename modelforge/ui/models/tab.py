@@ -19,7 +19,7 @@ from modelforge.ui.look import html
 from modelforge.ui.look.background import follow
 from modelforge.ui.look.choices import DeleteButtons, pick, select
 from modelforge.ui.look.events import listen
-from modelforge.ui.look.metrics import SHOWN, describe_change, find_telling, show_metrics
+from modelforge.ui.look.metrics import describe_change, show_metrics
 from modelforge.ui.train.reward_preview import refuse_beside_run
 
 EVALUATED_ROWS = 40  # each takes some seconds on a CPU
@@ -118,7 +118,7 @@ def show_models(forge: Forge, chosen: str | None = None) -> list[Any]:
                 f"{each.method}, {each.tuning}",
                 each.base_model,
                 html.date(each.created),
-                _describe_telling(each.metrics),
+                describe_change(each.metrics),
                 each.dataset_name,
             )
             for each in records
@@ -155,12 +155,6 @@ def check_usable(forge: Forge, model_id: str | None) -> str:
 
 def _label(forge: Forge, record: ModelRecord) -> str:
     return f"{record.name} (files missing or damaged)" if forge.models.find_problem(record) else record.name
-
-
-def _describe_telling(metrics: dict[str, Any]) -> str:
-    """ "F1 21.0% → 88.0%": the metric that decides whether it got better."""
-    name = find_telling(metrics)
-    return f"{SHOWN[name].title} {describe_change(metrics, name)}" if name else "not measured"
 
 
 def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:

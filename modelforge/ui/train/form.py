@@ -108,8 +108,7 @@ class TrainForm:
             info=fields()["eval_dataset"].description,
             elem_id="set-eval_dataset",
         )
-        made = widgets.build_widgets(OWN_PLACE)
-        self.groups = made.groups
+        made, self.groups = widgets.build_widgets(OWN_PLACE)
         self.settings: dict[str, Any] = {"eval_dataset": measured_with, **made}
         self.chosen = [self.dataset, self.method, self.base_model, self.tuning, self.goal, self.parent]
         own = {"dataset": self.dataset, "base_model": self.base_model, "name": self.name, "parent": self.parent}
@@ -171,12 +170,16 @@ def fit_form(form: TrainForm, *values: Any) -> Any:
     if changed & {"dataset", "method"}:
         shown = rewards.show_default(visible=case.method == "grpo", has_references=examples.has_references)
         default_rewards = dict(zip(form.rewards.outputs, shown, strict=True))
+    note = parent and html.note(
+        f"Training {parent.name} further. Its base model and tuning cannot be changed. The result is a new model; "
+        f"{parent.name} is kept."
+    )
     return {
         form.case: case,
         form.advised: advised,
         form.parent: case.parent,
         form.parent_row: gr.Column(visible=parent is not None),
-        form.parent_note: _describe_parent(parent),
+        form.parent_note: note or "",
         **_show_choices(form, case, parent, examples, chosen),
         **_show_settings(form, case, parent, examples, advised),
         **default_rewards,
@@ -277,12 +280,3 @@ def _find_parent(forge: Forge, parent_id: str) -> ModelRecord | None:
     except ModelForgeError:
         return None
     return None if parent is None or forge.models.find_problem(parent) else parent
-
-
-def _describe_parent(parent: ModelRecord | None) -> str:
-    if parent is None:
-        return ""
-    return html.note(
-        f"Training {parent.name} further. Its base model and tuning cannot be changed. The result is a new model; "
-        f"{parent.name} is kept."
-    )

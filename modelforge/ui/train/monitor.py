@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,14 @@ from modelforge import paths
 from modelforge.errors import NotFoundError
 from modelforge.forge import Forge
 from modelforge.hardware import describe_bytes
+from modelforge.runs.event_text import describe_event
+from modelforge.runs.feed import Feed
 from modelforge.scores.metrics import TELLING
 from modelforge.store import RunRecord, RunState
 from modelforge.ui.look import html
 from modelforge.ui.look.chart import draw
 from modelforge.ui.look.events import listen
 from modelforge.ui.look.metrics import SHOWN, describe_outcome
-from modelforge.ui.train.run_view import RunView
 
 SENTENCES = {
     RunState.queued: ("Starting.", "quiet"),
@@ -39,7 +42,9 @@ SENTENCES = {
     ),
 }
 WAITING = "Waiting: another run is in progress, and only one run trains at a time."
-MOST_VIEWS = 20
+MOST_VIEWS, MOST_POINTS, MOST_LINES = 20, 1200, 400
+CURVES = ("loss", "reward", "reward_margin")
+"""The values in progress events that are drawn as curves."""
 
 
 class Monitor:
@@ -72,6 +77,67 @@ def copy_log(record: RunRecord) -> Any:
 def attach_log(forge: Forge, monitor: Monitor, run_id: Any) -> None:
     copied = listen(monitor.fetch_log.click, lambda chosen: copy_log(forge.runs.get(chosen)), run_id, monitor.log_file)
     copied.success(None, js="() => document.querySelector('#run-log-file').click()")
+
+
+class RunView:
+    """The curves, the answers, the latest numbers and the log of one run, gathered from its events."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._lock = threading.Lock()
+        self.is_waiting = False  # for another run, see `Runs.is_waiting`
+        self.cursor = 0
+        self.curves: dict[str, list[tuple[float, float]]] = {}  # name in progress events -> (step, value)
+        self.held_out: dict[str, list[tuple[float, float]]] = {}  # metric -> (step, value)
+        self.answers: dict[str, dict[str, Any]] = {}
+        self.latest: dict[str, dict[str, Any]] = {}
+        self.warnings: list[str] = []
+        self.lines: list[str] = []
+
+    def refresh(self) -> int:
+        """Add the new events. Returns the cursor."""
+        with self._lock:
+            events, self.cursor = self._feed.since(self.cursor)
+            for event in events:
+                self._take(event)
+            return self.cursor
+
+    def _take(self, event: dict[str, Any]) -> None:
+        self.latest[event["type"]] = event
+        match event["type"]:
+            case "started":
+                self._rewind(event.get("step", 0))
+            case "progress":
+                _add_points(self.curves, event, CURVES)
+            case "evaluated":
+                measured = {"loss": event.get("eval_loss"), **event}  # older runs wrote it under that name alone
+                _add_points(self.held_out, measured, tuple(SHOWN))
+            case "sampled":
+                shown = self.answers.setdefault(event["prompt"], {"expected": event["expected"]})
+                shown["before" if event["step"] == 0 else "after"] = event["answer"]
+            case "warning":
+                self.warnings.append(event["message"])
+        if line := describe_event(event):
+            self.lines = [*self.lines, f"{event['time'][11:19]}  {line}"][-MOST_LINES:]
+
+    def _rewind(self, step: int) -> None:
+        """A run resumes from its last checkpoint: the steps after that one are trained again."""
+        self.curves, self.held_out = _keep_up_to(step, self.curves), _keep_up_to(step, self.held_out)
+        self.warnings = []
+
+
+def _keep_up_to(step: int, curves: dict[str, list[tuple[float, float]]]) -> dict[str, list[tuple[float, float]]]:
+    return {name: [point for point in points if point[0] <= step] for name, points in curves.items()}
+
+
+def _add_points(curves: dict[str, list[tuple[float, float]]], event: dict[str, Any], names: Sequence[str]) -> None:
+    for name in names:
+        value = event.get(name)
+        if isinstance(value, int | float):
+            points = curves.setdefault(name, [])
+            points.append((event["step"], value))
+            if len(points) > MOST_POINTS:
+                curves[name] = points[::2]
 
 
 class Views:
@@ -184,4 +250,4 @@ def _answers(view: RunView) -> str:
         (prompt, shown.get("before", ""), shown.get("after", "…"), shown["expected"])
         for prompt, shown in view.answers.items()
     )
-    return "<h3>Answers before and after</h3>" + html.table(("Prompt", "Before", "After", "Expected"), rows, empty="")
+    return "<h3>Answers before and after</h3>" + html.table(("Prompt", "Before", "After", "Expected"), rows)

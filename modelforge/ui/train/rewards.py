@@ -85,10 +85,8 @@ class RewardEditor:
             self.rows = [RewardRow(index) for index in range(ROWS)]
             self.shown_rows = gr.State(1)
             with gr.Row(elem_classes="mf-actions"):
-                self.more = gr.Button("Add a reward", variant="secondary", size="sm", elem_id="rewards-more")
-                self.preview = gr.Button(
-                    "Preview the reward", variant="secondary", size="sm", elem_id="rewards-preview"
-                )
+                self.more = gr.Button("Add a reward", size="sm", elem_id="rewards-more")
+                self.preview = gr.Button("Preview the reward", size="sm", elem_id="rewards-preview")
             self.tried = gr.HTML("", elem_id="rewards-tried")
         self.inputs = [widget for row in self.rows for widget in row.values]
         shown = [each for row in self.rows for each in (row.box, *row.values)]

@@ -24,9 +24,7 @@ from modelforge.ui.train.offers import find_examples
 
 MOST_ADVICE = 3
 QUICK_SECONDS = 0.5  # an answer that comes sooner needs no note that it is being computed
-VERDICT_SECONDS = 60.0
-ADVICE_SECONDS = 60.0  # each piece of advice is computed too
-TIME_SECONDS = 60.0  # micro-steps, in a process that first loads torch
+LONGEST_SECONDS = 60.0  # advice, each piece of which is computed too, and micro-steps, which load torch first
 RETRY_SECONDS = 20.0  # how long a retry waits for advice
 
 _KINDS = {"fits": "good", "tight": "warning", "won't fit": "bad", "unknown": "quiet"}
@@ -77,7 +75,7 @@ def attach_verdict(forge: Forge, form: TrainForm, panel: VerdictPanel) -> None:
         found = judge(forge, recipe, seconds=QUICK_SECONDS) if recipe else Judgement("unknown", "")
         if recipe and found is None:
             yield [html.aside("Computing what this needs …"), [], []]
-            found = judge(forge, recipe, seconds=VERDICT_SECONDS)
+            found = judge(forge, recipe, seconds=LONGEST_SECONDS)
         if found is None:
             found = Judgement("unknown", "What this needs takes too long to compute. The run will show it.")
         misses = found.verdict in ("tight", "won't fit") and found.numbers
@@ -86,7 +84,7 @@ def attach_verdict(forge: Forge, form: TrainForm, panel: VerdictPanel) -> None:
     def measure_time(guessed: list[Any]) -> Any:
         """Not beside a run: it would slow both, and measure that."""
         recipe = read(guessed) if forge.runs.current() is None else None
-        found = judge(forge, recipe, seconds=TIME_SECONDS, calibrate=True) if recipe else None
+        found = judge(forge, recipe, seconds=LONGEST_SECONDS, calibrate=True) if recipe else None
         return _describe(found) if found and not found.is_guess else gr.skip()
 
     def advise(judged: list[Any]) -> Iterator[list[Any]]:
@@ -96,7 +94,7 @@ def attach_verdict(forge: Forge, form: TrainForm, panel: VerdictPanel) -> None:
             return
         usual = list_usual_changes(recipe)
         yield _offer("What usually helps, until it is computed what fits; a click changes the settings:", usual)
-        found = judge(forge, recipe, seconds=ADVICE_SECONDS, advise=True)
+        found = judge(forge, recipe, seconds=LONGEST_SECONDS, advise=True)
         if found and found.advice:
             yield _offer("What makes it fit; a click changes the settings:", found.advice)
         else:
@@ -136,9 +134,8 @@ def find_remedy(forge: Forge, recipe: Recipe) -> tuple[str, Recipe] | None:
     """(what changes, the recipe) that needs less memory than one that ran out of it; None where nothing is left."""
     judged = judge(forge, recipe, seconds=RETRY_SECONDS, advise=True)
     computed = [each for each in (judged.advice if judged else ()) if "base_model" not in each[0]]
-    for settings, title in [*computed, *list_usual_changes(recipe)]:
-        return title, recipe.with_settings(settings)
-    return None
+    remedies = [*computed, *list_usual_changes(recipe)]
+    return (remedies[0][1], recipe.with_settings(remedies[0][0])) if remedies else None
 
 
 def judge(
