@@ -21,10 +21,11 @@ def add_commands(commands: Any) -> None:
 
 
 def open_ui(arguments: argparse.Namespace) -> None:
-    from modelforge.ui.app import serve
+    from modelforge.ui import app
+    from modelforge.ui.access import decide_access
 
-    access = {name: getattr(arguments, name) for name in ("host", "port", "share", "auth")}
-    serve(**access, open_browser=not arguments.no_browser)
+    given = {name: getattr(arguments, name) for name in ("host", "port", "share", "auth")}
+    app.serve(decide_access(**given), open_browser=not arguments.no_browser)
 
 
 def show_hardware(arguments: argparse.Namespace) -> None:

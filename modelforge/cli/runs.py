@@ -207,15 +207,6 @@ def delete_run(arguments: argparse.Namespace) -> None:
 
 def run_row(runs: Any, record: Any) -> dict[str, Any]:
     step, total = runs.progress(record)
-    return {
-        "id": record.id,
-        "state": record.state.value,
-        "recipe": record.recipe,
-        "step": step,
-        "total_steps": total,
-        "model_id": record.model_id,
-        "created": record.created,
-        "started": record.started,
-        "finished": record.finished,
-        "error": record.error,
-    }
+    names = ("id", "state", "recipe", "step", "total_steps", "model_id", "created", "started", "finished", "error")
+    now = {"state": record.state.value, "step": step, "total_steps": total}
+    return {**{name: getattr(record, name) for name in names}, **now}

@@ -68,18 +68,19 @@ class OldModel:
 
 
 def translate_rows(rows: list[OldRow]) -> list[OldModel]:
-    """Each row as a model. Rows of damaged files can have the same identity."""
-    counts: Counter[tuple[str, ...]] = Counter()
+    """Each row as a model, with an id like those of `paths.new_id`, derived from the row: one that is imported again is
+    recognised. Rows of damaged files can have the same identity."""
+    seen: Counter[tuple[str, ...]] = Counter()
     models = []
     for row in rows:
         key = _identity(row)
-        models.append(_translate(row, counts[key]))
-        counts[key] += 1
+        parts = [*key, *([str(seen[key])] if seen[key] else [])]
+        models.append(_translate(row, f"model-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"))
+        seen[key] += 1
     return models
 
 
-def _translate(row: OldRow, repeated: int) -> OldModel:
-    """repeated: how many earlier rows have the same identity."""
+def _translate(row: OldRow, model_id: str) -> OldModel:
     values = {name: clean_text(value) for name, value in row.values.items()}
     older = row.table == "fine_tuned_models"
     name, created, folder = ("model_name", "creation_date", "model_path") if older else ("name", "created_at", "path")
@@ -89,7 +90,7 @@ def _translate(row: OldRow, repeated: int) -> OldModel:
     method, tuning = STRATEGIES.get(strategy, ("sft", "lora"))
     place = row.values.get(folder)
     model = OldModel(
-        id=_make_id(row, repeated),
+        id=model_id,
         row=f"{row.table}, row {values['id'][:60]}",
         name=full_name[:LONGEST_NAME].strip() or f"Model {values['id'][:60]} of the older ModelForge",
         base_model=values.get("base_model", "").strip()[:500],
@@ -121,12 +122,6 @@ def _identity(row: OldRow) -> tuple[str, ...]:
     if row.table == "models" and values["id"]:
         return (row.table, repr(values["id"]))  # a uuid
     return (row.table, *(repr(values.get(name)) for name in ("id", "creation_date", "base_model", "model_path")))
-
-
-def _make_id(row: OldRow, repeated: int) -> str:
-    """An id like those of `paths.new_id`, derived from the row: a row that is imported again is recognised."""
-    parts = [*_identity(row), *([str(repeated)] if repeated else [])]
-    return f"model-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"
 
 
 def find_task(name: str) -> Task | None:

@@ -19,14 +19,13 @@ from modelforge.compute.memory import share_one_arena
 from modelforge.errors import AccessError
 from modelforge.forge import Forge, shared_forge
 from modelforge.ui import hardware as hardware_tab
-from modelforge.ui import header
-from modelforge.ui.access import Access, decide_access, lock_home, write_address
+from modelforge.ui import header, models
+from modelforge.ui.access import Access, lock_home, write_address
 from modelforge.ui.dataset import preview
 from modelforge.ui.dataset import tab as dataset
 from modelforge.ui.hub import HubTab
 from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
-from modelforge.ui.models import tab as models
 from modelforge.ui.playground import tab as playground
 from modelforge.ui.train import form as train_form
 from modelforge.ui.train import tab as train
@@ -130,19 +129,11 @@ def _attach_next_steps(forge: Forge, tabs: Tabs) -> None:
         open_tab(listen(event, partial(choose, forge), chosen, target).success, name)
 
 
-def serve(
-    *,
-    host: str | None = None,
-    port: int | None = None,
-    share: bool = False,
-    auth: str | None = None,
-    open_browser: bool = True,
-) -> None:
+def serve(access: Access, *, open_browser: bool) -> None:
     """Open the app and stay until Ctrl-C or SIGTERM; runs in progress then save themselves, to be resumed later.
 
-    Raises AccessError, before anything listens, for unsafe access and for a home that another app uses.
+    Raises AccessError, before anything listens, for a home that another app uses.
     """
-    access = decide_access(host=host, port=port, share=share, auth=auth)
     with lock_home():
         share_one_arena()
         forge = shared_forge()

@@ -77,9 +77,9 @@ def describe_push(forge: Forge, model_id: str | None) -> list[str]:
     except NotFoundError as error:
         return [html.note(str(error), "bad"), ""]
     files = hub.files_to_push(forge.models.path(forge.models.find(model_id)), card)
-    rows = [(file.name, describe_bytes(file.bytes)) for file in files]
-    total = sum(file.bytes for file in files)
-    return [html.table(("File", "Size"), [*rows, ("Total", describe_bytes(total))]), card]
+    sizes = {file.name: file.bytes for file in files}
+    sizes["Total"] = sum(sizes.values())
+    return [html.table({"File": name, "Size": describe_bytes(size)} for name, size in sizes.items()), card]
 
 
 def _show_push(push: hub.PushProgress | hub.PushResult) -> str:

@@ -49,19 +49,18 @@ class DatasetLibrary:
         """Values of `outputs`: the saved datasets, with `chosen` or the newest one selected."""
         records, versions = self._forge.datasets.all(), self._forge.datasets.versions()
         rows = (
-            (
-                each.name,
-                versions[each.id],
-                each.task,
-                f"{each.rows:,}",
-                each.source,
-                html.date(each.created),
-                each.sha256[:12],
-            )
+            {
+                "Name": each.name,
+                "Version": versions[each.id],
+                "Task": each.task,
+                "Rows": f"{each.rows:,}",
+                "File": each.source,
+                "Added": html.date(each.created),
+                "Content": each.sha256[:12],
+            }
             for each in records
         )
-        head = ("Name", "Version", "Task", "Rows", "File", "Added", "Content")
-        table = html.table(head, rows, empty="No dataset is saved yet. You can also train on the samples.")
+        table = html.table(rows, empty="No dataset is saved yet. You can also train on the samples.")
         return [table, select([(f"{each.name} ({each.rows} rows)", each.id) for each in records], chosen)]
 
     def _open(self, dataset_id: str | None) -> str:

@@ -80,13 +80,11 @@ def _show_token(token: Token) -> str:
 
 def show_text(text: str) -> str:
     """The text, escaped, with a sign beside each invisible character."""
-    parts: list[str] = []
-    place = 0
-    for found in _UNSEEN.finditer(text):
-        character = found.group()
-        sign = _SIGNS.get(character, f"U+{ord(character):04X}")
-        # As a reference: a browser takes a bare carriage return for a newline.
-        written = "&#13;" if character == "\r" else html.text(character)
-        parts += [html.text(text[place : found.start()]), f'<span class="mf-sign" data-sign="{sign}"></span>{written}']
-        place = found.end()
-    return "".join([*parts, html.text(text[place:])])
+    return _UNSEEN.sub(_show_sign, html.text(text))
+
+
+def _show_sign(found: re.Match[str]) -> str:
+    character = found.group()
+    sign = _SIGNS.get(character, f"U+{ord(character):04X}")
+    # As a reference: a browser takes a bare carriage return for a newline.
+    return f'<span class="mf-sign" data-sign="{sign}"></span>{"&#13;" if character == chr(13) else character}'

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from modelforge.data.leaks import Leak
+from modelforge.data.problems import COLUMNS
 from modelforge.data.repairs import REPAIRS
 from modelforge.data.report import Report
 from modelforge.data.row_cache import MappedRows
@@ -175,20 +177,11 @@ def show_problems(report: Report) -> str:
     if not report.problems:
         return ""
     errors_first = sorted(report.problems, key=lambda each: each.severity)
-    rows = (
-        (
-            each.severity,
-            *(value or html.NOTHING for value in (each.row, each.line, each.column)),
-            each.problem,
-            each.fix,
-        )
-        for each in errors_first[:SHOWN_PROBLEMS]
-    )
+    rows = ({name.capitalize(): getattr(each, name) or html.NOTHING for name in COLUMNS} for each in errors_first)
     total = report.counts.errors + report.counts.warnings
     sentence = f"The first {SHOWN_PROBLEMS} of {total:,}. Download the file below for all of them."
     more = html.note(sentence) if total > SHOWN_PROBLEMS else ""
-    table = html.table(("Severity", "Row", "Line", "Column", "Problem", "Fix"), rows)
-    return f"<h3>Problems</h3>{table}{more}"
+    return f"<h3>Problems</h3>{html.table(islice(rows, SHOWN_PROBLEMS))}{more}"
 
 
 def _write_problems(report: Report) -> str:
@@ -205,7 +198,11 @@ def show_leaks(leaks: Sequence[Leak], training: MappedRows, evaluation: MappedRo
             f"None of the {len(evaluation):,} rows is in the training file or similar to one of its rows.", "good"
         )
     rows = (
-        (evaluation.number(leak.evaluation_row - 1), training.number(leak.training_row - 1), leak.kind)
+        {
+            "Evaluation row": evaluation.number(leak.evaluation_row - 1),
+            "Training row": training.number(leak.training_row - 1),
+            "Match": leak.kind,
+        }
         for leak in leaks[:SHOWN_LEAKS]
     )
     sentence = (
@@ -213,5 +210,4 @@ def show_leaks(leaks: Sequence[Leak], training: MappedRows, evaluation: MappedRo
         "file, so scores would look better than they are. Remove them from one of the files."
     )
     more = html.note(f"Only the first {SHOWN_LEAKS} are shown.") if len(leaks) > SHOWN_LEAKS else ""
-    table = html.table(("Evaluation row", "Training row", "Match"), rows)
-    return html.note(sentence, "warning") + table + more
+    return html.note(sentence, "warning") + html.table(rows) + more

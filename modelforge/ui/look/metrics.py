@@ -77,21 +77,20 @@ def describe_outcome(metrics: Mapping[str, Any]) -> tuple[str, bool]:
 def show_metrics(metrics: Mapping[str, Any]) -> str:
     """A table of all that was measured: before training, of the base model where that is another, and after."""
     sides = sides_of(metrics)
-    rows = [
-        (
-            shown.title,
-            *(shown.write(measured[name]) if name in measured else html.NOTHING for measured in sides.values()),
-            _judge(name, sides["before"], sides["tuned"]),
-            f"{'lower' if name in LOWER_IS_BETTER else 'higher'} is better: {shown.what}",
-        )
+    rows = (
+        {
+            "Metric": shown.title,
+            **{
+                side.capitalize(): shown.write(measured[name]) if name in measured else html.NOTHING
+                for side, measured in sides.items()
+            },
+            "Change": _judge(name, sides["before"], sides["tuned"]),
+            "What it is": f"{'lower' if name in LOWER_IS_BETTER else 'higher'} is better: {shown.what}",
+        }
         for name, shown in SHOWN.items()
         if any(name in measured for measured in sides.values())
-    ]
-    return html.table(
-        ("Metric", *(side.capitalize() for side in sides), "Change", "What it is"),
-        rows,
-        empty="Nothing was held out, so nothing was measured.",
     )
+    return html.table(rows, empty="Nothing was held out, so nothing was measured.")
 
 
 def _judge(name: str, before: Mapping[str, float], tuned: Mapping[str, float]) -> str:

@@ -8,6 +8,7 @@ shown, and unescaped for the model.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -115,13 +116,12 @@ def build(forge: Forge) -> PlaygroundTab:
         if not answer:
             yield [*chat, {"role": "assistant", "content": "(The answer is empty.)"}]
 
-    started = []
-    for trigger in (tab.send.click, tab.question.submit):
-        asked = listen(trigger, ask, [tab.question, tab.chat, tab.model], [tab.question, tab.chat])
-        settings = [tab.model, tab.which, tab.system, *tab.drawn]
-        started.append(listen(asked.success, reply, [tab.chat, *settings], tab.chat, concurrency_limit=8))
-    tab.stop.click(None, None, None, cancels=started, api_visibility="private")
-    listen(tab.clear.click, lambda: [], None, tab.chat, cancels=started)
+    entered = partial(gr.on, [tab.send.click, tab.question.submit])
+    asked = listen(entered, ask, [tab.question, tab.chat, tab.model], [tab.question, tab.chat])
+    settings = [tab.model, tab.which, tab.system, *tab.drawn]
+    replying = listen(asked.success, reply, [tab.chat, *settings], tab.chat, concurrency_limit=8)
+    tab.stop.click(None, None, None, cancels=replying, api_visibility="private")
+    listen(tab.clear.click, lambda: [], None, tab.chat, cancels=replying)
     listen(tab.model.change, lambda model_id: fit(forge, model_id), tab.model, tab.fitted)
     texts.attach_documents(forge, tab.documents, [tab.model, tab.which], tab.drawn)
     texts.attach_questions(forge, tab.questions, [tab.model, tab.which])

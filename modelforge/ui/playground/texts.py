@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -106,8 +107,8 @@ def attach_questions(forge: Forge, panel: QuestionPanel, chosen: list[Any]) -> N
         row = _find_row(forge, model_id)
         return [row["context"], row["question"], ""]
 
-    for trigger in (panel.start.click, panel.question.submit):
-        listen(trigger, find, [panel.context, panel.question, *chosen], panel.answer, concurrency_limit=8)
+    entered = partial(gr.on, [panel.start.click, panel.question.submit])
+    listen(entered, find, [panel.context, panel.question, *chosen], panel.answer, concurrency_limit=8)
     listen(panel.example.click, take_example, chosen[0], [panel.context, panel.question, panel.answer])
 
 

@@ -24,10 +24,9 @@ from modelforge.ui.look.choices import pick
 from modelforge.ui.look.events import listen, listen_all
 from modelforge.ui.train import offers, rewards
 
-_OF_THE_FILE = {"columns", "repairs", "dataset_config", "dataset_split"}  # fixed once the dataset is in the library
 OWN_PLACE = {
     "dataset", "eval_dataset", "base_model", "task", "name", "method", "tuning.type", "parent", "grpo.rewards",
-    *_OF_THE_FILE,
+    "columns", "repairs", "dataset_config", "dataset_split",  # fixed once the dataset is in the library
 }  # fmt: skip
 HELD_OUT = ("A held-out share of the dataset", "")
 FIRST_GOAL = "quick"
@@ -61,11 +60,7 @@ class TrainForm:
         # Their choices change, and a running handler can still send the value from before. Gradio would reject it with
         # an error unless custom values are allowed; `fit_form` corrects what is not offered.
         self.dataset = gr.Dropdown(
-            [],
-            label="Dataset",
-            info="Your datasets and the samples.",
-            allow_custom_value=True,
-            elem_id="train-dataset",
+            [], label="Dataset", info="Your datasets and the samples.", allow_custom_value=True, elem_id="train-dataset"
         )
         self.what = gr.HTML("", elem_id="train-what")
         self.method = gr.Dropdown([], label="Method", visible=False, allow_custom_value=True, elem_id="train-method")
@@ -78,11 +73,7 @@ class TrainForm:
         )
         self.base_note = gr.HTML("", elem_id="train-base-note")
         self.tuning = gr.Radio(
-            offers.list_tunings(),
-            value="lora",
-            label="Tuning",
-            info=TUNINGS["lora"].sentence,
-            elem_id="train-tuning",
+            offers.list_tunings(), value="lora", label="Tuning", info=TUNINGS["lora"].sentence, elem_id="train-tuning"
         )
         self.goal = gr.Radio(
             [(f"{goal.title}: {goal.sentence}", key) for key, goal in goals().items()],
@@ -148,10 +139,6 @@ def attach_form(form: TrainForm) -> None:
     about = [form.base_model, form.case]
     listen_all([each.change for each in about], describe_base_model, about, form.base_note)
     listen(form.leave_parent.click, lambda: "", None, form.parent)
-    for row in form.rewards.rows:
-        listen(row.kind.change, rewards.show_fields, row.kind, row.fields)
-    boxes = [row.box for row in form.rewards.rows]
-    listen(form.rewards.more.click, rewards.show_more, form.rewards.shown_rows, [form.rewards.shown_rows, *boxes])
 
 
 def fit_form(form: TrainForm, *values: Any) -> Any:

@@ -64,18 +64,19 @@ class Monitor:
         self.outputs = [self.head, self.chart, self.answers, self.log]
 
 
-def copy_log(record: RunRecord) -> Any:
-    """A copy of the run's log in a temporary folder: nothing is served from the home itself. Raises NotFoundError for a
-    run that has not written a log yet."""
-    log = paths.run_dir(record.id) / "log.txt"
-    if not log.exists():
-        raise NotFoundError("This run has no log yet.", where=record.id, fix="The log is created when training starts.")
-    folder = Path(tempfile.mkdtemp(prefix="modelforge-log-"))
-    return gr.DownloadButton(value=str(shutil.copy(log, folder / f"{record.id}.txt")))
-
-
 def attach_log(forge: Forge, monitor: Monitor, run_id: Any) -> None:
-    copied = listen(monitor.fetch_log.click, lambda chosen: copy_log(forge.runs.get(chosen)), run_id, monitor.log_file)
+    def copy_log(chosen: str) -> Any:
+        """A copy of the run's log in a temporary folder: nothing is served from the home itself."""
+        run_id = forge.runs.get(chosen).id
+        log = paths.run_dir(run_id) / "log.txt"
+        if not log.exists():
+            raise NotFoundError(
+                "This run has no log yet.", where=run_id, fix="The log is created when training starts."
+            )
+        folder = Path(tempfile.mkdtemp(prefix="modelforge-log-"))
+        return gr.DownloadButton(value=str(shutil.copy(log, folder / f"{run_id}.txt")))
+
+    copied = listen(monitor.fetch_log.click, copy_log, run_id, monitor.log_file)
     copied.success(None, js="() => document.querySelector('#run-log-file').click()")
 
 
@@ -122,12 +123,10 @@ class RunView:
 
     def _rewind(self, step: int) -> None:
         """A run resumes from its last checkpoint: the steps after that one are trained again."""
-        self.curves, self.held_out = _keep_up_to(step, self.curves), _keep_up_to(step, self.held_out)
+        for curves in (self.curves, self.held_out):
+            for name, points in curves.items():
+                curves[name] = [point for point in points if point[0] <= step]
         self.warnings = []
-
-
-def _keep_up_to(step: int, curves: dict[str, list[tuple[float, float]]]) -> dict[str, list[tuple[float, float]]]:
-    return {name: [point for point in points if point[0] <= step] for name, points in curves.items()}
 
 
 def _add_points(curves: dict[str, list[tuple[float, float]]], event: dict[str, Any], names: Sequence[str]) -> None:
@@ -247,7 +246,12 @@ def _answers(view: RunView) -> str:
     if not view.answers:
         return ""
     rows = (
-        (prompt, shown.get("before", ""), shown.get("after", "…"), shown["expected"])
+        {
+            "Prompt": prompt,
+            "Before": shown.get("before", ""),
+            "After": shown.get("after", "…"),
+            "Expected": shown["expected"],
+        }
         for prompt, shown in view.answers.items()
     )
-    return "<h3>Answers before and after</h3>" + html.table(("Prompt", "Before", "After", "Expected"), rows)
+    return f"<h3>Answers before and after</h3>{html.table(rows)}"

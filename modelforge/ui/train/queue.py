@@ -53,9 +53,8 @@ def show_queue(forge: Forge, chosen: str | None = None) -> list[Any]:
         _describe_left(left),
         gr.Column(visible=bool(waiting)),
         html.table(
-            ("Place", "Run", "Dataset"),
-            ((index, record.label or record.id, record.dataset_name) for index, record in enumerate(waiting, 1)),
-            empty="No run is waiting.",
+            {"Place": place, "Run": record.label or record.id, "Dataset": record.dataset_name}
+            for place, record in enumerate(waiting, 1)
         ),
         select(choices, chosen),
     ]

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from modelforge.errors import RecipeError
+from modelforge.ui.look.events import listen
 
 ROWS = 4
 NONE = ""
@@ -31,11 +32,7 @@ TEXTS = {
 }
 """Type of reward -> (label, help) of its text."""
 
-COMPARED = {
-    "f1": "by words in common",
-    "exact_match": "word for word",
-    "contains": "by containing it",
-}
+COMPARED = [("by words in common", "f1"), ("word for word", "exact_match"), ("by containing it", "contains")]
 
 
 class RewardRow:
@@ -46,8 +43,8 @@ class RewardRow:
         numbers: dict[str, Any] = {"precision": 0, "min_width": 110, "visible": index == 0}
         with gr.Group(visible=index == 0) as self.box:
             with gr.Row(elem_classes="mf-settings"):
-                self.kind = gr.Dropdown(
-                    [("none", NONE), *((title, kind) for kind, title in KINDS.items())],
+                kind = gr.Dropdown(
+                    [("none", NONE), *((title, name) for name, title in KINDS.items())],
                     value="length" if index == 0 else NONE,
                     label=f"Reward {index + 1}: an answer that",
                     min_width=200,
@@ -62,15 +59,10 @@ class RewardRow:
                     ),
                     gr.Number(1, label="At least (words)", elem_id=f"{name}-least", **numbers),
                     gr.Number(40, label="At most (words)", elem_id=f"{name}-most", **numbers),
-                    gr.Dropdown(
-                        [(title, by) for by, title in COMPARED.items()],
-                        value="f1",
-                        label="Compared",
-                        visible=False,
-                        elem_id=f"{name}-by",
-                    ),
+                    gr.Dropdown(COMPARED, value="f1", label="Compared", visible=False, elem_id=f"{name}-by"),
                 ]
-        self.values = [self.kind, weight, *self.fields]
+        self.values = [kind, weight, *self.fields]
+        listen(kind.change, show_fields, kind, self.fields)
 
 
 class RewardEditor:
@@ -85,10 +77,11 @@ class RewardEditor:
             self.rows = [RewardRow(index) for index in range(ROWS)]
             self.shown_rows = gr.State(1)
             with gr.Row(elem_classes="mf-actions"):
-                self.more = gr.Button("Add a reward", size="sm", elem_id="rewards-more")
+                more = gr.Button("Add a reward", size="sm", elem_id="rewards-more")
                 self.preview = gr.Button("Preview the reward", size="sm", elem_id="rewards-preview")
             self.tried = gr.HTML("", elem_id="rewards-tried")
         self.inputs = [widget for row in self.rows for widget in row.values]
+        listen(more.click, show_more, self.shown_rows, [self.shown_rows, *(row.box for row in self.rows)])
         shown = [each for row in self.rows for each in (row.box, *row.values)]
         self.outputs = [self.box, self.shown_rows, self.tried, *shown]
 

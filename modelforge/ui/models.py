@@ -110,17 +110,16 @@ def show_models(forge: Forge, chosen: str | None = None) -> list[Any]:
     """Values of `ModelsTab.shown`."""
     records = forge.models.all()
     table = html.table(
-        ("Name", "Task", "Method", "Base model", "Made", "Measured, before → tuned", "Dataset"),
         (
-            (
-                _label(forge, each),
-                each.task,
-                f"{each.method}, {each.tuning}",
-                each.base_model,
-                html.date(each.created),
-                describe_change(each.metrics),
-                each.dataset_name,
-            )
+            {
+                "Name": _label(forge, each),
+                "Task": each.task,
+                "Method": f"{each.method}, {each.tuning}",
+                "Base model": each.base_model,
+                "Made": html.date(each.created),
+                "Measured, before → tuned": describe_change(each.metrics),
+                "Dataset": each.dataset_name,
+            }
             for each in records
         ),
         empty="No model yet. Train one: the Train tab has everything chosen for a first try.",
