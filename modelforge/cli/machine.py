@@ -34,12 +34,9 @@ def show_hardware(arguments: argparse.Namespace) -> None:
 
     found = hardware.detect()
     shape = hardware.as_json(found, {task.value: catalog.recommended(found, task) for task in Task})
-    text = [found.sentence]
-    text += [
-        f"{device.kind:5} {device.name}, {hardware.describe_bytes(device.memory_bytes)}" for device in found.devices
-    ]
-    text += [f"disk  {hardware.describe_bytes(found.free_disk_bytes)} free"]
-    answer(arguments, shape, "\n".join(text))
+    size = hardware.describe_bytes
+    devices = [f"{device.kind:5} {device.name}, {size(device.memory_bytes)}" for device in found.devices]
+    answer(arguments, shape, "\n".join([found.sentence, *devices, f"disk  {size(found.free_disk_bytes)} free"]))
 
 
 def fetch_starters(arguments: argparse.Namespace) -> None:

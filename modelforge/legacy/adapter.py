@@ -57,8 +57,7 @@ class Adapter:
     def architecture(self) -> str | None:
         """By the class or PEFT's task type; None if neither is known."""
         stated = f"{self.made_for.get('model_class')} {self.config.get('task_type')}".lower().replace("_", "")
-        kinds = {"causallm": "decoder", "seq2seqlm": "encoder-decoder", "seq2seq": "encoder-decoder"}
-        kinds |= {"questionans": "encoder"}
+        kinds = {"causallm": "decoder", "seq2seq": "encoder-decoder", "questionans": "encoder"}
         return next((kind for word, kind in kinds.items() if word in stated), None)
 
 

@@ -20,8 +20,6 @@ from filelock import FileLock, Timeout
 from modelforge import paths
 from modelforge.errors import AccessError
 
-LOOPBACK = "127.0.0.1"
-
 
 @dataclass(frozen=True)
 class Access:
@@ -62,7 +60,7 @@ def decide_access(
     """
     on_space = bool(environment.get("SPACE_ID"))
     host = host or environment.get("MODELFORGE_HOST") or (environment.get("GRADIO_SERVER_NAME") if on_space else None)
-    chosen = host or ("0.0.0.0" if on_space else LOOPBACK)  # noqa: S104 - a Space's container must be reachable
+    chosen = host or ("0.0.0.0" if on_space else "127.0.0.1")  # noqa: S104 - a Space's container must be reachable
     login = _parse_login(auth or environment.get("MODELFORGE_AUTH") or "")
     if login is None and share:
         raise AccessError(

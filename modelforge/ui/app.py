@@ -162,7 +162,6 @@ def launch(page: gr.Blocks, access: Access) -> str:
             root_path=access.root_path or None,
             prevent_thread_lock=True,
             quiet=True,
-            show_error=False,
             enable_monitoring=False,
             run_history=False,
             ssr_mode=False,

@@ -166,11 +166,15 @@ def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
     manifest = {} if problem else forge.models.manifest(record)
     note = html.note(str(problem), "bad") if problem else ""
     parent = record.parent and (known[record.parent].name if record.parent in known else f"{record.parent} (deleted)")
+    counts = manifest.get("dataset", {})
+    rows = (
+        f": {counts['train_rows']} rows for training, {counts['eval_rows']} held out" if "train_rows" in counts else ""
+    )
     facts = {
         "Base model": record.base_model,
         "Source of the base model": manifest.get("base_source"),
-        "Dataset": _describe_dataset(record, manifest.get("dataset", {})),
-        "Dataset hash": manifest.get("dataset", {}).get("sha256"),
+        "Dataset": f"{record.dataset_name}: {rows}" if rows else record.dataset_name,
+        "Dataset hash": counts.get("sha256"),
         "Trained further from": parent,
         "Run": record.run_id,
         "Id": record.id,
@@ -185,12 +189,6 @@ def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
     if "steps" in manifest:
         numbers += [("Steps", manifest["steps"]), ("Training time", html.seconds(manifest.get("seconds", 0)))]
     return [record.name, note + html.tiles(numbers) + show_metrics(record.metrics) + known_facts]
-
-
-def _describe_dataset(record: ModelRecord, counts: dict[str, Any]) -> str:
-    if "train_rows" not in counts:
-        return record.dataset_name
-    return f"{record.dataset_name}: {counts['train_rows']} rows for training, {counts['eval_rows']} held out"
 
 
 def _show_evaluation(measured: Any) -> str:

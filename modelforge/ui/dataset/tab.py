@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,25 +95,22 @@ def _attach_sources(tab: DatasetTab) -> None:
 def _attach_mapping(tab: DatasetTab) -> list[Any]:
     """Another shape, column or fix: the file is checked again. Returns the events."""
 
-    def check_again(latest: LatestRequest, max_length: float, request: CheckRequest | None) -> Iterator[Updates]:
+    def check_again(
+        latest: LatestRequest, max_length: float, path: str, shape: str, *mapped: Any, guess: bool
+    ) -> Iterator[Updates]:
+        """guess: which column has which role."""
         number = latest.begin()
         yield from latest.send(number, view.show_unsure(tab))
-        if request:  # otherwise the file was closed in the meantime
+        if path:  # otherwise the file was closed in the meantime
+            repairs = mapped[0]
+            request = CheckRequest(path, shape, tuple(repairs)) if guess else CheckRequest.read(path, shape, *mapped)
             yield from _check(tab, latest, number, request, max_length or 0)
-
-    def change_shape(
-        latest: LatestRequest, max_length: float, path: str, shape: str, repairs: list[str], *_: str
-    ) -> Iterator[Updates]:
-        yield from check_again(latest, max_length, CheckRequest(path, shape, tuple(repairs)) if path else None)
-
-    def change_mapping(latest: LatestRequest, max_length: float, path: str, *mapped: Any) -> Iterator[Updates]:
-        yield from check_again(latest, max_length, CheckRequest.read(path, *mapped) if path else None)
 
     inputs = [tab.latest, tab.max_length, *tab.mapped]
     roles = [role.input for role in tab.roles.values()]
     return [
-        listen_all([tab.shape.input], change_shape, inputs, tab.outputs),
-        listen_all([tab.repairs.input, *roles], change_mapping, inputs, tab.outputs),
+        listen_all([tab.shape.input], partial(check_again, guess=True), inputs, tab.outputs),
+        listen_all([tab.repairs.input, *roles], partial(check_again, guess=False), inputs, tab.outputs),
     ]
 
 

@@ -14,11 +14,6 @@ def text(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
-def plain(escaped: str) -> str:
-    """The inverse of `text`."""
-    return html.unescape(escaped)
-
-
 def tiles(pairs: Iterable[tuple[str, object]]) -> str:
     """Numbers side by side: (name, value)."""
     inner = "".join(

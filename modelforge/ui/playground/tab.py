@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from html import unescape
 from typing import Any
 
 import gradio as gr
@@ -105,7 +106,7 @@ def build(forge: Forge) -> PlaygroundTab:
         """The conversation with the answer growing at its end."""
         record = forge.models.find(model_id or "")
         sampling = texts.read_sampling(*drawn)
-        messages = [{"role": turn["role"], "content": html.plain(plain_text(turn["content"]))} for turn in chat]
+        messages = [{"role": turn["role"], "content": unescape(plain_text(turn["content"]))} for turn in chat]
         opening = [{"role": "system", "content": system}] if system.strip() else []
         answer = ""
         yield [*chat, {"role": "assistant", "content": "…"}]

@@ -56,7 +56,8 @@ class TrainForm:
         self.advised = gr.State({})
         with gr.Column(visible=False) as self.parent_row:
             self.parent_note = gr.HTML("", elem_id="train-parent")
-            self.leave_parent = gr.Button("Start from a base model instead", size="sm", elem_id="train-leave-parent")
+            leave_parent = gr.Button("Start from a base model instead", size="sm", elem_id="train-leave-parent")
+            listen(leave_parent.click, lambda: "", None, self.parent)
         # Their choices change, and a running handler can still send the value from before. Gradio would reject it with
         # an error unless custom values are allowed; `fit_form` corrects what is not offered.
         self.dataset = gr.Dropdown(
@@ -110,6 +111,9 @@ class TrainForm:
             *[self.method, self.base_model, self.tuning, *self.groups.values(), *self.settings.values()],
             *self.rewards.outputs,
         ]
+        inputs, about = [*self.chosen, self.case, self.advised], [self.base_model, self.case]
+        listen_all([each.change for each in self.chosen], partial(fit_form, self), inputs, self.fitted)
+        listen_all([each.change for each in about], describe_base_model, about, self.base_note)
 
     def read_if_complete(self, *values: Any) -> Recipe | None:
         """`read`, or None while the page is still filling in its choices."""
@@ -130,15 +134,6 @@ class TrainForm:
         if given["method"] == "grpo":
             given["grpo.rewards"] = rewards.read_rewards(values[count:])
         return Recipe().with_settings(given)
-
-
-def attach_form(form: TrainForm) -> None:
-    """Update the widgets that depend on others."""
-    fit, inputs = partial(fit_form, form), [*form.chosen, form.case, form.advised]
-    listen_all([each.change for each in form.chosen], fit, inputs, form.fitted)
-    about = [form.base_model, form.case]
-    listen_all([each.change for each in about], describe_base_model, about, form.base_note)
-    listen(form.leave_parent.click, lambda: "", None, form.parent)
 
 
 def fit_form(form: TrainForm, *values: Any) -> Any:

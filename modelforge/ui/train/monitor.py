@@ -95,13 +95,12 @@ class RunView:
         self.warnings: list[str] = []
         self.lines: list[str] = []
 
-    def refresh(self) -> int:
-        """Add the new events. Returns the cursor."""
+    def refresh(self) -> None:
+        """Add the new events."""
         with self._lock:
             events, self.cursor = self._feed.since(self.cursor)
             for event in events:
                 self._take(event)
-            return self.cursor
 
     def _take(self, event: dict[str, Any]) -> None:
         self.latest[event["type"]] = event

@@ -20,7 +20,7 @@ from modelforge.store import RunRecord, RunState
 from modelforge.ui.look import html
 from modelforge.ui.look.choices import DeleteButtons, select
 from modelforge.ui.look.events import listen, listen_all
-from modelforge.ui.train.form import TrainForm, attach_form
+from modelforge.ui.train.form import TrainForm
 from modelforge.ui.train.monitor import Monitor, Views, attach_log, show_nothing, show_run
 from modelforge.ui.train.queue import RunQueue, attach_queue, describe_state, show_queue
 from modelforge.ui.train.reward_preview import try_rewards
@@ -133,7 +133,6 @@ class TrainTab:
 
 def build(forge: Forge) -> TrainTab:
     tab = TrainTab(forge)
-    attach_form(tab.form)
     attach_verdict(forge, tab.form, tab.verdict)
     _attach_runs(forge, tab)
     attach_log(forge, tab.monitor, tab.run_id)

@@ -17,7 +17,6 @@ from modelforge.loading import load_tokenizer
 from modelforge.paths import asset
 from modelforge.recipe import Recipe
 from modelforge.ui.dataset import preview, tokens, view
-from modelforge.ui.look.histogram import draw_lengths
 from tests import tiny
 from tests.machine import base
 
@@ -286,14 +285,14 @@ def test_chart_says_how_many_rows_are_refused() -> None:
 @pytest.mark.parametrize("max_length", [8, 64, 66, 512, 131_072])
 def test_bars_show_every_row_and_the_line_stands_within(counts: list[int], max_length: int) -> None:
     found = lengths(*counts)
-    markup = draw_lengths(*found.bins(), max_length)
+    markup = preview.draw_lengths(*found.bins(), max_length)
     assert sum(map(int, re.findall(r"tokens: (\d+) rows", markup))) == len(counts)
     for share in map(float, re.findall(r"(?:left|height):(-?[\d.]+)%", markup)):
         assert 0 <= share <= 100
     assert ("mf-line" in markup) is (max_length < found.bins()[0][-1])
     beyond = [int(first) for first in re.findall(r'mf-beyond" style="[^"]*" title="(\d+) to', markup)]
     assert all(first > max_length for first in beyond)
-    assert draw_lengths((), (), 512) == ""
+    assert preview.draw_lengths((), (), 512) == ""
 
 
 def test_lengths_are_measured_once_for_rows_that_are_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
