@@ -61,7 +61,7 @@ def read_database(text: str | Path) -> tuple[list[OldRow], str]:
             where=str(text),
             fix="Give its path: modelforge import-legacy PATH/modelforge.sqlite.",
         )
-    with _copied(path) as copy, contextlib.closing(_connect(copy)) as connection:
+    with _opened(path) as connection:
         try:
             found = _find_tables(connection)
         except sqlite3.Error as error:
@@ -85,8 +85,8 @@ def _not_a_database(path: Path, reason: str) -> StoreError:
 
 
 @contextlib.contextmanager
-def _copied(path: Path) -> Iterator[Path]:
-    """A copy of the database and its log in a temporary folder."""
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a copy of the database and its log in a temporary folder."""
     try:
         if not path.is_file():  # a folder, or a pipe without an end
             raise _not_a_database(path, "it is not a file")
@@ -96,7 +96,10 @@ def _copied(path: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="modelforge-", ignore_cleanup_errors=True) as folder:
             copy = Path(folder) / "copy.sqlite"
             _copy_unchanged(path, copy)
-            yield copy
+            opened = sqlite3.connect(f"{copy.as_uri()}?mode=rw", uri=True, isolation_level=None)
+            with contextlib.closing(opened) as connection:
+                connection.text_factory = lambda data: data.decode("utf-8", errors="replace")
+                yield connection
     except OSError as error:
         raise StoreError(
             f"The old database cannot be read: {error.strerror or error}.",
@@ -126,12 +129,6 @@ def _parts(path: Path) -> dict[str, tuple[int, int, int]]:
             status = Path(f"{path}{suffix}").stat()
             found[suffix] = (status.st_ino, status.st_mtime_ns, status.st_size)
     return found
-
-
-def _connect(copy: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{copy.as_uri()}?mode=rw", uri=True, isolation_level=None)
-    connection.text_factory = lambda data: data.decode("utf-8", errors="replace")
-    return connection
 
 
 def _find_tables(connection: sqlite3.Connection) -> dict[str, list[str]]:

@@ -191,16 +191,14 @@ def _make_manifest(
     tuning = {name: config[name] for name in known if config.get(name) is not None}
     named = {"task": task.value, "method": method, "name": model.name, "base_model": base}
     recipe = read_stored({**named, "tuning": {**tuning, "type": model.tuning}}, RECIPE_VERSION).recipe
+    copied = ("custom_base_model", "tuning", "created", "description")
     return {
         **named,
+        **{name: getattr(model, name) for name in copied},
         "base_source": "an older ModelForge",
-        "custom_base_model": model.custom_base_model,
         "architecture": architecture,
         "parent": None,
-        "tuning": model.tuning,
-        "created": model.created,
         "run_id": None,
-        "description": model.description,
         "dataset": {"id": "", "name": "not known", "rows": 0, "train_rows": 0, "eval_rows": 0, "sha256": ""},
         "recipe": recipe.model_dump(mode="json"),
         "recipe_version": RECIPE_VERSION,

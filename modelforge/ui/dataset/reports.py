@@ -45,12 +45,6 @@ class CheckRequest:
         )
         return cls(path, shape or "", tuple(repairs or ()), chosen or None)
 
-    @classmethod
-    def of_report(cls, request: CheckRequest, report: Report) -> CheckRequest:
-        """The request that the widgets make once they show this report."""
-        columns = [report.mapping.columns.get(name, NONE) for name in ROLES]
-        return cls.read(request.path, report.shape.name, request.repairs, *columns)
-
 
 class ReportCache:
     """Reports of the last few requests, shared by the handlers of one app."""
@@ -71,8 +65,10 @@ class ReportCache:
         report = check(path, None, columns, shape=request.shape or None, repairs=request.repairs, watch=watch)
         with self._lock:
             self._reports[key] = report
-            if key is not None:
-                self._reports[CheckRequest.of_report(request, report), key[1]] = report
+            if key is not None:  # also for the request that the widgets make once they show this report
+                columns_shown = [report.mapping.columns.get(name, NONE) for name in ROLES]
+                shown = CheckRequest.read(request.path, report.shape.name, request.repairs, *columns_shown)
+                self._reports[shown, key[1]] = report
             while len(self._reports) > _KEPT_REPORTS:
                 self._reports.popitem(last=False)
         return report

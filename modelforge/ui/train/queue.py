@@ -40,7 +40,6 @@ class RunQueue:
                 self.earlier = gr.Button("Earlier", scale=0, min_width=100, elem_id="train-earlier-turn")
                 self.later = gr.Button("Later", scale=0, min_width=100)
                 self.remove = gr.Button("Remove", scale=0, min_width=100, elem_id="train-remove")
-
         self.outputs = [self.left_box, self.left, self.box, self.waiting, self.chosen]
 
 

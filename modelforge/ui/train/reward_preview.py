@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -83,8 +84,6 @@ def _model(forge: Forge, recipe: Recipe) -> Iterator[tuple[Any, Any, Callable[[]
         yield model, tokenizer, nullcontext
     finally:
         del model
-        import gc
-
         gc.collect()
 
 

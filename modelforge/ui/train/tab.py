@@ -133,11 +133,11 @@ class TrainTab:
 
 def build(forge: Forge) -> TrainTab:
     tab = TrainTab(forge)
-    attach_verdict(forge, tab.form, tab.verdict)
+    attach_verdict(tab.form, tab.verdict)
     _attach_runs(forge, tab)
     attach_log(forge, tab.monitor, tab.run_id)
     attach_queue(forge, tab.queue, tab.run_id, tab.refresh, tab.shown)
-    attach_sweep(forge, tab.form, tab.sweep, tab.refresh, tab.shown)
+    attach_sweep(tab.form, tab.sweep, tab.refresh, tab.shown)
     _attach_recipe(forge, tab)
     return tab
 

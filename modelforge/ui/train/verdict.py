@@ -56,12 +56,13 @@ class VerdictPanel:
                 gr.Button("", size="sm", visible=False, min_width=140, elem_id=f"train-advice-{index + 1}")
                 for index in range(MOST_ADVICE)
             ]
-
         self.outputs = [self.help, self.offered, *self.buttons]
 
 
-def attach_verdict(forge: Forge, form: TrainForm, panel: VerdictPanel) -> None:
+def attach_verdict(form: TrainForm, panel: VerdictPanel) -> None:
     """Judge whenever the form has changed; then measure the time, and look for changes that make it fit."""
+
+    forge = form.forge
 
     def read(values: list[Any]) -> Recipe | None:
         """None also where the form has an error, which is shown where it is."""
