@@ -167,13 +167,13 @@ def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
     note = html.note(str(problem), "bad") if problem else ""
     parent = record.parent and (known[record.parent].name if record.parent in known else f"{record.parent} (deleted)")
     counts = manifest.get("dataset", {})
-    rows = (
-        f": {counts['train_rows']} rows for training, {counts['eval_rows']} held out" if "train_rows" in counts else ""
-    )
+    dataset = record.dataset_name
+    if "train_rows" in counts:
+        dataset += f": {counts['train_rows']} rows for training, {counts['eval_rows']} held out"
     facts = {
         "Base model": record.base_model,
         "Source of the base model": manifest.get("base_source"),
-        "Dataset": f"{record.dataset_name}: {rows}" if rows else record.dataset_name,
+        "Dataset": dataset,
         "Dataset hash": counts.get("sha256"),
         "Trained further from": parent,
         "Run": record.run_id,
