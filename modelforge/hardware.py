@@ -1,7 +1,7 @@
 """What this machine has: devices, memory, disk, and which number formats are really fast here.
 
 `detect` is quick and loads neither torch nor a driver beyond NVML; call it again for fresh values. `probe` loads torch
-and times a matrix product, once per machine; the result is cached. `compute/compute.py` decides what to do with it.
+and times a matrix product, once per machine; the result is cached. `compute/decide.py` decides what to do with it.
 """
 
 from __future__ import annotations

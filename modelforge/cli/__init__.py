@@ -16,7 +16,7 @@ import sys
 import warnings
 
 from modelforge import __version__
-from modelforge.cli import data, legacy, machine, models, plan, runs
+from modelforge.cli import data, machine, models, runs
 from modelforge.cli.runs import STOPPED
 from modelforge.cli.terminal import say
 from modelforge.errors import ModelForgeError
@@ -50,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (machine, data, plan, runs, models, legacy):
+    for group in (machine, data, runs, models):
         group.add_commands(commands)
     return parser
 

@@ -66,9 +66,8 @@ def describe_report(shape: dict[str, Any], unused: tuple[str, ...]) -> Iterator[
     """The lines of a report."""
     counts = shape["counts"]
     yield f"{shape['file']}: {', '.join(filter(None, (shape['format'], shape['encoding'])))}, {shape['rows']} rows"
-    yield f"{shape['task']}, {shape['shape']}: " + ", ".join(
-        f"{role} = {col}" for role, col in shape["mapping"].items()
-    )
+    roles = ", ".join(f"{role} = {column}" for role, column in shape["mapping"].items())
+    yield f"{shape['task']}, {shape['shape']}: {roles}"
     if unused:
         yield f"not used: {', '.join(unused)}"
     for problem in shape["problems"]:

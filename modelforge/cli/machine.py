@@ -20,17 +20,12 @@ def add_commands(commands: Any) -> None:
     add_command(commands, "starter", "download the models that work without the Hub", fetch_starters)
 
 
-def open_ui(arguments: argparse.Namespace) -> int:
-    from modelforge.ui.app import serve
+def open_ui(arguments: argparse.Namespace) -> None:
+    from modelforge.ui import app
+    from modelforge.ui.access import decide_access
 
-    serve(
-        host=arguments.host,
-        port=arguments.port,
-        share=arguments.share,
-        auth=arguments.auth,
-        open_browser=not arguments.no_browser,
-    )
-    return 0
+    given = {name: getattr(arguments, name) for name in ("host", "port", "share", "auth")}
+    app.serve(decide_access(**given), open_browser=not arguments.no_browser)
 
 
 def show_hardware(arguments: argparse.Namespace) -> None:
@@ -39,12 +34,9 @@ def show_hardware(arguments: argparse.Namespace) -> None:
 
     found = hardware.detect()
     shape = hardware.as_json(found, {task.value: catalog.recommended(found, task) for task in Task})
-    text = [found.sentence]
-    text += [
-        f"{device.kind:5} {device.name}, {hardware.describe_bytes(device.memory_bytes)}" for device in found.devices
-    ]
-    text += [f"disk  {hardware.describe_bytes(found.free_disk_bytes)} free"]
-    answer(arguments, shape, "\n".join(text))
+    size = hardware.describe_bytes
+    devices = [f"{device.kind:5} {device.name}, {size(device.memory_bytes)}" for device in found.devices]
+    answer(arguments, shape, "\n".join([found.sentence, *devices, f"disk  {size(found.free_disk_bytes)} free"]))
 
 
 def fetch_starters(arguments: argparse.Namespace) -> None:

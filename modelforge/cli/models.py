@@ -1,10 +1,11 @@
-"""Commands about finished models: list, show, delete, generate, evaluate, push to the Hub."""
+"""Commands about finished models: list, show, delete, generate, evaluate, push to the Hub, import old ones."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ def add_commands(commands: Any) -> None:
     push.add_argument("repo_id", metavar="REPO_ID", help="owner/name")
     push.add_argument("--public", action="store_true", help="make the repository public (default: private)")
 
+    legacy = add_command(commands, "import-legacy", "import the models of an older ModelForge", import_legacy)
+    legacy.add_argument("database", nargs="?", metavar="DB", help="its modelforge.sqlite (default: its usual place)")
+
 
 def list_models(arguments: argparse.Namespace) -> None:
     models = open_forge().models
@@ -53,8 +57,7 @@ def list_models(arguments: argparse.Namespace) -> None:
 
 def show_model(arguments: argparse.Namespace) -> None:
     models = open_forge().models
-    row = model_row(models, models.find(arguments.id))
-    answer(arguments, row, json.dumps(row, indent=2, ensure_ascii=False))
+    answer(arguments, model_row(models, models.find(arguments.id)))
 
 
 def delete_model(arguments: argparse.Namespace) -> None:
@@ -70,8 +73,6 @@ def model_row(models: Any, record: Any) -> dict[str, Any]:
 
 
 def generate_text(arguments: argparse.Namespace) -> None:
-    import time
-
     from modelforge.models.sampling import Sampling
 
     given = read_inputs(arguments)
@@ -133,3 +134,12 @@ def push_model(arguments: argparse.Namespace) -> None:
     if result.note:
         say(result.note)
     answer(arguments, {"url": result.url, "files": list(result.files)}, result.url)
+
+
+def import_legacy(arguments: argparse.Namespace) -> None:
+    done = open_forge().legacy.import_models(arguments.database, watch_on_terminal("importing"))
+    lines = [f"Imported {done.imported}, skipped {done.skipped}."]
+    for problem in done.problems:
+        where = ", ".join(part for part in (problem.row, problem.name) if part)
+        lines.append(f"{where}{': ' if where else ''}{problem.problem} {problem.fix}")
+    answer(arguments, asdict(done), "\n".join(lines))

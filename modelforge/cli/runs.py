@@ -1,10 +1,9 @@
-"""Commands about runs: train a recipe and print its events until it ends; list, show, resume and delete runs."""
+"""Commands about runs: plan and train a recipe, print events until a run ends; list, show, resume and delete runs."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -22,12 +21,14 @@ from modelforge.cli.terminal import (
     table,
 )
 from modelforge.errors import RunStateError
+from modelforge.recipe import Recipe
 from modelforge.runs.event_text import describe_event, describe_metrics
 from modelforge.runs.sweep import read_values
 from modelforge.scores.metrics import rank
 from modelforge.store import RunState
 
 if TYPE_CHECKING:
+    from modelforge.planner.estimate import Plan
     from modelforge.runs.service import Run
 
 STOPPED = 130
@@ -35,12 +36,13 @@ STOPPED = 130
 
 
 def add_commands(commands: Any) -> None:
+    plan = add_command(commands, "plan", "show what a recipe needs on this machine and whether it fits", plan_recipe)
     train = add_command(commands, "train", "train a recipe", train_recipe)
     sweep = add_command(commands, "sweep", "train a recipe with several values of one or two settings", sweep_recipe)
     sweep.add_argument(
         "--over", action="append", required=True, metavar="K=V,V", help="values, for example learning_rate=1e-4,1e-3"
     )
-    for command in (train, sweep):
+    for command in (plan, train, sweep):
         add_recipe(command)
     add_command(commands, "demo", "train the starter model on a bundled dataset, compare its answers", train_demo)
 
@@ -52,6 +54,46 @@ def add_commands(commands: Any) -> None:
         ("delete", "remove a run's log and events; its model stays", delete_run),
     ):
         add_command(runs, name, help, command).add_argument("id", metavar="ID")
+
+
+def plan_recipe(arguments: argparse.Namespace) -> None:
+    """A recipe that does not fit is a result, not an error."""
+    from modelforge.planner.plan import plan
+
+    recipe = read_recipe(arguments)
+    found = plan(recipe, **look_at_rows(recipe), calibrate=True)
+    answer(arguments, found.as_json(), describe_plan(found))
+
+
+def look_at_rows(recipe: Recipe) -> dict[str, Any]:
+    """rows, mean_tokens and longest of a local dataset; {} for others, whose time is not estimated."""
+    from modelforge import paths
+    from modelforge.data.checks import check
+    from modelforge.data.lengths import longest_row, mean_row
+    from modelforge.data.samples import samples
+
+    sample = next((each for each in samples() if each.name == recipe.dataset), None)
+    file = sample.path if sample else paths.existing(recipe.dataset) if recipe.dataset else None
+    if file is None or not file.is_file():
+        return {}
+    rows = check(file, recipe.task, dict(recipe.columns)).mapped_rows
+    return {"rows": len(rows), "mean_tokens": mean_row(rows.size, len(rows)), "longest": longest_row(rows)}
+
+
+def describe_plan(found: Plan) -> str:
+    """The plan as text."""
+    from modelforge.hardware import describe_bytes
+
+    lines = [found.sentence]
+    if found.memory:
+        parts = ("weights", "gradients", "optimizer", "activations", "runtime")
+        lines += [f"  {part:12} {describe_bytes(getattr(found.memory, part))}" for part in parts]
+    lines += [f"disk: {describe_bytes(found.disk.needed)} needed, {describe_bytes(found.disk.free)} free"]
+    if found.seconds:
+        lines += [f"time: {found.time}, training at {found.tokens_per_second:.0f} tokens a second"]
+    lines += [f"- {reason}" for reason in (found.compute.reasons if found.compute else ())]
+    lines += [f"To make it fit: {each.sentence}" for each in found.advice]
+    return "\n".join(lines)
 
 
 def train_recipe(arguments: argparse.Namespace) -> int:
@@ -149,8 +191,7 @@ def list_runs(arguments: argparse.Namespace) -> None:
 
 def show_run(arguments: argparse.Namespace) -> None:
     runs = open_forge().runs
-    row = run_row(runs, runs.get(arguments.id))
-    answer(arguments, row, json.dumps(row, indent=2, ensure_ascii=False))
+    answer(arguments, run_row(runs, runs.get(arguments.id)))
 
 
 def resume_run(arguments: argparse.Namespace) -> int:
@@ -166,15 +207,6 @@ def delete_run(arguments: argparse.Namespace) -> None:
 
 def run_row(runs: Any, record: Any) -> dict[str, Any]:
     step, total = runs.progress(record)
-    return {
-        "id": record.id,
-        "state": record.state.value,
-        "recipe": record.recipe,
-        "step": step,
-        "total_steps": total,
-        "model_id": record.model_id,
-        "created": record.created,
-        "started": record.started,
-        "finished": record.finished,
-        "error": record.error,
-    }
+    names = ("id", "state", "recipe", "step", "total_steps", "model_id", "created", "started", "finished", "error")
+    now = {"state": record.state.value, "step": step, "total_steps": total}
+    return {**{name: getattr(record, name) for name in names}, **now}

@@ -54,9 +54,9 @@ def open_forge() -> Forge:
     return forge
 
 
-def answer(arguments: argparse.Namespace, shape: Any, text: str) -> None:
-    """Print a result, as JSON with --json, else as text."""
-    if arguments.json:
+def answer(arguments: argparse.Namespace, shape: Any, text: str | None = None) -> None:
+    """Print a result, as JSON with --json, else as text; as JSON also where there is no other text."""
+    if arguments.json or text is None:
         print_json(shape, indent=2)
     else:
         print(text)

@@ -41,12 +41,7 @@ _SPARE_BYTES = 50_000_000  # to leave free on the drive
 
 
 class UnusableError(Exception):
-    """The files of a row are missing or cannot be imported. Never raised outside of legacy/."""
-
-    def __init__(self, problem: str, fix: str) -> None:
-        self.problem = problem
-        self.fix = fix
-        super().__init__(problem)
+    """The files of a row are missing or cannot be imported: (problem, fix). Never raised outside of legacy/."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +54,10 @@ class Adapter:
     tokenizer: tuple[Path, ...]
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        return (self.folder / CONFIG, self.folder / WEIGHTS, *self.tokenizer)
-
-    @property
     def architecture(self) -> str | None:
         """By the class or PEFT's task type; None if neither is known."""
         stated = f"{self.made_for.get('model_class')} {self.config.get('task_type')}".lower().replace("_", "")
-        kinds = {"causallm": "decoder", "seq2seqlm": "encoder-decoder", "seq2seq": "encoder-decoder"}
-        kinds |= {"questionans": "encoder"}
+        kinds = {"causallm": "decoder", "seq2seq": "encoder-decoder", "questionans": "encoder"}
         return next((kind for word, kind in kinds.items() if word in stated), None)
 
 
@@ -103,11 +93,12 @@ def take_tokenizer(adapter: Adapter, base: str) -> tuple[Path, ...]:
     return tuple(found.folder / name for name in TOKENIZER if (found.folder / name).is_file()) if found else ()
 
 
-def stage_files(files: tuple[Path, ...], model_id: str, manifest: Mapping[str, Any]) -> None:
+def stage_files(adapter: Adapter, tokenizer: tuple[Path, ...], model_id: str, manifest: Mapping[str, Any]) -> None:
     """Write the files and the manifest beside the place of the model's folder: all of them or none.
 
     Raises DiskFullError, OSError.
     """
+    files = (adapter.folder / CONFIG, adapter.folder / WEIGHTS, *tokenizer)
     partial = _partial(model_id)
     shutil.rmtree(partial, ignore_errors=True)  # left by an import that was killed
     partial.mkdir(parents=True)
@@ -144,6 +135,7 @@ def _partial(model_id: str) -> Path:
 
 
 def _look(place: Path) -> Adapter:
+    shown = clean_text(str(place))
     if not _is_plain(place / WEIGHTS):
         pickles = sorted(file.name for file in place.iterdir() if file.suffix.lower() in _PICKLES)
         if pickles:
@@ -152,21 +144,19 @@ def _look(place: Path) -> Adapter:
                 f"If you trust it, save the adapter as {WEIGHTS} in the same folder and import again.",
             )
         raise UnusableError(
-            f"Its folder {clean_text(str(place))} has no {WEIGHTS}.",
-            "Restore the file and import again, or delete the model.",
+            f"Its folder {shown} has no {WEIGHTS}.", "Restore the file and import again, or delete the model."
         )
     if not _is_plain(place / CONFIG):
-        raise UnusableError(
-            f"Its folder {clean_text(str(place))} has no {CONFIG}.", "Restore the file and import again."
-        )
-    config = _read_object(place / CONFIG)
-    if config is None or not isinstance(config.get("peft_type"), str):
-        raise UnusableError(
-            f"{clean_text(str(place / CONFIG))} is damaged.", "Restore it from a backup and import again."
-        )
-    _check_weights(place / WEIGHTS)
+        raise UnusableError(f"Its folder {shown} has no {CONFIG}.", "Restore the file and import again.")
+    config = _read_object(place / CONFIG) or {}
+    is_adapter = isinstance(config.get("peft_type"), str)
+    if not (is_adapter and _is_whole(place / WEIGHTS)):
+        damaged = clean_text(str(place / (WEIGHTS if is_adapter else CONFIG)))
+        raise UnusableError(f"{damaged} is damaged.", "Restore it from a backup and import again.")
     made_for = _read_object(place / MADE_FOR) if _is_plain(place / MADE_FOR) else None
-    return Adapter(place, config, made_for or {}, tuple(place / name for name in TOKENIZER if _is_plain(place / name)))
+    return Adapter(
+        place, config or {}, made_for or {}, tuple(place / name for name in TOKENIZER if _is_plain(place / name))
+    )
 
 
 def _is_plain(file: Path) -> bool:
@@ -184,13 +174,11 @@ def _read_object(file: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _check_weights(file: Path) -> None:
+def _is_whole(weights: Path) -> bool:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, "np") as weights:
-            whole = bool(weights.keys())
+        with safe_open(weights, "np") as opened:
+            return bool(opened.keys())
     except SafetensorError:
-        whole = False
-    if not whole:
-        raise UnusableError(f"{clean_text(str(file))} is damaged.", "Restore it from a backup and import again.")
+        return False

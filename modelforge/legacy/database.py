@@ -44,14 +44,6 @@ class OldRow:
     values: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Reading:
-    """damage: why the rows after the last one could not be read, or ""."""
-
-    rows: list[OldRow]
-    damage: str
-
-
 def usual_place() -> Path:
     """Where the old ModelForge kept its database on this machine."""
     import platformdirs
@@ -59,8 +51,9 @@ def usual_place() -> Path:
     return Path(platformdirs.user_data_dir("ModelForge")) / "database" / "modelforge.sqlite"
 
 
-def read_database(text: str | Path) -> Reading:
-    """All rows of all three shapes. Raises StoreError when there is no such file or it is not such a database."""
+def read_database(text: str | Path) -> tuple[list[OldRow], str]:
+    """All rows of all three shapes, and why the rows after the last one could not be read, or "". Raises StoreError
+    when there is no such file or it is not such a database."""
     path = paths.existing(str(text))
     if path is None:
         raise StoreError(
@@ -68,7 +61,7 @@ def read_database(text: str | Path) -> Reading:
             where=str(text),
             fix="Give its path: modelforge import-legacy PATH/modelforge.sqlite.",
         )
-    with _copied(path) as copy, contextlib.closing(_connect(copy)) as connection:
+    with _opened(path) as connection:
         try:
             found = _find_tables(connection)
         except sqlite3.Error as error:
@@ -76,10 +69,11 @@ def read_database(text: str | Path) -> Reading:
         if not found:
             raise _not_a_database(path, f"it has no table {' or '.join(TABLES)} with the columns of a model")
         rows: list[OldRow] = []
-        damage = [_read_table(connection, table, columns, rows) for table, columns in found.items()]
-        if not rows and any(damage):
-            raise _not_a_database(path, f"it is damaged ({' '.join(filter(None, damage))})")
-        return Reading(rows, " ".join(filter(None, damage)))
+        damages = [_read_table(connection, table, columns, rows) for table, columns in found.items()]
+        damage = " ".join(filter(None, damages))
+        if not rows and damage:
+            raise _not_a_database(path, f"it is damaged ({damage})")
+        return rows, damage
 
 
 def _not_a_database(path: Path, reason: str) -> StoreError:
@@ -91,8 +85,8 @@ def _not_a_database(path: Path, reason: str) -> StoreError:
 
 
 @contextlib.contextmanager
-def _copied(path: Path) -> Iterator[Path]:
-    """A copy of the database and its log in a temporary folder."""
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a copy of the database and its log in a temporary folder."""
     try:
         if not path.is_file():  # a folder, or a pipe without an end
             raise _not_a_database(path, "it is not a file")
@@ -102,7 +96,10 @@ def _copied(path: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="modelforge-", ignore_cleanup_errors=True) as folder:
             copy = Path(folder) / "copy.sqlite"
             _copy_unchanged(path, copy)
-            yield copy
+            opened = sqlite3.connect(f"{copy.as_uri()}?mode=rw", uri=True, isolation_level=None)
+            with contextlib.closing(opened) as connection:
+                connection.text_factory = lambda data: data.decode("utf-8", errors="replace")
+                yield connection
     except OSError as error:
         raise StoreError(
             f"The old database cannot be read: {error.strerror or error}.",
@@ -132,12 +129,6 @@ def _parts(path: Path) -> dict[str, tuple[int, int, int]]:
             status = Path(f"{path}{suffix}").stat()
             found[suffix] = (status.st_ino, status.st_mtime_ns, status.st_size)
     return found
-
-
-def _connect(copy: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{copy.as_uri()}?mode=rw", uri=True, isolation_level=None)
-    connection.text_factory = lambda data: data.decode("utf-8", errors="replace")
-    return connection
 
 
 def _find_tables(connection: sqlite3.Connection) -> dict[str, list[str]]:

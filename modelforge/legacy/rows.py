@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,6 @@ from modelforge.models.library import LONGEST_NAME
 from modelforge.recipe import Task, parse_task
 
 LONGEST_DESCRIPTION = 2000
-_CUSTOM = "(Custom Model)"
 
 STRATEGIES = {
     "sft": ("sft", "lora"),
@@ -43,16 +43,15 @@ class Problem:
     fix: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class OldModel:
-    """id: of this version, the same each time the row is read. created: UTC ISO 8601, or "". task: None if it is not
-    known. folder: of its files, as the row has it. facts: all values of the row, as text."""
+    """id: of this version, the same each time the row is read. created: UTC ISO 8601, or "". stated_task and folder: as
+    the row has them. facts: all values of the row, as text."""
 
     id: str
     row: str
     name: str
     base_model: str
-    task: Task | None
     stated_task: str
     description: str
     created: str
@@ -62,68 +61,67 @@ class OldModel:
     folder: str
     active: bool
     facts: dict[str, str]
-    problems: tuple[Problem, ...]
+    problems: list[Problem] = field(default_factory=list)
+
+    def report(self, problem: str, fix: str) -> None:
+        self.problems.append(Problem(self.row, self.name, problem, fix))
 
 
-def translate(row: OldRow, repeated: int = 0) -> OldModel:
-    """One row as a model. repeated: how many earlier rows had the same identity, as in damaged files."""
-    values = row.values
-    place = f"{row.table}, row {clean_text(values['id'])[:60]}"
+def translate_rows(rows: list[OldRow]) -> list[OldModel]:
+    """Each row as a model, with an id like those of `paths.new_id`, derived from the row: one that is imported again is
+    recognised. Rows of damaged files can have the same identity."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    models = []
+    for row in rows:
+        key = _identity(row)
+        parts = [*key, *([str(seen[key])] if seen[key] else [])]
+        models.append(_translate(row, f"model-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"))
+        seen[key] += 1
+    return models
+
+
+def _translate(row: OldRow, model_id: str) -> OldModel:
+    values = {name: clean_text(value) for name, value in row.values.items()}
     older = row.table == "fine_tuned_models"
-    created = values.get("creation_date" if older else "created_at")
-    folder = values.get("model_path" if older else "path")
-    full_name = " ".join(clean_text(values.get("model_name" if older else "name")).split())
-    name = full_name[:LONGEST_NAME].strip() or f"Model {clean_text(values['id'])[:60]} of the older ModelForge"
-    description = clean_text(values.get("description")).strip()
-    strategy = clean_text(values.get("strategy")).strip().lower()
+    name, created, folder = ("model_name", "creation_date", "model_path") if older else ("name", "created_at", "path")
+    full_name = " ".join(values.get(name, "").split())
+    description = values.get("description", "").strip()
+    strategy = values.get("strategy", "").strip().lower()
     method, tuning = STRATEGIES.get(strategy, ("sft", "lora"))
-    time = read_time(created, local=older)
-
-    problems = []
-
-    def report(problem: str, fix: str) -> None:
-        problems.append(Problem(place, name, problem, fix))
-
-    if len(full_name) > LONGEST_NAME:
-        report(f"Its name was cut to {LONGEST_NAME} characters.", "Rename it in Models.")
-    if not full_name:
-        report("It has no name.", "Rename it in Models.")
-    if not time:
-        report(f"{clean_text(created)[:60]!r} is not a time.", "It is listed with the time of the database file.")
-    if strategy and strategy not in STRATEGIES:
-        report(f"The strategy {strategy[:60]!r} is not known.", "It is listed as supervised training with LoRA.")
-    stated = clean_text(values.get("task")).strip()
-    return OldModel(
-        id=make_id(row, repeated),
-        row=place,
-        name=name,
-        base_model=clean_text(values.get("base_model")).strip()[:500],
-        task=find_task(stated),
-        stated_task=stated[:60],
+    place = row.values.get(folder)
+    model = OldModel(
+        id=model_id,
+        row=f"{row.table}, row {values['id'][:60]}",
+        name=full_name[:LONGEST_NAME].strip() or f"Model {values['id'][:60]} of the older ModelForge",
+        base_model=values.get("base_model", "").strip()[:500],
+        stated_task=values.get("task", "").strip()[:60],
         description=description[:LONGEST_DESCRIPTION],
-        created=time,
-        custom_base_model=_is_custom(values, description),
+        created=read_time(row.values.get(created), local=older),
+        custom_base_model=_is_custom(row.values, description),
         method=method,
         tuning=tuning,
-        folder=folder.decode("utf-8", "replace") if isinstance(folder, bytes) else str(folder or ""),
-        active=str(values.get("is_active")).strip().lower() not in ("0", "0.0", "false"),
-        facts={name: clean_text(value) for name, value in values.items() if value is not None},
-        problems=tuple(problems),
+        folder=place.decode("utf-8", "replace") if isinstance(place, bytes) else str(place or ""),
+        active=str(row.values.get("is_active")).strip().lower() not in ("0", "0.0", "false"),
+        facts={name: value for name, value in values.items() if row.values[name] is not None},
     )
+    if len(full_name) > LONGEST_NAME:
+        model.report(f"Its name was cut to {LONGEST_NAME} characters.", "Rename it in Models.")
+    if not full_name:
+        model.report("It has no name.", "Rename it in Models.")
+    if not model.created:
+        stated = values.get(created, "")[:60]
+        model.report(f"{stated!r} is not a time.", "It is listed with the time of the database file.")
+    if strategy and strategy not in STRATEGIES:
+        model.report(f"The strategy {strategy[:60]!r} is not known.", "It is listed as supervised training with LoRA.")
+    return model
 
 
-def identity(row: OldRow) -> tuple[str, ...]:
+def _identity(row: OldRow) -> tuple[str, ...]:
     """What identifies a row for as long as the old app keeps it. Two databases may have the same ids."""
     values = row.values
     if row.table == "models" and values["id"]:
         return (row.table, repr(values["id"]))  # a uuid
     return (row.table, *(repr(values.get(name)) for name in ("id", "creation_date", "base_model", "model_path")))
-
-
-def make_id(row: OldRow, repeated: int = 0) -> str:
-    """An id like those of `paths.new_id`, derived from the row: a row that is imported again is recognised."""
-    parts = [*identity(row), *([str(repeated)] if repeated else [])]
-    return f"model-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"
 
 
 def find_task(name: str) -> Task | None:
@@ -152,7 +150,7 @@ def _is_custom(values: dict[str, Any], description: str) -> bool:
     """By the column; if it is missing or empty, by the end of the description (docs/audit.md, 21)."""
     stated = values.get("is_custom_base_model")
     if stated is None:
-        return description.endswith(_CUSTOM)
+        return description.endswith("(Custom Model)")
     return clean_text(stated).strip().lower() not in ("", "0", "0.0", "false", "no")
 
 

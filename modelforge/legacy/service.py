@@ -7,7 +7,6 @@ leaves is replaced by the next.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,14 +20,14 @@ from modelforge.architecture import ARCHITECTURES
 from modelforge.choices.combinations import check_architecture, check_method
 from modelforge.errors import DiskFullError, ModelForgeError, RecipeError, StoreError
 from modelforge.legacy import adapter as adapters
-from modelforge.legacy import database as databases
 from modelforge.legacy.adapter import Adapter, UnusableError
-from modelforge.legacy.rows import OldModel, Problem, clean_text, find_task, identity, translate
-from modelforge.recipe import RECIPE_VERSION, TASK_ALIASES, Recipe, Task, read_stored
+from modelforge.legacy.database import read_database, usual_place
+from modelforge.legacy.rows import OldModel, Problem, clean_text, find_task, translate_rows
+from modelforge.recipe import RECIPE_VERSION, TASK_ALIASES, Task, read_stored
 from modelforge.store import ModelRecord, Store, files
 from modelforge.tasks import TASKS
 
-_SOURCE = "an older ModelForge"
+_SEEN = "imported.json"
 
 
 @dataclass(frozen=True)
@@ -53,13 +52,13 @@ class Legacy:
         Takes milliseconds and raises nothing. Rows that an import has seen do not count: a model that was imported and
         then deleted, or could not be imported, is not offered again.
         """
-        path = databases.usual_place()
+        path = usual_place()
         if not path.is_file():
             return None
         try:
+            rows, _ = read_database(path)
             seen = _read_seen()
-            offered = (model.id for model in _translate_all(databases.read_database(path).rows) if model.active)
-            return path if any(id not in seen for id in offered) else None
+            return path if any(model.active and model.id not in seen for model in translate_rows(rows)) else None
         except ModelForgeError:
             return None  # the command reports it
 
@@ -70,24 +69,27 @@ class Legacy:
 
         watch: called with the share of the work that is done. Raises StoreError if there is no valid database.
         """
-        path = Path(database) if database is not None else databases.usual_place()
-        reading = databases.read_database(path)
+        path = Path(database) if database is not None else usual_place()
+        rows, damage = read_database(path)
         home = paths.home()
         home.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(home / "imported.json.lock", timeout=0):
-                return self._import(path.expanduser().absolute(), reading, watch or (lambda _: None))
+            with FileLock(home / f"{_SEEN}.lock", timeout=0):
+                done = self._import(path.expanduser().absolute(), translate_rows(rows), watch or (lambda _: None))
         except Timeout as error:
             raise StoreError(
                 "Another import is running.", where=str(home), fix="Wait until it has finished."
             ) from error
+        if damage:
+            lost = Problem("", "", f"Some rows cannot be read: {damage}", "Also import from a backup.")
+            done = replace(done, problems=(*done.problems, lost))
+        return done
 
-    def _import(self, path: Path, reading: databases.Reading, watch: Callable[[float], None]) -> Imported:
+    def _import(self, path: Path, models: list[OldModel], watch: Callable[[float], None]) -> Imported:
         here = {record.id: record for record in self._store.models.all()}
         problems: list[Problem] = []
         ready: list[ModelRecord] = []
         seen: set[str] = set()
-        models = _translate_all(reading.rows)
         try:
             for number, model in enumerate(models):
                 watch(number / len(models))
@@ -98,12 +100,12 @@ class Legacy:
                     seen.add(model.id)
                     continue
                 try:
-                    record, found = _import_row(model, path)
+                    record = _import_row(model, path)
                 except (OSError, DiskFullError) as error:  # not seen: it may work the next time
                     problems.append(_describe_failure(model, error))
                     continue
                 seen.add(model.id)
-                problems += found
+                problems += model.problems
                 if record and not (known and record.files_missing_from):
                     ready.append(record)
             self._keep(ready)
@@ -111,10 +113,6 @@ class Legacy:
             for record in ready:
                 adapters.drop_staged(record.id)
         _write_seen(seen)
-        if reading.damage:
-            problems.append(
-                Problem("", "", f"Some rows cannot be read: {reading.damage}", "Also import from a backup.")
-            )
         return Imported(len(ready), len(models) - len(ready), tuple(problems))
 
     def _keep(self, records: list[ModelRecord]) -> None:
@@ -130,16 +128,6 @@ class Legacy:
                     self._store.models.add(record)
 
 
-def _translate_all(rows: list[databases.OldRow]) -> list[OldModel]:
-    counts: Counter[tuple[str, ...]] = Counter()
-    models = []
-    for row in rows:
-        key = identity(row)
-        models.append(translate(row, counts[key]))
-        counts[key] += 1
-    return models
-
-
 def _describe_failure(model: OldModel, error: OSError | DiskFullError) -> Problem:
     if isinstance(error, DiskFullError):
         return Problem(model.row, model.name, f"It was not imported: {error.what}", error.fix)
@@ -148,77 +136,69 @@ def _describe_failure(model: OldModel, error: OSError | DiskFullError) -> Proble
     return Problem(model.row, model.name, f"It was not imported because its files could not be copied: {reason}.", fix)
 
 
-def _import_row(model: OldModel, database: Path) -> tuple[ModelRecord | None, list[Problem]]:
-    """The record of a row, with its files staged if there are any, and its problems; None if it cannot be imported.
-    Raises OSError and DiskFullError if copying fails; nothing of it is left then."""
-    if not model.created:
-        model = replace(model, created=_time_written(database))
-    problems = list(model.problems)
-
-    def report(problem: str, fix: str) -> None:
-        problems.append(Problem(model.row, model.name, problem, fix))
-
-    adapter: Adapter | None = None
+def _import_row(model: OldModel, database: Path) -> ModelRecord | None:
+    """The record of a row, with its files staged if there are any; None if it cannot be imported. Adds to the problems
+    of the row. Raises OSError and DiskFullError if copying fails; nothing of it is left then."""
+    found: Adapter | UnusableError
     try:
-        adapter = adapters.find_adapter(model.folder, database)
+        found = adapters.find_adapter(model.folder, database)
     except UnusableError as error:
-        unusable = error
-    task = model.task or (find_task(str(adapter.made_for.get("pipeline_task"))) if adapter else None)
+        found = error
+    adapter = found if isinstance(found, Adapter) else None
+    task = stated = find_task(model.stated_task)
+    if task is None and adapter:
+        task = find_task(str(adapter.made_for.get("pipeline_task")))
     if task is None:
         accepted = ", ".join([*(known.value for known in Task), *TASK_ALIASES])
-        report(f"{model.stated_task!r} is not a task; it was not imported.", f"Accepted are: {accepted}.")
-        return None, problems
-    if model.task is None:
-        report(f"{model.stated_task!r} is not a task.", f"Its files say {task.value}.")
-    base = model.base_model or str((adapter.config if adapter else {}).get("base_model_name_or_path") or "")[:500]
+        model.report(f"{model.stated_task!r} is not a task; it was not imported.", f"Accepted are: {accepted}.")
+        return None
+    if stated is None:
+        model.report(f"{model.stated_task!r} is not a task.", f"Its files say {task.value}.")
+    config = adapter.config if adapter else {}
+    base = model.base_model or str(config.get("base_model_name_or_path") or "")[:500]
     if not base:
-        report("It does not name a base model.", "It is listed, but cannot be loaded.")
-    manifest = _make_manifest(model, task, base or "unknown", adapter)
-    if adapter:
-        tokenizer = adapters.take_tokenizer(adapter, base)
+        model.report("It does not name a base model.", "It is listed, but cannot be loaded.")
+    if not model.created:
+        written = datetime.fromtimestamp(database.stat().st_mtime, UTC)
+        model.created = written.isoformat(timespec="milliseconds")
+    architecture = (adapter.architecture if adapter else None) or TASKS[task].architectures[0]
+    manifest = _make_manifest(model, task, base or "unknown", architecture, config)
+    if isinstance(found, Adapter):
+        tokenizer = adapters.take_tokenizer(found, base)
         if not tokenizer:
             place = paths.model_dir(model.id)
-            report("It has no tokenizer.", f"Copy the tokenizer files of {base} into {place}.")
-        adapters.stage_files(
-            (*adapter.files, *(file for file in tokenizer if file not in adapter.files)), model.id, manifest
-        )
+            model.report("It has no tokenizer.", f"Copy the tokenizer files of {base} into {place}.")
+        adapters.stage_files(found, tokenizer, model.id, manifest)
     else:
-        report(unusable.problem, unusable.fix)
+        model.report(*found.args)
     fields = {name: manifest[name] for name in ModelRecord.model_fields if name in manifest}
     missing = "" if adapter else (clean_text(model.folder)[:1000] or "nowhere")
-    return (
-        ModelRecord(id=model.id, dataset_name=manifest["dataset"]["name"], files_missing_from=missing, **fields),
-        problems,
-    )
+    return ModelRecord(id=model.id, dataset_name=manifest["dataset"]["name"], files_missing_from=missing, **fields)
 
 
-def _time_written(file: Path) -> str:
-    return datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="milliseconds")
-
-
-def _make_manifest(model: OldModel, task: Task, base: str, adapter: Adapter | None) -> dict[str, Any]:
-    """The manifest that `models.folder.save_model` would have written, as far as it is known."""
-    architecture = (adapter.architecture if adapter else None) or TASKS[task].architectures[0]
+def _make_manifest(
+    model: OldModel, task: Task, base: str, architecture: str, config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The manifest that `models.folder.save_model` would have written, as far as it is known. config: of the adapter,
+    of which the recipe has what today's bounds allow."""
     method = model.method
     try:
         check_method(task, method)
         check_architecture(task, method, ARCHITECTURES[architecture])
     except RecipeError:
         method = "sft"
-    recipe = _make_recipe(model, task, method, base, adapter.config if adapter else {})
+    known = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora")
+    tuning = {name: config[name] for name in known if config.get(name) is not None}
+    named = {"task": task.value, "method": method, "name": model.name, "base_model": base}
+    recipe = read_stored({**named, "tuning": {**tuning, "type": model.tuning}}, RECIPE_VERSION).recipe
+    copied = ("custom_base_model", "tuning", "created", "description")
     return {
-        "name": model.name,
-        "base_model": base,
-        "base_source": _SOURCE,
-        "custom_base_model": model.custom_base_model,
+        **named,
+        **{name: getattr(model, name) for name in copied},
+        "base_source": "an older ModelForge",
         "architecture": architecture,
         "parent": None,
-        "task": task.value,
-        "method": method,
-        "tuning": model.tuning,
-        "created": model.created,
         "run_id": None,
-        "description": model.description,
         "dataset": {"id": "", "name": "not known", "rows": 0, "train_rows": 0, "eval_rows": 0, "sha256": ""},
         "recipe": recipe.model_dump(mode="json"),
         "recipe_version": RECIPE_VERSION,
@@ -227,31 +207,18 @@ def _make_manifest(model: OldModel, task: Task, base: str, adapter: Adapter | No
     }
 
 
-def _make_recipe(model: OldModel, task: Task, method: str, base: str, config: Mapping[str, Any]) -> Recipe:
-    """The recipe, as far as the adapter records it and today's bounds allow."""
-    known = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora")
-    tuning = {name: config[name] for name in known if config.get(name) is not None}
-    named = {"task": task.value, "method": method, "name": model.name, "base_model": base}
-    settings = {**named, "tuning": {**tuning, "type": model.tuning}}
-    return read_stored(settings, RECIPE_VERSION).recipe
-
-
-def _seen_file() -> Path:
-    return paths.home() / "imported.json"
-
-
 def _read_seen() -> set[str]:
     """The ids of rows that an import has seen."""
     try:
-        listed = json.loads(_seen_file().read_bytes())["rows"]
+        listed = json.loads((paths.home() / _SEEN).read_bytes())["rows"]
         return {id for id in listed if isinstance(id, str)}
     except (OSError, ValueError, TypeError, KeyError):
         return set()
 
 
 def _write_seen(seen: set[str]) -> None:
-    path = _seen_file()
+    path = paths.home() / _SEEN
     with files.mapped_errors(path, "written"):
-        partial = path.with_name("imported.json.tmp")
+        partial = path.with_name(f"{_SEEN}.tmp")
         files.write_file(partial, json.dumps({"rows": sorted(seen | _read_seen())}).encode())
         files.replace_file(partial, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import webbrowser
+from functools import partial
 from typing import Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: nothing is sent without consent
@@ -18,16 +19,14 @@ from modelforge.compute.memory import share_one_arena
 from modelforge.errors import AccessError
 from modelforge.forge import Forge, shared_forge
 from modelforge.ui import hardware as hardware_tab
-from modelforge.ui import header, hub
-from modelforge.ui.access import Access, decide_access
+from modelforge.ui import header, models
+from modelforge.ui.access import Access, lock_home, write_address
 from modelforge.ui.dataset import preview
 from modelforge.ui.dataset import tab as dataset
-from modelforge.ui.dataset.library import show_library
+from modelforge.ui.hub import HubTab
 from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
-from modelforge.ui.models import tab as models
 from modelforge.ui.playground import tab as playground
-from modelforge.ui.single_instance import lock_home, write_address
 from modelforge.ui.train import form as train_form
 from modelforge.ui.train import tab as train
 
@@ -40,13 +39,13 @@ class Tabs:
     """All tabs, below the header. `places` has the gr.Tab that each of them is in."""
 
     def __init__(self, forge: Forge, access: Access) -> None:
-        self.header = header.build(forge)
+        self.header = header.Header(forge)
         if warnings := _describe_warnings(forge, access):
             gr.HTML(warnings)
         self.places: dict[str, Any] = {}
         with gr.Tabs(selected="train", elem_id="tabs", overflow_behavior="wrap") as self.box:
             with self._place("Hardware"):
-                self.hardware = hardware_tab.build(forge)
+                self.hardware = hardware_tab.HardwareTab()
             with self._place("Dataset"):
                 self.dataset = dataset.build(forge)
             with self._place("Train"):
@@ -56,7 +55,7 @@ class Tabs:
             with self._place("Playground"):
                 self.playground = playground.build(forge)
             with self._place("Hub"):
-                self.hub = hub.build(forge)
+                self.hub = HubTab(forge)
 
     def _place(self, title: str) -> Any:
         self.places[title.lower()] = gr.Tab(title, id=title.lower())
@@ -81,38 +80,30 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
 
 def _attach_load(forge: Forge, tabs: Tabs, load: Any) -> None:
     """What is shown when the page is opened or reloaded, or a tab selected: the current state of this app."""
-    form, training, places = tabs.train.form, tabs.train, tabs.places
+    form, training, library = tabs.train.form, tabs.train, tabs.dataset.library
+    offer_models = partial(models.offer_models, forge)
 
     def offer_more(dataset_now: str | None, parent: str, run_now: str | None) -> list[Any]:
         """Coming back to the Train tab keeps what was chosen there."""
-        return [train_form.offer_datasets(forge, dataset_now, parent), *training.list_runs(run_now or "")]
+        return [train_form.offer_datasets(forge, dataset_now, parent), training.list_runs(run_now or "")]
 
     def describe_hardware() -> list[Any]:
         speeds = hardware_tab.describe_speeds() if warmup.is_done() else gr.skip()
         return [hardware_tab.describe_machine(), speeds]
 
-    listen(load, lambda: train_form.offer_datasets(forge), None, [form.dataset])
+    listen(load, partial(train_form.offer_datasets, forge), None, form.dataset)
     listen(load, training.refresh, [training.run_id, training.seen], training.shown)
-    listen(load, lambda: header.show(forge), None, [tabs.header.machine, tabs.header.run])
-    listen_all([load, places["hardware"].select], describe_hardware, None, [tabs.hardware.facts, tabs.hardware.speeds])
-    library = tabs.dataset.library
-    listen_all(
-        [load, places["dataset"].select], lambda chosen: show_library(forge, chosen), library.chosen, library.outputs
-    )
-    listen(
-        places["train"].select,
-        offer_more,
-        [form.dataset, form.parent, training.earlier],
-        [form.dataset, training.earlier],
-    )
-    listen_all(
-        [load, places["models"].select],
-        lambda chosen: models.show_models(forge, chosen),
-        tabs.models.chosen,
-        tabs.models.shown,
-    )
-    for name, model in (("playground", tabs.playground.model), ("hub", tabs.hub.model)):
-        listen_all([load, places[name].select], lambda chosen: playground.offer(forge, chosen), model, model)
+    listen(load, partial(header.show, forge), None, [tabs.header.machine, tabs.header.run])
+    for name, show, inputs, outputs in (
+        ("hardware", describe_hardware, None, [tabs.hardware.facts, tabs.hardware.speeds]),
+        ("dataset", library.show, library.chosen, library.outputs),
+        ("models", partial(models.show_models, forge), tabs.models.chosen, tabs.models.shown),
+        ("playground", offer_models, tabs.playground.model, tabs.playground.model),
+        ("hub", offer_models, tabs.hub.model, tabs.hub.model),
+    ):
+        listen_all([load, tabs.places[name].select], show, inputs, outputs)
+    chosen = [form.dataset, form.parent, training.earlier]
+    listen(tabs.places["train"].select, offer_more, chosen, [form.dataset, training.earlier])
 
 
 def _attach_next_steps(forge: Forge, tabs: Tabs) -> None:
@@ -122,72 +113,42 @@ def _attach_next_steps(forge: Forge, tabs: Tabs) -> None:
     def open_tab(event: Any, name: str) -> None:
         listen(event, lambda: gr.Tabs(selected=name), None, tabs.box)
 
-    def choose_model_of(run_id: str) -> Any:
-        return playground.offer(forge, forge.runs.get(run_id).model_id if run_id else None)
+    def offer_model_of(forge: Forge, run_id: str) -> Any:
+        return models.offer_models(forge, forge.runs.get(run_id).model_id if run_id else None)
 
     open_tab(tabs.header.run.click, "train")
     open_tab(tabs.hardware.next.click, "dataset")
-    saved = listen(
-        tabs.dataset.saved.success,
-        lambda chosen: train_form.offer_datasets(forge, chosen),
-        datasets.chosen,
-        [training.form.dataset],
-    )
-    open_tab(saved.success, "train")
-    for button, name, target in (
-        (training.chat, "playground", tabs.playground.model),
-        (training.look, "models", library.chosen),
+    for event, choose, chosen, target, name in (
+        (tabs.dataset.saved.success, train_form.offer_datasets, datasets.chosen, training.form.dataset, "train"),
+        (training.chat.click, offer_model_of, training.run_id, tabs.playground.model, "playground"),
+        (training.look.click, offer_model_of, training.run_id, library.chosen, "models"),
+        (library.further.click, models.check_usable, library.chosen, training.form.parent, "train"),
+        (library.chat.click, models.offer_models, library.chosen, tabs.playground.model, "playground"),
+        (library.push.click, models.offer_models, library.chosen, tabs.hub.model, "hub"),
     ):
-        chosen = listen(button.click, choose_model_of, training.run_id, target)
-        open_tab(chosen.success, name)
-    further = listen(
-        library.further.click,
-        lambda model_id: models.check_usable(forge, model_id),
-        library.chosen,
-        training.form.parent,
-    )
-    open_tab(further.success, "train")
-    for button, name, target in (
-        (library.chat, "playground", tabs.playground.model),
-        (library.push, "hub", tabs.hub.model),
-    ):
-        chosen = listen(button.click, lambda model_id: playground.offer(forge, model_id), library.chosen, target)
-        open_tab(chosen.success, name)
+        open_tab(listen(event, partial(choose, forge), chosen, target).success, name)
 
 
-def serve(
-    *,
-    host: str | None = None,
-    port: int | None = None,
-    share: bool = False,
-    auth: str | None = None,
-    open_browser: bool = True,
-) -> None:
+def serve(access: Access, *, open_browser: bool) -> None:
     """Open the app and stay until Ctrl-C or SIGTERM; runs in progress then save themselves, to be resumed later.
 
-    Raises AccessError, before anything listens, for unsafe access and for a home that another app uses.
+    Raises AccessError, before anything listens, for a home that another app uses.
     """
-    access = decide_access(host=host, port=port, share=share, auth=auth)
     with lock_home():
-        _open(access, open_browser=open_browser)
-
-
-def _open(access: Access, *, open_browser: bool) -> None:
-    share_one_arena()
-    forge = shared_forge()
-    page = build(forge, access)
-    url = launch(page, access)
-    write_address(url)
-    print(f"ModelForge is open at {page.share_url or url}", flush=True)
-    print("Press Ctrl-C to close it.", flush=True)
-    if open_browser and not access.on_space:
-        webbrowser.open(url)
-    warmup.start(
-        after_seconds=1.0, first=preview.load_starters_tokenizer, probe=hardware.probe, then=forge.runs.auto_resume
-    )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    page.block_thread()
-    forge.runs.save_all(LEAVES_WITHIN)
+        share_one_arena()
+        forge = shared_forge()
+        page = build(forge, access)
+        url = launch(page, access)
+        write_address(url)
+        print(f"ModelForge is open at {page.share_url or url}", flush=True)
+        print("Press Ctrl-C to close it.", flush=True)
+        if open_browser and not access.on_space:
+            webbrowser.open(url)
+        first, then = preview.load_starters_tokenizer, forge.runs.auto_resume
+        warmup.start(after_seconds=1.0, first=first, probe=hardware.probe, then=then)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+        page.block_thread()
+        forge.runs.save_all(LEAVES_WITHIN)
 
 
 def launch(page: gr.Blocks, access: Access) -> str:
@@ -201,7 +162,6 @@ def launch(page: gr.Blocks, access: Access) -> str:
             root_path=access.root_path or None,
             prevent_thread_lock=True,
             quiet=True,
-            show_error=False,
             enable_monitoring=False,
             run_history=False,
             ssr_mode=False,

@@ -9,7 +9,6 @@ from modelforge.architecture import ARCHITECTURES, add_article
 from modelforge.choices.combinations import architectures_of
 from modelforge.choices.methods import METHODS
 from modelforge.choices.tunings import TUNINGS, tunings_of
-from modelforge.forge import Forge
 from modelforge.recipe import Recipe, Task
 from modelforge.tasks import SHAPES, TASKS
 from modelforge.ui.look import html
@@ -24,14 +23,9 @@ class HardwareTab:
         self.facts = gr.HTML(html.note("Detecting the hardware …"))
         self.speeds = gr.HTML(html.note("The number formats are timed once, shortly after the app has opened."))
         with gr.Row(elem_classes="mf-actions"):
-            self.again = gr.Button("Detect again", variant="secondary", scale=0, min_width=140)
+            again = gr.Button("Detect again", scale=0, min_width=140)
             self.next = gr.Button("Next: choose a dataset →", variant="primary", scale=0, min_width=260)
-
-
-def build(forge: Forge) -> HardwareTab:
-    tab = HardwareTab()
-    listen(tab.again.click, lambda: (describe_machine(), describe_speeds()), None, [tab.facts, tab.speeds])
-    return tab
+        listen(again.click, lambda: (describe_machine(), describe_speeds()), None, [self.facts, self.speeds])
 
 
 def describe_machine() -> str:
@@ -49,21 +43,19 @@ def describe_machine() -> str:
         ]
     )
     devices = html.table(
-        ("Device", "Kind", "Memory", "Free", "Capability", "Driver"),
         (
-            (
-                device.name,
-                device.kind,
-                size(device.memory_bytes),
-                size(device.free_bytes),
-                ".".join(map(str, device.capability)) if device.kind == "cuda" else "-",
-                device.driver or "-",
-            )
+            {
+                "Device": device.name,
+                "Kind": device.kind,
+                "Memory": size(device.memory_bytes),
+                "Free": size(device.free_bytes),
+                "Capability": ".".join(map(str, device.capability)) if device.kind == "cuda" else "-",
+                "Driver": device.driver or "-",
+            }
             for device in found.devices
         ),
         empty="No device was found.",
     )
-    home = html.note(f"Everything is stored in {paths.home()}.")
     return (
         html.note(found.sentence, "good")
         + numbers
@@ -71,26 +63,25 @@ def describe_machine() -> str:
         + f"<h3>Largest base model for each tuning</h3>{_describe_tunings(found)}"
         + f"<h3>Recommended base models</h3>{_describe_starts(found)}"
         + f"<h3>Devices</h3>{devices}"
-        + home
+        + html.note(f"Everything is stored in {paths.home()}.")
     )
 
 
 def _describe_ways() -> str:
     """Each shape of examples with its methods and the architectures that they train."""
-    rows = [
-        (
-            TASKS[shape.task].title,
-            shape.title,
-            f"{METHODS[method].title}: {METHODS[method].sentence}",
-            " or ".join(
+    return html.table(
+        {
+            "Task": TASKS[shape.task].title,
+            "Your examples": shape.title,
+            "Method": f"{METHODS[method].title}: {METHODS[method].sentence}",
+            "Base model": " or ".join(
                 f"{add_article(name)}, which {ARCHITECTURES[name].sentence}"
                 for name in architectures_of(shape.task, method)
             ),
-        )
+        }
         for shape in SHAPES.values()
         for method in shape.methods
-    ]
-    return html.table(("Task", "Your examples", "Method", "Base model"), rows, empty="Nothing.")
+    )
 
 
 def _describe_tunings(found: hardware.Hardware) -> str:
@@ -100,18 +91,23 @@ def _describe_tunings(found: hardware.Hardware) -> str:
         able = name in tunings_of(found.device.kind)
         size = hardware.describe_parameters(catalog.largest_parameters(found, name))
         here = f"up to about {size} parameters" if able else f"not on this machine: {spec.reason}"
-        rows.append((spec.title, here, spec.sentence))
-    return html.table(("Tuning", "Here", "What it does"), rows, empty="Nothing.")
+        rows.append({"Tuning": spec.title, "Here": here, "What it does": spec.sentence})
+    return html.table(rows)
 
 
 def _describe_starts(found: hardware.Hardware) -> str:
     known = {entry.id: entry for entry in catalog.entries()}
-    rows = [
-        (TASKS[task].title, name, hardware.describe_parameters(known[name].parameters), known[name].sentence)
+    rows = (
+        {
+            "Task": TASKS[task].title,
+            "Base model": name,
+            "Size": hardware.describe_parameters(known[name].parameters),
+            "What it is": known[name].sentence,
+        }
         for task in Task
         for name in catalog.recommended(found, task)[:3]
-    ]
-    return html.table(("Task", "Base model", "Size", "What it is"), rows, empty="No base model of the catalogue fits.")
+    )
+    return html.table(rows, empty="No base model of the catalogue fits.")
 
 
 def describe_speeds() -> str:
@@ -121,10 +117,14 @@ def describe_speeds() -> str:
 
     found = hardware.probe()
     used, reason = choose_dtype(Recipe(), found)
-    rates = html.table(
-        ("Number format", "Matrix products", "Used for training"),
-        ((name, f"{rate:,.0f} GFLOP/s", "yes" if name == used else "no") for name, rate in found.gigaflops.items()),
-        empty="No number format was measured.",
+    measured = (
+        {
+            "Number format": name,
+            "Matrix products": f"{rate:,.0f} GFLOP/s",
+            "Used for training": "yes" if name == used else "no",
+        }
+        for name, rate in found.gigaflops.items()
     )
+    rates = html.table(measured, empty="No number format was measured.")
     why = html.aside(f"Training computes in {reason}.")
     return f"<h3>Number formats, timed on {html.text(found.name)}</h3>{rates}{why}"

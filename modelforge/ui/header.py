@@ -16,18 +16,13 @@ IDLE = "No run in progress"
 class Header:
     """Its components. `run` opens the run."""
 
-    def __init__(self) -> None:
+    def __init__(self, forge: Forge) -> None:
         with gr.Row(elem_classes="mf-header", equal_height=True):
             gr.HTML('<div class="mf-brand"><b>ModelForge</b></div>', min_width=150)
             self.machine = gr.HTML(elem_id="header-machine", min_width=200)
             self.run = gr.Button(IDLE, size="sm", elem_id="header-run", scale=0, min_width=200)
-        self.timer = gr.Timer(2.0)
-
-
-def build(forge: Forge) -> Header:
-    header = Header()
-    listen(header.timer.tick, lambda: show(forge), None, [header.machine, header.run], trigger_mode="once")
-    return header
+        timer = gr.Timer(2.0)
+        listen(timer.tick, lambda: show(forge), None, [self.machine, self.run], trigger_mode="once")
 
 
 def show(forge: Forge) -> list[object]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import gradio as gr
 
@@ -14,16 +11,14 @@ from modelforge.forge import Forge
 from modelforge.hardware import describe_bytes
 from modelforge.models import hub
 from modelforge.ui.look import html
+from modelforge.ui.look.background import follow
 from modelforge.ui.look.events import listen
-from modelforge.ui.playground.tab import offer
-
-__all__ = ["HubTab", "build", "offer"]
 
 
 class HubTab:
     """Its components."""
 
-    def __init__(self) -> None:
+    def __init__(self, forge: Forge) -> None:
         gr.HTML(html.title("Hub", "Publish a model on the Hugging Face Hub. Nothing is sent before you press Push."))
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
@@ -53,52 +48,24 @@ class HubTab:
                         elem_id="hub-card",
                     )
 
-
-def build(forge: Forge) -> HubTab:
-    tab = HubTab()
-
-    def push(model_id: str | None, repo_id: str, token: str, private: bool) -> Iterator[list[Any]]:
-        """[token, progress] while it is pushed; the field of the token is emptied at once."""
-        record = forge.models.find(model_id or "")
-        if not token.strip():
-            raise HubError(
-                "The token is missing.",
-                where="Token",
-                fix="Create one with write permission at huggingface.co/settings/tokens.",
-            )
-        events: queue.Queue[hub.PushProgress | hub.PushResult | Exception] = queue.Queue()
-
-        def work() -> None:
-            try:
-                pushed = forge.models.push(
-                    record.id, repo_id, token=token.strip(), private=private, progress=events.put
+        def push(model_id: str | None, repo_id: str, token: str, private: bool) -> Iterator[list[str]]:
+            """[token, progress] while it is pushed; the field of the token is emptied at once."""
+            record = forge.models.find(model_id or "")
+            if not token.strip():
+                raise HubError(
+                    "The token is missing.",
+                    where="Token",
+                    fix="Create one with write permission at huggingface.co/settings/tokens.",
                 )
-                events.put(pushed)
-            except Exception as error:  # noqa: BLE001 - handed to the page, which raises it
-                events.put(error)
 
-        threading.Thread(target=work, name="modelforge-push", daemon=True).start()
-        yield ["", html.bar(0, "Creating the repository")]
-        while True:
-            match events.get():
-                case hub.PushProgress() as progress:
-                    sent = f"{describe_bytes(progress.sent)} of {describe_bytes(progress.total_bytes)}"
-                    yield [
-                        "",
-                        html.bar(
-                            progress.sent / max(progress.total_bytes, 1), f"{progress.step}: {sent} {progress.file}"
-                        ),
-                    ]
-                case hub.PushResult() as result:
-                    yield ["", _describe_result(result)]
-                    return
-                case Exception() as error:
-                    yield ["", html.note(str(error), "bad")]
-                    raise error
+            def send(note: Callable[[hub.PushProgress], None]) -> hub.PushResult:
+                return forge.models.push(record.id, repo_id, token=token.strip(), private=private, progress=note)
 
-    listen(tab.model.change, lambda model_id: describe_push(forge, model_id), tab.model, [tab.files, tab.card])
-    listen(tab.push.click, push, [tab.model, tab.repo_id, tab.token, tab.private], [tab.token, tab.progress])
-    return tab
+            for shown in follow(send, html.bar(0, "Creating the repository"), _show_push):
+                yield ["", shown]
+
+        listen(self.model.change, lambda model_id: describe_push(forge, model_id), self.model, [self.files, self.card])
+        listen(self.push.click, push, [self.model, self.repo_id, self.token, self.private], [self.token, self.progress])
 
 
 def describe_push(forge: Forge, model_id: str | None) -> list[str]:
@@ -110,14 +77,18 @@ def describe_push(forge: Forge, model_id: str | None) -> list[str]:
     except NotFoundError as error:
         return [html.note(str(error), "bad"), ""]
     files = hub.files_to_push(forge.models.path(forge.models.find(model_id)), card)
-    rows = [(file.name, describe_bytes(file.bytes)) for file in files]
-    total = sum(file.bytes for file in files)
-    return [html.table(("File", "Size"), [*rows, ("Total", describe_bytes(total))], empty=""), card]
+    sizes = {file.name: file.bytes for file in files}
+    sizes["Total"] = sum(sizes.values())
+    return [html.table({"File": name, "Size": describe_bytes(size)} for name, size in sizes.items()), card]
 
 
-def _describe_result(result: hub.PushResult) -> str:
-    link = f'<a href="{html.text(result.url)}" target="_blank" rel="noopener">{html.text(result.url)}</a>'
-    visibility = "private" if result.private else "public"
-    note = html.note(result.note, "warning") if result.note else ""
-    sentence = f"Pushed {len(result.files)} files to a {visibility} repository: {link}"
+def _show_push(push: hub.PushProgress | hub.PushResult) -> str:
+    """How far a push is, or its result."""
+    if isinstance(push, hub.PushProgress):
+        sent = f"{describe_bytes(push.sent)} of {describe_bytes(push.total_bytes)}"
+        return html.bar(push.sent / max(push.total_bytes, 1), f"{push.step}: {sent} {push.file}")
+    link = f'<a href="{html.text(push.url)}" target="_blank" rel="noopener">{html.text(push.url)}</a>'
+    visibility = "private" if push.private else "public"
+    note = html.note(push.note, "warning") if push.note else ""
+    sentence = f"Pushed {len(push.files)} files to a {visibility} repository: {link}"
     return f'<div class="mf-note mf-good">{sentence}</div>{note}'

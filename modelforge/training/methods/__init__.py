@@ -1,4 +1,4 @@
-"""How each method trains, a file for each architecture; `choices.py` declares which methods exist.
+"""How each method trains, a file for each architecture; `choices/methods.py` declares which methods exist.
 
 Each file offers `make_encoder(tokenizer, recipe, config)`, which turns mapped rows into what its trainer takes,
 `build_trainer(model, tokenizer, examples, *, recipe, compute, folder)`, which builds one trainer, and

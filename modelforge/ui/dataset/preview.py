@@ -1,19 +1,19 @@
-"""Rows as the model sees them, and how long they are. How tokens and texts become HTML is in `tokens`."""
+"""Rows as the starter sees them, and how long they are. How tokens and texts become HTML is in `tokens`."""
 
 from __future__ import annotations
 
 import functools
 import weakref
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelforge import loading, paths, starter, warmup
+from modelforge import loading, starter, warmup
+from modelforge.data.row_cache import MappedRows
 from modelforge.errors import BaseModelError, DatasetError
 from modelforge.recipe import STARTER, Recipe
 from modelforge.ui.dataset.tokens import show_text, show_tokens
 from modelforge.ui.look import html
-from modelforge.ui.look.histogram import draw_lengths
 
 if TYPE_CHECKING:
     from modelforge.data.encode import ChatEncoder
@@ -23,60 +23,66 @@ ROWS = 3
 MOST_CHARACTERS = 6000  # of a text that is shown without its tokens
 
 
-def preview_rows(rows: Sequence[Mapping[str, Any]], base: str, max_length: int) -> str:
-    """HTML of the first few mapped rows; "" when there are none."""
-    shown = rows[:ROWS]
-    if not shown:
-        return ""
-    encoder = _encoder(base, max_length)
-    bodies = "".join(_show_row(row, f"Row {number}", encoder, max_length) for number, row in enumerate(shown, start=1))
-    return f"<h3>Preview</h3>{_legend(shown[0], encoder)}{bodies}"
+def find_encoder(max_length: int) -> ChatEncoder | None:
+    """The starter's encoder; None instead of a download."""
+    if not starter.is_fetched(STARTER):
+        return None
+    warmup.wait_for_first()
+    from modelforge.data.encode import ChatEncoder
+
+    try:
+        return ChatEncoder(_load_tokenizer(), max_length)
+    except BaseModelError:  # reported where the base model is chosen
+        return None
 
 
-def preview_row(row: Mapping[str, Any], number: int | str, base: str, max_length: int) -> str:
-    """HTML of one mapped row and its legend. number: which row it is, or what to call it."""
-    encoder = _encoder(base, max_length)
-    place = number if isinstance(number, str) else f"Row {number}"
-    return _legend(row, encoder) + _show_row(row, place, encoder, max_length)
+def load_starters_tokenizer() -> None:
+    """Load it ahead of need: the rows of every dataset are shown with it."""
+    if starter.is_fetched(STARTER):
+        _load_tokenizer()
 
 
-def show_lengths(rows: Sequence[Mapping[str, Any]], base: str, max_length: int) -> str:
-    """The chart of these rows' lengths; "" where they cannot be measured, as the tokenizer is not on this machine."""
-    lengths = _measure(rows, base)
-    return length_chart(lengths, max_length) if lengths else ""
+@functools.cache
+def _load_tokenizer() -> Any:
+    return loading.load_tokenizer(starter.folder(STARTER), STARTER)
 
 
-def propose_max_length(rows: Sequence[Mapping[str, Any]], base: str) -> int:
-    """A max_length that cuts almost none of these rows; the default where they cannot be measured."""
-    lengths = _measure(rows, base)
-    return lengths.proposed() if lengths and lengths.tokens else Recipe().max_length
+_lengths: weakref.WeakKeyDictionary[MappedRows, Lengths] = weakref.WeakKeyDictionary()
 
 
-def longest_row(rows: Sequence[Mapping[str, Any]], base: str) -> int:
-    """Tokens of the longest of these rows; 0 where not all were measured."""
-    lengths = _measure(rows, base)
-    return lengths.tokens[-1] if lengths and len(lengths.tokens) == len(rows) else 0
+def measure_rows(rows: MappedRows) -> Lengths | None:
+    """Lengths of rows, measured once while the rows are open; None without a tokenizer."""
+    if rows not in _lengths and (encoder := find_encoder(Recipe().max_length)):
+        from modelforge.data.lengths import measure
+
+        _lengths[rows] = measure(rows, encoder)
+    return _lengths.get(rows)
 
 
-def length_chart(lengths: Lengths, max_length: int, limit: int | None = None) -> str:
-    """HTML: how long the rows are, and a sentence on what max_length cuts and what is proposed.
-
-    limit: the model's context in tokens, the most that is proposed.
-    """
-    refused = _refused_note(lengths)
+def show_lengths(lengths: Lengths, max_length: int) -> str:
+    """HTML: how long the rows are, and a sentence on what max_length cuts and what is proposed."""
+    refused = ""
+    if lengths.refused:
+        sentence = f"{lengths.refused} of {lengths.measured} rows are rejected by the chat template of this base model."
+        refused = html.note(sentence, "bad")
     if not lengths.tokens:
         return refused or html.note("There are no rows to measure.")
     edges, counts = lengths.bins()
     kind = "warning" if lengths.count_cut(max_length) else "quiet"
-    sentence = html.note(lengths.describe(max_length, limit), kind)
-    return f"{sentence}{refused}{draw_lengths(edges, counts, max_length)}"
+    return html.note(lengths.describe(max_length), kind) + refused + draw_lengths(edges, counts, max_length)
 
 
-def _refused_note(lengths: Lengths) -> str:
-    if not lengths.refused:
+def preview_rows(rows: Sequence[Mapping[str, Any]], encoder: ChatEncoder | None) -> str:
+    """HTML of the first few mapped rows; "" when there are none."""
+    if not rows:
         return ""
-    sentence = f"{lengths.refused} of {lengths.measured} rows are rejected by the chat template of this base model."
-    return html.note(sentence, "bad")
+    bodies = "".join(_show_row(row, f"Row {number}", encoder) for number, row in enumerate(rows[:ROWS], start=1))
+    return f"<h3>Preview</h3>{_legend(rows[0], encoder)}{bodies}"
+
+
+def preview_row(row: Mapping[str, Any], place: str, encoder: ChatEncoder | None) -> str:
+    """HTML of one mapped row and its legend. place: which row it is."""
+    return _legend(row, encoder) + _show_row(row, place, encoder)
 
 
 def _legend(row: Mapping[str, Any], encoder: ChatEncoder | None) -> str:
@@ -100,7 +106,7 @@ def _legend(row: Mapping[str, Any], encoder: ChatEncoder | None) -> str:
     return f'<div class="mf-note mf-quiet mf-keys">{"; ".join(parts)}.</div>'
 
 
-def _show_row(row: Mapping[str, Any], place: str, encoder: ChatEncoder | None, max_length: int) -> str:
+def _show_row(row: Mapping[str, Any], place: str, encoder: ChatEncoder | None) -> str:
     """A line about the row, then the row."""
     if "answers" in row:
         return _head(place) + _box(_show_question(row))
@@ -108,9 +114,9 @@ def _show_row(row: Mapping[str, Any], place: str, encoder: ChatEncoder | None, m
         return _head(place) + _box(_show_turns(row))
     try:
         encoded = encoder.encode_row(row)
-        body = _box(show_tokens(encoder.preview_tokens(row), max_length, encoded.cut))
+        body = _box(show_tokens(encoder.preview_tokens(row), encoder.max_length, encoded.cut))
         if "rejected" in row:
-            body += _show_rejected(row, encoder, max_length)
+            body += _show_rejected(row, encoder)
     except DatasetError as error:
         return _head(place) + html.note(str(error), "bad") + _box(_show_turns(row))
     learnt = sum(label >= 0 for label in encoded.labels)
@@ -119,12 +125,12 @@ def _show_row(row: Mapping[str, Any], place: str, encoder: ChatEncoder | None, m
     return _head(f"{place}: {total} tokens, {learnt} of them learned") + losses + body
 
 
-def _show_rejected(row: Mapping[str, Any], encoder: ChatEncoder, max_length: int) -> str:
+def _show_rejected(row: Mapping[str, Any], encoder: ChatEncoder) -> str:
     """The worse answer of a pair, without its prompt."""
     row = {"prompt": row["prompt"], "chosen": row["rejected"]}
     tokens = encoder.preview_tokens(row)
     begin = next((index for index, token in enumerate(tokens) if token.trained), 0)
-    return _box(show_tokens(tokens[begin:], max_length, encoder.encode_row(row).cut, "mf-rejected"))
+    return _box(show_tokens(tokens[begin:], encoder.max_length, encoder.encode_row(row).cut, "mf-rejected"))
 
 
 def _show_turns(row: Mapping[str, Any]) -> str:
@@ -134,16 +140,12 @@ def _show_turns(row: Mapping[str, Any]) -> str:
     parts = []
     for side, css in (("messages", "mf-learnt"), ("prompt", ""), ("chosen", "mf-learnt"), ("rejected", "mf-rejected")):
         for message in row.get(side, ()):
-            content = show_text(_shorten(_write_content(message)))
+            calls = message.get("tool_calls") or ""
+            content = show_text(_shorten(f"{message['content']}{calls}"))
             coloured = bool(css) and message["role"] == "assistant"
             body = f'<mark class="{css}">{content}</mark>' if coloured else content
             parts.append(f"{html.text(message['role'])}: {body}\n")
     return "".join(parts)
-
-
-def _write_content(message: Mapping[str, Any]) -> str:
-    calls = message.get("tool_calls")
-    return f"{message['content']}{calls}" if calls else str(message["content"])
 
 
 def _show_question(row: Mapping[str, Any]) -> str:
@@ -166,11 +168,12 @@ def _show_question(row: Mapping[str, Any]) -> str:
     return f"<b>{show_text(row['question'])}</b>\n{''.join(notes)}\n{''.join(parts)}"
 
 
-def _shorten(text: str, most: int = MOST_CHARACTERS) -> str:
+def _shorten(text: str) -> str:
     """The beginning and the end of a very long text."""
-    if len(text) <= most:
+    if len(text) <= MOST_CHARACTERS:
         return text
-    return f"{text[: most // 2]} … {len(text) - most} characters are not shown … {text[-most // 2 :]}"
+    half, left_out = MOST_CHARACTERS // 2, len(text) - MOST_CHARACTERS
+    return f"{text[:half]} … {left_out} characters are not shown … {text[-half:]}"
 
 
 def _head(title: str) -> str:
@@ -181,61 +184,62 @@ def _box(inner: str) -> str:
     return f'<pre class="mf-preview">{inner}</pre>'
 
 
-_known_lengths: weakref.WeakKeyDictionary[Any, dict[str, Lengths]] = weakref.WeakKeyDictionary()
+def draw_lengths(edges: Sequence[int], counts: Sequence[int], max_length: int) -> str:
+    """Bars of equal width as HTML, one for each pair of edges; their height is the count. "" without bars.
+
+    HTML instead of SVG, so that the numbers stay readable in a narrow window.
+    """
+    if not counts:
+        return ""
+    highest = max(*counts, 1)
+    bars = "".join(
+        f'<div class="{_bar_class(first, after, max_length)}" style="height:{_height(count, highest):.1f}%" '
+        f'title="{first} to {after - 1} tokens: {count} rows"></div>'
+        for first, after, count in zip(edges, edges[1:], counts, strict=False)
+    )
+    place = _place(edges, max_length)
+    within = max_length < edges[-1]
+    side = " mf-line-left" if place > 0.5 else ""  # so that its label stays inside the box
+    line = (
+        f'<div class="mf-line{side}" style="left:{place * 100:.2f}%"><span>max_length {max_length}</span></div>'
+        if within
+        else ""
+    )
+    label = f"Token lengths of {sum(counts)} rows, from {edges[0]} to {edges[-1] - 1} tokens"
+    return (
+        f'<div class="mf-histogram" role="img" aria-label="{label}">'
+        f'<div class="mf-bars">{bars}{line}</div><div class="mf-axis">{_ticks(edges)}</div></div>'
+    )
 
 
-def _measure(rows: Sequence[Mapping[str, Any]], base: str) -> Lengths | None:
-    """Lengths of rows, measured once while the rows are open; None without a tokenizer."""
-    known: dict[str, Lengths] = {} if isinstance(rows, list) else _known_lengths.setdefault(rows, {})
-    if base not in known:
-        encoder = _encoder(base, Recipe().max_length)
-        if encoder is None:
-            return None
-        from modelforge.data.lengths import measure
-
-        known[base] = measure(rows, encoder)
-    return known[base]
+def _height(count: int, highest: int) -> float:
+    """In percent; one row among thousands stays visible."""
+    return max(100 * count / highest, 1.5) if count else 0.0
 
 
-def _encoder(base: str, max_length: int) -> ChatEncoder | None:
-    """The encoder of a base model that is already on this machine; None instead of a download."""
-    folder = _find_tokenizer(base)
-    if folder is None:
-        return None
-    if base == STARTER:
-        warmup.wait_for_first()
-    else:
-        warmup.wait()
-    from modelforge.data.encode import ChatEncoder
-
-    try:
-        return ChatEncoder(_load_tokenizer(folder, base), max_length)
-    except BaseModelError:  # reported where the base model is chosen
-        return None
+def _bar_class(first: int, after: int, max_length: int) -> str:
+    if first > max_length:
+        return "mf-column mf-beyond"
+    return "mf-column" if after - 1 <= max_length else "mf-column mf-partly"
 
 
-def load_starters_tokenizer() -> None:
-    """Load it ahead of need: the rows of every dataset are shown with it."""
-    if folder := _find_tokenizer(STARTER):
-        _load_tokenizer(folder, STARTER)
+def _place(edges: Sequence[int], tokens: int) -> float:
+    """The horizontal position of a number of tokens, from 0 to 1; all bars have the same width."""
+    bars = len(edges) - 1
+    bar = min(bisect_right(edges, tokens) - 1, bars - 1)
+    inside = (tokens - edges[bar]) / (edges[bar + 1] - edges[bar])
+    return (bar + min(inside, 1.0)) / bars
 
 
-def _find_tokenizer(base: str) -> Path | None:
-    if base in starter.STARTERS:
-        return starter.folder(base) if starter.is_fetched(base) else None
-    typed = paths.existing(base)
-    if typed:
-        return typed if (typed / "tokenizer.json").exists() else None
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(base, "tokenizer.json")
-    except HFValidationError:
-        return None
-    return Path(found).parent if isinstance(found, str) else None
+def _ticks(edges: Sequence[int]) -> str:
+    """About five numbers below the bars, including the first and the last."""
+    bars = len(edges) - 1
+    step = max(round(bars / 4), 1)
+    ticks = [_tick(str(edges[index]), index / bars) for index in range(0, bars, step) if bars - index > step / 2]
+    is_wider = edges[-1] - edges[-2] > edges[1]  # the last bar holds the few rows that are much longer
+    return "".join([*ticks, _tick(f"… {edges[-1] - 1}" if is_wider else str(edges[-1]), 1.0)])
 
 
-@functools.lru_cache(maxsize=4)
-def _load_tokenizer(folder: Path, base: str) -> Any:
-    return loading.load_tokenizer(folder, base)
+def _tick(label: str, place: float) -> str:
+    shift = {0.0: "0", 1.0: "-100%"}.get(place, "-50%")
+    return f'<span style="left:{place * 100:.2f}%;transform:translateX({shift})">{label}</span>'

@@ -6,9 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from concurrent.futures import wait as wait_for
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +45,6 @@ class CheckRequest:
         )
         return cls(path, shape or "", tuple(repairs or ()), chosen or None)
 
-    @classmethod
-    def of_report(cls, request: CheckRequest, report: Report) -> CheckRequest:
-        """The request that the widgets make once they show this report."""
-        columns = [report.mapping.columns.get(name, NONE) for name in ROLES]
-        return cls.read(request.path, report.shape.name, request.repairs, *columns)
-
-    def of_file(self, path: str) -> CheckRequest:
-        """The same for another file."""
-        return replace(self, path=path)
-
 
 class ReportCache:
     """Reports of the last few requests, shared by the handlers of one app."""
@@ -77,39 +65,13 @@ class ReportCache:
         report = check(path, None, columns, shape=request.shape or None, repairs=request.repairs, watch=watch)
         with self._lock:
             self._reports[key] = report
-            if key is not None:
-                self._reports[CheckRequest.of_report(request, report), key[1]] = report
+            if key is not None:  # also for the request that the widgets make once they show this report
+                columns_shown = [report.mapping.columns.get(name, NONE) for name in ROLES]
+                shown = CheckRequest.read(request.path, report.shape.name, request.repairs, *columns_shown)
+                self._reports[shown, key[1]] = report
             while len(self._reports) > _KEPT_REPORTS:
                 self._reports.popitem(last=False)
         return report
-
-
-class BackgroundCheck:
-    """A check in a thread, so that the page can show its progress however long one step takes."""
-
-    def __init__(self, reports: ReportCache, request: CheckRequest) -> None:
-        self.share = 0.0  # of the file that is read
-        self._is_cancelled = False
-        pool = ThreadPoolExecutor(1, "modelforge-check")
-        self._report: Future[Report] = pool.submit(reports.get, request, self._note)
-        pool.shutdown(wait=False)  # it ends after this check
-
-    def wait(self, seconds: float) -> bool:
-        """Wait up to so many seconds; whether it is done."""
-        return bool(wait_for([self._report], seconds).done)
-
-    def cancel(self) -> None:
-        """Stop at the next step; a check that is done stays in the cache."""
-        self._is_cancelled = True
-
-    def report(self) -> Report:
-        """Wait for the report. Raises what the check raised, CancelledError if it was cancelled."""
-        return self._report.result()
-
-    def _note(self, share: float) -> None:
-        if self._is_cancelled:
-            raise CancelledError
-        self.share = share
 
 
 class LatestRequest:
@@ -136,11 +98,11 @@ class LatestRequest:
     def is_outdated(self, number: int) -> bool:
         return number != self._newest
 
-    def send(self, number: int, shown: list[Any]) -> Iterator[list[Any]]:
+    def send(self, number: int, shown: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
         """Yields the values to show; once the request is outdated, that nothing changes: a handler that yields nothing
         at all would empty every widget."""
         self._sending.add(number)
         try:
-            yield [gr.skip()] * len(shown) if self.is_outdated(number) else shown
+            yield gr.skip() if self.is_outdated(number) else shown
         finally:
             self._sending.discard(number)

@@ -1,11 +1,14 @@
 """The Dataset tab: opens a file, pasted rows, a sample or a dataset of the Hub, and shows the verdict, the mapping,
-problems, fixes and what the model sees. Its widgets are in `widgets`, the saved datasets in `library`."""
+problems, fixes and what the model sees. Its widgets are in `widgets`, what they show in `view`, the saved datasets in
+`library`."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,121 +20,117 @@ from modelforge.data.leaks import find_leaks
 from modelforge.data.samples import samples
 from modelforge.errors import DatasetError, ModelForgeError
 from modelforge.forge import Forge
-from modelforge.recipe import STARTER, Recipe
-from modelforge.ui.dataset import outputs, preview, view
-from modelforge.ui.dataset.library import attach_library, show_library
-from modelforge.ui.dataset.reports import BackgroundCheck, CheckRequest, LatestRequest, ReportCache
-from modelforge.ui.dataset.widgets import DatasetTab
+from modelforge.recipe import Recipe
+from modelforge.ui.dataset import preview, view
+from modelforge.ui.dataset.reports import CheckRequest, LatestRequest
+from modelforge.ui.dataset.view import Updates
+from modelforge.ui.dataset.widgets import NOTHING_OPEN, DatasetTab
 from modelforge.ui.look import html
+from modelforge.ui.look.background import BackgroundCall
 from modelforge.ui.look.events import listen, listen_all
 
 QUICK_SECONDS = 0.4  # a progress bar that disappears before it can be read only flickers
 PASTED_KEPT_SECONDS = 24 * 3600
+CANCELLED = "Reading was cancelled; nothing was saved. Drop a file, or choose a sample."
 
 
 def build(forge: Forge) -> DatasetTab:
-    tab, reports = DatasetTab(), ReportCache()
-    _attach_sources(tab, reports)
-    changes = _attach_mapping(tab, reports)
-    _attach_preview(tab, reports)
-    _attach_evaluation(tab, reports, changes)
-    _attach_save(forge, tab, reports)
-    attach_library(forge, tab.library)
+    tab = DatasetTab(forge)
+    _attach_sources(tab)
+    changes = _attach_mapping(tab)
+    _attach_preview(tab)
+    _attach_evaluation(tab, changes)
+    _attach_save(forge, tab)
     return tab
 
 
-def _attach_sources(tab: DatasetTab, reports: ReportCache) -> None:
+def _attach_sources(tab: DatasetTab) -> None:
     """Everything that opens or closes a file."""
-    opened = [*tab.opening_outputs, *tab.report_outputs]
 
-    def open_path(latest: LatestRequest, path: str, name: str, **kept: Any) -> Iterator[list[Any]]:
-        """A new file: guess everything. kept: the widget that it came from, unchanged."""
-        number, opening = latest.begin(), _open(path, name, **kept)
-        yield from latest.send(number, [*opening, *outputs.show_unsure(len(tab.report_outputs))])
-        for shown in _check(reports, latest, number, CheckRequest(path)):
-            yield [*[gr.skip()] * len(opening), *shown]
+    def open_path(latest: LatestRequest, path: str, name: str, kept: Any = None) -> Iterator[Updates]:
+        """A new file: guess everything. kept: the widget that it came from."""
+        number = latest.begin()
+        yield from latest.send(number, {**_open(tab, path, name, kept), **view.show_unsure(tab)})
+        yield from _check(tab, latest, number, CheckRequest(path))
 
-    def open_file(latest: LatestRequest, path: str) -> Iterator[list[Any]]:
-        yield from open_path(latest, path, Path(path).stem, file=gr.skip())
+    def open_file(latest: LatestRequest, path: str) -> Iterator[Updates]:
+        yield from open_path(latest, path, Path(path).stem, tab.file)
 
-    def open_sample(latest: LatestRequest, wanted: str | None) -> Iterator[list[Any]]:
+    def open_sample(latest: LatestRequest, wanted: str | None) -> Iterator[Updates]:
         sample = next((sample for sample in samples() if sample.name == wanted), None)
         if sample:
-            yield from open_path(latest, str(sample.path), sample.name, sample=gr.skip())
+            yield from open_path(latest, str(sample.path), sample.name, tab.sample)
         else:  # the dropdown was emptied because something else was opened
-            yield [gr.skip()] * len(opened)
+            yield gr.skip()
 
-    def open_pasted(latest: LatestRequest, text: str) -> Iterator[list[Any]]:
+    def open_pasted(latest: LatestRequest, text: str) -> Iterator[Updates]:
         yield from open_path(latest, str(_keep_pasted(text)), "Pasted rows")
 
-    def open_hub(latest: LatestRequest, dataset_id: str, config: str, split: str) -> Iterator[list[Any]]:
+    def open_hub(latest: LatestRequest, dataset_id: str, config: str, split: str) -> Iterator[Updates]:
         number = latest.begin()
-        waiting = outputs.show_waiting(html.note(f"Downloading {dataset_id.strip()} from the Hub …"))
-        yield from latest.send(number, [*_open(), *waiting])
+        waiting = html.note(f"Downloading {dataset_id.strip()} from the Hub …")
+        yield from latest.send(number, {**_open(tab), **view.show_waiting(tab, waiting)})
         try:
             path = hub_dataset.fetch(dataset_id.strip(), config.strip() or None, split.strip() or None)
         except ModelForgeError as error:
-            yield from latest.send(number, [*_open(), *outputs.show_nothing(html.note(str(error), "bad"))])
+            yield from latest.send(number, {**_open(tab), **view.show_nothing(tab, html.note(str(error), "bad"))})
             return
         if not latest.is_outdated(number):
             yield from open_path(latest, str(path), dataset_id.strip())
 
-    def close(latest: LatestRequest, sentence: str) -> list[Any]:
+    def close(latest: LatestRequest, sentence: str) -> Updates:
         latest.begin(closed_with=sentence)
-        return [*_open(), *outputs.show_nothing(html.note(sentence))]
+        return {**_open(tab), **view.show_nothing(tab, html.note(sentence))}
 
     hub = [tab.hub_id, tab.hub_config, tab.hub_split]
-    listen_all([tab.file.upload], open_file, [tab.latest, tab.file], opened)
+    listen_all([tab.file.upload], open_file, [tab.latest, tab.file], tab.outputs)
     # Not `input`, which Gradio's dropdown sends twice.
-    listen_all([tab.sample.change], open_sample, [tab.latest, tab.sample], opened)
-    listen_all([tab.check_pasted.click], open_pasted, [tab.latest, tab.pasted], opened)
-    listen_all([tab.fetch.click], open_hub, [tab.latest, *hub], opened)
-    listen(tab.file.clear, lambda latest: close(latest, view.NOTHING_OPEN), tab.latest, opened)
-    listen(tab.cancel.click, lambda latest: close(latest, view.CANCELLED), tab.latest, opened)
+    listen_all([tab.sample.change], open_sample, [tab.latest, tab.sample], tab.outputs)
+    listen_all([tab.check_pasted.click], open_pasted, [tab.latest, tab.pasted], tab.outputs)
+    listen_all([tab.fetch.click], open_hub, [tab.latest, *hub], tab.outputs)
+    listen(tab.file.clear, lambda latest: close(latest, NOTHING_OPEN), tab.latest, tab.outputs)
+    listen(tab.cancel.click, lambda latest: close(latest, CANCELLED), tab.latest, tab.outputs)
 
 
-def _attach_mapping(tab: DatasetTab, reports: ReportCache) -> list[Any]:
+def _attach_mapping(tab: DatasetTab) -> list[Any]:
     """Another shape, column or fix: the file is checked again. Returns the events."""
 
-    def check_again(latest: LatestRequest, max_length: float, request: CheckRequest | None) -> Iterator[list[Any]]:
+    def check_again(
+        latest: LatestRequest, max_length: float, path: str, shape: str, *mapped: Any, guess: bool
+    ) -> Iterator[Updates]:
+        """guess: which column has which role."""
         number = latest.begin()
-        yield from latest.send(number, outputs.show_unsure(len(tab.report_outputs)))
-        if request:  # otherwise the file was closed in the meantime
-            yield from _check(reports, latest, number, request, max_length or 0)
-
-    def change_shape(
-        latest: LatestRequest, max_length: float, path: str, shape: str, repairs: list[str], *_: str
-    ) -> Iterator[list[Any]]:
-        yield from check_again(latest, max_length, CheckRequest(path, shape, tuple(repairs)) if path else None)
-
-    def change_mapping(latest: LatestRequest, max_length: float, path: str, *mapped: Any) -> Iterator[list[Any]]:
-        yield from check_again(latest, max_length, CheckRequest.read(path, *mapped) if path else None)
+        yield from latest.send(number, view.show_unsure(tab))
+        if path:  # otherwise the file was closed in the meantime
+            repairs = mapped[0]
+            request = CheckRequest(path, shape, tuple(repairs)) if guess else CheckRequest.read(path, shape, *mapped)
+            yield from _check(tab, latest, number, request, max_length or 0)
 
     inputs = [tab.latest, tab.max_length, *tab.mapped]
     roles = [role.input for role in tab.roles.values()]
     return [
-        listen_all([tab.shape.input], change_shape, inputs, tab.report_outputs),
-        listen_all([tab.repairs.input, *roles], change_mapping, inputs, tab.report_outputs),
+        listen_all([tab.shape.input], partial(check_again, guess=True), inputs, tab.outputs),
+        listen_all([tab.repairs.input, *roles], partial(check_again, guess=False), inputs, tab.outputs),
     ]
 
 
-def _attach_preview(tab: DatasetTab, reports: ReportCache) -> None:
-    def show_row(row: float, max_length: float, path: str, *mapped: Any) -> list[Any]:
+def _attach_preview(tab: DatasetTab) -> None:
+    def show_row(row: float, max_length: float, path: str, *mapped: Any) -> Any:
         if not path:
-            return [gr.skip(), gr.skip()]
-        report = reports.get(CheckRequest.read(path, *mapped))
-        return outputs.show_row(report, int(row or 1), int(max_length or Recipe().max_length))
+            return gr.skip()
+        report = tab.reports.get(CheckRequest.read(path, *mapped))
+        return view.show_row(report, int(row or 1), int(max_length or Recipe().max_length))
 
     inputs = [tab.row, tab.max_length, *tab.mapped]
-    listen_all([tab.row.input, tab.max_length.input], show_row, inputs, [tab.preview, tab.lengths])
+    listen_all([tab.row.input, tab.max_length.input], show_row, inputs, tab.shown_row)
 
 
-def _attach_evaluation(tab: DatasetTab, reports: ReportCache, changes: list[Any]) -> None:
+def _attach_evaluation(tab: DatasetTab, changes: list[Any]) -> None:
     def compare(path: str | None, *mapped: Any) -> list[Any]:
         if not path:
             return ["", ""]
         request = CheckRequest.read(*mapped)
-        training, evaluation = reports.get(request), reports.get(request.of_file(path))
+        training, evaluation = tab.reports.get(request), tab.reports.get(replace(request, path=path))
         if not evaluation.ok:
             return ["", view.show_verdict(evaluation) + view.show_problems(evaluation)]
         leaks = find_leaks(training.mapped_rows, evaluation.mapped_rows)
@@ -143,59 +142,65 @@ def _attach_evaluation(tab: DatasetTab, reports: ReportCache, changes: list[Any]
         listen(change.then, compare, *compared)
 
 
-def _attach_save(forge: Forge, tab: DatasetTab, reports: ReportCache) -> None:
+def _attach_save(forge: Forge, tab: DatasetTab) -> None:
     def save(name: str, evaluation: str, max_length: float, *mapped: Any) -> list[Any]:
         request = CheckRequest.read(*mapped)
-        report = reports.get(request)
+        report = tab.reports.get(request)
         record = forge.datasets.add(report, name=name)
         eval_dataset = ""
         if evaluation:
-            other = reports.get(request.of_file(evaluation))
+            other = tab.reports.get(replace(request, path=evaluation))
             eval_dataset = forge.datasets.add(other, name=f"{record.name} (evaluation)").id
-        suggested = outputs.limit(int(max_length)) if max_length else outputs.suggest_max_length(report.mapped_rows)
-        longest = preview.longest_row(report.mapped_rows, STARTER)
+        rows = report.mapped_rows
+        suggested = view.limit(int(max_length)) if max_length else view.suggest_max_length(rows)
+        lengths = preview.measure_rows(rows)
+        longest = lengths.tokens[-1] if lengths and len(lengths.tokens) == len(rows) else 0  # 0: not all were measured
         forge.datasets.suggest(record.id, max_length=suggested, longest=longest, eval_dataset=eval_dataset)
-        return show_library(forge, record.id)
+        return tab.library.show(record.id)
 
     inputs = [tab.name, tab.evaluation, tab.max_length, *tab.mapped]
     tab.saved = listen(tab.save.click, save, inputs, tab.library.outputs, show_progress="minimal")
 
 
 def _check(
-    reports: ReportCache, latest: LatestRequest, number: int, request: CheckRequest, max_length: float | None = None
-) -> Iterator[list[Any]]:
-    """Values of `DatasetTab.report_outputs`: the progress, then the verdict, then what the model sees.
+    tab: DatasetTab, latest: LatestRequest, number: int, request: CheckRequest, max_length: float | None = None
+) -> Iterator[Updates]:
+    """The progress, then the verdict, then what the model sees.
 
     max_length: what is chosen on the page, None for a file that is new.
     """
-    checking = BackgroundCheck(reports, request)
-    others: list[Any] = []
+    checking = BackgroundCall(lambda note: tab.reports.get(request, note))
+    is_shown = False
     try:
         while not latest.is_outdated(number) and not checking.wait(QUICK_SECONDS):
-            progress = view.show_progress(checking.share)
-            shown = [progress, *others] if others else outputs.show_waiting(progress, is_new=max_length is None)
-            yield from latest.send(number, shown)
-            others = [gr.skip()] * (len(shown) - 1)  # sending the same again would keep the page busy
+            share = checking.progress or 0.0
+            progress = html.bar(share, f"Reading the file: {share:.0%}" if share < 1 else "Comparing rows …")
+            waiting = view.show_waiting(tab, progress, is_new=max_length is None)
+            # Sending all of it again would keep the page busy.
+            yield from latest.send(number, {tab.verdict: progress} if is_shown else waiting)
+            is_shown = True
     finally:
         checking.cancel()
     if latest.is_outdated(number):
         if latest.closed_with:  # sent here too: a page can receive what two handlers send in any order
-            yield outputs.show_nothing(html.note(latest.closed_with))
+            yield view.show_nothing(tab, html.note(latest.closed_with))
         return
     try:
-        report = checking.report()
+        report = checking.result()
     except ModelForgeError as error:
-        yield from latest.send(number, outputs.show_nothing(html.note(str(error), "bad")))
+        yield from latest.send(number, view.show_nothing(tab, html.note(str(error), "bad")))
         return
-    shown = outputs.show_report(report, request)
-    yield from latest.send(number, [*shown, *[gr.skip()] * 4])
+    shown = view.show_report(tab, report, request)
+    yield from latest.send(number, shown)
     # Sent once more with the preview: a busy page loses the first appearance of some widgets.
-    yield from latest.send(number, [*shown, *outputs.show_first_row(report, int(max_length or 0))])
+    yield from latest.send(number, {**shown, **view.show_first_row(tab, report, int(max_length or 0))})
 
 
-def _open(path: str = "", name: str = "", *, file: Any = None, sample: Any = None) -> list[Any]:
-    """Values of `DatasetTab.opening_outputs`."""
-    return [file, sample, path, name, "", None, ""]
+def _open(tab: DatasetTab, path: str = "", name: str = "", kept: Any = None) -> Updates:
+    """What another file changes before it is checked, but for the widget `kept`."""
+    emptied = {tab.file: None, tab.sample: None, tab.evaluation: "", tab.evaluation_file: None, tab.leaks: ""}
+    emptied.pop(kept, None)
+    return {**emptied, tab.opened: path, tab.name: name}
 
 
 def _keep_pasted(text: str) -> Path:

@@ -6,6 +6,7 @@ Every text is shown unchanged, never as markup; the style sheet draws signs besi
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -15,6 +16,7 @@ from modelforge.ui.look import html
 SHOWN_TOKENS = 1500  # of one row; a browser gets slow with many more
 SHOWN_CUT_TOKENS = 200
 
+_DIRECTIONS = [chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))]
 _SIGNS = {
     "\n": "↵",
     "\r": "␍",
@@ -28,18 +30,10 @@ _SIGNS = {
     "\u200e": "LRM",
     "\u200f": "RLM",
     "\u061c": "ALM",
-    "\u202a": "LRE",
-    "\u202b": "RLE",
-    "\u202c": "PDF",
-    "\u202d": "LRO",
-    "\u202e": "RLO",
-    "\u2066": "LRI",
-    "\u2067": "RLI",
-    "\u2068": "FSI",
-    "\u2069": "PDI",
     "\u2028": "LS",
     "\u2029": "PS",
     "\ufeff": "BOM",
+    **{character: unicodedata.bidirectional(character) for character in _DIRECTIONS},
 }
 """What is drawn before an invisible character. The joiner inside emoji is not listed: its effect is visible."""
 
@@ -86,13 +80,11 @@ def _show_token(token: Token) -> str:
 
 def show_text(text: str) -> str:
     """The text, escaped, with a sign beside each invisible character."""
-    parts: list[str] = []
-    place = 0
-    for found in _UNSEEN.finditer(text):
-        character = found.group()
-        sign = _SIGNS.get(character, f"U+{ord(character):04X}")
-        # As a reference: a browser takes a bare carriage return for a newline.
-        written = "&#13;" if character == "\r" else html.text(character)
-        parts += [html.text(text[place : found.start()]), f'<span class="mf-sign" data-sign="{sign}"></span>{written}']
-        place = found.end()
-    return "".join([*parts, html.text(text[place:])])
+    return _UNSEEN.sub(_show_sign, html.text(text))
+
+
+def _show_sign(found: re.Match[str]) -> str:
+    character = found.group()
+    sign = _SIGNS.get(character, f"U+{ord(character):04X}")
+    # As a reference: a browser takes a bare carriage return for a newline.
+    return f'<span class="mf-sign" data-sign="{sign}"></span>{"&#13;" if character == chr(13) else character}'

@@ -1,28 +1,120 @@
-"""What is shown of a report: verdict, mapping, problems and fixes. The handlers are in `tab`."""
+"""What is shown of a report, as values of the tab's components: verdict, mapping, problems, fixes and one row.
+
+The handlers are in `tab`.
+"""
 
 from __future__ import annotations
 
-import functools
 import tempfile
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from modelforge.data.leaks import Leak
+from modelforge.data.problems import COLUMNS
 from modelforge.data.repairs import REPAIRS
 from modelforge.data.report import Report
 from modelforge.data.row_cache import MappedRows
-from modelforge.store import DatasetRecord
-from modelforge.tasks import SHAPES, TASKS
-from modelforge.ui.dataset.reports import NONE, ROLES
+from modelforge.recipe import Recipe, bounds, fields
+from modelforge.tasks import TASKS
+from modelforge.ui.dataset import preview
+from modelforge.ui.dataset.reports import NONE, ROLES, CheckRequest
+from modelforge.ui.dataset.widgets import DatasetTab
 from modelforge.ui.look import html
 
 SHOWN_PROBLEMS = 12
 SHOWN_LEAKS = 50
-NOTHING_OPEN = "No file is open. Drop a file, or choose a sample."
-CANCELLED = "Reading was cancelled; nothing was saved. Drop a file, or choose a sample."
+LONGEST_SUGGESTED = 2048  # tokens
+
+Updates = dict[Any, Any]
+"""Component -> its value."""
+
+
+def show_waiting(tab: DatasetTab, sentence: str, *, is_new: bool = True) -> Updates:
+    """While a file is read; what another file showed is removed."""
+    others = show_nothing(tab, sentence) if is_new else {tab.verdict: sentence, **show_unsure(tab)}
+    return {**others, tab.cancel: gr.Button(visible=True)}
+
+
+def show_unsure(tab: DatasetTab) -> Updates:
+    """Until a file is checked: what is shown stays, but cannot be saved."""
+    return {tab.save: gr.Button(interactive=False)}
+
+
+def show_nothing(tab: DatasetTab, sentence: str) -> Updates:
+    """While no file can be shown."""
+    return {
+        tab.verdict: sentence,
+        tab.cancel: gr.Button(visible=False),
+        **show_unsure(tab),
+        tab.shape: gr.Dropdown(value=None, visible=False),
+        tab.repairs: gr.CheckboxGroup(choices=[], value=[], visible=False),
+        tab.mapping: gr.Group(visible=False),
+        **{role: gr.Dropdown(visible=False) for role in tab.roles.values()},
+        tab.unused: "",
+        tab.problems: "",
+        tab.all_problems: gr.DownloadButton(visible=False),
+        tab.seen: gr.Column(visible=False),
+        tab.row: 1,
+        tab.max_length: Recipe().max_length,
+        tab.preview: "",
+        tab.lengths: "",
+    }
+
+
+def show_report(tab: DatasetTab, report: Report, request: CheckRequest) -> Updates:
+    """All but what the model sees."""
+    has_problems = bool(report.problems)
+    return {
+        tab.verdict: show_verdict(report),
+        tab.cancel: gr.Button(visible=False),
+        tab.save: gr.Button(interactive=report.ok),
+        tab.shape: gr.Dropdown(value=report.shape.name, visible=bool(report.columns)),
+        tab.repairs: _show_repairs(report, request.repairs),
+        tab.mapping: gr.Group(visible=bool(report.columns)),
+        **{tab.roles[name]: _show_role(report, name) for name in ROLES},
+        tab.unused: _show_unused(report),
+        tab.problems: show_problems(report),
+        tab.all_problems: gr.DownloadButton(
+            value=_write_problems(report) if has_problems else None, visible=has_problems
+        ),
+        tab.seen: gr.Column(visible=len(report.mapped_rows) > 0),
+    }
+
+
+def show_first_row(tab: DatasetTab, report: Report, max_length: int) -> Updates:
+    """What the model sees; with a max_length of 0, with one that cuts almost no rows."""
+    shown = max_length or suggest_max_length(report.mapped_rows)
+    return {tab.row: 1, tab.max_length: shown, **dict(zip(tab.shown_row, show_row(report, 1, shown), strict=True))}
+
+
+def suggest_max_length(rows: MappedRows) -> int:
+    """At least the default. A longer one takes memory, so outliers are left to the user."""
+    lengths = preview.measure_rows(rows)
+    proposed = lengths.proposed() if lengths and lengths.tokens else 0
+    return min(max(Recipe().max_length, proposed), LONGEST_SUGGESTED)
+
+
+def limit(max_length: int) -> int:
+    """The nearest one that a recipe accepts."""
+    allowed = bounds(fields()["max_length"])
+    return int(min(max(max_length, allowed["ge"]), allowed["le"]))
+
+
+def show_row(report: Report, row: int, max_length: int) -> list[str]:
+    """Values of `DatasetTab.shown_row` for one usable row, counted from 1."""
+    rows = report.mapped_rows
+    if not len(rows):
+        return ["", ""]
+    index = min(max(row, 1), len(rows)) - 1
+    place = f"Row {index + 1:,} of {len(rows):,}"
+    place += f" (row {rows.number(index):,} of the file)" if rows.number(index) != index + 1 else ""
+    lengths = preview.measure_rows(rows)
+    shown = preview.preview_row(rows[index], place, preview.find_encoder(max_length))
+    return [shown, preview.show_lengths(lengths, max_length) if lengths else ""]
 
 
 def show_verdict(report: Report) -> str:
@@ -54,33 +146,24 @@ def _sentence(report: Report) -> str:
     return html.note(f"Ready to train. Task: {task}.{what}", "good")
 
 
-def show_roles(report: Report | None) -> list[Any]:
-    """[group, a dropdown for each role]: the mapped columns, with the reason for each guess."""
-    if report is None or not report.columns:
-        return [gr.Group(visible=False), *(gr.Dropdown(visible=False) for _ in ROLES)]
-    shown = {role.name: role for role in report.shape.roles}
-    widgets = []
-    for name in ROLES:
-        reason = report.mapping.reasons.get(name, "")
-        help = shown[name].help if name in shown else ""
-        widgets.append(
-            gr.Dropdown(
-                choices=[NONE, *report.columns],
-                value=report.mapping.columns.get(name, NONE),
-                visible=name in shown,
-                info=f"{help} {reason}".strip(),
-            )
-        )
-    return [gr.Group(visible=True), *widgets]
+def _show_role(report: Report, name: str) -> Any:
+    """The column of a role, with the reason for the guess."""
+    role = next((role for role in report.shape.roles if role.name == name), None)
+    return gr.Dropdown(
+        choices=[NONE, *report.columns],
+        value=report.mapping.columns.get(name, NONE),
+        visible=role is not None,
+        info=f"{role.help if role else ''} {report.mapping.reasons.get(name, '')}".strip(),
+    )
 
 
-def show_unused(report: Report) -> str:
+def _show_unused(report: Report) -> str:
     unused = report.unused_columns
     listed = ", ".join(unused[:20]) + (f" and {len(unused) - 20} more" if len(unused) > 20 else "")
     return f'<div class="mf-unused">Unused columns: {html.text(listed)}.</div>' if unused else ""
 
 
-def show_repairs(report: Report, chosen: Sequence[str]) -> Any:
+def _show_repairs(report: Report, chosen: Sequence[str]) -> Any:
     """The fixes that would change something here, each with the number of changes."""
     offered = [
         (f"{REPAIRS[name].title} ({count.possible:,})", name)
@@ -94,29 +177,16 @@ def show_problems(report: Report) -> str:
     if not report.problems:
         return ""
     errors_first = sorted(report.problems, key=lambda each: each.severity)
-    rows = (
-        (
-            each.severity,
-            *(value or html.NOTHING for value in (each.row, each.line, each.column)),
-            each.problem,
-            each.fix,
-        )
-        for each in errors_first[:SHOWN_PROBLEMS]
-    )
+    rows = ({name.capitalize(): getattr(each, name) or html.NOTHING for name in COLUMNS} for each in errors_first)
     total = report.counts.errors + report.counts.warnings
-    more = (
-        html.note(f"The first {SHOWN_PROBLEMS} of {total:,}. Download the file below for all of them.")
-        if total > SHOWN_PROBLEMS
-        else ""
-    )
-    table = html.table(("Severity", "Row", "Line", "Column", "Problem", "Fix"), rows, empty="")
-    return f"<h3>Problems</h3>{table}{more}"
+    sentence = f"The first {SHOWN_PROBLEMS} of {total:,}. Download the file below for all of them."
+    more = html.note(sentence) if total > SHOWN_PROBLEMS else ""
+    return f"<h3>Problems</h3>{html.table(islice(rows, SHOWN_PROBLEMS))}{more}"
 
 
-def write_problems(report: Report) -> str:
+def _write_problems(report: Report) -> str:
     """Write all problems to a CSV file; returns its path, in a temporary folder."""
-    folder = Path(tempfile.mkdtemp(prefix="modelforge-problems-"))
-    path = folder / "problems.csv"
+    path = Path(tempfile.mkdtemp(prefix="modelforge-problems-")) / "problems.csv"
     report.all_problems.write_csv(path)
     return str(path)
 
@@ -128,7 +198,11 @@ def show_leaks(leaks: Sequence[Leak], training: MappedRows, evaluation: MappedRo
             f"None of the {len(evaluation):,} rows is in the training file or similar to one of its rows.", "good"
         )
     rows = (
-        (evaluation.number(leak.evaluation_row - 1), training.number(leak.training_row - 1), leak.kind)
+        {
+            "Evaluation row": evaluation.number(leak.evaluation_row - 1),
+            "Training row": training.number(leak.training_row - 1),
+            "Match": leak.kind,
+        }
         for leak in leaks[:SHOWN_LEAKS]
     )
     sentence = (
@@ -136,31 +210,4 @@ def show_leaks(leaks: Sequence[Leak], training: MappedRows, evaluation: MappedRo
         "file, so scores would look better than they are. Remove them from one of the files."
     )
     more = html.note(f"Only the first {SHOWN_LEAKS} are shown.") if len(leaks) > SHOWN_LEAKS else ""
-    table = html.table(("Evaluation row", "Training row", "Match"), rows, empty="")
-    return html.note(sentence, "warning") + table + more
-
-
-def show_dataset(record: DatasetRecord, version: int, preview: str) -> str:
-    """A dataset of the library, opened."""
-    fixed = [f"{REPAIRS[name].title.lower()}: {count}" for name, count in record.repairs.items() if name in REPAIRS]
-    facts = [
-        ("Name", f"{record.name}, version {version}"),
-        ("Source", f"{record.source} ({record.format})"),
-        ("Rows", f"{record.rows:,}" + (f" of {record.file_rows:,} in the file" if record.file_rows else "")),
-        ("Columns", ", ".join(f"{role} = {column}" for role, column in record.columns.items())),
-        ("Fixed", "; ".join(fixed) or "nothing: every row is as in the file"),
-        ("Type of rows", SHAPES[record.shape].title if record.shape in SHAPES else record.task),
-        ("Added", html.date(record.created)),
-        ("SHA-256", record.sha256),
-    ]
-    return html.pairs(facts) + preview
-
-
-def show_progress(share: float) -> str:
-    return html.bar(share, f"Reading the file: {share:.0%}" if share < 1 else "Comparing rows …")
-
-
-@functools.lru_cache(maxsize=1)
-def shape_choices() -> tuple[tuple[str, str], ...]:
-    """(title, name) of every shape that examples can have."""
-    return tuple((f"{shape.title} ({TASKS[shape.task].title.lower()})", shape.name) for shape in SHAPES.values())
+    return html.note(sentence, "warning") + html.table(rows) + more

@@ -7,20 +7,22 @@ from typing import Any
 import gradio as gr
 
 from modelforge.data.samples import samples
+from modelforge.forge import Forge
 from modelforge.recipe import Recipe
-from modelforge.ui.dataset import view
+from modelforge.tasks import SHAPES, TASKS
 from modelforge.ui.dataset.library import DatasetLibrary
-from modelforge.ui.dataset.reports import NONE, ROLES, LatestRequest
+from modelforge.ui.dataset.reports import NONE, ROLES, LatestRequest, ReportCache
 from modelforge.ui.look import html
 
 LONGEST_PASTE = 2_000_000  # characters
+NOTHING_OPEN = "No file is open. Drop a file, or choose a sample."
 
 
 class DatasetTab:
     """Its components. `opened` and `evaluation` hold the paths of the files of this session, `latest` its newest
-    request."""
+    request. `mapped` is what decides how a file is read, `outputs` what opening a file changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, forge: Forge) -> None:
         gr.HTML(
             html.title(
                 "Dataset",
@@ -31,6 +33,7 @@ class DatasetTab:
         self.opened = gr.State("")
         self.evaluation = gr.State("")
         self.latest = gr.State(LatestRequest())
+        self.reports = ReportCache()
         self.saved: Any = None  # the event after which the library has one more
         with gr.Row(elem_id="dataset-columns"):
             with gr.Column(scale=1, min_width=300):
@@ -38,14 +41,14 @@ class DatasetTab:
                 self._build_choices()
             with gr.Column(scale=2, min_width=320):
                 self._build_report()
-        self.library = DatasetLibrary()
+        self.library = DatasetLibrary(forge)
+        self.mapped = [self.opened, self.shape, self.repairs, *self.roles.values()]
+        sources = [self.file, self.sample, self.name, self.evaluation, self.evaluation_file, self.leaks]
+        report = [self.verdict, self.cancel, self.save, self.mapping, self.unused, self.problems, self.all_problems]
+        self.outputs = [*sources, *self.mapped, *report, self.seen, self.row, self.max_length, *self.shown_row]
 
     def _build_sources(self) -> None:
-        self.file = gr.File(
-            label="Your file",
-            elem_id="dataset-file",
-            height=150,
-        )
+        self.file = gr.File(label="Your file", elem_id="dataset-file", height=150)
         self.sample = gr.Dropdown(
             [(f"{sample.name} ({sample.rows} rows)", sample.name) for sample in samples()],
             label="… or a sample",
@@ -62,7 +65,7 @@ class DatasetTab:
                 max_length=LONGEST_PASTE,
                 elem_id="dataset-pasted",
             )
-            self.check_pasted = gr.Button("Check these rows", variant="secondary", elem_id="dataset-check-pasted")
+            self.check_pasted = gr.Button("Check these rows", elem_id="dataset-check-pasted")
         with gr.Accordion("… or from the Hugging Face Hub", open=False):
             self.hub_id = gr.Textbox(
                 label="Dataset", info="Written as owner/name.", max_length=120, elem_id="dataset-hub-id"
@@ -72,11 +75,11 @@ class DatasetTab:
                     label="Config", info="If there are several.", max_length=120, min_width=100
                 )
                 self.hub_split = gr.Textbox(label="Split", info="Default: train.", max_length=120, min_width=100)
-            self.fetch = gr.Button("Download", variant="secondary", elem_id="dataset-fetch")
+            self.fetch = gr.Button("Download", elem_id="dataset-fetch")
 
     def _build_choices(self) -> None:
         self.shape = gr.Dropdown(
-            list(view.shape_choices()),
+            [(f"{shape.title} ({TASKS[shape.task].title.lower()})", shape.name) for shape in SHAPES.values()],
             label="Type of rows",
             info="Detected from the columns. Change it if the guess is wrong.",
             value=None,
@@ -96,7 +99,7 @@ class DatasetTab:
         self.save = gr.Button("Save and go to training →", variant="primary", interactive=False)
 
     def _build_report(self) -> None:
-        self.verdict = gr.HTML(html.note(view.NOTHING_OPEN), elem_id="dataset-verdict")
+        self.verdict = gr.HTML(html.note(NOTHING_OPEN), elem_id="dataset-verdict")
         self.cancel = gr.Button("Cancel", variant="stop", visible=False, elem_id="dataset-cancel")
         with gr.Group(visible=False) as self.mapping:
             gr.HTML('<div class="mf-group-title">Columns and their roles</div>')
@@ -116,7 +119,7 @@ class DatasetTab:
         self.unused = gr.HTML("")
         self.problems = gr.HTML("", elem_id="dataset-problems")
         self.all_problems = gr.DownloadButton(
-            "Download all problems (CSV)", variant="secondary", visible=False, elem_id="dataset-all-problems"
+            "Download all problems (CSV)", visible=False, elem_id="dataset-all-problems"
         )
         with gr.Column(visible=False) as self.seen:
             gr.HTML("<h3>What the model sees</h3>")
@@ -132,6 +135,7 @@ class DatasetTab:
                 )
             self.preview = gr.HTML("", elem_id="dataset-preview")
             self.lengths = gr.HTML("", elem_id="dataset-lengths")
+            self.shown_row = [self.preview, self.lengths]
             with gr.Accordion("Evaluate on a separate file", open=False):
                 gr.HTML(
                     "<p>By default, a share of the rows is held out for evaluation. With a separate evaluation file, "
@@ -139,33 +143,3 @@ class DatasetTab:
                 )
                 self.evaluation_file = gr.File(label="Evaluation file", height=150, elem_id="dataset-evaluation-file")
                 self.leaks = gr.HTML("", elem_id="dataset-leaks")
-
-    @property
-    def mapped(self) -> list[Any]:
-        """What decides how a file is read."""
-        return [self.opened, self.shape, self.repairs, *self.roles.values()]
-
-    @property
-    def report_outputs(self) -> list[Any]:
-        return [
-            self.verdict,
-            self.cancel,
-            self.save,
-            self.shape,
-            self.repairs,
-            self.mapping,
-            *self.roles.values(),
-            self.unused,
-            self.problems,
-            self.all_problems,
-            self.seen,
-            self.row,
-            self.max_length,
-            self.preview,
-            self.lengths,
-        ]
-
-    @property
-    def opening_outputs(self) -> list[Any]:
-        """What another file changes before it is checked."""
-        return [self.file, self.sample, self.opened, self.name, self.evaluation, self.evaluation_file, self.leaks]

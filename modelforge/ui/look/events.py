@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import logging
@@ -36,25 +37,23 @@ def listen_all(triggers: list[Any], handler: Callable[..., Any], inputs: Any = N
 
 def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
     """The handler; a user's mistake is shown as a sentence, a bug is logged and reported as one."""
-    if inspect.isgeneratorfunction(handler):
-
-        @functools.wraps(handler)
-        def generator(*args: Any, **kwargs: Any) -> Iterator[Any]:
-            try:
-                yield from handler(*args, **kwargs)
-            except Exception as error:
-                raise _as_shown(error) from error
-
-        return generator
+    if not inspect.isgeneratorfunction(handler):
+        return _show_errors()(handler)
 
     @functools.wraps(handler)
-    def function(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return handler(*args, **kwargs)
-        except Exception as error:
-            raise _as_shown(error) from error
+    def generator(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        with _show_errors():
+            yield from handler(*args, **kwargs)
 
-    return function
+    return generator
+
+
+@contextlib.contextmanager
+def _show_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise _as_shown(error) from error
 
 
 def _as_shown(error: Exception) -> gr.Error:

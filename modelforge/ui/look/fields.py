@@ -30,26 +30,19 @@ OF_ARCHITECTURES = {
 """Setting -> the only architectures that it applies to."""
 
 
-class SettingWidgets(dict[str, Any]):
-    """Setting -> widget. groups: name of a group -> the box around its widgets."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.groups: dict[str, Any] = {}
-
-
-def build_widgets(leave_out: Collection[str]) -> SettingWidgets:
-    """A widget for every setting that is not left out, in titled groups."""
+def build_widgets(leave_out: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A widget for every setting that is not left out, in titled groups, and the box around each group, by name."""
     listed = {name: info for name, info in fields().items() if name not in leave_out}
-    made = SettingWidgets()
+    made: dict[str, Any] = {}
+    boxes: dict[str, Any] = {}
     for group, title in TITLES.items():
         members = {name: info for name, info in listed.items() if _group(info) == group}
         if members:
-            with gr.Column(visible=is_applied(group)) as made.groups[group]:
+            with gr.Column(visible=is_applied(group)) as boxes[group]:
                 gr.HTML(f'<div class="mf-group-title">{title}</div>')
                 with gr.Row(elem_classes="mf-settings"):
                     made |= {name: _widget(name, info) for name, info in members.items()}
-    return made
+    return made, boxes
 
 
 def is_applied(group: str, method: str = "sft", tuning: str = "lora", *, is_further: bool = False) -> bool:

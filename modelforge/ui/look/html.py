@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 NOTHING = "-"
 """The content of an empty cell."""
@@ -14,11 +14,6 @@ def text(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
-def plain(escaped: str) -> str:
-    """The inverse of `text`."""
-    return html.unescape(escaped)
-
-
 def tiles(pairs: Iterable[tuple[str, object]]) -> str:
     """Numbers side by side: (name, value)."""
     inner = "".join(
@@ -27,30 +22,29 @@ def tiles(pairs: Iterable[tuple[str, object]]) -> str:
     return f'<div class="mf-tiles">{inner}</div>'
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> str:
-    """A table of texts; `empty` is shown when there are no rows."""
+def table(rows: Iterable[Mapping[str, object]], *, empty: str = "") -> str:
+    """A table of texts, with a column for each key of the rows; `empty` is shown when there are no rows.
+
+    Each cell has its column's name: a narrow window shows it beside the value, instead of the head, and hides empty
+    cells.
+    """
     listed = list(rows)
     if not listed:
         return note(empty)
-    top = "".join(f"<th>{text(name)}</th>" for name in head)
-    body = "".join(f"<tr>{_cells(head, row)}</tr>" for row in listed)
-    whole = f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody>"
+    head = "".join(f"<th>{text(name)}</th>" for name in listed[0])
+    body = "".join(f"<tr>{''.join(_cell(name, value) for name, value in row.items())}</tr>" for row in listed)
+    whole = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
     return f'<div class="mf-scroll"><table class="mf-table">{whole}</table></div>'
+
+
+def _cell(name: str, value: object) -> str:
+    return f'<td data-head="{text(name)}"{" data-nothing" if value == NOTHING else ""}>{text(value)}</td>'
 
 
 def pairs(rows: Iterable[tuple[str, object]]) -> str:
     """A table of (name, value), one below the other."""
     body = "".join(f"<tr><th>{text(name)}</th><td>{text(value)}</td></tr>" for name, value in rows)
     return f'<div class="mf-scroll"><table class="mf-table mf-pairs"><tbody>{body}</tbody></table></div>'
-
-
-def _cells(head: Sequence[str], row: Sequence[object]) -> str:
-    """Each cell has its column's name: a narrow window shows it beside the value, instead of the head, and hides empty
-    cells."""
-    return "".join(
-        f'<td data-head="{text(name)}"{" data-nothing" if cell == NOTHING else ""}>{text(cell)}</td>'
-        for name, cell in zip(head, row, strict=True)
-    )
 
 
 def note(sentence: str, kind: str = "quiet") -> str:

@@ -8,6 +8,8 @@ shown, and unescaped for the model.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from html import unescape
 from typing import Any
 
 import gradio as gr
@@ -20,37 +22,41 @@ from modelforge.recipe import Task
 from modelforge.tasks import TASKS
 from modelforge.ui.look import html
 from modelforge.ui.look.events import listen
-from modelforge.ui.playground.texts import (
-    BASE,
-    TUNED,
-    DocumentPanel,
-    QuestionPanel,
-    attach_documents,
-    attach_questions,
-    read_sampling,
-)
+from modelforge.ui.playground import texts
 
 HELP = {name: field.description for name, field in Sampling.model_fields.items()}
+SLIDERS: dict[str, tuple[float, float, float]] = {
+    "temperature": (0, 2, 0.05),
+    "top_p": (0.05, 1, 0.05),
+    "max_new_tokens": (1, 1024, 1),
+}
+"""Setting -> its lowest and highest value, and the step between values."""
 
 
 class PlaygroundTab:
-    """Its components."""
+    """Its components. `drawn` are the settings of an answer, `fitted` depends on the chosen model."""
 
     def __init__(self) -> None:
         gr.HTML(html.title("Playground", "Try a model. Switch to Base to compare it with the untrained base model."))
         with gr.Row():
             self.model = gr.Dropdown([], label="Model", scale=3, min_width=260, elem_id="chat-model")
             self.which = gr.Radio(
-                [TUNED, BASE], value=TUNED, label="Who answers", scale=2, min_width=260, elem_id="chat-which"
+                [texts.TUNED, texts.BASE],
+                value=texts.TUNED,
+                label="Who answers",
+                scale=2,
+                min_width=260,
+                elem_id="chat-which",
             )
         self.hint = gr.HTML("", elem_id="playground-hint")
         with gr.Row():
             with gr.Column(scale=3, min_width=320, elem_id="playground-main"):
                 self._build_chat()
-                self.documents = DocumentPanel()
-                self.questions = QuestionPanel()
+                self.documents = texts.DocumentPanel()
+                self.questions = texts.QuestionPanel()
             with gr.Column(scale=1, min_width=260) as self.side:
                 self._build_settings()
+        self.fitted = [self.hint, self.chat_box, self.documents.box, self.questions.box, self.side, self.system]
 
     def _build_chat(self) -> None:
         with gr.Column() as self.chat_box:
@@ -67,10 +73,8 @@ class PlaygroundTab:
                 label="Question",
                 placeholder="Your question; Enter sends it",
                 show_label=False,
-                lines=1,
                 max_lines=6,
                 elem_id="chat-question",
-                submit_btn=False,
             )
             with gr.Row(elem_classes="mf-actions"):
                 self.send = gr.Button("Send", variant="primary", elem_id="chat-send")
@@ -78,26 +82,14 @@ class PlaygroundTab:
                 self.clear = gr.Button("New conversation", elem_id="chat-clear")
 
     def _build_settings(self) -> None:
-        defaults = Sampling()
         self.system = gr.Textbox(label="System prompt", info="Instructions for the whole conversation.", lines=3)
-        self.temperature = gr.Slider(
-            0, 2, defaults.temperature, step=0.05, label="temperature", info=HELP["temperature"]
-        )
-        self.top_p = gr.Slider(0.05, 1, defaults.top_p, step=0.05, label="top_p", info=HELP["top_p"])
-        self.max_new_tokens = gr.Slider(
-            1, 1024, defaults.max_new_tokens, step=1, label="max_new_tokens", info=HELP["max_new_tokens"]
-        )
+        sliders = [
+            gr.Slider(low, high, getattr(Sampling(), name), step=step, label=name, info=HELP[name])
+            for name, (low, high, step) in SLIDERS.items()
+        ]
         # A number field would send 0 when it is empty.
-        self.seed = gr.Textbox(label="seed", info=f"{HELP['seed']} Empty: a new seed each time.", max_length=10)
-
-    @property
-    def drawn(self) -> list[Any]:
-        return [self.temperature, self.top_p, self.max_new_tokens, self.seed]
-
-    @property
-    def fitted(self) -> list[Any]:
-        """What depends on the chosen model, in the order of `fit`."""
-        return [self.hint, self.chat_box, self.documents.box, self.questions.box, self.side, self.system]
+        seed = gr.Textbox(label="seed", info=f"{HELP['seed']} Empty: a new seed each time.", max_length=10)
+        self.drawn = [*sliders, seed]
 
 
 def build(forge: Forge) -> PlaygroundTab:
@@ -113,28 +105,27 @@ def build(forge: Forge) -> PlaygroundTab:
     def reply(chat: list[Any], model_id: str | None, which: str, system: str, *drawn: Any) -> Iterator[list[Any]]:
         """The conversation with the answer growing at its end."""
         record = forge.models.find(model_id or "")
-        sampling = read_sampling(*drawn)
-        messages = [{"role": turn["role"], "content": html.plain(plain_text(turn["content"]))} for turn in chat]
+        sampling = texts.read_sampling(*drawn)
+        messages = [{"role": turn["role"], "content": unescape(plain_text(turn["content"]))} for turn in chat]
         opening = [{"role": "system", "content": system}] if system.strip() else []
         answer = ""
         yield [*chat, {"role": "assistant", "content": "…"}]
         warmup.wait()
-        for piece in forge.playground.answer(record, [*opening, *messages], sampling, base=which == BASE):
+        for piece in forge.playground.answer(record, [*opening, *messages], sampling, base=which == texts.BASE):
             answer += piece
             yield [*chat, {"role": "assistant", "content": html.text(answer)}]
         if not answer:
             yield [*chat, {"role": "assistant", "content": "(The answer is empty.)"}]
 
-    started = []
-    for trigger in (tab.send.click, tab.question.submit):
-        asked = listen(trigger, ask, [tab.question, tab.chat, tab.model], [tab.question, tab.chat])
-        settings = [tab.model, tab.which, tab.system, *tab.drawn]
-        started.append(listen(asked.success, reply, [tab.chat, *settings], tab.chat, concurrency_limit=8))
-    tab.stop.click(None, None, None, cancels=started, api_visibility="private")
-    listen(tab.clear.click, lambda: [], None, tab.chat, cancels=started)
+    entered = partial(gr.on, [tab.send.click, tab.question.submit])
+    asked = listen(entered, ask, [tab.question, tab.chat, tab.model], [tab.question, tab.chat])
+    settings = [tab.model, tab.which, tab.system, *tab.drawn]
+    replying = listen(asked.success, reply, [tab.chat, *settings], tab.chat, concurrency_limit=8)
+    tab.stop.click(None, None, None, cancels=replying, api_visibility="private")
+    listen(tab.clear.click, lambda: [], None, tab.chat, cancels=replying)
     listen(tab.model.change, lambda model_id: fit(forge, model_id), tab.model, tab.fitted)
-    attach_documents(forge, tab.documents, [tab.model, tab.which], tab.drawn)
-    attach_questions(forge, tab.questions, [tab.model, tab.which])
+    texts.attach_documents(forge, tab.documents, [tab.model, tab.which], tab.drawn)
+    texts.attach_questions(forge, tab.questions, [tab.model, tab.which])
     return tab
 
 
@@ -152,19 +143,6 @@ def fit(forge: Forge, model_id: str | None) -> list[Any]:
     hint = html.note(str(problem), "bad") if problem else html.aside(sentence)
     boxes = [gr.Column(visible=visible) for visible in (*shown, asks, not asks)]
     return [hint, *boxes, gr.Textbox(visible=shown[0])]
-
-
-def offer(forge: Forge, chosen: str | None = None) -> Any:
-    """The dropdown of models, with `chosen` picked, or else the newest one whose files are all there."""
-    from modelforge.ui.models.tab import offer_models
-
-    records = forge.models.all()
-    ids = [each.id for each in records]
-    if chosen not in ids:
-        usable = (each.id for each in records if not forge.models.find_problem(each))
-        chosen = next(usable, next(iter(ids), None))
-    info = "" if ids else "No model yet. Train one first: the Train tab has everything chosen."
-    return gr.Dropdown(choices=offer_models(forge), value=chosen, info=info)
 
 
 def plain_text(content: Any) -> str:

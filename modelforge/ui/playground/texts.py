@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -72,10 +73,10 @@ def attach_documents(forge: Forge, panel: DocumentPanel, chosen: list[Any], draw
         sampling = read_sampling(*drawn)
         yield html.aside("Reading …")
         warmup.wait()
-        summary = ""
+        head, summary = html.aside("The base model:" if which == BASE else f"{record.name}:"), ""
         for piece in forge.playground.summarise(record, document, sampling, base=which == BASE):
             summary += piece
-            yield _show_summary(summary, which, record.name)
+            yield f'{head}<div class="mf-answer">{html.text(summary)}</div>'
         if not summary.strip():
             yield html.note("The summary is empty.", "warning")
 
@@ -100,22 +101,21 @@ def attach_questions(forge: Forge, panel: QuestionPanel, chosen: list[Any]) -> N
         yield html.aside("Reading …")
         warmup.wait()
         span = forge.playground.find_answer(record, context, question, base=which == BASE)
-        yield _show_span(context, span, which, record.name)
+        yield _show_span(context, span, "The base model" if which == BASE else record.name)
 
     def take_example(model_id: str | None) -> list[str]:
         row = _find_row(forge, model_id)
         return [row["context"], row["question"], ""]
 
-    for trigger in (panel.start.click, panel.question.submit):
-        listen(trigger, find, [panel.context, panel.question, *chosen], panel.answer, concurrency_limit=8)
+    entered = partial(gr.on, [panel.start.click, panel.question.submit])
+    listen(entered, find, [panel.context, panel.question, *chosen], panel.answer, concurrency_limit=8)
     listen(panel.example.click, take_example, chosen[0], [panel.context, panel.question, panel.answer])
 
 
 def read_sampling(temperature: float, top_p: float, max_new_tokens: int, seed: str) -> Sampling:
     """The settings at the side. Raises RecipeError."""
-    return Sampling.build(
-        temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed.strip() or None
-    )
+    seed_given = seed.strip() or None
+    return Sampling.build(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed_given)
 
 
 def _find_row(forge: Forge, model_id: str | None) -> dict[str, Any]:
@@ -127,14 +127,8 @@ def _find_row(forge: Forge, model_id: str | None) -> dict[str, Any]:
     return rows[-1]
 
 
-def _show_summary(text: str, which: str, name: str) -> str:
-    who = "The base model" if which == BASE else name
-    return f'{html.aside(f"{who}:")}<div class="mf-answer">{html.text(text)}</div>'
-
-
-def _show_span(context: str, span: Any, which: str, name: str) -> str:
+def _show_span(context: str, span: Any, who: str) -> str:
     """The answer and how sure it is; then the text with the answer marked in it."""
-    who = "The base model" if which == BASE else name
     if not span.text:
         return html.note(f"{who} finds no answer in this text.", "warning")
     numbers = html.tiles([("Answer", span.text), ("Score", f"{span.score:.0%}"), ("Answered by", who)])

@@ -8,6 +8,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,14 @@ from modelforge import paths
 from modelforge.errors import NotFoundError
 from modelforge.forge import Forge
 from modelforge.hardware import describe_bytes
+from modelforge.runs.event_text import describe_event
+from modelforge.runs.feed import Feed
 from modelforge.scores.metrics import TELLING
 from modelforge.store import RunRecord, RunState
 from modelforge.ui.look import html
 from modelforge.ui.look.chart import draw
 from modelforge.ui.look.events import listen
 from modelforge.ui.look.metrics import SHOWN, describe_outcome
-from modelforge.ui.train.run_view import RunView
 
 SENTENCES = {
     RunState.queued: ("Starting.", "quiet"),
@@ -39,7 +42,9 @@ SENTENCES = {
     ),
 }
 WAITING = "Waiting: another run is in progress, and only one run trains at a time."
-MOST_VIEWS = 20
+MOST_VIEWS, MOST_POINTS, MOST_LINES = 20, 1200, 400
+CURVES = ("loss", "reward", "reward_margin")
+"""The values in progress events that are drawn as curves."""
 
 
 class Monitor:
@@ -51,36 +56,86 @@ class Monitor:
         self.answers = gr.HTML(elem_id="run-answers")
         with gr.Accordion("Log", open=False):
             self.log = gr.Textbox(
-                label="Log",
-                lines=12,
-                max_lines=12,
-                show_label=False,
-                interactive=False,
-                autoscroll=True,
-                elem_id="run-log",
+                label="Log", lines=12, max_lines=12, show_label=False, interactive=False, elem_id="run-log"
             )
             self.fetch_log = gr.Button("Download the log", size="sm", elem_id="run-log-fetch")
             # The file is made on demand; then the browser presses this one.
             self.log_file = gr.DownloadButton("log.txt", visible="hidden", elem_id="run-log-file")
-
-    @property
-    def outputs(self) -> list[Any]:
-        return [self.head, self.chart, self.answers, self.log]
-
-
-def copy_log(record: RunRecord) -> Any:
-    """A copy of the run's log in a temporary folder: nothing is served from the home itself. Raises NotFoundError for a
-    run that has not written a log yet."""
-    log = paths.run_dir(record.id) / "log.txt"
-    if not log.exists():
-        raise NotFoundError("This run has no log yet.", where=record.id, fix="The log is created when training starts.")
-    folder = Path(tempfile.mkdtemp(prefix="modelforge-log-"))
-    return gr.DownloadButton(value=str(shutil.copy(log, folder / f"{record.id}.txt")))
+        self.outputs = [self.head, self.chart, self.answers, self.log]
 
 
 def attach_log(forge: Forge, monitor: Monitor, run_id: Any) -> None:
-    copied = listen(monitor.fetch_log.click, lambda chosen: copy_log(forge.runs.get(chosen)), run_id, monitor.log_file)
+    def copy_log(chosen: str) -> Any:
+        """A copy of the run's log in a temporary folder: nothing is served from the home itself."""
+        run_id = forge.runs.get(chosen).id
+        log = paths.run_dir(run_id) / "log.txt"
+        if not log.exists():
+            raise NotFoundError(
+                "This run has no log yet.", where=run_id, fix="The log is created when training starts."
+            )
+        folder = Path(tempfile.mkdtemp(prefix="modelforge-log-"))
+        return gr.DownloadButton(value=str(shutil.copy(log, folder / f"{run_id}.txt")))
+
+    copied = listen(monitor.fetch_log.click, copy_log, run_id, monitor.log_file)
     copied.success(None, js="() => document.querySelector('#run-log-file').click()")
+
+
+class RunView:
+    """The curves, the answers, the latest numbers and the log of one run, gathered from its events."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._lock = threading.Lock()
+        self.is_waiting = False  # for another run, see `Runs.is_waiting`
+        self.cursor = 0
+        self.curves: dict[str, list[tuple[float, float]]] = {}  # name in progress events -> (step, value)
+        self.held_out: dict[str, list[tuple[float, float]]] = {}  # metric -> (step, value)
+        self.answers: dict[str, dict[str, Any]] = {}
+        self.latest: dict[str, dict[str, Any]] = {}
+        self.warnings: list[str] = []
+        self.lines: list[str] = []
+
+    def refresh(self) -> None:
+        """Add the new events."""
+        with self._lock:
+            events, self.cursor = self._feed.since(self.cursor)
+            for event in events:
+                self._take(event)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        self.latest[event["type"]] = event
+        match event["type"]:
+            case "started":
+                self._rewind(event.get("step", 0))
+            case "progress":
+                _add_points(self.curves, event, CURVES)
+            case "evaluated":
+                measured = {"loss": event.get("eval_loss"), **event}  # older runs wrote it under that name alone
+                _add_points(self.held_out, measured, tuple(SHOWN))
+            case "sampled":
+                shown = self.answers.setdefault(event["prompt"], {"expected": event["expected"]})
+                shown["before" if event["step"] == 0 else "after"] = event["answer"]
+            case "warning":
+                self.warnings.append(event["message"])
+        if line := describe_event(event):
+            self.lines = [*self.lines, f"{event['time'][11:19]}  {line}"][-MOST_LINES:]
+
+    def _rewind(self, step: int) -> None:
+        """A run resumes from its last checkpoint: the steps after that one are trained again."""
+        for curves in (self.curves, self.held_out):
+            for name, points in curves.items():
+                curves[name] = [point for point in points if point[0] <= step]
+        self.warnings = []
+
+
+def _add_points(curves: dict[str, list[tuple[float, float]]], event: dict[str, Any], names: Sequence[str]) -> None:
+    for name in names:
+        value = event.get(name)
+        if isinstance(value, int | float):
+            points = curves.setdefault(name, [])
+            points.append((event["step"], value))
+            if len(points) > MOST_POINTS:
+                curves[name] = points[::2]
 
 
 class Views:
@@ -88,15 +143,10 @@ class Views:
 
     def __init__(self, forge: Forge) -> None:
         self._forge = forge
-        self._lock = threading.Lock()
-        self._views: dict[str, RunView] = {}
+        self._view = lru_cache(maxsize=MOST_VIEWS)(lambda run_id: RunView(forge.runs.feed(run_id)))
 
     def refreshed(self, run_id: str) -> RunView:
-        with self._lock:
-            view = self._views.pop(run_id, None) or RunView(self._forge.runs.feed(run_id))
-            self._views[run_id] = view  # the latest one last
-            if len(self._views) > MOST_VIEWS:
-                del self._views[next(iter(self._views))]
+        view = self._view(run_id)
         view.is_waiting = self._forge.runs.is_waiting(run_id)
         view.refresh()
         return view
@@ -109,13 +159,9 @@ def show_run(record: RunRecord, view: RunView) -> list[Any]:
     head = f'<div class="mf-run-name">{html.text(record.recipe.get("name") or record.id)}</div>'
     head += _state(record, view)
     if total:
-        share = step / total
-        left = (
-            f"{html.seconds(latest['eta_seconds'])} left"
-            if latest and record.state is RunState.running
-            else record.state.value
-        )
-        head += html.bar(share, f"step {step} of {total} · {share:.0%} · {left}")
+        is_running = latest and record.state is RunState.running
+        left = f"{html.seconds(latest['eta_seconds'])} left" if is_running else record.state.value
+        head += html.bar(step / total, f"step {step} of {total} · {step / total:.0%} · {left}")
     if latest:
         head += html.tiles(_numbers(record, view, latest))
     head += "".join(html.note(sentence, "warning") for sentence in view.warnings)
@@ -139,11 +185,8 @@ def _state(record: RunRecord, view: RunView) -> str:
     if record.state is RunState.queued and view.is_waiting:
         sentence = WAITING
     if record.state is RunState.stopped:
-        sentence += (
-            " The model trained so far was saved."
-            if record.model_id
-            else " No step was trained, so no model was saved."
-        )
+        saved = "The model trained so far was saved."
+        sentence += f" {saved if record.model_id else 'No step was trained, so no model was saved.'}"
     return html.note(sentence, kind)
 
 
@@ -173,9 +216,9 @@ def _numbers(record: RunRecord, view: RunView, latest: dict[str, Any]) -> list[t
 
 def _charts(record: RunRecord, view: RunView, total: int) -> str:
     """The loss curve, or the reward curve when training with a reward; for preferences the margin as well."""
-    if not view.curves and not view.held_out:
-        return ""
     curves, held_out = view.curves, view.held_out
+    if not curves and not held_out:
+        return ""
     if "reward" in curves or "mean_reward" in held_out:
         return draw(
             curves.get("reward", []),
@@ -202,7 +245,12 @@ def _answers(view: RunView) -> str:
     if not view.answers:
         return ""
     rows = (
-        (prompt, shown.get("before", ""), shown.get("after", "…"), shown["expected"])
+        {
+            "Prompt": prompt,
+            "Before": shown.get("before", ""),
+            "After": shown.get("after", "…"),
+            "Expected": shown["expected"],
+        }
         for prompt, shown in view.answers.items()
     )
-    return "<h3>Answers before and after</h3>" + html.table(("Prompt", "Before", "After", "Expected"), rows, empty="")
+    return f"<h3>Answers before and after</h3>{html.table(rows)}"

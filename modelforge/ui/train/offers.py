@@ -5,7 +5,6 @@ It depends on the dataset and the machine; nothing is offered that a start would
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,7 +29,6 @@ from modelforge.ui.look.fields import read_defaults
 LOOK_KEPT_SECONDS = 120.0  # how long the Hub's answer about a model is kept
 
 _looks: dict[tuple[str, Task], tuple[float, Look]] = {}
-_looks_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -86,11 +84,8 @@ def list_datasets(
     forge: Forge, chosen: str | None, parent: ModelRecord | None = None
 ) -> tuple[list[tuple[str, str]], str]:
     """(choices, the selected one): own datasets first, then the samples. parent: only those it can be trained on."""
-    own = [
-        (f"{each.name} ({each.rows} rows)", each.id)
-        for each in forge.datasets.all()
-        if _is_suited(Task(each.task), SHAPES.get(each.shape), parent)
-    ]
+    records = (each for each in forge.datasets.all() if _is_suited(Task(each.task), SHAPES.get(each.shape), parent))
+    own = [(f"{each.name} ({each.rows} rows)", each.id) for each in records]
     bundled = [
         (f"Sample: {sample.name} ({sample.rows} rows)", sample.name)
         for sample in samples()
@@ -129,15 +124,12 @@ def list_base_models(task: Task, method: str, tuning: str) -> list[tuple[str, st
     """Base models that fit this machine, the task and the method, offline ones first."""
     able = architectures_of(task, method)
     known = {entry.id: entry for entry in catalog.entries()}
-    names = [
-        name
-        for name in catalog.recommended(hardware.detect(), task, method, tuning)
-        if known[name].architecture in able
-    ]
+    entries = [known[name] for name in catalog.recommended(hardware.detect(), task, method, tuning)]
     size = hardware.describe_parameters
     return [
-        (f"{name} ({size(known[name].parameters)}{', works offline' if known[name].offline else ''})", name)
-        for name in names
+        (f"{entry.id} ({size(entry.parameters)}{', works offline' if entry.offline else ''})", entry.id)
+        for entry in entries
+        if entry.architecture in able
     ]
 
 
@@ -157,14 +149,12 @@ def choose_base_model(
 def look_at(name: str, task: Task) -> Look:
     """`base_model.look`, cached for a while: the Hub can take seconds to answer."""
     now = time.monotonic()
-    with _looks_lock:
-        checked_at, found = _looks.get((name, task), (0.0, None))
+    checked_at, found = _looks.get((name, task), (0.0, None))
     if found is None or now - checked_at > LOOK_KEPT_SECONDS or found.place == "unknown":
         found = base_model.look(name, task)
-        with _looks_lock:
-            if len(_looks) > 200:
-                _looks.clear()
-            _looks[name, task] = (now, found)
+        if len(_looks) > 200:
+            _looks.clear()
+        _looks[name, task] = (now, found)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -11,6 +12,7 @@ from modelforge import warmup
 from modelforge.forge import Forge
 from modelforge.store import RunRecord, RunState
 from modelforge.ui.look import html
+from modelforge.ui.look.choices import select
 from modelforge.ui.look.events import listen
 
 
@@ -38,27 +40,22 @@ class RunQueue:
                 self.earlier = gr.Button("Earlier", scale=0, min_width=100, elem_id="train-earlier-turn")
                 self.later = gr.Button("Later", scale=0, min_width=100)
                 self.remove = gr.Button("Remove", scale=0, min_width=100, elem_id="train-remove")
-
-    @property
-    def outputs(self) -> list[Any]:
-        return [self.left_box, self.left, self.box, self.waiting, self.chosen]
+        self.outputs = [self.left_box, self.left, self.box, self.waiting, self.chosen]
 
 
 def show_queue(forge: Forge, chosen: str | None = None) -> list[Any]:
     """Values of `RunQueue.outputs`."""
     waiting, left = forge.runs.waiting(), forge.runs.resumable()
-    names = [(f"{index}. {_name(record)}", record.id) for index, record in enumerate(waiting, 1)]
-    ids = [record.id for record in waiting]
+    choices = [(f"{index}. {record.label or record.id}", record.id) for index, record in enumerate(waiting, 1)]
     return [
         gr.Column(visible=len(left) > 1),  # a single run has its Resume button in the monitor
         _describe_left(left),
         gr.Column(visible=bool(waiting)),
         html.table(
-            ("Place", "Run", "Dataset"),
-            ((index, _name(record), record.dataset_name) for index, record in enumerate(waiting, 1)),
-            empty="No run is waiting.",
+            {"Place": place, "Run": record.label or record.id, "Dataset": record.dataset_name}
+            for place, record in enumerate(waiting, 1)
         ),
-        gr.Dropdown(choices=names, value=chosen if chosen in ids else next(iter(ids), None)),
+        select(choices, chosen),
     ]
 
 
@@ -82,13 +79,13 @@ def attach_queue(forge: Forge, queue: RunQueue, run_id: Any, refresh: Callable[.
             forge.runs.stop(chosen)
         return show_queue(forge)
 
-    def resume_all(seen: str) -> list[Any]:
+    def resume_all(seen: str) -> Any:
         warmup.wait()
         resumed = forge.runs.resume_all()
-        return list(refresh(resumed[0].id if resumed else seen, None))
+        return refresh(resumed[0].id if resumed else seen, None)
 
-    listen(queue.earlier.click, lambda chosen: move(-1, chosen), queue.chosen, queue.outputs)
-    listen(queue.later.click, lambda chosen: move(1, chosen), queue.chosen, queue.outputs)
+    listen(queue.earlier.click, partial(move, -1), queue.chosen, queue.outputs)
+    listen(queue.later.click, partial(move, 1), queue.chosen, queue.outputs)
     listen(queue.remove.click, remove, queue.chosen, queue.outputs)
     listen(queue.resume_all.click, resume_all, run_id, shown)
 
@@ -98,9 +95,5 @@ def _describe_left(left: list[RunRecord]) -> str:
         return ""
     cut_off = sum(record.state is RunState.interrupted for record in left)
     how = f"{cut_off} interrupted when the app was closed or the machine went down" if cut_off else "paused"
-    names = ", ".join(_name(record) for record in left[:5]) + (" and more" if len(left) > 5 else "")
+    names = ", ".join(record.label or record.id for record in left[:5]) + (" and more" if len(left) > 5 else "")
     return html.note(f"{len(left)} runs can be resumed from their last checkpoint ({how}): {names}.", "warning")
-
-
-def _name(record: RunRecord) -> str:
-    return record.label or record.id

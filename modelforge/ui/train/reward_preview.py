@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -83,8 +84,6 @@ def _model(forge: Forge, recipe: Recipe) -> Iterator[tuple[Any, Any, Callable[[]
         yield model, tokenizer, nullcontext
     finally:
         del model
-        import gc
-
         gc.collect()
 
 
@@ -94,20 +93,15 @@ def _list(samples: Sequence[Any]) -> str:
 
 
 def _describe(sample: Any) -> str:
-    cut = " … (cut off)" if sample.is_cut else ""
-    scores = "".join(f"<span>{_title(name)} <b>{score:.2f}</b></span>" for name, score in sample.scores.items())
-    reference = f"<div>Reference: {html.text(_shorten(sample.reference))}</div>" if sample.reference else ""
+    prompt, answer, reference = (
+        html.text(text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}…")
+        for text in (sample.prompt, sample.answer, sample.reference)
+    )
+    titles = {name: name.replace("_", " ").capitalize() for name in sample.scores}
+    scores = "".join(f"<span>{titles[name]} <b>{score:.2f}</b></span>" for name, score in sample.scores.items())
     return (
-        f'<div class="mf-sample"><div class="mf-sample-asked">{html.text(_shorten(sample.prompt))}</div>'
-        f"<div>{html.text(_shorten(sample.answer))}{cut}</div>{reference}"
+        f'<div class="mf-sample"><div class="mf-sample-asked">{prompt}</div>'
+        f"<div>{answer}{' … (cut off)' if sample.is_cut else ''}</div>"
+        f"{f'<div>Reference: {reference}</div>' if reference else ''}"
         f'<div class="mf-scores">{scores}<span>Total <b>{sample.total:.2f}</b></span></div></div>'
     )
-
-
-def _title(name: str) -> str:
-    """matches_reference_2 -> "Matches reference 2"."""
-    return name.replace("_", " ").capitalize()
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}…"

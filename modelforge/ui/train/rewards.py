@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from modelforge.errors import RecipeError
+from modelforge.ui.look.events import listen
 
 ROWS = 4
 NONE = ""
@@ -32,37 +32,41 @@ TEXTS = {
 }
 """Type of reward -> (label, help) of its text."""
 
-COMPARED = {
-    "f1": "by words in common",
-    "exact_match": "word for word",
-    "contains": "by containing it",
-}
+COMPARED = [("by words in common", "f1"), ("word for word", "exact_match"), ("by containing it", "contains")]
 
 
-@dataclass(frozen=True)
 class RewardRow:
-    """The widgets of one reward."""
+    """The widgets of one reward. `fields` are those that not every kind uses, `values` all but the box around them."""
 
-    box: Any
-    kind: Any
-    weight: Any
-    text: Any
-    least: Any
-    most: Any
-    by: Any
-
-    @property
-    def values(self) -> list[Any]:
-        return [self.kind, self.weight, self.text, self.least, self.most, self.by]
-
-    @property
-    def fields(self) -> list[Any]:
-        """The widgets that not every kind uses."""
-        return [self.text, self.least, self.most, self.by]
+    def __init__(self, index: int) -> None:
+        name = f"reward-{index + 1}"
+        numbers: dict[str, Any] = {"precision": 0, "min_width": 110, "visible": index == 0}
+        with gr.Group(visible=index == 0) as self.box:
+            with gr.Row(elem_classes="mf-settings"):
+                kind = gr.Dropdown(
+                    [("none", NONE), *((title, name) for name, title in KINDS.items())],
+                    value="length" if index == 0 else NONE,
+                    label=f"Reward {index + 1}: an answer that",
+                    min_width=200,
+                    scale=3,
+                    elem_id=f"{name}-kind",
+                )
+                weight = gr.Number(1.0, label="Weight", min_width=90, scale=1, elem_id=f"{name}-weight")
+            with gr.Row(elem_classes="mf-settings"):
+                self.fields = [
+                    gr.Textbox(
+                        label="Words", visible=False, lines=1, max_lines=6, max_length=20_000, elem_id=f"{name}-text"
+                    ),
+                    gr.Number(1, label="At least (words)", elem_id=f"{name}-least", **numbers),
+                    gr.Number(40, label="At most (words)", elem_id=f"{name}-most", **numbers),
+                    gr.Dropdown(COMPARED, value="f1", label="Compared", visible=False, elem_id=f"{name}-by"),
+                ]
+        self.values = [kind, weight, *self.fields]
+        listen(kind.change, show_fields, kind, self.fields)
 
 
 class RewardEditor:
-    """Its components. A row whose kind is "none" is ignored."""
+    """Its components. A row whose kind is "none" is ignored. `outputs` are those of `show_default`."""
 
     def __init__(self) -> None:
         with gr.Column(visible=False, elem_id="rewards") as self.box:
@@ -70,56 +74,16 @@ class RewardEditor:
                 '<div class="mf-group-title">What earns a reward</div>'
                 "<p>Each reward is between 0 and 1, times its weight. The model learns to raise the sum.</p>"
             )
-            self.rows = [_build_row(index) for index in range(ROWS)]
+            self.rows = [RewardRow(index) for index in range(ROWS)]
             self.shown_rows = gr.State(1)
             with gr.Row(elem_classes="mf-actions"):
-                self.more = gr.Button("Add a reward", variant="secondary", size="sm", elem_id="rewards-more")
-                self.preview = gr.Button(
-                    "Preview the reward", variant="secondary", size="sm", elem_id="rewards-preview"
-                )
+                more = gr.Button("Add a reward", size="sm", elem_id="rewards-more")
+                self.preview = gr.Button("Preview the reward", size="sm", elem_id="rewards-preview")
             self.tried = gr.HTML("", elem_id="rewards-tried")
-
-    @property
-    def inputs(self) -> list[Any]:
-        return [widget for row in self.rows for widget in row.values]
-
-    @property
-    def outputs(self) -> list[Any]:
-        """The outputs of `show_default`."""
-        return [self.box, self.shown_rows, self.tried, *(each for row in self.rows for each in (row.box, *row.values))]
-
-
-def _build_row(index: int) -> RewardRow:
-    name = f"reward-{index + 1}"
-    with gr.Group(visible=index == 0) as box:
-        with gr.Row(elem_classes="mf-settings"):
-            kind = gr.Dropdown(
-                [("none", NONE), *((title, kind) for kind, title in KINDS.items())],
-                value="length" if index == 0 else NONE,
-                label=f"Reward {index + 1}: an answer that",
-                min_width=200,
-                scale=3,
-                elem_id=f"{name}-kind",
-            )
-            weight = gr.Number(1.0, label="Weight", min_width=90, scale=1, elem_id=f"{name}-weight")
-        with gr.Row(elem_classes="mf-settings"):
-            text = gr.Textbox(
-                label="Words", visible=False, lines=1, max_lines=6, max_length=20_000, elem_id=f"{name}-text"
-            )
-            least = gr.Number(
-                1, label="At least (words)", precision=0, min_width=110, visible=index == 0, elem_id=f"{name}-least"
-            )
-            most = gr.Number(
-                40, label="At most (words)", precision=0, min_width=110, visible=index == 0, elem_id=f"{name}-most"
-            )
-            by = gr.Dropdown(
-                [(title, by) for by, title in COMPARED.items()],
-                value="f1",
-                label="Compared",
-                visible=False,
-                elem_id=f"{name}-by",
-            )
-    return RewardRow(box, kind, weight, text, least, most, by)
+        self.inputs = [widget for row in self.rows for widget in row.values]
+        listen(more.click, show_more, self.shown_rows, [self.shown_rows, *(row.box for row in self.rows)])
+        shown = [each for row in self.rows for each in (row.box, *row.values)]
+        self.outputs = [self.box, self.shown_rows, self.tried, *shown]
 
 
 def show_fields(kind: str) -> list[Any]:

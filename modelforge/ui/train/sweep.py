@@ -9,7 +9,6 @@ import gradio as gr
 
 from modelforge import warmup
 from modelforge.errors import ModelForgeError
-from modelforge.forge import Forge
 from modelforge.runs.sweep import MOST_SETTINGS, read_values, vary
 from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
@@ -25,46 +24,39 @@ class SweepPanel:
 
     def __init__(self, form: TrainForm) -> None:
         settings = [name for name, widget in form.settings.items() if not isinstance(widget, gr.Textbox)]
-        self.names, self.values = [], []
-        for index in range(MOST_SETTINGS):
+        names, values = [], []
+        for index, first in enumerate(DEFAULT_SETTINGS):
             with gr.Row(elem_classes="mf-settings"):
                 choices = [("(none)", ""), *((name, name) for name in settings)] if index else settings
-                self.names.append(
-                    gr.Dropdown(
-                        choices, value=DEFAULT_SETTINGS[index], label="Setting", elem_id=f"sweep-setting-{index + 1}"
-                    )
-                )
-                self.values.append(gr.Textbox(label="Values", info=_EXAMPLE, elem_id=f"sweep-values-{index + 1}"))
+                name = gr.Dropdown(choices, value=first, label="Setting", elem_id=f"sweep-setting-{index + 1}")
+                names.append(name)
+                values.append(gr.Textbox(label="Values", info=_EXAMPLE, elem_id=f"sweep-values-{index + 1}"))
         self.summary = gr.HTML("", elem_id="sweep-summary")
         self.go = gr.Button("Queue these runs", interactive=False, elem_id="sweep-go")
-
-    @property
-    def inputs(self) -> list[Any]:
-        return [*self.names, *self.values]
+        self.inputs = [*names, *values]
 
 
-def attach_sweep(
-    forge: Forge, form: TrainForm, panel: SweepPanel, refresh: Callable[..., Any], shown: list[Any]
-) -> None:
+def attach_sweep(form: TrainForm, panel: SweepPanel, refresh: Callable[..., Any], shown: list[Any]) -> None:
     """refresh, shown: how the page shows a run."""
 
     def describe(*given: Any) -> list[Any]:
         pairs, values = _read(given), given[len(panel.inputs) :]
-        if not pairs or not form.is_open(*values):
-            return ["", gr.Button(interactive=False)]
         try:
-            recipes = vary(form.read(forge, *values), read_values(pairs))
+            recipe = form.read_if_complete(*values) if pairs else None
+            if recipe is None:
+                return ["", gr.Button(interactive=False)]
+            recipes = vary(recipe, read_values(pairs))
         except ModelForgeError as error:
             return [html.note(str(error), "bad"), gr.Button(interactive=False)]
         names = "; ".join(recipe.name for recipe in recipes[:4]) + (" …" if len(recipes) > 4 else "")
         return [html.aside(f"{len(recipes)} runs, one after another: {names}"), gr.Button(interactive=True)]
 
-    def queue(*given: Any) -> list[Any]:
+    def queue(*given: Any) -> Any:
         warmup.wait()
-        recipe = form.read(forge, *given[len(panel.inputs) :])
-        runs = forge.runs.start_sweep(recipe, read_values(_read(given)))
+        recipe = form.read(*given[len(panel.inputs) :])
+        runs = form.forge.runs.start_sweep(recipe, read_values(_read(given)))
         gr.Info(f"{len(runs)} runs are queued. If one fails, the others still run.")
-        return list(refresh(runs[0].id, None))
+        return refresh(runs[0].id, None)
 
     everything = [*panel.inputs, *form.inputs]
     listen_all([each.change for each in panel.inputs], describe, everything, [panel.summary, panel.go])

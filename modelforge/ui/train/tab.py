@@ -5,9 +5,9 @@ The choices are in `form`, the planner's verdict on them in `verdict`, what is s
 
 from __future__ import annotations
 
-import functools
 import shlex
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -18,8 +18,9 @@ from modelforge.forge import Forge
 from modelforge.recipe import Recipe, read_stored
 from modelforge.store import RunRecord, RunState
 from modelforge.ui.look import html
+from modelforge.ui.look.choices import DeleteButtons, select
 from modelforge.ui.look.events import listen, listen_all
-from modelforge.ui.train.form import TrainForm, attach_form
+from modelforge.ui.train.form import TrainForm
 from modelforge.ui.train.monitor import Monitor, Views, attach_log, show_nothing, show_run
 from modelforge.ui.train.queue import RunQueue, attach_queue, describe_state, show_queue
 from modelforge.ui.train.reward_preview import try_rewards
@@ -30,10 +31,9 @@ from modelforge.ui.train.verdict import VerdictPanel, attach_verdict, find_remed
 class TrainTab:
     """Its components. `run_id` is the run that the page shows, `seen` how much of it is shown."""
 
-    def __init__(self, views: Views) -> None:
-        self.views = views
-        self.refresh: Callable[..., list[Any]]
-        self.list_runs: Callable[..., list[Any]]
+    def __init__(self, forge: Forge) -> None:
+        self._forge = forge
+        self._views = Views(forge)
         self.run_id = gr.State("")
         self.seen = gr.State(None)
         gr.HTML(
@@ -41,7 +41,7 @@ class TrainTab:
         )
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
-                self.form = TrainForm()
+                self.form = TrainForm(forge)
                 self.verdict = VerdictPanel()
                 self.start = gr.Button("Start training", variant="primary", size="lg", elem_id="train-start")
                 with gr.Row(elem_classes="mf-actions"):
@@ -71,35 +71,73 @@ class TrainTab:
                 self.retry = gr.Button("Fix and retry", variant="primary", visible=False, elem_id="train-retry")
                 with gr.Row(visible=False, elem_classes="mf-actions") as self.next_row:
                     self.chat = gr.Button("Try it →", variant="primary", elem_id="train-chat")
-                    self.look = gr.Button("Show in Models", variant="secondary")
+                    self.look = gr.Button("Show in Models")
                 self.queue.build_waiting()
         gr.HTML("<h3>Earlier runs</h3>")
         with gr.Row(elem_classes="mf-actions"):
             self.earlier = gr.Dropdown([], label="Run", scale=3, min_width=260, elem_id="train-earlier")
-            self.delete = gr.Button("Delete this run…", variant="secondary", scale=0, min_width=190)
-            self.confirm = gr.Button("Yes, delete it", variant="stop", visible=False, scale=0, min_width=190)
+            self.deletion = DeleteButtons("train-delete", "Delete this run…")
         self.timer = gr.Timer(1.0)
-
-    @property
-    def shown(self) -> list[Any]:
         buttons = [self.start, self.stop, self.pause, self.resume, self.retry, self.next_row]
-        return [self.run_id, self.seen, *self.monitor.outputs, *buttons, self.earlier, *self.queue.outputs]
+        self.shown = [self.run_id, self.seen, *self.monitor.outputs, *buttons, self.earlier, *self.queue.outputs]
+
+    def refresh(self, run_id: str, seen: Any, waiting: str | None = None) -> Any:
+        """Values of `shown`, or no change where the page has seen it all. waiting: the queued run that is selected."""
+        runs = self._forge.runs
+        known = {record.id: record for record in runs.all()}
+        record = known.get(run_id) or runs.current() or next(iter(known.values()), None)
+        if record is None:
+            if seen == "nothing":
+                return gr.skip()
+            monitor = dict(zip(self.monitor.outputs, show_nothing(), strict=True))
+            return {self.run_id: "", self.seen: "nothing", **monitor, **self._buttons(None), **self._lists("", waiting)}
+        view = self._views.refreshed(record.id)
+        states = [record.state.value, *describe_state(self._forge)]
+        now_seen = [record.id, view.cursor, states]
+        if now_seen == seen:
+            return gr.skip()
+        monitor = dict(zip(self.monitor.outputs, show_run(record, view), strict=True))
+        is_same = seen and [seen[0], seen[2]] == [record.id, states]
+        lists = {} if is_same else self._lists(record.id, waiting)
+        return {self.run_id: record.id, self.seen: now_seen, **monitor, **self._buttons(record), **lists}
+
+    def list_runs(self, chosen: str) -> Any:
+        """The dropdown of earlier runs, with `chosen` or the newest one selected."""
+        runs = self._forge.runs.all()
+        choices = [
+            (f"{html.date(run.created)} · {run.recipe.get('name') or run.id} · {run.state.value}", run.id)
+            for run in runs
+        ]
+        return select(choices, chosen)
+
+    def _lists(self, run_id: str, waiting: str | None) -> dict[Any, Any]:
+        queue = show_queue(self._forge, waiting)
+        return {self.earlier: self.list_runs(run_id), **dict(zip(self.queue.outputs, queue, strict=True))}
+
+    def _buttons(self, record: RunRecord | None) -> dict[Any, Any]:
+        """The buttons for a run in this state."""
+        state = record.state if record else None
+        stoppable = state in (RunState.queued, RunState.preparing, RunState.running)
+        busy = state is not None and state.active
+        error = record.error if record and state is RunState.failed else None
+        is_too_large = error is not None and error["kind"] == MemoryFullError.kind
+        return {
+            self.start: gr.Button("Queue another" if busy else "Start training"),
+            self.stop: gr.Button(interactive=stoppable),
+            self.pause: gr.Button(interactive=stoppable),
+            self.resume: gr.Button(visible=bool(state and state.resumable) and not is_too_large),
+            self.retry: gr.Button(visible=is_too_large),
+            self.next_row: gr.Row(visible=bool(record and record.model_id)),
+        }
 
 
 def build(forge: Forge) -> TrainTab:
-    tab = TrainTab(Views(forge))
-    form = tab.form
-    attach_form(forge, form)
-    attach_verdict(forge, form, tab.verdict)
-    tab.list_runs = functools.partial(list_runs, forge)
-    tab.refresh = functools.partial(refresh, forge, tab)
+    tab = TrainTab(forge)
+    attach_verdict(tab.form, tab.verdict)
     _attach_runs(forge, tab)
-    _attach_earlier(forge, tab)
-    listen(tab.timer.tick, tab.refresh, [tab.run_id, tab.seen, tab.queue.chosen], tab.shown, trigger_mode="once")
     attach_log(forge, tab.monitor, tab.run_id)
     attach_queue(forge, tab.queue, tab.run_id, tab.refresh, tab.shown)
-    attach_sweep(forge, form, tab.sweep, tab.refresh, tab.shown)
-
+    attach_sweep(tab.form, tab.sweep, tab.refresh, tab.shown)
     _attach_recipe(forge, tab)
     return tab
 
@@ -108,35 +146,35 @@ def _attach_recipe(forge: Forge, tab: TrainTab) -> None:
     form = tab.form
 
     def show_recipe(*values: Any) -> list[str]:
-        if not form.is_open(*values):
-            return ["", "", ""]
         try:
-            recipe = form.read(forge, *values)
+            recipe = form.read_if_complete(*values)
         except ModelForgeError as error:
             return [html.note(str(error), "bad"), "", ""]
+        if recipe is None:
+            return ["", "", ""]
         command = f"modelforge train recipe.yaml --set dataset={shlex.quote(recipe.dataset)}"
         return ["", recipe.to_yaml(), command]
 
     def try_out(*values: Any) -> Iterator[str]:
-        yield from try_rewards(forge, form.read(forge, *values))
+        yield from try_rewards(forge, form.read(*values))
 
     listen_all([each.change for each in form.inputs], show_recipe, form.inputs, [tab.problem, tab.recipe, tab.command])
     listen(form.rewards.preview.click, try_out, form.inputs, form.rewards.tried)
 
 
 def _attach_runs(forge: Forge, tab: TrainTab) -> None:
-    def start(*values: Any) -> list[Any]:
-        recipe = tab.form.read(forge, *values)
+    def start(*values: Any) -> Any:
+        recipe = tab.form.read(*values)
         warmup.wait()
         return begin(recipe)
 
-    def begin(recipe: Recipe) -> list[Any]:
+    def begin(recipe: Recipe) -> Any:
         run = forge.runs.start(recipe)
         if forge.runs.is_waiting(run.id):
             gr.Info("Another run is in progress. This run waits in the queue and starts automatically.")
         return tab.refresh(run.id, None)
 
-    def retry(run_id: str) -> list[Any]:
+    def retry(run_id: str) -> Any:
         """Start a run that ran out of memory again, with settings that need less."""
         record = forge.runs.get(run_id)
         remedy = find_remedy(forge, read_stored(record.recipe, record.recipe_version).recipe)
@@ -147,86 +185,27 @@ def _attach_runs(forge: Forge, tab: TrainTab) -> None:
         gr.Info(f"Started again. {html.text(title)}")
         return shown
 
-    def stop(run_id: str) -> list[Any]:
+    def stop(run_id: str) -> None:
         if not run_id:
             raise RunStateError("No run is in progress.", fix="Start one first.")
         forge.runs.stop(run_id)
-        return tab.refresh(run_id, None)
 
-    def pause(run_id: str) -> list[Any]:
-        forge.runs.pause(run_id)
-        return tab.refresh(run_id, None)
-
-    def resume(run_id: str) -> list[Any]:
+    def resume(run_id: str) -> None:
         warmup.wait()
         forge.runs.resume(run_id)
+
+    def change(action: Callable[[str], Any], run_id: str) -> Any:
+        action(run_id)
         return tab.refresh(run_id, None)
+
+    def delete(run_id: str | None) -> Any:
+        forge.runs.delete(run_id or "")
+        return tab.refresh("", None)
 
     listen(tab.start.click, start, tab.form.inputs, tab.shown, show_progress="minimal")
     listen(tab.retry.click, retry, tab.run_id, tab.shown)
-    listen(tab.stop.click, stop, tab.run_id, tab.shown)
-    listen(tab.pause.click, pause, tab.run_id, tab.shown)
-    listen(tab.resume.click, resume, tab.run_id, tab.shown)
-
-
-def _attach_earlier(forge: Forge, tab: TrainTab) -> None:
-    def delete(run_id: str | None) -> list[Any]:
-        forge.runs.delete(run_id or "")
-        return [*tab.refresh("", None), gr.Button(visible=True), gr.Button(visible=False)]
-
-    buttons = [tab.delete, tab.confirm]
+    for button, action in ((tab.stop, stop), (tab.pause, forge.runs.pause), (tab.resume, resume)):
+        listen(button.click, partial(change, action), tab.run_id, tab.shown)
+    listen(tab.timer.tick, tab.refresh, [tab.run_id, tab.seen, tab.queue.chosen], tab.shown, trigger_mode="once")
     listen(tab.earlier.input, lambda run_id: tab.refresh(run_id, None), tab.earlier, tab.shown)
-    listen(tab.delete.click, lambda: [gr.Button(visible=False), gr.Button(visible=True)], None, buttons)
-    listen(tab.confirm.click, delete, tab.earlier, [*tab.shown, *buttons])
-
-
-def refresh(forge: Forge, tab: TrainTab, run_id: str, seen: Any, waiting: str | None = None) -> list[Any]:
-    """Values of `TrainTab.shown`, or no change where the page has seen it all. waiting: the queued run that is
-    selected."""
-    known = {record.id: record for record in forge.runs.all()}
-    unchanged = [gr.skip()] * len(tab.shown)
-    if run_id not in known:
-        current = forge.runs.current() or next(iter(known.values()), None)
-        if current is None:
-            if seen == "nothing":
-                return unchanged
-            return ["", "nothing", *show_nothing(), *_buttons(None), *list_runs(forge), *show_queue(forge, waiting)]
-        run_id = current.id
-    record = known[run_id]
-    view = tab.views.refreshed(run_id)
-    states = [record.state.value, *describe_state(forge)]
-    now_seen = [run_id, view.cursor, states]
-    if now_seen == seen:
-        return unchanged
-    if not seen or [seen[0], seen[2]] != [run_id, states]:
-        lists = [*list_runs(forge, run_id), *show_queue(forge, waiting)]
-    else:
-        lists = [gr.skip()] * (1 + len(tab.queue.outputs))
-    return [run_id, now_seen, *show_run(record, view), *_buttons(record), *lists]
-
-
-def list_runs(forge: Forge, chosen: str = "") -> list[Any]:
-    """[the dropdown of earlier runs], with `chosen` or the newest one selected."""
-    runs = forge.runs.all()
-    choices = [
-        (f"{html.date(run.created)} · {run.recipe.get('name') or run.id} · {run.state.value}", run.id) for run in runs
-    ]
-    ids = [run.id for run in runs]
-    return [gr.Dropdown(choices=choices, value=chosen if chosen in ids else next(iter(ids), None))]
-
-
-def _buttons(record: RunRecord | None) -> list[Any]:
-    """[start, stop, pause, resume, retry, next_row] for a run in this state."""
-    state = record.state if record else None
-    stoppable = state in (RunState.queued, RunState.preparing, RunState.running)
-    busy = state is not None and state.active
-    error = record.error if record and state is RunState.failed else None
-    is_too_large = error is not None and error["kind"] == MemoryFullError.kind
-    return [
-        gr.Button("Queue another" if busy else "Start training"),
-        gr.Button(interactive=stoppable),
-        gr.Button(interactive=stoppable),
-        gr.Button(visible=bool(state and state.resumable) and not is_too_large),
-        gr.Button(visible=is_too_large),
-        gr.Row(visible=bool(record and record.model_id)),
-    ]
+    tab.deletion.attach(delete, tab.earlier, tab.shown)

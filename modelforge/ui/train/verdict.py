@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -22,9 +23,7 @@ from modelforge.ui.train.offers import find_examples
 
 MOST_ADVICE = 3
 QUICK_SECONDS = 0.5  # an answer that comes sooner needs no note that it is being computed
-VERDICT_SECONDS = 60.0
-ADVICE_SECONDS = 60.0  # each piece of advice is computed too
-TIME_SECONDS = 60.0  # micro-steps, in a process that first loads torch
+LONGEST_SECONDS = 60.0  # advice, each piece of which is computed too, and micro-steps, which load torch first
 RETRY_SECONDS = 20.0  # how long a retry waits for advice
 
 _KINDS = {"fits": "good", "tight": "warning", "won't fit": "bad", "unknown": "quiet"}
@@ -56,21 +55,27 @@ class VerdictPanel:
                 gr.Button("", size="sm", visible=False, min_width=140, elem_id=f"train-advice-{index + 1}")
                 for index in range(MOST_ADVICE)
             ]
-
-    @property
-    def outputs(self) -> list[Any]:
-        return [self.help, self.offered, *self.buttons]
+        self.outputs = [self.help, self.offered, *self.buttons]
 
 
-def attach_verdict(forge: Forge, form: TrainForm, panel: VerdictPanel) -> None:
+def attach_verdict(form: TrainForm, panel: VerdictPanel) -> None:
     """Judge whenever the form has changed; then measure the time, and look for changes that make it fit."""
 
+    forge = form.forge
+
+    def read(values: list[Any]) -> Recipe | None:
+        """None also where the form has an error, which is shown where it is."""
+        try:
+            return form.read_if_complete(*values) if values else None
+        except ModelForgeError:
+            return None
+
     def show(*values: Any) -> Iterator[list[Any]]:
-        recipe = _read(forge, form, values)
+        recipe = read(list(values))
         found = judge(forge, recipe, seconds=QUICK_SECONDS) if recipe else Judgement("unknown", "")
         if recipe and found is None:
             yield [html.aside("Computing what this needs …"), [], []]
-            found = judge(forge, recipe, seconds=VERDICT_SECONDS)
+            found = judge(forge, recipe, seconds=LONGEST_SECONDS)
         if found is None:
             found = Judgement("unknown", "What this needs takes too long to compute. The run will show it.")
         misses = found.verdict in ("tight", "won't fit") and found.numbers
@@ -78,50 +83,36 @@ def attach_verdict(forge: Forge, form: TrainForm, panel: VerdictPanel) -> None:
 
     def measure_time(guessed: list[Any]) -> Any:
         """Not beside a run: it would slow both, and measure that."""
-        recipe = _read(forge, form, guessed) if guessed and forge.runs.current() is None else None
-        found = judge(forge, recipe, seconds=TIME_SECONDS, calibrate=True) if recipe else None
+        recipe = read(guessed) if forge.runs.current() is None else None
+        found = judge(forge, recipe, seconds=LONGEST_SECONDS, calibrate=True) if recipe else None
         return _describe(found) if found and not found.is_guess else gr.skip()
 
     def advise(judged: list[Any]) -> Iterator[list[Any]]:
-        recipe = _read(forge, form, judged) if judged else None
+        recipe = read(judged)
         if recipe is None:
             yield _offer("", ())
             return
         usual = list_usual_changes(recipe)
         yield _offer("What usually helps, until it is computed what fits; a click changes the settings:", usual)
-        found = judge(forge, recipe, seconds=ADVICE_SECONDS, advise=True)
+        found = judge(forge, recipe, seconds=LONGEST_SECONDS, advise=True)
         if found and found.advice:
             yield _offer("What makes it fit; a click changes the settings:", found.advice)
         else:
             yield _offer("What usually helps; a click changes the settings:" if usual else "", usual)
 
-    def take(index: int, offered: list[dict[str, Any]], advised: dict[str, Any]) -> list[Any]:
+    def take(index: int, offered: list[dict[str, Any]], advised: dict[str, Any]) -> dict[Any, Any]:
         """Insert the settings of an advice into the form, and remember which were inserted."""
         settings = offered[index] if index < len(offered) else {}
-        values = [gr.update(value=settings[name]) if name in settings else gr.skip() for name in form.named]
-        return [{**advised, **settings}, *values]
+        inserted = {form.named[name]: gr.update(value=value) for name, value in settings.items()}
+        return {form.advised: {**advised, **settings}, **inserted}
 
     watched = [widget for name, widget in form.named.items() if name != "name"] + form.rewards.inputs
     listen_all([each.change for each in watched], show, form.inputs, [panel.shown, panel.judged, panel.guessed])
     listen_all([panel.judged.change], advise, panel.judged, panel.outputs)
     listen_all([panel.guessed.change], measure_time, panel.guessed, panel.shown)
     for index, button in enumerate(panel.buttons):
-        listen(
-            button.click,
-            lambda offered, advised, index=index: take(index, offered, advised),
-            [panel.offered, form.advised],
-            [form.advised, *form.named.values()],
-        )
-
-
-def _read(forge: Forge, form: TrainForm, values: Any) -> Recipe | None:
-    """The form's recipe; None while it is incomplete or has an error, which is shown where it is."""
-    if not form.is_open(*values):
-        return None
-    try:
-        return form.read(forge, *values)
-    except ModelForgeError:
-        return None
+        inserted = [form.advised, *form.named.values()]
+        listen(button.click, partial(take, index), [panel.offered, form.advised], inserted)
 
 
 def _describe(judged: Judgement) -> str:
@@ -143,9 +134,8 @@ def find_remedy(forge: Forge, recipe: Recipe) -> tuple[str, Recipe] | None:
     """(what changes, the recipe) that needs less memory than one that ran out of it; None where nothing is left."""
     judged = judge(forge, recipe, seconds=RETRY_SECONDS, advise=True)
     computed = [each for each in (judged.advice if judged else ()) if "base_model" not in each[0]]
-    for settings, title in [*computed, *list_usual_changes(recipe)]:
-        return title, recipe.with_settings(settings)
-    return None
+    remedies = [*computed, *list_usual_changes(recipe)]
+    return (remedies[0][1], recipe.with_settings(remedies[0][0])) if remedies else None
 
 
 def judge(

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from modelforge import starter
 from modelforge.data.encode import ChatEncoder
 from modelforge.data.lengths import Lengths, measure
+from modelforge.loading import load_tokenizer
 from modelforge.paths import asset
 from modelforge.recipe import Recipe
-from modelforge.ui.dataset import preview, tokens
-from modelforge.ui.look.histogram import draw_lengths
+from modelforge.ui.dataset import preview, tokens, view
 from tests import tiny
 from tests.machine import base
 
@@ -64,8 +65,14 @@ class Reader(HTMLParser):
         )
 
 
-def read(row: dict[str, Any], base: Path | str, max_length: int = 512) -> Reader:
-    return Reader(preview.preview_row(row, 1, str(base), max_length))
+def show(row: dict[str, Any], base: Path | None, max_length: int = 512, place: str = "Row 1") -> str:
+    """The HTML of a row, with the tokenizer of a base model or without one."""
+    encoder = ChatEncoder(load_tokenizer(base, str(base)), max_length) if base else None
+    return preview.preview_row(row, place, encoder)
+
+
+def read(row: dict[str, Any], base: Path | None, max_length: int = 512) -> Reader:
+    return Reader(show(row, base, max_length))
 
 
 def chat(question: str, answer: str) -> dict[str, Any]:
@@ -95,7 +102,7 @@ def test_row_is_shown_as_the_template_renders_it(base: Path) -> None:
 
 @pytest.mark.parametrize("typed", [TYPED, HOSTILE], ids=["special", "hostile"])
 def test_texts_are_shown_unchanged_in_every_form(base: Path, typed: str) -> None:
-    for place in (base, "nobody/not-here"):
+    for place in (base, None):
         shown = read(chat(typed, typed), place)
         assert shown.text("pre").count(typed) == 2
         assert typed in shown.text("mark", "mf-learnt")
@@ -118,8 +125,8 @@ def test_nothing_in_a_row_is_markup(base: Path) -> None:
         {"messages": [*tiny.messages(HOSTILE, "a"), {"role": "tool", "content": HOSTILE}]},
     ]
     for row in rows:
-        for place in (base, "nobody/not-here", HOSTILE):
-            shown = Reader(preview.preview_row(row, HOSTILE, str(place), 16))
+        for place in (base, None):
+            shown = Reader(show(row, place, 16, HOSTILE))
             assert shown.tags <= ALLOWED
             assert shown.attributes <= {"class", "data-sign"}
             assert HOSTILE in shown.text("div", "mf-preview-head")
@@ -133,7 +140,7 @@ def test_signs_stand_beside_what_cannot_be_seen(base: Path) -> None:
 
 def test_every_token_is_a_piece_of_its_own(base: Path) -> None:
     text = "The lamp is red."
-    markup = preview.preview_row({"text": text}, 1, str(base), 512)
+    markup = show({"text": text}, base)
     body = markup[markup.index("<pre") :]
     pieces = [standard_html.unescape(found) for found in re.findall(r'<span class="mf-token">([^<]*)</span>', body)]
     expected = ChatEncoder(tiny.tokenizer(), 512).preview_tokens({"text": text})
@@ -156,13 +163,13 @@ def test_cut_is_marked_with_what_is_lost_and_the_rest_is_grey(base: Path) -> Non
     assert tiny.tokenizer().decode(encoded.input_ids) + grey == whole
     assert grey not in shown.text("mark")
     assert f"{40 + encoded.cut} tokens" in shown.text("div", "mf-preview-head")
-    assert "cut here" not in preview.preview_row(row, 1, str(base), 512)
+    assert "cut here" not in show(row, base)
 
 
 def test_one_lost_token_is_one(base: Path) -> None:
     row = {"text": "red"}
     length = len(ChatEncoder(tiny.tokenizer(), 512).encode_row(row).input_ids)
-    assert "1 token lost" in preview.preview_row(row, 1, str(base), length - 1)
+    assert "1 token lost" in show(row, base, length - 1)
 
 
 def test_very_long_rows_are_shown_in_part(base: Path) -> None:
@@ -171,11 +178,11 @@ def test_very_long_rows_are_shown_in_part(base: Path) -> None:
     assert gaps.count("tokens are not shown") == 2
     assert "end of the question" in shown.text("pre")
     assert "end of the answer" in shown.text("mark")
-    markup = preview.preview_row({"text": "red " * 50_000}, 1, str(base), 64)
+    markup = show({"text": "red " * 50_000}, base, 64)
     assert markup.count("mf-token") < tokens.SHOWN_TOKENS + tokens.SHOWN_CUT_TOKENS + 10
     long = "x" * 200_000
     for row in ({"text": long}, chat(long, long), pair(long, long, long), question(long, long, ("x", 5))):
-        assert len(preview.preview_row(row, 1, "nobody/not-here", 512)) < 450_000
+        assert len(show(row, None)) < 450_000
 
 
 # ---- other forms -----------------------------------------------------------------------------------------------
@@ -191,7 +198,7 @@ def test_pair_shows_the_prompt_once_the_better_answer_coloured_and_the_worse_one
 def test_answer_is_coloured_where_it_stands(base: Path) -> None:
     context = "red and red and red"
     shown = read(question(context, "Which?", ("red", 8)), base)
-    markup = preview.preview_row(question(context, "Which?", ("red", 8)), 1, str(base), 512)
+    markup = show(question(context, "Which?", ("red", 8)), base)
     assert 'red and <mark class="mf-learnt">red</mark> and red' in markup
     assert shown.text("pre").startswith("Which?")
     nested = read(question(context, "Which?", ("red and red", 0), ("red", 0), ("red and", 8)), base)
@@ -220,27 +227,29 @@ def test_what_the_template_leaves_out_is_said(base: Path) -> None:
     call = {"type": "function", "function": {"name": "look", "arguments": {}}}
     row = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "tool_calls": [call]}]}
     assert "tool calls" in read(row, base).text("div", "mf-warning")
-    assert "look" in read(row, "nobody/not-here").text("pre")
+    assert "look" in read(row, None).text("pre")
 
 
-@pytest.mark.parametrize("name", ["nobody/not-here", "", "../..", "a b", "x" * 5000, "\0"])
-def test_base_model_that_is_not_here_is_not_fetched_and_rows_are_shown_without_it(name: str) -> None:
-    shown = read(chat("What colour?", "It is red."), name)
+def test_tokenizer_that_is_not_here_is_not_fetched_and_rows_are_shown_without_it() -> None:
+    assert preview.find_encoder(512) is None
+    shown = read(chat("What colour?", "It is red."), None)
     assert shown.text("mark", "mf-learnt") == "It is red."
     assert "not on this machine" in shown.text("div", "mf-keys")
 
 
-def test_base_model_whose_tokenizer_is_broken_shows_rows_without_it(tmp_path: Path) -> None:
+def test_tokenizer_that_is_broken_shows_rows_without_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(starter, "is_fetched", lambda _: True)
+    monkeypatch.setattr(starter, "folder", lambda _: tmp_path)
     tiny.tokenizer().save_pretrained(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
-    assert read(chat("q", "a"), tmp_path).text("mark") == "a"
+    assert preview.find_encoder(512) is None
 
 
-def test_first_few_rows_share_a_legend(base: Path) -> None:
-    shown = Reader(preview.preview_rows(tiny.rows(8), str(base), 512))
+def test_first_few_rows_share_a_legend() -> None:
+    shown = Reader(preview.preview_rows(tiny.rows(8), ChatEncoder(tiny.tokenizer(), 512)))
     assert shown.text("div", "mf-preview-head").count("Row ") == preview.ROWS
     assert shown.text("div", "mf-keys").count("What the model sees") == 1
-    assert preview.preview_rows([], str(base), 512) == ""
+    assert preview.preview_rows([], None) == ""
 
 
 # ---- lengths ---------------------------------------------------------------------------------------------------
@@ -251,46 +260,42 @@ def lengths(*counts: int, **more: int) -> Lengths:
 
 
 def test_chart_says_what_is_cut_and_draws_a_line_there() -> None:
-    shown = Reader(preview.length_chart(lengths(*range(1, 101)), 50))
+    shown = Reader(preview.show_lengths(lengths(*range(1, 101)), 50))
     assert "At max_length 50, 50 of 100 rows (50.0%) are cut" in shown.text("div", "mf-warning")
     assert "Proposed: 128." in shown.text("div", "mf-warning")
     assert shown.text("div", "mf-line") == "max_length 50"
     assert shown.text("div", "mf-axis").startswith("0")
-    calm = Reader(preview.length_chart(lengths(*range(1, 101)), 512))
+    calm = Reader(preview.show_lengths(lengths(*range(1, 101)), 512))
     assert "none of 100 rows is cut" in calm.text("div", "mf-quiet")
     assert calm.text("div", "mf-line") == ""  # far to the right of every bar
 
 
 def test_axis_names_the_longest_row_where_it_is_far_from_the_others() -> None:
-    assert Reader(preview.length_chart(lengths(*range(200), 9000), 512)).text("div", "mf-axis").endswith("… 9000")
-    assert Reader(preview.length_chart(lengths(*range(200)), 512)).text("div", "mf-axis").endswith("200")
-
-
-def test_chart_proposes_no_more_than_the_models_context() -> None:
-    assert "Proposed: 2048." in preview.length_chart(lengths(5000), 512, 2048)
+    assert Reader(preview.show_lengths(lengths(*range(200), 9000), 512)).text("div", "mf-axis").endswith("… 9000")
+    assert Reader(preview.show_lengths(lengths(*range(200)), 512)).text("div", "mf-axis").endswith("200")
 
 
 def test_chart_says_how_many_rows_are_refused() -> None:
-    assert "2 of 5 rows are rejected" in preview.length_chart(Lengths(5, 5, 2, (1, 2, 3)), 512)
-    assert "rejected" in preview.length_chart(Lengths(5, 5, 5, ()), 512)
-    assert "no rows" in preview.length_chart(lengths(), 512)
+    assert "2 of 5 rows are rejected" in preview.show_lengths(Lengths(5, 5, 2, (1, 2, 3)), 512)
+    assert "rejected" in preview.show_lengths(Lengths(5, 5, 5, ()), 512)
+    assert "no rows" in preview.show_lengths(lengths(), 512)
 
 
 @pytest.mark.parametrize("counts", [[1], [0] * 3, list(range(500)), [10] * 200 + [90_000], [64, 65, 66]])
 @pytest.mark.parametrize("max_length", [8, 64, 66, 512, 131_072])
 def test_bars_show_every_row_and_the_line_stands_within(counts: list[int], max_length: int) -> None:
     found = lengths(*counts)
-    markup = draw_lengths(*found.bins(), max_length)
+    markup = preview.draw_lengths(*found.bins(), max_length)
     assert sum(map(int, re.findall(r"tokens: (\d+) rows", markup))) == len(counts)
     for share in map(float, re.findall(r"(?:left|height):(-?[\d.]+)%", markup)):
         assert 0 <= share <= 100
     assert ("mf-line" in markup) is (max_length < found.bins()[0][-1])
     beyond = [int(first) for first in re.findall(r'mf-beyond" style="[^"]*" title="(\d+) to', markup)]
     assert all(first > max_length for first in beyond)
-    assert draw_lengths((), (), 512) == ""
+    assert preview.draw_lengths((), (), 512) == ""
 
 
-def test_lengths_are_measured_once_for_rows_that_are_looked_at_again(base: Path) -> None:
+def test_lengths_are_measured_once_for_rows_that_are_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
     class Counted:
         """As the rows of a large file: each is read when it is asked for."""
 
@@ -308,18 +313,14 @@ def test_lengths_are_measured_once_for_rows_that_are_looked_at_again(base: Path)
             return (self[index] for index in range(16))
 
     rows: Any = Counted()
-    first = preview.show_lengths(rows, str(base), 512)
-    assert preview.propose_max_length(rows, str(base)) == 64
-    assert preview.show_lengths(rows, str(base), 512) == first
+    assert preview.measure_rows(rows) is None  # without a tokenizer
+    assert view.suggest_max_length(rows) == Recipe().max_length
+    monkeypatch.setattr(preview, "find_encoder", lambda length: ChatEncoder(tiny.tokenizer(), length))
+    found = preview.measure_rows(rows)
+    assert found and found == measure(tiny.rows(16), ChatEncoder(tiny.tokenizer(), 512))
+    assert found.proposed() == 64
+    assert view.suggest_max_length(rows) == Recipe().max_length
     assert rows.reads == 16
-    assert preview.show_lengths(tiny.rows(16), str(base), 512) == first
-    assert first == preview.length_chart(measure(tiny.rows(16), ChatEncoder(tiny.tokenizer(), 512)), 512)
-
-
-def test_lengths_that_cannot_be_measured_are_not_shown() -> None:
-    assert preview.show_lengths(tiny.rows(4), "nobody/not-here", 512) == ""
-    assert preview.propose_max_length(tiny.rows(4), "nobody/not-here") == Recipe().max_length
-    assert preview.propose_max_length([], "nobody/not-here") == Recipe().max_length
 
 
 # ---- the style sheet -------------------------------------------------------------------------------------------
@@ -328,8 +329,8 @@ def test_lengths_that_cannot_be_measured_are_not_shown() -> None:
 def test_every_class_is_in_the_style_sheet(base: Path) -> None:
     style = asset("style.css").read_text(encoding="utf-8")
     rows = [chat("q\n", "red " * 50), pair("q", "a", "b"), question("a red lamp", "Which?", ("red", 5))]
-    markup = "".join(preview.preview_row(row, 1, str(base), 24) for row in rows)
-    markup += preview.length_chart(lengths(*range(0, 1000, 7)), 400)
+    markup = "".join(show(row, base, 24) for row in rows)
+    markup += preview.show_lengths(lengths(*range(0, 1000, 7)), 400)
     used = {name for names in re.findall(r'class="([^"]*)"', markup) for name in names.split()}
     assert {"mf-cut-line", "mf-token", "mf-sign", "mf-rejected", "mf-line", "mf-beyond"} <= used
     for name in used - {"mf-quiet"}:  # a note as all notes are

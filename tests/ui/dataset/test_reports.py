@@ -8,8 +8,10 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
+from modelforge.data.report import Report
 from modelforge.errors import DatasetError
-from modelforge.ui.dataset.reports import NONE, ROLES, BackgroundCheck, CheckRequest, LatestRequest, ReportCache
+from modelforge.ui.dataset.reports import NONE, ROLES, CheckRequest, LatestRequest, ReportCache
+from modelforge.ui.look.background import BackgroundCall
 
 LONG = 30.0  # seconds; no test takes as long
 
@@ -36,40 +38,43 @@ def test_a_changed_file_is_read_again(file: Path) -> None:
     assert report.rows == 40
 
 
+def start(path: Path) -> BackgroundCall[Report]:
+    return BackgroundCall(lambda note: ReportCache().get(CheckRequest(str(path)), note))
+
+
 def test_a_background_check_ends_with_a_report_or_an_error(file: Path) -> None:
-    check = BackgroundCheck(ReportCache(), CheckRequest(str(file)))
+    check = start(file)
     assert check.wait(LONG)
-    assert check.report().rows == 40
-    gone = BackgroundCheck(ReportCache(), CheckRequest(str(file.with_name("gone.csv"))))
+    assert check.result().rows == 40
+    gone = start(file.with_name("gone.csv"))
     assert gone.wait(LONG)
     with pytest.raises(DatasetError, match="does not exist"):
-        gone.report()
+        gone.result()
 
 
 def test_a_cancelled_check_stops(tmp_path: Path) -> None:
     path = tmp_path / "faults.jsonl"
     path.write_text("".join(f'{{"prompt": "What is {n}?", "response": {n}}}\n' for n in range(40_000)))
-    reports = ReportCache()
-    check = BackgroundCheck(reports, CheckRequest(str(path)))
+    check = start(path)
     check.cancel()
     assert check.wait(LONG)
     with pytest.raises(CancelledError):
-        check.report()
+        check.result()
 
 
 def test_only_the_newest_request_updates_the_page() -> None:
     latest = LatestRequest()
     first = latest.begin()
-    assert list(latest.send(first, ["first"])) == [["first"]]
+    assert list(latest.send(first, {"verdict": "first"})) == [{"verdict": "first"}]
     second = latest.begin()
     assert latest.is_outdated(first)
-    assert list(latest.send(first, ["too late"])) == [[gr.skip()]]
-    assert list(latest.send(second, ["second"])) == [["second"]]
+    assert list(latest.send(first, {"verdict": "too late"})) == [gr.skip()]
+    assert list(latest.send(second, {"verdict": "second"})) == [{"verdict": "second"}]
 
 
 def test_a_newer_request_begins_after_what_the_older_one_sends_has_arrived() -> None:
     latest = LatestRequest()
-    sending = latest.send(latest.begin(), ["first"])
+    sending = latest.send(latest.begin(), {"verdict": "first"})
     next(sending)
     with ThreadPoolExecutor(1) as pool:
         second = pool.submit(latest.begin)

@@ -37,7 +37,7 @@ def test_fault_10_outcome_is_judged_by_what_the_run_started_from_and_the_base_is
     metrics = {"before": BEFORE, "base": BASE, "tuned": TUNED}
     sentence, is_better = describe_outcome(metrics)
     assert "from 50.0% to 40.0%" in sentence and not is_better
-    assert describe_change(metrics) == "50.0% → 40.0%"
+    assert describe_change(metrics) == "F1 50.0% → 40.0%"
     shown = show_metrics(metrics)
     assert "<th>Before</th><th>Base</th><th>Tuned</th>" in shown and "10.0%" in shown and "▼ worse" in shown
 

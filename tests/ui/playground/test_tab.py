@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 from modelforge import Forge, paths
-from modelforge.ui.playground.tab import fit, offer
+from modelforge.ui.models import offer_models
+from modelforge.ui.playground.tab import fit
 from tests import tiny
 
 
@@ -14,6 +15,6 @@ def test_fault_02_model_without_its_files_is_not_picked_and_says_why(forge: Forg
     whole = tiny.finish_model(forge, tiny_base, name="Whole")
     broken = tiny.finish_model(forge, tiny_base, name="Broken")
     shutil.rmtree(paths.model_dir(broken.id))
-    assert offer(forge).value == whole.id
-    assert offer(forge, broken.id).value == broken.id
+    assert offer_models(forge).value == whole.id
+    assert offer_models(forge, broken.id).value == broken.id
     assert "missing" in fit(forge, broken.id)[0] and "missing" not in fit(forge, whole.id)[0]

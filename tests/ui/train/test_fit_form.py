@@ -21,7 +21,7 @@ class Form:
     def __init__(self, forge: Forge) -> None:
         self.forge = forge
         with gr.Blocks():
-            self.form = TrainForm()
+            self.form = TrainForm(forge)
             self.form.build_settings()
         names = ("dataset", "method", "base_model", "tuning", "goal", "parent")
         self.shown: dict[str, Any] = dict(zip(names, ("", "", "", "lora", "quick", ""), strict=True))
@@ -31,14 +31,15 @@ class Form:
     def fit(self, **chosen: Any) -> dict[str, Any]:
         """Component -> what it gets, by name; {} where nothing changes."""
         self.shown |= chosen
-        values = fit_form(self.forge, self.form, *self.shown.values(), self.case, self.advised)
-        if values[0] == gr.skip():
+        values = fit_form(self.form, *self.shown.values(), self.case, self.advised)
+        if values == gr.skip():
             return {}
-        named = {id(widget): name for name, widget in vars(self.form).items() if not isinstance(widget, dict)}
+        named = {id(widget): name for name, widget in vars(self.form).items() if not isinstance(widget, dict | list)}
         named |= {id(widget): name for name, widget in self.form.settings.items()}
         named |= {id(box): f"group {name}" for name, box in self.form.groups.items()}
         named[id(self.form.rewards.box)] = "rewards box"
-        got = {named.get(id(each), ""): value for each, value in zip(self.form.fitted, values, strict=True)}
+        assert set(values) <= set(self.form.fitted)
+        got = {named.get(id(each), ""): value for each, value in values.items()}
         self.case, self.advised, self.shown["parent"] = got["case"], got["advised"], got["parent"]
         for name in ("dataset", "method", "base_model", "tuning"):
             if "value" in got[name]:
@@ -74,7 +75,7 @@ def test_a_dataset_sets_everything_that_a_run_needs(form: Form) -> None:
     assert form.shown["base_model"] == STARTER
     assert got["group grpo"]["visible"] is False
     assert got["rewards box"].visible is False
-    recipe = form.form.read(form.forge, *(form.shown.get(name, form.settings.get(name)) for name in _names(form)))
+    recipe = form.form.read(*(form.shown.get(name, form.settings.get(name)) for name in _names(form)))
     assert (recipe.base_model, recipe.method, recipe.task) == (STARTER, "sft", Task.TEXT_GENERATION)
 
 

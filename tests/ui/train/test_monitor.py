@@ -11,8 +11,7 @@ import pytest
 
 from modelforge.runs.feed import Feed
 from modelforge.store import RunRecord, RunState
-from modelforge.ui.train.monitor import show_run
-from modelforge.ui.train.run_view import MOST_POINTS, RunView
+from modelforge.ui.train.monitor import MOST_POINTS, RunView, show_run
 
 TIME = "2026-11-02T10:00:00Z"
 STARTED = {

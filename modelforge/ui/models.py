@@ -1,14 +1,14 @@
-"""Models tab: the library of finished models: details, rename, delete; and the way to training, Playground and Hub.
-
-Measuring a model is in `evaluation`.
-"""
+"""Models tab: the library of finished models: details, evaluation, rename, delete; and the way to training, Playground
+and Hub."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
 
+from modelforge import warmup
 from modelforge.choices.methods import METHODS
 from modelforge.choices.tunings import TUNINGS
 from modelforge.forge import Forge
@@ -16,10 +16,13 @@ from modelforge.recipe import Task
 from modelforge.store import ModelRecord
 from modelforge.tasks import TASKS
 from modelforge.ui.look import html
+from modelforge.ui.look.background import follow
+from modelforge.ui.look.choices import DeleteButtons, pick, select
 from modelforge.ui.look.events import listen
-from modelforge.ui.look.metrics import SHOWN, describe_change, find_telling, show_metrics
-from modelforge.ui.models.evaluation import EvaluationPanel, attach_evaluation
+from modelforge.ui.look.metrics import describe_change, show_metrics
+from modelforge.ui.train.reward_preview import refuse_beside_run
 
+EVALUATED_ROWS = 40  # each takes some seconds on a CPU
 MOST_PROBLEMS = 5  # shown one by one when old models are imported
 
 
@@ -51,34 +54,42 @@ class ModelsTab:
                     self.push = gr.Button("Push to the Hub →")
                 with gr.Row(elem_classes="mf-actions"):
                     self.rename = gr.Button("Rename", elem_id="models-rename")
-                    self.delete = gr.Button("Delete…", elem_id="models-delete")
-                    self.confirm = gr.Button(
-                        "Yes, delete it", variant="stop", visible=False, elem_id="models-delete-really"
-                    )
-                    self.keep = gr.Button("Keep it", visible=False)
+                    self.deletion = DeleteButtons("models-delete")
             with gr.Column(scale=2, min_width=320):
                 self.details = gr.HTML(elem_id="models-details")
-                self.evaluation = EvaluationPanel()
-
-    @property
-    def shown(self) -> list[Any]:
-        return [self.old, self.table, self.panel, self.chosen, self.name, self.details]
+                with gr.Row(elem_classes="mf-actions"):
+                    self.limit = gr.Number(
+                        EVALUATED_ROWS, label="Held-out rows, at most", precision=0, minimum=1, min_width=200, scale=0,
+                        elem_id="models-evaluate-rows",
+                    )  # fmt: skip
+                    self.evaluate = gr.Button("Evaluate", scale=0, min_width=140, elem_id="models-evaluate")
+                self.evaluation = gr.HTML("", elem_id="models-evaluation")
+        self.shown = [self.old, self.table, self.panel, self.chosen, self.name, self.details]
 
 
 def build(forge: Forge) -> ModelsTab:
     tab = ModelsTab()
-    asking = [tab.delete, tab.confirm, tab.keep]
 
     def choose(model_id: str | None) -> list[Any]:
-        return [*describe_choice(forge, model_id), *_ask(False), ""]
+        return [*describe_choice(forge, model_id), *tab.deletion.ask(False), ""]
+
+    def evaluate(model_id: str | None, limit: int | None) -> Iterator[str]:
+        """A progress bar, then the metrics."""
+        record = forge.models.find(model_id or "")
+        refuse_beside_run(forge)
+
+        def measure(watch: Callable[[float], None]) -> Any:
+            warmup.wait()
+            return forge.models[record.id].evaluate(limit=int(limit or EVALUATED_ROWS), watch=watch)
+
+        yield from follow(measure, html.bar(0, "Loading the model …"), _show_evaluation)
 
     def rename(model_id: str | None, name: str) -> list[Any]:
-        record = forge.models.rename(model_id or "", name)
-        return show_models(forge, record.id)
+        return show_models(forge, forge.models.rename(model_id or "", name).id)
 
     def delete(model_id: str | None) -> list[Any]:
         forge.models.delete(model_id or "")
-        return [*show_models(forge), *_ask(False)]
+        return show_models(forge)
 
     def import_old() -> list[Any]:
         done = forge.legacy.import_models()
@@ -88,12 +99,10 @@ def build(forge: Forge) -> ModelsTab:
         return show_models(forge)
 
     listen(tab.import_old.click, import_old, None, tab.shown)
-    listen(tab.chosen.change, choose, tab.chosen, [tab.name, tab.details, *asking, tab.evaluation.result])
-    attach_evaluation(forge, tab.chosen, tab.evaluation)
+    listen(tab.chosen.change, choose, tab.chosen, [tab.name, tab.details, *tab.deletion.buttons, tab.evaluation])
+    listen(tab.evaluate.click, evaluate, [tab.chosen, tab.limit], tab.evaluation)
     listen(tab.rename.click, rename, [tab.chosen, tab.name], tab.shown)
-    listen(tab.delete.click, lambda: _ask(True), None, asking)
-    listen(tab.keep.click, lambda: _ask(False), None, asking)
-    listen(tab.confirm.click, delete, tab.chosen, [*tab.shown, *asking])
+    tab.deletion.attach(delete, tab.chosen, tab.shown)
     return tab
 
 
@@ -101,30 +110,37 @@ def show_models(forge: Forge, chosen: str | None = None) -> list[Any]:
     """Values of `ModelsTab.shown`."""
     records = forge.models.all()
     table = html.table(
-        ("Name", "Task", "Method", "Base model", "Made", "Measured, before → tuned", "Dataset"),
         (
-            (
-                _label(forge, each),
-                each.task,
-                f"{each.method}, {each.tuning}",
-                each.base_model,
-                html.date(each.created),
-                _describe_telling(each.metrics),
-                each.dataset_name,
-            )
+            {
+                "Name": _label(forge, each),
+                "Task": each.task,
+                "Method": f"{each.method}, {each.tuning}",
+                "Base model": each.base_model,
+                "Made": html.date(each.created),
+                "Measured, before → tuned": describe_change(each.metrics),
+                "Dataset": each.dataset_name,
+            }
             for each in records
         ),
         empty="No model yet. Train one: the Train tab has everything chosen for a first try.",
     )
-    ids = [each.id for each in records]
-    picked = chosen if chosen in ids else next(iter(ids), None)
-    chosen_now = gr.Dropdown(choices=offer_models(forge), value=picked)
+    choices = _list_choices(forge)
+    picked = pick(choices, chosen)
     old = gr.Row(visible=forge.legacy.find() is not None)
-    return [old, table, gr.Row(visible=bool(ids)), chosen_now, *describe_choice(forge, picked)]
+    return [old, table, gr.Row(visible=bool(records)), select(choices, picked), *describe_choice(forge, picked)]
 
 
-def offer_models(forge: Forge) -> list[tuple[str, str]]:
-    """(label, id) of every model, the newest first; a name that is there twice gets its date."""
+def offer_models(forge: Forge, chosen: str | None = None) -> Any:
+    """The dropdown of models on another tab, with `chosen` or the newest one whose files are all there selected."""
+    records = forge.models.all()
+    if chosen not in [each.id for each in records]:
+        chosen = next((each.id for each in records if not forge.models.find_problem(each)), None)
+    info = "" if records else "No model yet. Train one first: the Train tab has everything chosen."
+    return select(_list_choices(forge), chosen, info=info)
+
+
+def _list_choices(forge: Forge) -> list[tuple[str, str]]:
+    """(label, id) of every model, the newest first."""
     return [(f"{_label(forge, each)} · {html.date(each.created)}", each.id) for each in forge.models.all()]
 
 
@@ -140,12 +156,6 @@ def _label(forge: Forge, record: ModelRecord) -> str:
     return f"{record.name} (files missing or damaged)" if forge.models.find_problem(record) else record.name
 
 
-def _describe_telling(metrics: dict[str, Any]) -> str:
-    """ "F1 21.0% → 88.0%": the metric that decides whether it got better."""
-    name = find_telling(metrics)
-    return f"{SHOWN[name].title} {describe_change(metrics, name)}" if name else "not measured"
-
-
 def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
     """[name, details] of one model."""
     known = {each.id: each for each in forge.models.all()}
@@ -156,21 +166,21 @@ def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
     manifest = {} if problem else forge.models.manifest(record)
     note = html.note(str(problem), "bad") if problem else ""
     parent = record.parent and (known[record.parent].name if record.parent in known else f"{record.parent} (deleted)")
+    counts = manifest.get("dataset", {})
+    dataset = record.dataset_name
+    if "train_rows" in counts:
+        dataset += f": {counts['train_rows']} rows for training, {counts['eval_rows']} held out"
     facts = {
         "Base model": record.base_model,
         "Source of the base model": manifest.get("base_source"),
-        "Dataset": _describe_dataset(record, manifest.get("dataset", {})),
-        "Dataset hash": manifest.get("dataset", {}).get("sha256"),
+        "Dataset": dataset,
+        "Dataset hash": counts.get("sha256"),
         "Trained further from": parent,
         "Run": record.run_id,
         "Id": record.id,
         "Folder": forge.models.path(record),
     }
     known_facts = html.pairs((name, value) for name, value in facts.items() if value)
-    return [record.name, note + _show_numbers(record, manifest) + show_metrics(record.metrics) + known_facts]
-
-
-def _show_numbers(record: ModelRecord, manifest: dict[str, Any]) -> str:
     numbers = [
         ("Task", TASKS[Task(record.task)].title),
         ("Method", METHODS[record.method].title),
@@ -178,15 +188,12 @@ def _show_numbers(record: ModelRecord, manifest: dict[str, Any]) -> str:
     ]
     if "steps" in manifest:
         numbers += [("Steps", manifest["steps"]), ("Training time", html.seconds(manifest.get("seconds", 0)))]
-    return html.tiles(numbers)
+    return [record.name, note + html.tiles(numbers) + show_metrics(record.metrics) + known_facts]
 
 
-def _describe_dataset(record: ModelRecord, counts: dict[str, Any]) -> str:
-    if "train_rows" not in counts:
-        return record.dataset_name
-    return f"{record.dataset_name}: {counts['train_rows']} rows for training, {counts['eval_rows']} held out"
-
-
-def _ask(asking: bool) -> list[Any]:
-    """[delete, confirm, keep]: ask before anything is deleted."""
-    return [gr.Button(visible=not asking), gr.Button(visible=asking), gr.Button(visible=asking)]
+def _show_evaluation(measured: Any) -> str:
+    """The share of the rows that are answered, or what was measured on them."""
+    if isinstance(measured, float | int):
+        return html.bar(measured, f"Answering the held-out rows: {measured:.0%}")
+    rows = f"Measured on {measured.rows} held-out row{'' if measured.rows == 1 else 's'}."
+    return html.aside(rows) + show_metrics(measured.sides)

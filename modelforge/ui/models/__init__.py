@@ -1,1 +1,0 @@
-"""The Models tab: the library of finished models and their evaluation."""
