@@ -1,4 +1,4 @@
-"""Who may open the app, where it listens, and that one app has a home open. Decided only here; safe by default.
+"""Who may open the app, and where it listens. Decided only here; safe by default.
 
 Options come from the command line, otherwise from the environment: MODELFORGE_HOST, MODELFORGE_PORT, MODELFORGE_AUTH
 (user:password), MODELFORGE_ROOT_PATH; on a Hugging Face Space also from what the Space sets.
@@ -6,18 +6,12 @@ Options come from the command line, otherwise from the environment: MODELFORGE_H
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
-import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from modelforge import paths
 from modelforge.errors import AccessError
 
 
@@ -108,45 +102,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-@contextlib.contextmanager
-def lock_home() -> Iterator[None]:
-    """Lock the home while this app is open: two would both start the runs of the same queue. Raises AccessError if
-    another app has it open.
-
-    The system releases the lock of a process that dies, so nothing has to be cleaned up.
-    """
-    home = paths.home()
-    home.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(home / "app.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        where = _read_address() or "another window"
-        raise AccessError(
-            f"ModelForge is already open at {where}.",
-            where=str(home),
-            fix="Use that window, close it first, or set MODELFORGE_HOME to another folder.",
-        ) from error
-    try:
-        yield
-    finally:
-        _address_file().unlink(missing_ok=True)
-        lock.release()
-
-
-def write_address(url: str) -> None:
-    """Record where this app is open, for the error of the next one."""
-    _address_file().write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
-
-
-def _read_address() -> str:
-    try:
-        return str(json.loads(_address_file().read_text(encoding="utf-8"))["url"])
-    except (OSError, ValueError, TypeError, KeyError):  # not written yet: the other app is starting
-        return ""
-
-
-def _address_file() -> Path:
-    return paths.home() / "app.json"

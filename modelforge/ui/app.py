@@ -20,13 +20,14 @@ from modelforge.errors import AccessError
 from modelforge.forge import Forge, shared_forge
 from modelforge.ui import hardware as hardware_tab
 from modelforge.ui import header, models
-from modelforge.ui.access import Access, lock_home, write_address
+from modelforge.ui.access import Access
 from modelforge.ui.dataset import preview
 from modelforge.ui.dataset import tab as dataset
 from modelforge.ui.hub import HubTab
 from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
 from modelforge.ui.playground import tab as playground
+from modelforge.ui.single_instance import lock_home, write_address
 from modelforge.ui.train import form as train_form
 from modelforge.ui.train import tab as train
 
