@@ -5,7 +5,6 @@ Names of entries never become paths: the unpacked file has the archive's name, i
 
 from __future__ import annotations
 
-import errno
 import gzip
 import shutil
 import tempfile
@@ -20,7 +19,7 @@ from typing import IO, Literal, cast
 
 from modelforge import paths
 from modelforge.data.readers.excel import is_workbook
-from modelforge.errors import DatasetError, DiskFullError
+from modelforge.errors import DatasetError, check_space, report_full_disk
 
 Packing = Literal["gzip", "zip", ""]
 
@@ -47,10 +46,7 @@ class Unpacked:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / name
-        self._delete = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-
-    def delete(self) -> None:
-        self._delete()
+        self.delete = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
 
 def find_packing(path: Path, head: bytes) -> Packing:
@@ -84,14 +80,10 @@ def _copy(content: IO[bytes], target: IO[bytes], path: Path) -> None:
         if written > MOST_BYTES or (written > SUSPICIOUS_BYTES and written > MOST_RATIO * packed):
             _refuse_size(path, written)
         if unchecked > _CHECKED_BYTES:
-            _check_disk(_CHECKED_BYTES)
+            check_space(paths.cache_dir(), _CHECKED_BYTES)
             unchecked = 0
-        try:
+        with report_full_disk(paths.cache_dir(), written):
             target.write(chunk)
-        except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise DiskFullError(needed=written, free=_count_free(), where=str(paths.cache_dir())) from error
-            raise
 
 
 @contextmanager
@@ -132,7 +124,7 @@ def _find_entry(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
         raise DatasetError("This zip archive is protected with a password.", where=path.name, fix=fix)
     if entry.file_size > MOST_BYTES:
         _refuse_size(path, entry.file_size)
-    _check_disk(entry.file_size)
+    check_space(paths.cache_dir(), entry.file_size)
     return entry
 
 
@@ -149,16 +141,6 @@ def _refuse_size(path: Path, unpacked: int) -> None:
         where=path.name,
         fix="Unpack it yourself, check its content, and use that file.",
     )
-
-
-def _check_disk(needed: int) -> None:
-    free = _count_free()
-    if free < needed:
-        raise DiskFullError(needed=needed, free=free, where=str(paths.cache_dir()))
-
-
-def _count_free() -> int:
-    return shutil.disk_usage(paths.cache_dir()).free
 
 
 def _delete_stale(cache: Path) -> None:

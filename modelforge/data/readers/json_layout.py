@@ -4,16 +4,14 @@ consecutive objects.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from modelforge.data.readers.column_names import is_usual
 from modelforge.data.readers.json_values import Decoder
-from modelforge.data.readers.json_window import BrokenJson, JsonWindow, open_window
-from modelforge.data.rows import Position
+from modelforge.data.readers.json_window import BrokenJson, JsonWindow, walk
+from modelforge.data.readers.reader import is_usual
 
 # Objects with these keys are parts of a row (turns of a chat, answers to a question), not rows.
 _PARTS = ({"role", "content"}, {"from", "value"}, {"text", "answer_start"})
@@ -51,84 +49,30 @@ def find_layout(path: Path, encoding: str) -> Layout:
     return _find_layout(path, encoding, (about.st_size, about.st_mtime_ns))
 
 
-def walk_members(window: JsonWindow) -> Iterator[str]:
-    """Each key of the object that begins here; the caller moves over its value. Raises BrokenJson."""
-    window.peek()
-    window.step()
-    if window.peek() == "}":
-        window.step()
-        return
-    while True:
-        if window.peek() != '"':
-            raise window.fail("Expecting property name enclosed in double quotes")
-        name = window.decode()
-        if window.peek() != ":":
-            raise window.fail("Expecting ':' delimiter")
-        window.step()
-        window.peek()
-        yield name
-        sign = window.peek()
-        if sign not in {",", "}"}:
-            raise window.fail("Expecting ',' delimiter")
-        window.step()
-        if sign == "}":
-            return
-
-
-def walk_elements(window: JsonWindow) -> Iterator[Any]:
-    """Each element of the list that begins here. Raises BrokenJson."""
-    window.peek()
-    window.step()
-    if window.peek() == "]":
-        window.step()
-        return
-    while True:
-        window.peek()
-        yield window.decode()
-        sign = window.peek()
-        if sign not in {",", "]"}:
-            raise window.fail("Expecting a comma or the end of the list" if sign else "The list is not closed")
-        window.step()
-        if sign == "]":
-            return
-
-
-def skip_value(window: JsonWindow) -> None:
-    """Skip the value that begins here, lists element by element, since they can be larger than the window."""
-    if window.peek() == "[":
-        for _ in walk_elements(window):
-            pass
-    else:
-        window.decode()
-
-
 @lru_cache(maxsize=8)
 def _find_layout(path: Path, encoding: str, stamp: tuple[int, int]) -> Layout:
     members: list[_Member] = []
-    with open_window(path, encoding, Decoder(exact_numbers=True), Position()) as window:
+    with path.open(encoding=encoding) as file:
+        window = JsonWindow(file, Decoder(exact_numbers=True))
         if window.peek() != "{":
             return Layout()
         try:
-            for name in walk_members(window):
-                if window.peek() == "[":
-                    _walk_list(window, name, members)
-                else:
-                    members.append(_Member(name, _name_kind(window.decode())))
+            for name in walk(window):
+                members.append(_Member(name, "other"))
+                if window.peek() != "[":
+                    members[-1] = _Member(name, _name_kind(window.decode()))
+                    continue
+                for index, _ in enumerate(walk(window)):
+                    element = window.decode()
+                    if index == 0:
+                        members[-1] = _Member(name, _name_kind([element]))
+                    elif not isinstance(element, dict) and members[-1].kind == "rows":
+                        members[-1] = _Member(name, "other")
             if window.peek():
                 return Layout()  # more follows: consecutive objects
         except BrokenJson:
-            return _choose(members)  # reported when rows are read
+            pass  # reported when rows are read
     return _choose(members)
-
-
-def _walk_list(window: JsonWindow, name: str, members: list[_Member]) -> None:
-    """Add the list that begins here, as soon as its first element is read, since it can be broken later."""
-    members.append(_Member(name, "other"))
-    for index, element in enumerate(walk_elements(window)):
-        if index == 0:
-            members[-1] = _Member(name, _name_kind([element]))
-        elif not isinstance(element, dict) and members[-1].kind == "rows":
-            members[-1] = _Member(name, "other")
 
 
 def _name_kind(value: Any) -> Literal["rows", "parts", "text", "other"]:
