@@ -44,7 +44,7 @@ def guess(
     match has no column: see `ColumnMapping.missing`. Raises DatasetError for a role or a column that does not exist.
     """
     chosen = dict(columns or {})
-    shapes = _choose_shapes(task, shape)
+    shapes = choose_shapes(task, shape)
     _check_chosen(chosen, source_columns, shapes)
     shapes = [each for each in shapes if chosen.keys() <= {role.name for role in each.roles}]
     sample = list(sample_rows)
@@ -108,7 +108,8 @@ def read_clean_texts(mapping: ColumnMapping, rows: Sequence[Mapping[str, Any]]) 
     return read_clean_arrays(mapping, columns)
 
 
-def _choose_shapes(task: Task | str | None, shape: str | None) -> list[Shape]:
+def choose_shapes(task: Task | str | None, shape: str | None) -> list[Shape]:
+    """The shapes of a task, or the one of that name, as far as they are given. Raises DatasetError if there is none."""
     wanted = parse_task(task) if task else None
     shapes = [each for each in SHAPES.values() if wanted in (None, each.task) and shape in (None, each.name)]
     if not shapes:

@@ -53,27 +53,8 @@ class Datasets:
         """Add the rows of a checked file. If the same rows exist for the same task, that dataset is returned."""
         dataset = prepare.prepare(report, name=name)
         with self._store.transaction():
-            for known in self._store.datasets.all():
-                if known.id == dataset.id:
-                    return known
-            return self._store.datasets.add(
-                DatasetRecord(
-                    id=dataset.id,
-                    name=dataset.name,
-                    task=dataset.task.value,
-                    shape=dataset.shape,
-                    source=dataset.file,
-                    format=dataset.format,
-                    rows=dataset.rows,
-                    file_rows=dataset.file_rows,
-                    columns=dict(dataset.mapping),
-                    sha256=dataset.sha256,
-                    bytes=(paths.dataset_dir(dataset.id) / prepare.ROWS_FILE).stat().st_size,
-                    created=dataset.created,
-                    problems={"duplicates": dataset.duplicates},
-                    repairs=dict(dataset.repairs),
-                )
-            )
+            known = next((each for each in self.all() if each.id == dataset.id), None)
+            return known or self._store.datasets.add(dataset)
 
     def resolve(self, wanted: str, recipe: Recipe) -> DatasetRecord:
         """The dataset that a recipe's dataset or eval_dataset names: a file, a bundled sample, an id or name in the

@@ -29,8 +29,8 @@ class BrokenJson(Exception):  # noqa: N818 - becomes a Problem
 
 
 class JsonWindow:
-    """text: the content of the window, in which lines end in ``\\n``. position: the next character to read. start: where
-    the last value began."""
+    """text: the content of the window; its lines end in ``\\n``. position: the next character to read. start: where the
+    last value began."""
 
     def __init__(self, file: TextIO, decoder: Decoder) -> None:
         self.text = ""
