@@ -20,7 +20,7 @@ from modelforge.data.rows import Problem
 from modelforge.errors import DatasetError
 from modelforge.recipe import Task, parse_task
 from modelforge.tasks.base import Role
-from modelforge.tasks.texts import NUMBERS_TO_TEXT
+from modelforge.tasks.faults import NUMBERS_TO_TEXT
 
 
 def check(

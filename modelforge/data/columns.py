@@ -10,8 +10,8 @@ from typing import Any
 from modelforge.errors import DatasetError
 from modelforge.recipe import Task, parse_task
 from modelforge.tasks import SHAPES
-from modelforge.tasks.base import Fault, MappedRow, Repairs, Role, Shape
-from modelforge.tasks.texts import are_clean, is_absent, read_text
+from modelforge.tasks.base import MappedRow, Role, Shape
+from modelforge.tasks.faults import Faults, Repairs, are_clean, is_absent
 
 
 @dataclass(frozen=True)
@@ -56,21 +56,19 @@ def guess(
 
 def apply(
     mapping: ColumnMapping, values: Mapping[str, Any], repairs: Repairs = frozenset()
-) -> tuple[MappedRow | None, list[Fault]]:
+) -> tuple[MappedRow | None, Faults]:
     """The mapped row (None if it cannot be used), and its faults."""
     found = {role: values[column] for role, column in mapping.columns.items() if column in values}
-    if len(found) == len(mapping.columns):
+    lacking = mapping.columns.keys() - found.keys()
+    if not any(role.required and role.name in lacking for role in mapping.shape.roles):
         return mapping.shape.map_row(found, repairs)
-    faults = [
-        Fault("error", role.name, "This column is missing.", "Add it to this row, or remove the row.")
-        for role in mapping.shape.roles
-        if role.required and role.name in mapping.columns and role.name not in found
-    ]
-    if not faults:
-        return mapping.shape.map_row(found, repairs)
+    faults = Faults(repairs)
+    for role in mapping.shape.roles:
+        if role.required and role.name in lacking:
+            faults.note("error", role.name, "This column is missing.", "Add it to this row, or remove the row.")
     for role in mapping.shape.roles:  # report what else is wrong with the row at once
         if role.holds == "text" and role.name in found and (role.required or not is_absent(found[role.name])):
-            read_text(role.name, found[role.name], repairs, faults)
+            faults.read_text(role.name, found[role.name])
     return None, faults
 
 

@@ -27,7 +27,8 @@ from modelforge.data.row_cache import MappedRows, RowCache
 from modelforge.data.rows import Problem, Row
 from modelforge.data.similar import find_conflicts, find_first, find_near_duplicates, hash_whole_texts, have_same_words
 from modelforge.tasks import read_texts
-from modelforge.tasks.base import Fault, Repairs, Texts
+from modelforge.tasks.base import Texts
+from modelforge.tasks.faults import Fault, Repairs
 
 FEWEST_ROWS = 2  # one to train on and one to hold out
 FEW_ROWS = 20

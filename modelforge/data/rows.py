@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from modelforge.tasks.base import name_type
+from modelforge.tasks.faults import name_type
 
 
 class Row(NamedTuple):
