@@ -118,21 +118,17 @@ def choose_shapes(task: Task | str | None, shape: str | None) -> list[Shape]:
 
 def _check_chosen(chosen: Mapping[str, str], source_columns: Sequence[str], shapes: Sequence[Shape]) -> None:
     known = [role.name for shape in shapes for role in shape.roles]
+    what = fix = ""
     for role, column in chosen.items():
         if role not in known:
-            raise DatasetError(
-                f"There is no role {role!r}.", where="mapping", fix=f"The roles are: {', '.join(dict.fromkeys(known))}."
-            )
-        if column and column not in source_columns:
-            raise DatasetError(
-                f"There is no column {column!r}.", where="mapping", fix=f"The columns are: {', '.join(source_columns)}."
-            )
+            what, fix = f"There is no role {role!r}.", f"The roles are: {', '.join(dict.fromkeys(known))}."
+        elif column and column not in source_columns:
+            what, fix = f"There is no column {column!r}.", f"The columns are: {', '.join(source_columns)}."
+        if what:
+            raise DatasetError(what, where="mapping", fix=fix)
     if not any(chosen.keys() <= {role.name for role in shape.roles} for shape in shapes):
-        raise DatasetError(
-            f"No task has all the roles {', '.join(chosen)}.",
-            where="mapping",
-            fix="Choose a task, and use only its roles.",
-        )
+        what = f"No task has all the roles {', '.join(chosen)}."
+        raise DatasetError(what, where="mapping", fix="Choose a task, and use only its roles.")
 
 
 def _guess_for(

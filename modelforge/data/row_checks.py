@@ -18,11 +18,10 @@ from modelforge.data.columns import ColumnMapping, apply, has_text_only, read_cl
 from modelforge.data.fingerprints import Fingerprints, fingerprint_columns, fingerprint_texts
 from modelforge.data.forms import FORMS, ROW, Values
 from modelforge.data.personal_data import KINDS, contains, find_suspects
-from modelforge.data.problems import Problems
 from modelforge.data.readers import RowSource
 from modelforge.data.readers.reader import Block
 from modelforge.data.repairs import DROP_DUPLICATES, DROP_NEAR_DUPLICATES, REPAIRS, SKIP_BAD_ROWS, RepairCount
-from modelforge.data.report import Counts, Report
+from modelforge.data.report import Counts, Problems, Report
 from modelforge.data.row_cache import MappedRows, RowCache
 from modelforge.data.rows import Problem, Row
 from modelforge.data.similar import find_conflicts, find_first, find_near_duplicates, hash_whole_texts, have_same_words

@@ -9,7 +9,7 @@ import pytest
 from modelforge import paths
 from modelforge.data.checks import check
 from modelforge.data.columns import apply
-from modelforge.data.problems import SHOWN_PROBLEMS
+from modelforge.data.report import SHOWN_PROBLEMS
 from modelforge.errors import DatasetError, RecipeError
 
 GOOD = [{"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(1, 101)]

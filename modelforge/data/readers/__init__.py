@@ -39,6 +39,7 @@ _HEAD_BYTES = 8192
 
 _AS_TABLE = "Save the table as CSV or .xlsx and use that."
 _UNPACK = "Unpack it and use the file inside."
+_AS_FILE = "Download the file itself, or save the page's text as plain text."
 _AS_TEXT = "Save its text as a plain text file, or copy questions and answers into a table."
 
 # (first bytes, kind of file, fix) of unsupported kinds; packed files are found by `archives`
@@ -53,10 +54,10 @@ _FOREIGN = (
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
     (b"Rar!\x1a", "a RAR archive", _UNPACK),
     (b"SQLite format 3\x00", "an SQLite database", "Export the table as CSV."),
+    (b"<!doctype html", "a web page", _AS_FILE),  # a link that requires signing in saves such a page
+    (b"<html", "a web page", _AS_FILE),
     (b"version https://git-lfs", "a git-lfs pointer and not the file itself", "Download the file with `git lfs pull`."),
 )
-# A link that requires signing in saves such a page instead of the file.
-_WEB_PAGE = (b"<!doctype html", b"<html")
 _TAR_MARK = slice(257, 262)  # the place of "ustar" in the first header of a tar archive
 
 
@@ -170,10 +171,7 @@ def _refuse_foreign(head: bytes, name: str) -> None:
     """Raise DatasetError for an unsupported kind of file."""
     begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     for magic, kind, fix in _FOREIGN:
-        if begin.startswith(magic):
+        if begin.startswith(magic) or (magic.startswith(b"<") and begin[:20].lower().startswith(magic)):
             raise DatasetError(f"This is {kind}, which is not supported.", where=name, fix=fix)
-    if begin[:20].lower().startswith(_WEB_PAGE):
-        fix = "Download the file itself, or save the page's text as plain text."
-        raise DatasetError("This is a web page, which is not supported.", where=name, fix=fix)
     if head[_TAR_MARK] == b"ustar":
         raise DatasetError("This is a tar archive, which is not supported.", where=name, fix=_UNPACK)
