@@ -31,7 +31,7 @@ def add_commands(commands: Any) -> None:
 def check_data(arguments: argparse.Namespace) -> int:
     from modelforge.data import hub_dataset
     from modelforge.data.checks import check
-    from modelforge.data.leaks import find_leaks
+    from modelforge.data.split import find_leaks
 
     path = Path(arguments.file)
     if not path.exists() and "/" in arguments.file and hub_dataset.looks_like_id(arguments.file):

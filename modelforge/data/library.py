@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +37,6 @@ class Datasets:
         """All mapped rows, in order."""
         return prepare.read_rows(dataset_id)
 
-    def check(
-        self,
-        path: Path,
-        task: Task | None = None,
-        columns: Mapping[str, str] | None = None,
-        *,
-        shape: str | None = None,
-        repairs: Iterable[str] = (),
-    ) -> Report:
-        return check(path, task, columns or None, shape=shape, repairs=repairs)
-
     def add(self, report: Report, *, name: str = "") -> DatasetRecord:
         """Add the rows of a checked file. If the same rows exist for the same task, that dataset is returned."""
         dataset = prepare.prepare(report, name=name)
@@ -68,7 +56,7 @@ class Datasets:
             if known is not None:
                 return known
             path = hub_dataset.fetch(wanted, recipe.dataset_config or None, recipe.dataset_split or None)
-        report = self.check(path, recipe.task, recipe.columns, repairs=recipe.repairs)
+        report = check(path, recipe.task, recipe.columns or None, repairs=recipe.repairs)
         return self.add(report, name="" if path.name == Path(wanted).name else wanted)
 
     def _find_known(self, wanted: str, task: Task) -> DatasetRecord | None:

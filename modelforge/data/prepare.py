@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from modelforge.data.forms import ROW, Form, form_of
+from modelforge.data.forms import FORMS, ROW, Form
 from modelforge.data.report import Report
 from modelforge.data.row_cache import Digest
 from modelforge.errors import DatasetError, NotFoundError, check_space, report_full_disk
@@ -24,6 +24,7 @@ from modelforge.store.files import write_file
 from modelforge.tasks.base import MappedRow
 
 ROWS_FILE, OLD_ROWS_FILE = manifests.ROWS_FILES
+_FORM_OF = {form.columns: form for form in FORMS.values()}
 _SPARE_BYTES = 10_000_000  # left free for other writers
 
 
@@ -41,7 +42,10 @@ def prepare(report: Report, *, name: str = "") -> DatasetRecord:
     try:
         with report_full_disk(home(), needed):
             unfinished.mkdir()
-            return _publish(unfinished, _describe(report, _write_rows(unfinished / ROWS_FILE, report), name))
+            content = report.mapped_rows.write(unfinished / ROWS_FILE)
+            with (unfinished / ROWS_FILE).open("rb+") as file:
+                os.fsync(file.fileno())
+            return _publish(unfinished, _describe(report, _hash(report.task, content), name))
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -93,7 +97,7 @@ def _read_arrow(path: Path, task: str) -> Generator[tuple[Form, list[Any]], None
     """Batches of rows as columns of their form. Returns the hash over task and rows."""
     with pa.memory_map(str(path)) as file:
         batches = pa.ipc.open_file(file)
-        form = form_of(batches.schema.names)
+        form = _FORM_OF[tuple(batches.schema.names)]
         digest = Digest(form)
         for index in range(batches.num_record_batches):
             batch = batches.get_batch(index)
@@ -114,14 +118,6 @@ def _read_old(path: Path, task: str) -> Generator[tuple[Form, list[Any]], None, 
 
 def _hash(task: str, content: str) -> str:
     return hashlib.sha256(f"{task}\n{content}\n".encode()).hexdigest()
-
-
-def _write_rows(path: Path, report: Report) -> str:
-    """Write all rows. Returns the SHA-256 over task and rows."""
-    content = report.mapped_rows.write(path)
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-    return _hash(report.task, content)
 
 
 def _describe(report: Report, sha256: str, name: str) -> dict[str, Any]:

@@ -28,7 +28,6 @@ SEARCH_SECONDS = 0.25
 _UNSPACED = r"\p{Thai}\p{Lao}\p{Myanmar}\p{Khmer}\p{Hiragana}\p{Katakana}\p{Han}"
 _WORD = regex.compile(rf"[{_UNSPACED}]\p{{M}}*|[\S--[{_UNSPACED}]]+", regex.V1)
 _INSIDE = rf"[\w--[{_UNSPACED}]]"  # a character that continues a word
-_COMPARING = frozenset({"matches_reference"})
 
 
 def score_valid_json(settings: ValidJson, answer: str, reference: str) -> float:
@@ -131,23 +130,15 @@ def name_rewards(rewards: Sequence[Reward]) -> list[str]:
     return names
 
 
-def needs_reference(rewards: Sequence[Reward]) -> bool:
-    """Whether any of them compares the answer with the row's reference."""
-    return any(reward.type in _COMPARING for reward in rewards)
-
-
 def check_rows(rewards: Sequence[Reward], rows: Iterable[Mapping[str, Any]]) -> None:
     """Raises RecipeError where a reward compares with a reference and mapped rows have none."""
-    if not needs_reference(rewards):
-        return
-    count, lacking = 0, []
-    for count, row in enumerate(rows, start=1):
-        if not (row.get("reference") or "").strip():
-            lacking.append(count)
+    comparing = {reward.type for reward in rewards} & {"matches_reference"}
+    rows = list(rows) if comparing else []
+    lacking = [number for number, row in enumerate(rows, start=1) if not (row.get("reference") or "").strip()]
     if lacking:
-        names = ", ".join(sorted({reward.type for reward in rewards} & _COMPARING))
+        names = ", ".join(sorted(comparing))
         raise RecipeError(
-            f"{len(lacking):,} of {count:,} rows have no reference to compare answers with; the first is row "
+            f"{len(lacking):,} of {len(rows):,} rows have no reference to compare answers with; the first is row "
             f"{lacking[0]:,}.",
             where=f"setting grpo.rewards, {names}",
             fix="Choose the column of references, fill in or remove these rows, or reward "

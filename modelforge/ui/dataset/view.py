@@ -10,10 +10,10 @@ from typing import Any
 
 import gradio as gr
 
-from modelforge.data.leaks import Leak
 from modelforge.data.repairs import REPAIRS
 from modelforge.data.report import Report
 from modelforge.data.row_cache import MappedRows
+from modelforge.data.split import Leak
 from modelforge.store import DatasetRecord
 from modelforge.tasks import SHAPES, TASKS
 from modelforge.ui.dataset.reports import NONE, ROLES
