@@ -76,7 +76,7 @@ def describe_report(shape: dict[str, Any], unused: tuple[str, ...]) -> Iterator[
         yield f"{problem['severity']}: {', '.join(places) or 'file'}: {problem['problem']} {problem['fix']}"
     for name, count in shape["repairs"].items():
         state = f"{count['done']} done" if count["done"] else f"would fix {count['possible']} (--repair {name})"
-        yield f"{REPAIRS[name].title.lower()}: {state}"
+        yield f"{REPAIRS[name].lower()}: {state}"
     yield (
         f"{counts['errors']} errors, {counts['warnings']} warnings, {counts['duplicates']} duplicates, "
         f"{shape['usable']} usable rows: " + ("ready to train" if shape["ok"] else "not ready")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate, groupby
 
 # A dependency of transformers; `re` does not know grapheme clusters.
@@ -51,20 +52,13 @@ def split_tokens(ids: Sequence[int], trained: Sequence[bool], max_length: int, d
 
 def _split(ids: Sequence[int], trained: Sequence[bool], max_length: int, decode: Decode) -> list[Token]:
     """Decode each group after the previous one, since some decoders treat the start of a text differently."""
-    known: dict[tuple[int, ...], str] = {(): ""}
-
-    def read(part: Sequence[int]) -> str:
-        key = tuple(part)
-        if key not in known:
-            known[key] = decode(part)
-        return known[key]
-
+    read = cache(decode)
     found: list[Token] = []
     before: list[int] = []
     group: list[int] = []
     for index, token in enumerate(ids):
         group.append(token)
-        text = read([*before, *group])[len(read(before)) :]
+        text = read((*before, *group))[len(read(tuple(before))) :]
         last = index + 1 == len(ids) or trained[index + 1] != trained[index] or len(group) >= _LONGEST_GROUP
         if (not text or text.endswith(_HALF_CHARACTER)) and not last:
             continue

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import io
 from pathlib import Path
-from typing import NamedTuple
 
 from modelforge.data.rows import Problem
 from modelforge.errors import DatasetError
@@ -22,14 +21,6 @@ _BOMS = (
 )
 
 
-class _Fault(NamedTuple):
-    """The first undecodable byte: its offset and value; and whether the file ends within a character."""
-
-    offset: int
-    byte: int
-    cut_off: bool
-
-
 def detect_encoding(path: Path, head: bytes) -> tuple[str, Problem | None]:
     """The encoding of a text file (utf-8, utf-8-sig, utf-16, utf-16-le, utf-16-be, utf-32, cp1252), given its first
     bytes, and a warning if it is uncertain.
@@ -41,14 +32,15 @@ def detect_encoding(path: Path, head: bytes) -> tuple[str, Problem | None]:
     fault = _find_undecodable(path, encoding)
     if fault is None:
         return encoding, None
-    line, is_ascii = _describe_before(path, encoding, fault.offset)
+    offset, byte, is_cut_off = fault
+    line, is_ascii = _describe_before(path, encoding, offset)
     if encoding == "utf-8" and is_ascii and _find_undecodable(path, "cp1252") is None:
-        problem = f"Byte 0x{fault.byte:02X} is not UTF-8, so the file was read as Windows-1252; accents may be wrong."
+        problem = f"Byte 0x{byte:02X} is not UTF-8, so the file was read as Windows-1252; accents may be wrong."
         return "cp1252", Problem("warning", None, line, None, problem, "Save the file as UTF-8.")
-    if fault.cut_off:
+    if is_cut_off:
         what = f"The file is cut off: it ends in line {line} in the middle of a character."
         raise DatasetError(what, where=where, fix="Download the whole file again, or remove that line.")
-    what = f"Byte 0x{fault.byte:02X} in line {line} is not valid {encoding}."
+    what = f"Byte 0x{byte:02X} in line {line} is not valid {encoding}."
     raise DatasetError(what, where=where, fix="Save the file as UTF-8.")
 
 
@@ -68,7 +60,8 @@ def _guess_without_bom(head: bytes, where: str) -> str:
     return "utf-8"  # a few zeros in text; rows that contain them are reported
 
 
-def _find_undecodable(path: Path, encoding: str) -> _Fault | None:
+def _find_undecodable(path: Path, encoding: str) -> tuple[int, int, bool] | None:
+    """The offset and the value of the first undecodable byte, and whether the file ends within a character."""
     decoder = codecs.getincrementaldecoder(encoding)()
     offset = 0
     with path.open("rb") as file:
@@ -80,8 +73,8 @@ def _find_undecodable(path: Path, encoding: str) -> _Fault | None:
             except UnicodeDecodeError as error:
                 # The decoder prepends what was left of the last chunk, so count from the end of this one.
                 position = offset - len(error.object) + error.start
-                cut_off = error.reason == "unexpected end of data" and not chunk
-                return _Fault(position, error.object[error.start], cut_off)
+                is_cut_off = error.reason == "unexpected end of data" and not chunk
+                return position, error.object[error.start], is_cut_off
             if not chunk:
                 return None
 

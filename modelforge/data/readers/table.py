@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from modelforge.data.readers.reader import LONGEST_ROW, SNIFFED_CHARACTERS, Outline, Reader, is_usual, open_text
 from modelforge.data.rows import Position, Problem, Row
@@ -120,17 +120,9 @@ def _find_delimiter(text: str) -> str | None:
     return max(scores, key=lambda delimiter: scores[delimiter]) if scores else None
 
 
-class _Score(NamedTuple):
-    """How well a delimiter fits: a header of common names, rows as wide as the header, quotes around whole cells, more
-    columns."""
-
-    usual: bool
-    even: float
-    quoted_well: float
-    width: int
-
-
-def _rate(sample: str, delimiter: str) -> _Score | None:
+def _rate(sample: str, delimiter: str) -> tuple[bool, float, float, int] | None:
+    """How well a delimiter fits: a header of common names, the share of rows as wide as the header, the share of cells
+    with whole quotes, the number of columns. None if it does not fit."""
     records = _split(io.StringIO(sample), sample, delimiter)
     rows = [row for row in islice(records, _RATED_ROWS) if any(cell.strip() for cell in row)] or [[]]
     if len(sample) == _RATED_CHARACTERS and len(rows) > 1:
@@ -151,7 +143,7 @@ def _rate(sample: str, delimiter: str) -> _Score | None:
     cells = [cell for row in rows for cell in row]
     # A cell has a single quote mark if a delimiter inside quotes was used to split it.
     well = sum(cell.count('"') != 1 for cell in cells) / len(cells) if cells else 1.0
-    return _Score(usual, evenness, well, width)
+    return usual, evenness, well, width
 
 
 def _could_be_name(cell: str) -> bool:

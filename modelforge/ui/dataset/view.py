@@ -83,7 +83,7 @@ def show_unused(report: Report) -> str:
 def show_repairs(report: Report, chosen: Sequence[str]) -> Any:
     """The fixes that would change something here, each with the number of changes."""
     offered = [
-        (f"{REPAIRS[name].title} ({count.possible:,})", name)
+        (f"{REPAIRS[name]} ({count.possible:,})", name)
         for name, count in report.repairs.items()
         if count.possible or name in chosen
     ]
@@ -142,7 +142,7 @@ def show_leaks(leaks: Sequence[Leak], training: MappedRows, evaluation: MappedRo
 
 def show_dataset(record: DatasetRecord, version: int, preview: str) -> str:
     """A dataset of the library, opened."""
-    fixed = [f"{REPAIRS[name].title.lower()}: {count}" for name, count in record.repairs.items() if name in REPAIRS]
+    fixed = [f"{REPAIRS[name].lower()}: {count}" for name, count in record.repairs.items() if name in REPAIRS]
     facts = [
         ("Name", f"{record.name}, version {version}"),
         ("Source", f"{record.source} ({record.format})"),
