@@ -47,6 +47,7 @@ class ChatEncoder:
         self.template = ChatTemplate(tokenizer)
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self._end = int(tokenizer.eos_token_id)
         self.text_begin = [tokenizer.bos_token_id] if begins_with_bos(tokenizer) else []
 
     def encode_row(self, row: Mapping[str, Any]) -> Encoded:
@@ -145,10 +146,6 @@ class ChatEncoder:
             verbose=False,
         )
         return [len(ids) for ids in encoded["input_ids"]]
-
-    @property
-    def _end(self) -> int:
-        return int(self.tokenizer.eos_token_id)
 
     def _decode(self, ids: Sequence[int]) -> str:
         text = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)

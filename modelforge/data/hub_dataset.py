@@ -114,34 +114,28 @@ def _explain_errors(dataset_id: str) -> Iterator[None]:
     """Turn what `datasets` and `huggingface_hub` raise into one sentence and a fix."""
     import httpx2
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub import errors as hub
 
     try:
         with report_full_disk(paths.cache_dir()):
             yield
     except ModelForgeError:
         raise
-    except (RepositoryNotFoundError, DatasetNotFoundError) as error:
-        if isinstance(error, GatedRepoError) or "is a gated dataset" in str(error):
+    except (hub.RepositoryNotFoundError, DatasetNotFoundError) as error:
+        if isinstance(error, hub.GatedRepoError) or "is a gated dataset" in str(error):
             fix = f"Request access at https://huggingface.co/datasets/{dataset_id}, and sign in."
             raise DatasetError(
                 "This dataset is gated, and you do not have access.", where=dataset_id, fix=fix
             ) from error
         fix = "Check the name. If it is private, sign in first."
         raise DatasetError("This dataset does not exist on the Hub.", where=dataset_id, fix=fix) from error
-    except OfflineModeIsEnabled as error:
+    except hub.OfflineModeIsEnabled as error:
         fix = "Unset HF_HUB_OFFLINE, or use a file."
         raise DownloadError("The Hub is switched off by HF_HUB_OFFLINE.", where=dataset_id, fix=fix) from error
-    except (httpx2.TransportError, httpx2.InvalidURL, ConnectionError, LocalEntryNotFoundError) as error:
+    except (httpx2.TransportError, httpx2.InvalidURL, ConnectionError, hub.LocalEntryNotFoundError) as error:
         fix = "Check the network, or use a file."
         raise DownloadError("The Hugging Face Hub cannot be reached.", where=dataset_id, fix=fix) from error
-    except HfHubHTTPError as error:
+    except hub.HfHubHTTPError as error:
         what = f"The Hugging Face Hub refused the request (status {error.response.status_code})."
         raise DownloadError(what, where=dataset_id, fix="Try again later, or sign in again.") from error
     except (DatasetsError, ValueError, RuntimeError, OSError) as error:

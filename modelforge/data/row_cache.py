@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import time
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -27,7 +26,6 @@ from modelforge.errors import report_full_disk
 from modelforge.tasks.base import MappedRow
 
 _SUFFIX = ".looked-at.arrow"
-_STALE_SECONDS = 24 * 3600  # age of files that a killed process has left
 _SPARE_BYTES = 10_000_000
 
 
@@ -35,12 +33,9 @@ class RowCache:
     """Stores batches of rows, then reads rows by their index. Raises DiskFullError."""
 
     def __init__(self, form: Form) -> None:
-        folder = paths.cache_dir()
-        folder.mkdir(parents=True, exist_ok=True)
-        _delete_stale(folder)
         self.form = form
         self.schema = pa.schema([(column, pa.string()) for column in form.columns])
-        handle, name = tempfile.mkstemp(_SUFFIX, dir=folder)
+        handle, name = tempfile.mkstemp(_SUFFIX, dir=paths.prepare_cache(f"*{_SUFFIX}"))
         self.path = Path(name)
         self.digest = Digest(form)
         self._ends = [0]
@@ -153,13 +148,6 @@ def view_text(strings: Any) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     places = np.frombuffer(offsets, np.int32)[strings.offset : strings.offset + len(strings) + 1]
     content = np.frombuffer(text, np.uint8) if text is not None else np.empty(0, np.uint8)
     return places - places[0], content[places[0] : places[-1]]
-
-
-def _delete_stale(folder: Path) -> None:
-    for left in folder.glob(f"*{_SUFFIX}"):
-        with contextlib.suppress(OSError):  # already deleted, or in use
-            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                left.unlink()
 
 
 def _remove(path: Path) -> None:

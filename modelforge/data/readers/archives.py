@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import shutil
 import tempfile
-import time
 import weakref
 import zipfile
 import zlib
@@ -28,7 +27,6 @@ SUSPICIOUS_BYTES = 256 << 20  # above this, a ratio of more than 100 to 1 is an 
 MOST_RATIO = 100
 _CHUNK_BYTES = 1 << 20
 _CHECKED_BYTES = 64 << 20  # between two checks of the free space, and what is left free
-_STALE_SECONDS = 24 * 3600
 _PREFIX = "unpacked-"
 _LISTED = 10
 
@@ -59,10 +57,8 @@ def find_packing(path: Path, head: bytes) -> Packing:
 def unpack(path: Path, packing: Packing) -> Unpacked:
     """Unpack the only file of an archive. Raises DatasetError if it is damaged, locked, too large or has several files,
     DiskFullError."""
-    cache = paths.cache_dir()
-    cache.mkdir(parents=True, exist_ok=True)
-    _delete_stale(cache)
-    unpacked = Unpacked(Path(tempfile.mkdtemp(prefix=_PREFIX, dir=cache)), path.name)
+    folder = tempfile.mkdtemp(prefix=_PREFIX, dir=paths.prepare_cache(f"{_PREFIX}*"))
+    unpacked = Unpacked(Path(folder), path.name)
     try:
         with _open_content(path, packing) as content, unpacked.path.open("wb") as target:
             _copy(content, target, path)
@@ -141,10 +137,3 @@ def _refuse_size(path: Path, unpacked: int) -> None:
         where=path.name,
         fix="Unpack it yourself, check its content, and use that file.",
     )
-
-
-def _delete_stale(cache: Path) -> None:
-    """Delete what a killed process has left."""
-    for folder in cache.glob(f"{_PREFIX}*"):
-        if folder.stat().st_mtime < time.time() - _STALE_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
