@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from modelforge.data.template import ChatTemplate, Part, begins_with_bos
 from modelforge.data.token_text import Token, split_tokens
 from modelforge.errors import BaseModelError
-from modelforge.tasks.base import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,10 +62,6 @@ class ChatEncoder:
         input_ids, labels = self._label(row)
         cut = max(0, len(input_ids) - self.max_length)
         return Encoded(input_ids[: self.max_length], labels[: self.max_length], cut)
-
-    def encode(self, messages: Sequence[Message]) -> Encoded:
-        """Encode a chat without tools; see `encode_row`."""
-        return self.encode_row({"messages": messages})
 
     def preview_tokens(self, row: Mapping[str, Any]) -> list[Token]:
         """The uncut row decoded token by token; the joined texts are the whole decoded text."""

@@ -10,6 +10,7 @@ from itertools import count, pairwise
 from typing import Any, NamedTuple, TypeVar
 
 from modelforge.data.encode import ChatEncoder
+from modelforge.data.rows import walk_values
 from modelforge.errors import DatasetError
 from modelforge.recipe import bounds, fields
 
@@ -163,18 +164,11 @@ def _percent(share: float) -> str:
 def longest_row(rows: Sequence[Mapping[str, Any]]) -> int:
     """An upper estimate of the tokens of the longest row from its characters: three characters a token (English has
     four to five), and twice what a chat template adds. 0 if there are no rows."""
-    longest = max((_count_characters(row) for row in rows), default=0)
+    texts = ([value for value in walk_values(row) if isinstance(value, str)] for row in rows)
+    longest = max((sum(map(len, each)) for each in texts), default=0)
     return longest // 3 + 2 * _TEMPLATE_TOKENS if longest else 0
 
 
 def mean_row(content_bytes: int, rows: int) -> float:
     """An estimate of the mean tokens of a row: four bytes a token, as in English, and what a chat template adds."""
     return content_bytes / max(rows, 1) / 4 + _TEMPLATE_TOKENS
-
-
-def _count_characters(value: Any) -> int:
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, Mapping):
-        return sum(map(_count_characters, value.values()))
-    return sum(map(_count_characters, value)) if isinstance(value, list | tuple) else 0

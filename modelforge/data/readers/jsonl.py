@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from modelforge.data.readers.json_layout import is_wrapper
+from modelforge.data.readers.json_list import is_wrapper
 from modelforge.data.readers.json_values import Decoder, describe_json_error, ends_early, opens_object
 from modelforge.data.readers.reader import LONGEST_ROW, Beginning, Block, Reader, Take
 from modelforge.data.rows import Position, Problem, Row, make_row

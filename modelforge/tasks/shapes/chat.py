@@ -80,8 +80,6 @@ def read_texts(row: MappedRow) -> Texts:
     system = messages[0]["content"] if messages[0]["role"] == "system" else ""
     turns = messages[1:] if system else messages
     first = next((index for index, turn in enumerate(turns) if turn["role"] == "assistant"), len(turns))
-    if len(turns) == 2:  # one question and its answer, the usual case
-        return Texts(system, turns[0]["content"], _say(turns[1]))
     return Texts(system, "\n".join(map(_say, turns[:first])), "\n".join(map(_say, turns[first:])))
 
 
