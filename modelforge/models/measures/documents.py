@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelforge.data.pairs import PairEncoder
+from modelforge.data.encode import PairEncoder
 from modelforge.models.measures.sides import Measured, Sides
 from modelforge.models.text_to_text import write_texts
 from modelforge.scores.metrics import METRICS, PERPLEXITY

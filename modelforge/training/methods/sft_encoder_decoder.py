@@ -11,7 +11,7 @@ from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTraining
 
 from modelforge.compat.transformers import use_one_card
 from modelforge.compute.compute import Compute
-from modelforge.data.pairs import PairEncoder
+from modelforge.data.encode import PairEncoder
 from modelforge.loading import window_of
 from modelforge.models.text_to_text import write_texts
 from modelforge.recipe import Recipe
