@@ -22,6 +22,12 @@ exception is a bug: the worker and the command line report it as one.
 from __future__ import annotations
 
 import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ModelForgeError(Exception):
@@ -107,6 +113,28 @@ class AccessError(ModelForgeError):
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether a write failed for lack of disk space; safetensors reports this with its own exception."""
-    is_os_error = isinstance(error, OSError) and error.errno == errno.ENOSPC
-    return is_os_error or (type(error).__name__ == "SafetensorError" and f"os error {errno.ENOSPC}" in str(error))
+    """Whether an error, or its cause, is a lack of disk space; safetensors and datasets have their own words for it."""
+    if isinstance(error, OSError) and (error.errno in _NO_SPACE or "Not enough disk space" in str(error)):
+        return True
+    if type(error).__name__ == "SafetensorError" and f"os error {errno.ENOSPC}" in str(error):
+        return True
+    return error.__cause__ is not None and is_disk_full(error.__cause__)
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raise DiskFullError unless so many bytes are free on the drive of an existing folder."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DiskFullError(needed=needed, free=free, where=str(folder))
+
+
+@contextmanager
+def report_full_disk(folder: Path, needed: int = 0) -> Iterator[None]:
+    """Raise DiskFullError if the drive of an existing folder is full. needed: bytes; 0 if unknown."""
+    try:
+        yield
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        free = shutil.disk_usage(folder).free
+        raise DiskFullError(needed=needed or free + 1, free=free, where=str(folder)) from error

@@ -104,7 +104,8 @@ def detect(root: Path = Path("/")) -> Hardware:
     home = paths.home()
     disk = shutil.disk_usage(next((place for place in (home, *home.parents) if place.exists()), Path.cwd()))
     cpu = Device("cpu", _processor_name(), total, free)
-    mps = [Device("mps", "Apple GPU", total, free)] if _is_apple_silicon() else []
+    is_apple = platform.system() == "Darwin" and platform.machine() == "arm64"
+    mps = [Device("mps", "Apple GPU", total, free)] if is_apple else []
     return Hardware(
         devices=(*_nvidia_devices(), *mps, cpu),
         system=f"{platform.system()} {platform.release()}",
@@ -259,10 +260,6 @@ def _nvidia_devices() -> tuple[Device, ...]:
         pynvml.nvmlShutdown()
 
 
-def _is_apple_silicon() -> bool:
-    return platform.system() == "Darwin" and platform.machine() == "arm64"
-
-
 def _processor_name() -> str:
     if platform.system() == "Linux":
         with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - a device file
@@ -295,8 +292,7 @@ def _list_control_groups(root: Path) -> Iterator[tuple[Path, _GroupFiles]]:
     except OSError:
         return
     for line in lines:
-        _, _, entry = line.partition(":")
-        controllers, _, path = entry.partition(":")
+        controllers, _, path = line.partition(":")[2].partition(":")
         if not controllers:
             mount, names = root / "sys/fs/cgroup", _GROUP_FILES
         elif "memory" in controllers.split(","):

@@ -8,12 +8,16 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
+import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from modelforge.errors import NotFoundError
 
+_STALE_SECONDS = 24 * 3600
 _ID = re.compile(r"[a-z]+-[0-9a-f]{12}")
 
 
@@ -33,6 +37,20 @@ def database() -> Path:
 
 def cache_dir() -> Path:
     return home() / "cache"
+
+
+def prepare_cache(names: str) -> Path:
+    """The cache folder, created, without what killed processes left there more than a day ago. names: their pattern."""
+    folder = cache_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(names):
+        with suppress(OSError):  # already deleted, or in use
+            if left.stat().st_mtime < time.time() - _STALE_SECONDS:
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink()
+    return folder
 
 
 def dataset_dir(dataset_id: str) -> Path:

@@ -31,7 +31,7 @@ def add_commands(commands: Any) -> None:
 def check_data(arguments: argparse.Namespace) -> int:
     from modelforge.data import hub_dataset
     from modelforge.data.checks import check
-    from modelforge.data.leaks import find_leaks
+    from modelforge.data.split import find_leaks
 
     path = Path(arguments.file)
     if not path.exists() and "/" in arguments.file and hub_dataset.looks_like_id(arguments.file):
@@ -75,7 +75,7 @@ def describe_report(shape: dict[str, Any], unused: tuple[str, ...]) -> Iterator[
         yield f"{problem['severity']}: {', '.join(places) or 'file'}: {problem['problem']} {problem['fix']}"
     for name, count in shape["repairs"].items():
         state = f"{count['done']} done" if count["done"] else f"would fix {count['possible']} (--repair {name})"
-        yield f"{REPAIRS[name].title.lower()}: {state}"
+        yield f"{REPAIRS[name].lower()}: {state}"
     yield (
         f"{counts['errors']} errors, {counts['warnings']} warnings, {counts['duplicates']} duplicates, "
         f"{shape['usable']} usable rows: " + ("ready to train" if shape["ok"] else "not ready")

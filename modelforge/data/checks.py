@@ -5,23 +5,22 @@ It changes nothing except what the chosen `repairs` fix.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from modelforge.data.columns import ColumnMapping, guess
-from modelforge.data.readers import RowSource, open_rows
+from modelforge.data.columns import ColumnMapping, choose_shapes, guess, read_clean_arrays
+from modelforge.data.readers import open_rows
 from modelforge.data.repairs import parse_repairs
 from modelforge.data.report import Report
 from modelforge.data.row_checks import RowChecks
 from modelforge.data.rows import Problem
 from modelforge.errors import DatasetError
 from modelforge.recipe import Task, parse_task
-from modelforge.tasks import SHAPES
-from modelforge.tasks.base import Role, Shape
-from modelforge.tasks.texts import NUMBERS_TO_TEXT
+from modelforge.tasks.base import Role
+from modelforge.tasks.faults import NUMBERS_TO_TEXT
 
 
 def check(
@@ -35,29 +34,10 @@ def check(
 ) -> Report:
     """Read and check the whole file. A file that cannot be read gives a report with one error.
 
-    watch: called with the share of the file that is done, from 0 to 1. Raises DatasetError for a file that does not
-    exist, an unknown role, column or repair, RecipeError for an unknown task.
+    watch: called with the share of the work that is done, from 0 to 1; an exception from it cancels the check. Raises
+    DatasetError for a file that does not exist, an unknown role, column or repair, RecipeError for an unknown task.
     """
-    steps = check_in_steps(path, task, columns, shape=shape, repairs=repairs)
-    while True:
-        try:
-            share = next(steps)
-        except StopIteration as done:
-            report: Report = done.value
-            return report
-        if watch is not None:
-            watch(share)
-
-
-def check_in_steps(
-    path: Path,
-    task: Task | str | None = None,
-    columns: Mapping[str, str] | None = None,
-    *,
-    shape: str | None = None,
-    repairs: Iterable[str] = (),
-) -> Generator[float, None, Report]:
-    """Like `check`, but yields the share of the work that is done and returns the report. Closing it cancels."""
+    watch = watch or (lambda share: None)
     wanted = parse_task(task) if task else None
     chosen = parse_repairs(repairs)
     if not path.exists():
@@ -65,8 +45,7 @@ def check_in_steps(
     try:
         source = open_rows(path, exact_numbers=NUMBERS_TO_TEXT in chosen)
     except DatasetError as error:
-        nothing = ColumnMapping(_first_shape(wanted, shape), {}, {})
-        checks = RowChecks(nothing, chosen)
+        checks = RowChecks(ColumnMapping(choose_shapes(wanted, shape)[0], {}, {}), chosen)
         checks.problems.add(Problem("error", None, None, None, error.what, error.fix))
         return checks.report(path, None, np.zeros(0, np.bool_))
     _raise_thresholds()
@@ -77,33 +56,17 @@ def check_in_steps(
     for role in mapping.missing if source.columns else ():  # where no row is readable, its errors are enough
         checks.problems.add(_describe_missing(role, source.columns))
     try:
-        yield from _read_all(source, checks)
-        kept = yield from _compare(checks)
+        try:
+            for block in source.blocks(checks.text_columns, partial(read_clean_arrays, mapping)):
+                checks.add(block)
+                watch(source.position.share)
+        except DatasetError as error:  # the format changes within the file
+            checks.problems.add(Problem("error", None, None, None, error.what, error.fix))
+        kept = checks.compare(lambda: watch(1.0))
     finally:
         checks.close()
     checks.check_amount(kept)
     return checks.report(path, source, kept)
-
-
-def _read_all(source: RowSource, checks: RowChecks) -> Generator[float, None, None]:
-    try:
-        for block in source.blocks(checks.text_columns, checks.read_texts_of):
-            checks.add(block)
-            yield source.position.share
-    except DatasetError as error:  # the format changes within the file
-        checks.problems.add(Problem("error", None, None, None, error.what, error.fix))
-
-
-def _compare(checks: RowChecks) -> Generator[float, None, NDArray[np.bool_]]:
-    """Yields 1.0 for each step: the file has been read."""
-    steps = checks.compare()
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            kept: NDArray[np.bool_] = done.value
-            return kept
-        yield 1.0
 
 
 def _raise_thresholds() -> None:
@@ -118,8 +81,3 @@ def _describe_missing(role: Role, columns: tuple[str, ...]) -> Problem:
     return Problem(
         "error", None, None, None, problem, f"Choose one (--map {role.name}=COLUMN). The columns are: {named}."
     )
-
-
-def _first_shape(task: Task | None, shape: str | None) -> Shape:
-    """The shape to report for a file that cannot be opened."""
-    return next(each for each in SHAPES.values() if task in (None, each.task) and shape in (None, each.name))

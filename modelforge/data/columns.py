@@ -10,8 +10,8 @@ from typing import Any
 from modelforge.errors import DatasetError
 from modelforge.recipe import Task, parse_task
 from modelforge.tasks import SHAPES
-from modelforge.tasks.base import Fault, MappedRow, Repairs, Role, Shape
-from modelforge.tasks.texts import are_clean, is_absent, read_text
+from modelforge.tasks.base import MappedRow, Role, Shape
+from modelforge.tasks.faults import Faults, Repairs, are_clean, is_absent
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def guess(
     match has no column: see `ColumnMapping.missing`. Raises DatasetError for a role or a column that does not exist.
     """
     chosen = dict(columns or {})
-    shapes = _choose_shapes(task, shape)
+    shapes = choose_shapes(task, shape)
     _check_chosen(chosen, source_columns, shapes)
     shapes = [each for each in shapes if chosen.keys() <= {role.name for role in each.roles}]
     sample = list(sample_rows)
@@ -56,21 +56,19 @@ def guess(
 
 def apply(
     mapping: ColumnMapping, values: Mapping[str, Any], repairs: Repairs = frozenset()
-) -> tuple[MappedRow | None, list[Fault]]:
+) -> tuple[MappedRow | None, Faults]:
     """The mapped row (None if it cannot be used), and its faults."""
     found = {role: values[column] for role, column in mapping.columns.items() if column in values}
-    if len(found) == len(mapping.columns):
+    lacking = mapping.columns.keys() - found.keys()
+    if not any(role.required and role.name in lacking for role in mapping.shape.roles):
         return mapping.shape.map_row(found, repairs)
-    faults = [
-        Fault("error", role.name, "This column is missing.", "Add it to this row, or remove the row.")
-        for role in mapping.shape.roles
-        if role.required and role.name in mapping.columns and role.name not in found
-    ]
-    if not faults:
-        return mapping.shape.map_row(found, repairs)
+    faults = Faults(repairs)
+    for role in mapping.shape.roles:
+        if role.required and role.name in lacking:
+            faults.note("error", role.name, "This column is missing.", "Add it to this row, or remove the row.")
     for role in mapping.shape.roles:  # report what else is wrong with the row at once
         if role.holds == "text" and role.name in found and (role.required or not is_absent(found[role.name])):
-            read_text(role.name, found[role.name], repairs, faults)
+            faults.read_text(role.name, found[role.name])
     return None, faults
 
 
@@ -108,7 +106,8 @@ def read_clean_texts(mapping: ColumnMapping, rows: Sequence[Mapping[str, Any]]) 
     return read_clean_arrays(mapping, columns)
 
 
-def _choose_shapes(task: Task | str | None, shape: str | None) -> list[Shape]:
+def choose_shapes(task: Task | str | None, shape: str | None) -> list[Shape]:
+    """The shapes of a task, or the one of that name, as far as they are given. Raises DatasetError if there is none."""
     wanted = parse_task(task) if task else None
     shapes = [each for each in SHAPES.values() if wanted in (None, each.task) and shape in (None, each.name)]
     if not shapes:
@@ -119,21 +118,17 @@ def _choose_shapes(task: Task | str | None, shape: str | None) -> list[Shape]:
 
 def _check_chosen(chosen: Mapping[str, str], source_columns: Sequence[str], shapes: Sequence[Shape]) -> None:
     known = [role.name for shape in shapes for role in shape.roles]
+    what = fix = ""
     for role, column in chosen.items():
         if role not in known:
-            raise DatasetError(
-                f"There is no role {role!r}.", where="mapping", fix=f"The roles are: {', '.join(dict.fromkeys(known))}."
-            )
-        if column and column not in source_columns:
-            raise DatasetError(
-                f"There is no column {column!r}.", where="mapping", fix=f"The columns are: {', '.join(source_columns)}."
-            )
+            what, fix = f"There is no role {role!r}.", f"The roles are: {', '.join(dict.fromkeys(known))}."
+        elif column and column not in source_columns:
+            what, fix = f"There is no column {column!r}.", f"The columns are: {', '.join(source_columns)}."
+        if what:
+            raise DatasetError(what, where="mapping", fix=fix)
     if not any(chosen.keys() <= {role.name for role in shape.roles} for shape in shapes):
-        raise DatasetError(
-            f"No task has all the roles {', '.join(chosen)}.",
-            where="mapping",
-            fix="Choose a task, and use only its roles.",
-        )
+        what = f"No task has all the roles {', '.join(chosen)}."
+        raise DatasetError(what, where="mapping", fix="Choose a task, and use only its roles.")
 
 
 def _guess_for(

@@ -1,4 +1,5 @@
-"""What the model sees: a row as token ids, with a label on each token that is trained.
+"""What the model sees: a row as token ids, with a label on each token that is trained; for an encoder-decoder a source
+text and its target, as separate input and labels.
 
 The text of a chat comes from the model's chat template (`template`); how ids are displayed is in `token_text`. It does
 not pad, batch or read files.
@@ -8,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modelforge.data.template import ChatTemplate, Part, begins_with_bos
 from modelforge.data.token_text import Token, split_tokens
 from modelforge.errors import BaseModelError
-from modelforge.tasks.base import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,6 +47,7 @@ class ChatEncoder:
         self.template = ChatTemplate(tokenizer)
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self._end = int(tokenizer.eos_token_id)
         self.text_begin = [tokenizer.bos_token_id] if begins_with_bos(tokenizer) else []
 
     def encode_row(self, row: Mapping[str, Any]) -> Encoded:
@@ -62,10 +63,6 @@ class ChatEncoder:
         input_ids, labels = self._label(row)
         cut = max(0, len(input_ids) - self.max_length)
         return Encoded(input_ids[: self.max_length], labels[: self.max_length], cut)
-
-    def encode(self, messages: Sequence[Message]) -> Encoded:
-        """Encode a chat without tools; see `encode_row`."""
-        return self.encode_row({"messages": messages})
 
     def preview_tokens(self, row: Mapping[str, Any]) -> list[Token]:
         """The uncut row decoded token by token; the joined texts are the whole decoded text."""
@@ -146,10 +143,52 @@ class ChatEncoder:
         )
         return [len(ids) for ids in encoded["input_ids"]]
 
-    @property
-    def _end(self) -> int:
-        return int(self.tokenizer.eos_token_id)
-
     def _decode(self, ids: Sequence[int]) -> str:
         text = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return str(text)
+
+
+class Pair(NamedTuple):
+    """Token ids of both sides with special tokens. cut: tokens cut off, both sides together."""
+
+    input_ids: list[int]
+    labels: list[int]
+    cut: int
+
+
+class PairEncoder:
+    """Encodes (source, target) for one tokenizer. Both sides keep the end-of-text token, even if cut."""
+
+    def __init__(self, tokenizer: Any, max_length: int, max_target_length: int) -> None:
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.max_target_length = max_target_length
+
+    def encode(self, source: str, target: str) -> Pair:
+        input_ids, cut_source = self._fit(self.encode_whole(source), self.max_length)
+        labels, cut_target = self._fit(
+            list(self.tokenizer(text_target=target, verbose=False)["input_ids"]), self.max_target_length
+        )
+        return Pair(input_ids, labels, cut_source + cut_target)
+
+    def encode_whole(self, source: str) -> list[int]:
+        """Token ids of a source, uncut."""
+        return list(self.tokenizer(source, verbose=False)["input_ids"])
+
+    def losses(self, source: str, target: str) -> list[str]:
+        """One sentence if the tokenizer cannot encode some characters of the texts."""
+        unknown = self.tokenizer.unk_token_id
+        if unknown is None:
+            return []
+        ids = self.encode_whole(source) + self.encode_whole(target)
+        if unknown not in ids:
+            return []
+        return ["The tokenizer of this base model does not know some characters of these texts, and leaves them out."]
+
+    def _fit(self, ids: list[int], most: int) -> tuple[list[int], int]:
+        """At most `most` token ids, keeping the special token at the end; and how many were cut off."""
+        cut = len(ids) - most
+        if cut <= 0:
+            return ids, 0
+        ending = [ids[-1]] if ids[-1] == self.tokenizer.eos_token_id else []
+        return ids[: most - len(ending)] + ending, cut

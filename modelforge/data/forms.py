@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,8 +87,3 @@ TEXT = Form(("text",), lambda row: (row["text"],), lambda values: {"text": value
 ROW = Form(("row",), lambda row: (dump_row(row).decode(),), lambda values: _load_row(values[0]))
 
 FORMS: dict[str, Form] = {"exchange": EXCHANGE, "text": TEXT, "row": ROW}
-
-
-def form_of(columns: Sequence[str]) -> Form:
-    """The form with these columns. Raises KeyError if there is none."""
-    return {form.columns: form for form in FORMS.values()}[tuple(columns)]

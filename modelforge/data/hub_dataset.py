@@ -5,7 +5,6 @@ A dataset that was downloaded once is available offline.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import re
 import shutil
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelforge import paths
-from modelforge.errors import DatasetError, DiskFullError, DownloadError, ModelForgeError
+from modelforge.errors import DatasetError, DownloadError, ModelForgeError, report_full_disk
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder
@@ -39,6 +38,8 @@ def fetch(dataset_id: str, config: str | None = None, split: str | None = None) 
     that does not exist, is not accessible or needs a choice, DownloadError if the Hub cannot be reached and the dataset
     is not in the cache, DiskFullError.
     """
+    from huggingface_hub import HfApi
+
     if not looks_like_id(dataset_id):
         fix = "Write it as the Hub shows it: owner/name."
         raise DatasetError("This is not the id of a dataset on the Hub.", where=dataset_id, fix=fix)
@@ -47,7 +48,7 @@ def fetch(dataset_id: str, config: str | None = None, split: str | None = None) 
     key = hashlib.sha256(repr((dataset_id, config, split)).encode()).hexdigest()[:16]
     try:
         with _explain_errors(dataset_id):
-            revision = _find_revision(dataset_id)
+            revision = str(HfApi().dataset_info(dataset_id, timeout=30).sha)
     except DownloadError:
         kept = sorted(folder.glob(f"{key}-*.parquet"), key=lambda path: path.stat().st_mtime)
         if kept:
@@ -62,12 +63,6 @@ def fetch(dataset_id: str, config: str | None = None, split: str | None = None) 
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return target
-
-
-def _find_revision(dataset_id: str) -> str:
-    from huggingface_hub import HfApi
-
-    return str(HfApi().dataset_info(dataset_id, timeout=30).sha)
 
 
 def _download(dataset_id: str, revision: str, config: str | None, split: str | None, work: Path) -> Path:
@@ -119,48 +114,31 @@ def _explain_errors(dataset_id: str) -> Iterator[None]:
     """Turn what `datasets` and `huggingface_hub` raise into one sentence and a fix."""
     import httpx2
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub import errors as hub
 
     try:
-        yield
+        with report_full_disk(paths.cache_dir()):
+            yield
     except ModelForgeError:
         raise
-    except (RepositoryNotFoundError, DatasetNotFoundError) as error:
-        if isinstance(error, GatedRepoError) or "is a gated dataset" in str(error):
+    except (hub.RepositoryNotFoundError, DatasetNotFoundError) as error:
+        if isinstance(error, hub.GatedRepoError) or "is a gated dataset" in str(error):
             fix = f"Request access at https://huggingface.co/datasets/{dataset_id}, and sign in."
             raise DatasetError(
                 "This dataset is gated, and you do not have access.", where=dataset_id, fix=fix
             ) from error
         fix = "Check the name. If it is private, sign in first."
         raise DatasetError("This dataset does not exist on the Hub.", where=dataset_id, fix=fix) from error
-    except OfflineModeIsEnabled as error:
+    except hub.OfflineModeIsEnabled as error:
         fix = "Unset HF_HUB_OFFLINE, or use a file."
         raise DownloadError("The Hub is switched off by HF_HUB_OFFLINE.", where=dataset_id, fix=fix) from error
-    except (httpx2.TransportError, httpx2.InvalidURL, ConnectionError, LocalEntryNotFoundError) as error:
+    except (httpx2.TransportError, httpx2.InvalidURL, ConnectionError, hub.LocalEntryNotFoundError) as error:
         fix = "Check the network, or use a file."
         raise DownloadError("The Hugging Face Hub cannot be reached.", where=dataset_id, fix=fix) from error
-    except HfHubHTTPError as error:
+    except hub.HfHubHTTPError as error:
         what = f"The Hugging Face Hub refused the request (status {error.response.status_code})."
         raise DownloadError(what, where=dataset_id, fix="Try again later, or sign in again.") from error
     except (DatasetsError, ValueError, RuntimeError, OSError) as error:
-        _raise_disk_full(error)
         reason = str(error.__cause__ or error).strip().split("\n", 1)[0]
         fix = "Download one of its files and use that."
         raise DatasetError(f"This dataset cannot be read: {reason}", where=dataset_id, fix=fix) from error
-
-
-def _raise_disk_full(error: Exception) -> None:
-    """Raise DiskFullError if a full disk caused the error."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and (cause.errno == errno.ENOSPC or "Not enough disk space" in str(cause)):
-            place = paths.cache_dir()
-            free = shutil.disk_usage(place).free
-            raise DiskFullError(needed=free + 1, free=free, where=str(place)) from error
-        cause = cause.__cause__

@@ -6,10 +6,11 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, TypeVar
+from itertools import count, pairwise
+from typing import Any, NamedTuple, TypeVar
 
 from modelforge.data.encode import ChatEncoder
+from modelforge.data.rows import walk_values
 from modelforge.errors import DatasetError
 from modelforge.recipe import bounds, fields
 
@@ -107,8 +108,7 @@ def measure(rows: Sequence[Mapping[str, Any]], encoder: ChatEncoder, *, sampled:
     return Lengths(len(rows), len(rendered), len(rendered) - len(lengths), tuple(sorted(lengths)))
 
 
-@dataclass(frozen=True)
-class _Text:
+class _Text(NamedTuple):
     """A text to tokenize, and how many tokens its row can have in addition."""
 
     text: str
@@ -118,20 +118,16 @@ class _Text:
 def _render(row: Mapping[str, Any], encoder: ChatEncoder) -> list[_Text]:
     """The row as text; several if the longest counts, none if the template rejects it."""
     try:
-        return _render_form(row, encoder)
+        if "messages" in row:
+            return [_render_chat(row["messages"], row.get("tools") or (), encoder)]
+        if "text" in row:
+            return [_Text(row["text"], len(encoder.text_begin) + 1)]
+        if "chosen" in row:
+            return [_render_chat([*row["prompt"], *row[side]], (), encoder) for side in ("chosen", "rejected")]
+        if "prompt" in row:
+            return [_Text(encoder.template.render(row["prompt"], for_answer=True), 0)]
     except DatasetError:
         return []
-
-
-def _render_form(row: Mapping[str, Any], encoder: ChatEncoder) -> list[_Text]:
-    if "messages" in row:
-        return [_render_chat(row["messages"], row.get("tools") or (), encoder)]
-    if "text" in row:
-        return [_Text(row["text"], len(encoder.text_begin) + 1)]
-    if "chosen" in row:
-        return [_render_chat([*row["prompt"], *row[side]], (), encoder) for side in ("chosen", "rejected")]
-    if "prompt" in row:
-        return [_Text(encoder.template.render(row["prompt"], for_answer=True), 0)]
     # The newline stands for the separator, which differs between models.
     return [_Text(f"{row['question']}\n{row['context']}", encoder.tokenizer.num_special_tokens_to_add(pair=True))]
 
@@ -147,21 +143,17 @@ def _render_chat(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], en
     return _Text(text, answers + 2 * max(0, answers - text.count(eos)))
 
 
-def _space_evenly(items: Sequence[Item], count: int) -> list[Item]:
-    """`count` evenly spaced items in their order; all of them if there are no more."""
-    if len(items) <= count:
+def _space_evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """`most` evenly spaced items in their order; all of them if there are no more."""
+    if len(items) <= most:
         return list(items)
-    return [items[index * len(items) // count] for index in range(count)]
+    return [items[index * len(items) // most] for index in range(most)]
 
 
 def _round_up(width: float) -> int:
     """The next round number, for the width of a bar."""
-    magnitude = 1
-    while True:
-        for lead in _LEADS:
-            if lead * magnitude >= width:
-                return lead * magnitude
-        magnitude *= 10
+    rounds = (lead * int(10**power) for power in count() for lead in _LEADS)
+    return next(each for each in rounds if each >= width)
 
 
 def _percent(share: float) -> str:
@@ -172,18 +164,11 @@ def _percent(share: float) -> str:
 def longest_row(rows: Sequence[Mapping[str, Any]]) -> int:
     """An upper estimate of the tokens of the longest row from its characters: three characters a token (English has
     four to five), and twice what a chat template adds. 0 if there are no rows."""
-    longest = max((_count_characters(row) for row in rows), default=0)
+    texts = ([value for value in walk_values(row) if isinstance(value, str)] for row in rows)
+    longest = max((sum(map(len, each)) for each in texts), default=0)
     return longest // 3 + 2 * _TEMPLATE_TOKENS if longest else 0
 
 
 def mean_row(content_bytes: int, rows: int) -> float:
     """An estimate of the mean tokens of a row: four bytes a token, as in English, and what a chat template adds."""
     return content_bytes / max(rows, 1) / 4 + _TEMPLATE_TOKENS
-
-
-def _count_characters(value: Any) -> int:
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, Mapping):
-        return sum(map(_count_characters, value.values()))
-    return sum(map(_count_characters, value)) if isinstance(value, list | tuple) else 0

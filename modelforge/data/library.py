@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,42 +37,12 @@ class Datasets:
         """All mapped rows, in order."""
         return prepare.read_rows(dataset_id)
 
-    def check(
-        self,
-        path: Path,
-        task: Task | None = None,
-        columns: Mapping[str, str] | None = None,
-        *,
-        shape: str | None = None,
-        repairs: Iterable[str] = (),
-    ) -> Report:
-        return check(path, task, columns or None, shape=shape, repairs=repairs)
-
     def add(self, report: Report, *, name: str = "") -> DatasetRecord:
         """Add the rows of a checked file. If the same rows exist for the same task, that dataset is returned."""
         dataset = prepare.prepare(report, name=name)
         with self._store.transaction():
-            for known in self._store.datasets.all():
-                if known.id == dataset.id:
-                    return known
-            return self._store.datasets.add(
-                DatasetRecord(
-                    id=dataset.id,
-                    name=dataset.name,
-                    task=dataset.task.value,
-                    shape=dataset.shape,
-                    source=dataset.file,
-                    format=dataset.format,
-                    rows=dataset.rows,
-                    file_rows=dataset.file_rows,
-                    columns=dict(dataset.mapping),
-                    sha256=dataset.sha256,
-                    bytes=(paths.dataset_dir(dataset.id) / prepare.ROWS_FILE).stat().st_size,
-                    created=dataset.created,
-                    problems={"duplicates": dataset.duplicates},
-                    repairs=dict(dataset.repairs),
-                )
-            )
+            known = next((each for each in self.all() if each.id == dataset.id), None)
+            return known or self._store.datasets.add(dataset)
 
     def resolve(self, wanted: str, recipe: Recipe) -> DatasetRecord:
         """The dataset that a recipe's dataset or eval_dataset names: a file, a bundled sample, an id or name in the
@@ -87,7 +56,7 @@ class Datasets:
             if known is not None:
                 return known
             path = hub_dataset.fetch(wanted, recipe.dataset_config or None, recipe.dataset_split or None)
-        report = self.check(path, recipe.task, recipe.columns, repairs=recipe.repairs)
+        report = check(path, recipe.task, recipe.columns or None, repairs=recipe.repairs)
         return self.add(report, name="" if path.name == Path(wanted).name else wanted)
 
     def _find_known(self, wanted: str, task: Task) -> DatasetRecord | None:

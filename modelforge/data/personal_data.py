@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+from modelforge.data.rows import walk_values
 
 KINDS: dict[str, str] = {
     "an e-mail address": r"[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}",
@@ -31,19 +33,7 @@ def find_suspects(columns: Sequence[Any]) -> list[int]:
 def contains(kind: str, value: Any) -> bool:
     """Whether a value of a row, text or turns of a chat, contains this kind of personal data."""
     confirm = _CONFIRM.get(kind, bool)
-    return any(confirm(match.group()) for text in _find_texts(value) for match in _PATTERNS[kind].finditer(text))
-
-
-def _find_texts(value: Any) -> Iterator[str]:
-    waiting = [value]
-    while waiting:
-        inner = waiting.pop()
-        if isinstance(inner, Mapping):
-            waiting.extend(inner.values())
-        elif isinstance(inner, list):
-            waiting.extend(inner)
-        elif inner is not None:
-            yield str(inner)
+    return any(confirm(match.group()) for text in walk_values(value) for match in _PATTERNS[kind].finditer(str(text)))
 
 
 def _is_card(written: str) -> bool:

@@ -2,58 +2,33 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
-from modelforge.data.forms import ROW, Form, form_of
+from modelforge.data.forms import FORMS, ROW, Form
 from modelforge.data.report import Report
 from modelforge.data.row_cache import Digest
-from modelforge.errors import DatasetError, DiskFullError, NotFoundError
+from modelforge.errors import DatasetError, NotFoundError, check_space, report_full_disk
 from modelforge.paths import dataset_dir, home
-from modelforge.recipe import Task
+from modelforge.store import DatasetRecord, manifests
+from modelforge.store.files import write_file
 from modelforge.tasks.base import MappedRow
 
-ROWS_FILE = "rows.arrow"
-OLD_ROWS_FILE = "rows.jsonl"
-MANIFEST_FILE = "dataset.json"
+ROWS_FILE, OLD_ROWS_FILE = manifests.ROWS_FILES
+_FORM_OF = {form.columns: form for form in FORMS.values()}
 _SPARE_BYTES = 10_000_000  # left free for other writers
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """The manifest of a dataset. shape: the name of its shape. file: the name of the original file, without folder.
-    mapping: role -> column. repairs: name -> how often it was applied. sha256: over task and rows. created: UTC, ISO
-    8601."""
-
-    id: str
-    name: str
-    task: Task
-    rows: int
-    duplicates: int
-    file: str
-    format: str
-    encoding: str
-    mapping: dict[str, str]
-    sha256: str
-    created: str
-    shape: str = ""
-    file_rows: int = 0
-    repairs: dict[str, int] = field(default_factory=dict)
-    schema: int = 2
-
-
-def prepare(report: Report, *, name: str = "") -> Dataset:
+def prepare(report: Report, *, name: str = "") -> DatasetRecord:
     """Write the rows of a report. If a dataset with the same rows and task exists, it is returned.
 
     Raises DatasetError if the report has errors, DiskFullError before anything is written.
@@ -62,16 +37,15 @@ def prepare(report: Report, *, name: str = "") -> Dataset:
     folder = home() / "datasets"
     folder.mkdir(parents=True, exist_ok=True)
     needed = report.mapped_rows.size + _SPARE_BYTES
-    _check_space(folder, needed)
+    check_space(home(), needed)
     unfinished = folder / f".unfinished-{secrets.token_hex(6)}"
     try:
-        unfinished.mkdir()
-        dataset = _describe(report, _write_rows(unfinished / ROWS_FILE, report), name)
-        return _publish(unfinished, dataset)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise DiskFullError(needed=needed, free=shutil.disk_usage(folder).free, where=str(home())) from error
-        raise
+        with report_full_disk(home(), needed):
+            unfinished.mkdir()
+            content = report.mapped_rows.write(unfinished / ROWS_FILE)
+            with (unfinished / ROWS_FILE).open("rb+") as file:
+                os.fsync(file.fileno())
+            return _publish(unfinished, _describe(report, _hash(report.task, content), name))
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -87,27 +61,23 @@ def refuse_errors(report: Report) -> None:
     raise DatasetError(f"{first.problem}{more}", where=f"{Path(report.file).name}{place}", fix=first.fix)
 
 
-def read_manifest(dataset_id: str) -> Dataset:
-    """The manifest of a dataset. Raises NotFoundError if it does not exist, DatasetError if it is damaged."""
-    path = dataset_dir(dataset_id) / MANIFEST_FILE
+def read_manifest(dataset_id: str) -> DatasetRecord:
+    """The record of a dataset. Raises NotFoundError if it does not exist, DatasetError if it is damaged."""
+    path = dataset_dir(dataset_id) / manifests.DATASET.manifest
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return Dataset(**(values | {"task": Task(values["task"])}))
+        return cast(DatasetRecord, manifests.read_record(manifests.DATASET, path))
     except FileNotFoundError as error:
         raise NotFoundError(f"There is no dataset {dataset_id!r}.", fix="Add its file again.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *manifests.UNREADABLE) as error:
         raise DatasetError("This dataset is damaged.", where=str(path), fix="Add its file again.") from error
 
 
 def read_rows(dataset_id: str) -> list[MappedRow]:
     """All mapped rows, in order. Raises DatasetError if their hash is not the manifest's."""
-    return list(_read(dataset_id))
-
-
-def _read(dataset_id: str) -> Iterator[MappedRow]:
-    """The rows of a dataset. Raises DatasetError, at the end at the latest, if they were changed."""
+    rows: list[MappedRow] = []
     for form, columns in _read_batches(dataset_id):
-        yield from map(form.unpack, zip(*(column.to_pylist() for column in columns), strict=True))
+        rows += map(form.unpack, zip(*(column.to_pylist() for column in columns), strict=True))
+    return rows
 
 
 def _read_batches(dataset_id: str) -> Iterator[tuple[Form, list[Any]]]:
@@ -123,11 +93,11 @@ def _read_batches(dataset_id: str) -> Iterator[tuple[Form, list[Any]]]:
         raise DatasetError("The rows of this dataset were changed.", where=str(path), fix="Add its file again.")
 
 
-def _read_arrow(path: Path, task: Task) -> Generator[tuple[Form, list[Any]], None, str]:
+def _read_arrow(path: Path, task: str) -> Generator[tuple[Form, list[Any]], None, str]:
     """Batches of rows as columns of their form. Returns the hash over task and rows."""
     with pa.memory_map(str(path)) as file:
         batches = pa.ipc.open_file(file)
-        form = form_of(batches.schema.names)
+        form = _FORM_OF[tuple(batches.schema.names)]
         digest = Digest(form)
         for index in range(batches.num_record_batches):
             batch = batches.get_batch(index)
@@ -136,9 +106,9 @@ def _read_arrow(path: Path, task: Task) -> Generator[tuple[Form, list[Any]], Non
     return _hash(task, digest.hexdigest())
 
 
-def _read_old(path: Path, task: Task) -> Generator[tuple[Form, list[Any]], None, str]:
+def _read_old(path: Path, task: str) -> Generator[tuple[Form, list[Any]], None, str]:
     """Like `_read_arrow`, for datasets of schema 1, which are JSON Lines."""
-    digest = hashlib.sha256(f"{task.value}\n".encode())
+    digest = hashlib.sha256(f"{task}\n".encode())
     with path.open("rb") as file:  # bytes are split at \n only; text can contain other line separators
         for line in file:
             digest.update(line)
@@ -146,61 +116,47 @@ def _read_old(path: Path, task: Task) -> Generator[tuple[Form, list[Any]], None,
     return digest.hexdigest()
 
 
-def _hash(task: Task, content: str) -> str:
-    return hashlib.sha256(f"{task.value}\n{content}\n".encode()).hexdigest()
+def _hash(task: str, content: str) -> str:
+    return hashlib.sha256(f"{task}\n{content}\n".encode()).hexdigest()
 
 
-def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise DiskFullError(needed=needed, free=free, where=str(home()))
+def _describe(report: Report, sha256: str, name: str) -> dict[str, Any]:
+    """The manifest. file: the name of the original file, without folder. mapping: role -> column. repairs: name -> how
+    often it was applied. sha256: over task and rows."""
+    return {
+        "id": f"dataset-{sha256[:12]}",
+        "name": name.strip() or Path(report.file).stem,
+        "task": report.task.value,
+        "rows": len(report.mapped_rows),
+        "duplicates": report.counts.duplicates,
+        "file": Path(report.file).name,
+        "format": report.format,
+        "encoding": report.encoding,
+        "mapping": dict(report.mapping.columns),
+        "sha256": sha256,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "shape": report.shape.name,
+        "file_rows": report.rows,
+        "repairs": {name: count.done for name, count in report.repairs.items() if count.done},
+        "schema": 2,
+    }
 
 
-def _write_rows(path: Path, report: Report) -> str:
-    """Write all rows. Returns the SHA-256 over task and rows."""
-    content = report.mapped_rows.write(path)
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-    return _hash(report.task, content)
-
-
-def _describe(report: Report, sha256: str, name: str) -> Dataset:
-    return Dataset(
-        id=f"dataset-{sha256[:12]}",
-        name=name.strip() or Path(report.file).stem,
-        task=report.task,
-        shape=report.shape.name,
-        rows=len(report.mapped_rows),
-        file_rows=report.rows,
-        duplicates=report.counts.duplicates,
-        file=Path(report.file).name,
-        format=report.format,
-        encoding=report.encoding,
-        mapping=dict(report.mapping.columns),
-        repairs={name: count.done for name, count in report.repairs.items() if count.done},
-        sha256=sha256,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-
-
-def _publish(unfinished: Path, dataset: Dataset) -> Dataset:
+def _publish(unfinished: Path, manifest: dict[str, Any]) -> DatasetRecord:
     """Rename the finished folder to its final place, so that a kill leaves at most an unfinished folder. An existing
     equal dataset stays unless it is damaged."""
-    folder = dataset_dir(dataset.id)
+    folder = dataset_dir(manifest["id"])
     if folder.exists():
         try:
-            for _ in _read_batches(dataset.id):
+            for _ in _read_batches(manifest["id"]):
                 pass
-            return read_manifest(dataset.id)
+            return read_manifest(manifest["id"])
         except (DatasetError, NotFoundError):
             shutil.rmtree(folder)
-    with (unfinished / MANIFEST_FILE).open("wb") as file:
-        file.write(json.dumps(asdict(dataset), indent=2).encode())
-        file.flush()
-        os.fsync(file.fileno())
+    write_file(unfinished / manifests.DATASET.manifest, json.dumps(manifest, indent=2).encode())
     try:
         unfinished.rename(folder)
     except OSError:
-        if not (folder / MANIFEST_FILE).exists():  # otherwise another process has just written the same dataset
+        if not (folder / manifests.DATASET.manifest).exists():  # else another process has written the same dataset
             raise
-    return read_manifest(dataset.id)
+    return read_manifest(manifest["id"])

@@ -15,28 +15,15 @@ DROP_DUPLICATES = "drop_duplicates"
 DROP_NEAR_DUPLICATES = "drop_near_duplicates"
 
 
-@dataclass(frozen=True)
-class Repair:
-    """title: an imperative. counts: what is counted, in the plural."""
-
-    title: str
-    sentence: str
-    counts: str
-
-
-REPAIRS: dict[str, Repair] = {
-    SKIP_BAD_ROWS: Repair("Skip rows with errors", "Use the other rows.", "rows"),
-    "numbers_to_text": Repair("Convert numbers to text", "Use a number in a text column as it is written.", "numbers"),
-    "relocate_answers": Repair(
-        "Fix answer positions", "Find where each answer is in its context if the given position is wrong.", "answers"
-    ),
-    "strip": Repair("Strip white space", "Remove spaces and newlines before and after each text.", "texts"),
-    DROP_DUPLICATES: Repair("Drop duplicates", "Of identical rows, keep the first.", "rows"),
-    DROP_NEAR_DUPLICATES: Repair(
-        "Drop near-duplicates", "Of rows that differ in at most one word in nine, keep the first.", "rows"
-    ),
+REPAIRS = {
+    SKIP_BAD_ROWS: "Skip rows with errors",
+    "numbers_to_text": "Convert numbers to text",  # a number in a text column is used as it is written
+    "relocate_answers": "Fix answer positions",  # where the given position of an answer in its context is wrong
+    "strip": "Strip white space",
+    DROP_DUPLICATES: "Drop duplicates",  # of identical rows, the first is kept
+    DROP_NEAR_DUPLICATES: "Drop near-duplicates",  # of rows that differ in at most one word in nine
 }
-"""name -> repair, in the order in which they are offered."""
+"""name -> title, an imperative, in the order in which they are offered."""
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,85 @@
-"""The report on a checked file: its columns, mapping, problems and usable rows."""
+"""The report on a checked file: its columns, mapping, problems and usable rows.
+
+All problems are counted; the first ones are in memory, the others on disk.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
+from modelforge import paths
 from modelforge.data.columns import ColumnMapping
-from modelforge.data.problems import Problems
 from modelforge.data.repairs import RepairCount
 from modelforge.data.row_cache import MappedRows
 from modelforge.data.rows import Problem
 from modelforge.recipe import Task
 from modelforge.tasks.base import Shape
+
+SHOWN_PROBLEMS = 1000
+COLUMNS = ("severity", "row", "line", "column", "problem", "fix")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Problems:
+    """Collects problems in any order. Raises OSError if the disk is full."""
+
+    def __init__(self) -> None:
+        self.counts = {"error": 0, "warning": 0}
+        self._first: dict[str, list[Problem]] = {"error": [], "warning": []}
+        self._more: IO[str] | None = None  # one line of JSON for each problem beyond the first
+
+    def add(self, problem: Problem) -> None:
+        self.counts[problem.severity] += 1
+        kept = self._first[problem.severity]
+        if len(kept) < SHOWN_PROBLEMS:
+            kept.append(problem)
+            return
+        if self._more is None:
+            paths.cache_dir().mkdir(parents=True, exist_ok=True)
+            self._more = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", dir=paths.cache_dir())  # noqa: SIM115 - lives as long as the report
+        self._more.write(json.dumps(asdict(problem)) + "\n")
+
+    @property
+    def first_error(self) -> Problem | None:
+        """The error to fix first: of the whole file, or else of the first row."""
+        return min(self._first["error"], key=_place, default=None)
+
+    @property
+    def shown(self) -> tuple[Problem, ...]:
+        """At most 1,000, errors before warnings, in the order of their rows."""
+        kept = (self._first["error"] + self._first["warning"])[:SHOWN_PROBLEMS]
+        return tuple(sorted(kept, key=_place))
+
+    def __iter__(self) -> Iterator[Problem]:
+        """All problems: the first ones in the order of their rows, then the others as they were found."""
+        yield from sorted(self._first["error"] + self._first["warning"], key=_place)
+        if self._more is not None:
+            self._more.seek(0)
+            for line in self._more:
+                yield Problem(**json.loads(line))
+
+    def write_csv(self, path: Path) -> None:
+        """Write all problems as a table. Cells that begin like a formula get an apostrophe, so that a spreadsheet does
+        not run text from the file."""
+        with path.open("w", encoding="utf-8-sig", errors="replace", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            for problem in self:
+                writer.writerow([_make_inert(value) for value in asdict(problem).values()])
+
+
+def _make_inert(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _place(problem: Problem) -> int:
+    return problem.row or 0
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,10 @@ The file is deleted with the last reference to it; a dataset has its own copy (`
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
 import tempfile
-import time
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -24,11 +22,10 @@ from numpy.typing import NDArray
 
 from modelforge import paths
 from modelforge.data.forms import Form, Values
-from modelforge.errors import DiskFullError
+from modelforge.errors import report_full_disk
 from modelforge.tasks.base import MappedRow
 
 _SUFFIX = ".looked-at.arrow"
-_STALE_SECONDS = 24 * 3600  # age of files that a killed process has left
 _SPARE_BYTES = 10_000_000
 
 
@@ -36,12 +33,9 @@ class RowCache:
     """Stores batches of rows, then reads rows by their index. Raises DiskFullError."""
 
     def __init__(self, form: Form) -> None:
-        folder = paths.cache_dir()
-        folder.mkdir(parents=True, exist_ok=True)
-        _delete_stale(folder)
         self.form = form
         self.schema = pa.schema([(column, pa.string()) for column in form.columns])
-        handle, name = tempfile.mkstemp(_SUFFIX, dir=folder)
+        handle, name = tempfile.mkstemp(_SUFFIX, dir=paths.prepare_cache(f"*{_SUFFIX}"))
         self.path = Path(name)
         self.digest = Digest(form)
         self._ends = [0]
@@ -54,14 +48,14 @@ class RowCache:
     def add(self, columns: Sequence[Any]) -> None:
         """Append rows: an array of strings for each column of the form."""
         batch = pa.record_batch(list(columns), schema=self.schema)
-        with report_full_disk(self.path.parent, batch.nbytes):
+        with report_full_disk(paths.home(), batch.nbytes):
             self._writer.write_batch(batch)
         self.digest.update(batch)
         self._ends.append(self._ends[-1] + batch.num_rows)
 
     def finish(self) -> None:
         """End writing; from now on rows can be read."""
-        with report_full_disk(self.path.parent, _SPARE_BYTES):
+        with report_full_disk(paths.home(), _SPARE_BYTES):
             self._writer.close()
             self._file.close()
         reader = pa.ipc.open_file(pa.memory_map(str(self.path)))
@@ -154,24 +148,6 @@ def view_text(strings: Any) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     places = np.frombuffer(offsets, np.int32)[strings.offset : strings.offset + len(strings) + 1]
     content = np.frombuffer(text, np.uint8) if text is not None else np.empty(0, np.uint8)
     return places - places[0], content[places[0] : places[-1]]
-
-
-@contextlib.contextmanager
-def report_full_disk(folder: Path, needed: int) -> Iterator[None]:
-    """Raise DiskFullError if the disk is full. needed: bytes."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise DiskFullError(needed=needed, free=shutil.disk_usage(folder).free, where=str(paths.home())) from error
-
-
-def _delete_stale(folder: Path) -> None:
-    for left in folder.glob(f"*{_SUFFIX}"):
-        with contextlib.suppress(OSError):  # already deleted, or in use
-            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                left.unlink()
 
 
 def _remove(path: Path) -> None:

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from modelforge.data.columns import ColumnMapping, apply, has_text_only, read_clean_arrays, read_clean_texts
+from modelforge.data.columns import ColumnMapping, apply, has_text_only, read_clean_texts
 from modelforge.data.fingerprints import Fingerprints, fingerprint_columns, fingerprint_texts
 from modelforge.data.forms import FORMS, ROW, Values
 from modelforge.data.personal_data import KINDS, contains, find_suspects
-from modelforge.data.problems import Problems
 from modelforge.data.readers import RowSource
 from modelforge.data.readers.reader import Block
 from modelforge.data.repairs import DROP_DUPLICATES, DROP_NEAR_DUPLICATES, REPAIRS, SKIP_BAD_ROWS, RepairCount
-from modelforge.data.report import Counts, Report
+from modelforge.data.report import Counts, Problems, Report
 from modelforge.data.row_cache import MappedRows, RowCache
 from modelforge.data.rows import Problem, Row
 from modelforge.data.similar import find_conflicts, find_first, find_near_duplicates, hash_whole_texts, have_same_words
 from modelforge.tasks import read_texts
-from modelforge.tasks.base import Fault, Repairs, Texts
+from modelforge.tasks.base import Texts
+from modelforge.tasks.faults import Fault, Repairs
 
 FEWEST_ROWS = 2  # one to train on and one to hold out
 FEW_ROWS = 20
@@ -60,12 +61,8 @@ class RowChecks:
 
     @property
     def text_columns(self) -> Collection[str]:
-        """The columns that can be read as arrays of text (`read_texts_of`); none if rows must be read one by one."""
+        """The columns to read as arrays of text (`read_clean_arrays`); none if rows must be read one by one."""
         return () if self.form is ROW or self.mapping.missing else tuple(self.mapping.columns.values())
-
-    def read_texts_of(self, columns: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """column -> array to role -> array of texts, if no row has a fault; else None."""
-        return read_clean_arrays(self.mapping, columns)
 
     def add(self, block: Block) -> None:
         """Add some rows of the file, readable or not."""
@@ -108,7 +105,7 @@ class RowChecks:
             try:
                 values = None if mapped is None else self.form.pack(mapped)
             except ValueError as error:
-                self._add_error(row.number, row.line, None, str(error), "Fix it, or remove the row.")
+                self._add(Problem("error", row.number, row.line, None, str(error), "Fix it, or remove the row."))
                 values = None
             if mapped is None or values is None:
                 self._count(SKIP_BAD_ROWS)
@@ -154,7 +151,7 @@ class RowChecks:
             self.problems.add(problem)
             return
         self.rows += 1
-        self._add_error(problem.row, problem.line, problem.column, problem.problem, problem.fix)
+        self._add(problem)
         self._count(SKIP_BAD_ROWS)
 
     def _find_personal_data(self, start: int, read: Callable[[int, str], Any], suspects: Future[list[int]]) -> None:
@@ -165,23 +162,23 @@ class RowChecks:
                 if role is not None:
                     self._warn(start + index, f"This looks like {kind}.", fix, self.mapping.columns[role])
 
-    def compare(self) -> Generator[None, None, NDArray[np.bool_]]:
-        """Compare all rows with each other. Returns which ones are kept; yields regularly, so that it can be
-        cancelled."""
+    def compare(self, step: Callable[[], None]) -> NDArray[np.bool_]:
+        """Compare all rows with each other. Returns which ones are kept. step: called regularly; an exception from it
+        cancels."""
         while self._written:
             self._find_personal_data(*self._written.popleft())
         self.cache.finish()
-        yield
+        step()
         prints = hash_whole_texts(Fingerprints.join([hashed.result() for hashed in self.prints]), self._read_texts)
         kept = np.ones(len(prints), np.bool_)
         copies = self._compare_same(prints, kept)
-        yield
+        step()
         for index, other in find_near_duplicates(prints, self._read_texts):
             same_words = have_same_words(self._read_texts(index), self._read_texts(other))
             self._add_duplicate(
                 index, other, SAME_WORDS if same_words else "a near-duplicate of", DROP_NEAR_DUPLICATES, kept
             )
-            yield
+            step()
         for index, original in copies.items():
             if kept[index] and not kept[original]:  # a copy of a near-duplicate is one too
                 self._add_duplicate(index, original, "identical to", DROP_NEAR_DUPLICATES, kept)
@@ -217,21 +214,23 @@ class RowChecks:
 
     def check_amount(self, kept: NDArray[np.bool_]) -> None:
         usable = int(kept.sum())
-        if self.rows == 0 and not self.problems.counts["error"]:
-            problem, fix = "The file has no data rows.", "Use a file with one example in each row."
-            self.problems.add(Problem("error", None, None, None, problem, fix))
-        elif self.problems.counts["error"]:
+        severity: Literal["error", "warning"] = "error"
+        if self.problems.counts["error"]:
             return
+        if self.rows == 0:
+            problem, fix = "The file has no data rows.", "Use a file with one example in each row."
         elif usable < FEWEST_ROWS:
             found = "are no usable rows" if usable == 0 else "is only 1 usable row"
-            problem = f"There {found}; at least {FEWEST_ROWS} are needed."
-            self.problems.add(Problem("error", None, None, None, problem, "Add examples."))
+            problem, fix = f"There {found}; at least {FEWEST_ROWS} are needed.", "Add examples."
         elif self.distinct < FEWEST_ROWS:
             problem = f"All {usable} rows are identical; at least {FEWEST_ROWS} different rows are needed."
-            self.problems.add(Problem("error", None, None, None, problem, "Add different examples."))
+            fix = "Add different examples."
         elif usable < FEW_ROWS:
             problem = f"There are only {usable} usable rows; a model learns little from fewer than {FEW_ROWS}."
-            self.problems.add(Problem("warning", None, None, None, problem, "Add examples."))
+            severity, fix = "warning", "Add examples."
+        else:
+            return
+        self.problems.add(Problem(severity, None, None, None, problem, fix))
 
     def report(self, path: Path, source: RowSource | None, kept: NDArray[np.bool_]) -> Report:
         found = dict.fromkeys(source.columns if source else ()) | self.columns
@@ -259,17 +258,13 @@ class RowChecks:
         if fault.mended or fault.severity == "hint":
             return
         column = self.mapping.columns.get(fault.role)
-        if fault.severity == "error":
-            self._add_error(row.number, row.line, column, fault.problem, fault.fix)
-        else:
-            self.problems.add(Problem("warning", row.number, row.line, column, fault.problem, fault.fix))
+        self._add(Problem(fault.severity, row.number, row.line, column, fault.problem, fault.fix))
 
-    def _add_error(self, row: int, line: int | None, column: str | None, problem: str, fix: str) -> None:
-        """Add an error of one row; a warning if rows with errors are skipped."""
-        if SKIP_BAD_ROWS in self.wanted:
-            self.problems.add(Problem("warning", row, line, column, f"Skipped: {problem}", fix))
-        else:
-            self.problems.add(Problem("error", row, line, column, problem, fix))
+    def _add(self, problem: Problem) -> None:
+        """Add a problem of one row; an error becomes a warning if rows with errors are skipped."""
+        if problem.severity == "error" and SKIP_BAD_ROWS in self.wanted:
+            problem = replace(problem, severity="warning", problem=f"Skipped: {problem.problem}")
+        self.problems.add(problem)
 
     def _add_duplicate(self, index: int, other: int, relation: str, repair: str, kept: NDArray[np.bool_]) -> None:
         self._count(repair)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from modelforge.tasks.base import name_type
+from modelforge.tasks.faults import name_type
 
 
 class Row(NamedTuple):
@@ -58,3 +59,14 @@ def make_row(number: int, line: int | None, value: Any) -> Row | Problem:
         return Row(number, line, value)
     problem = f"This row is {name_type(value)}, not an object."
     return Problem("error", number, line, None, problem, 'Write it as {"prompt": "...", "response": "..."}.')
+
+
+def walk_values(value: Any) -> Iterator[Any]:
+    """The texts and numbers in a value of a row, however deep; without recursion, so depth does not matter."""
+    waiting = [value]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, Mapping | list):
+            waiting.extend(inner.values() if isinstance(inner, Mapping) else inner)
+        elif inner is not None:
+            yield inner

@@ -112,22 +112,18 @@ def group_rows(prints: Fingerprints, read: ReadTexts) -> tuple[Indices, NDArray[
         for row in np.flatnonzero((hashes != 0) & (first != np.arange(len(first)))).tolist():
             groups.join(row, int(first[row]))
     strict = groups.numbers()
-    for row, other in _find_links(prints, read):
+    for row, other in find_links(prints, read):
         groups.join(row, other)
     numbers = groups.numbers()
     too_large = np.bincount(numbers, minlength=1)[numbers] > len(prints) / 2
     return np.where(too_large, strict, numbers), too_large
 
 
-def find_leaks(prints: Fingerprints, read: ReadTexts, held_out: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Pairs (held-out row, training row) that are similar but not identical: as rows, in their question, or in their
-    context; a held-out row at most once for each."""
-    yield from _find_links(prints, read, held_out)
-
-
-def _find_links(
+def find_links(
     prints: Fingerprints, read: ReadTexts, held_out: NDArray[np.bool_] | None = None
 ) -> Iterator[tuple[int, int]]:
+    """Pairs of rows that are similar but not identical: as rows, in their question, or in their context. With held_out,
+    pairs (held-out row, training row), a held-out row at most once for each."""
     asked = np.where(prints.together == 0, prints.asked, 0)
     yield from _find_similar(
         prints.whole_sketch, prints.whole, read, _are_similar_rows, setting=prints.setting, held_out=held_out

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate, groupby
+
+# A dependency of transformers; `re` does not know grapheme clusters.
+import regex  # type: ignore[import-untyped]
 
 Decode = Callable[[Sequence[int]], str]
 
 _HALF_CHARACTER = "\ufffd"
 _LONGEST_GROUP = 64  # tokens; a text of real U+FFFD characters would be one group
-_JOINER = "\u200d"
+_CLUSTER = regex.compile(r"\X")
 
 
 @dataclass(frozen=True)
@@ -49,20 +52,13 @@ def split_tokens(ids: Sequence[int], trained: Sequence[bool], max_length: int, d
 
 def _split(ids: Sequence[int], trained: Sequence[bool], max_length: int, decode: Decode) -> list[Token]:
     """Decode each group after the previous one, since some decoders treat the start of a text differently."""
-    known: dict[tuple[int, ...], str] = {(): ""}
-
-    def read(part: Sequence[int]) -> str:
-        key = tuple(part)
-        if key not in known:
-            known[key] = decode(part)
-        return known[key]
-
+    read = cache(decode)
     found: list[Token] = []
     before: list[int] = []
     group: list[int] = []
     for index, token in enumerate(ids):
         group.append(token)
-        text = read([*before, *group])[len(read(before)) :]
+        text = read((*before, *group))[len(read(tuple(before))) :]
         last = index + 1 == len(ids) or trained[index + 1] != trained[index] or len(group) >= _LONGEST_GROUP
         if (not text or text.endswith(_HALF_CHARACTER)) and not last:
             continue
@@ -84,17 +80,5 @@ def _join_clusters(tokens: Sequence[Token]) -> list[Token]:
 
 
 def _continues(before: str, text: str) -> bool:
-    """A simplified version of Unicode's grapheme cluster rules (UAX 29)."""
-    first = text[0]
-    if first == _JOINER or before[-1] == _JOINER or unicodedata.category(first) in ("Mn", "Mc", "Me"):
-        return True
-    if _is_flag_half(first):
-        return (len(before) - len(before.rstrip(_FLAG_HALVES))) % 2 == 1
-    return "\U0001f3fb" <= first <= "\U0001f3ff" or "\U000e0020" <= first <= "\U000e007f"  # skin tones, tags of flags
-
-
-_FLAG_HALVES = "".join(map(chr, range(0x1F1E6, 0x1F200)))
-
-
-def _is_flag_half(character: str) -> bool:
-    return character in _FLAG_HALVES
+    """Whether no visible character ends between them: a grapheme cluster of Unicode (UAX 29)."""
+    return len(_CLUSTER.findall(before + text)) < len(_CLUSTER.findall(before)) + len(_CLUSTER.findall(text))

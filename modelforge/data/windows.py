@@ -42,7 +42,8 @@ class WindowEncoder:
     def encode_row(self, row: Mapping[str, Any]) -> tuple[list[Window], int]:
         """(the windows of a row, in order; how many tokens of the question were cut off)."""
         question, cut = self._fit_question(row["question"])
-        room = self.max_length - self._around - len(self._ids(question))
+        ids = self.tokenizer(question, add_special_tokens=False, verbose=False)["input_ids"]
+        room = self.max_length - self._around - len(ids)
         encoded = self.tokenizer(
             question,
             row["context"],
@@ -78,9 +79,6 @@ class WindowEncoder:
         if len(offsets) <= room:
             return question, 0
         return question[: offsets[room - 1][1]], len(offsets) - room
-
-    def _ids(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def _locate(spans: list[tuple[int, int] | None], answer: tuple[int, str] | None) -> tuple[int, int]:

@@ -49,7 +49,7 @@ class Playground:
             yield from self.answer(record, to_messages({"document": document}), sampling, base=base)
             return
         _check_architecture(record, "encoder-decoder", "It cannot write text.")
-        from modelforge.data.pairs import PairEncoder
+        from modelforge.data.encode import PairEncoder
         from modelforge.models.generate import write_text
 
         loaded, model = self.load(record, base=base)

@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from modelforge.data.encode import IGNORED, ChatEncoder, Encoded
-from modelforge.data.pairs import PairEncoder
+from modelforge.data.encode import IGNORED, ChatEncoder, Encoded, PairEncoder
 from modelforge.loading import window_of
 from modelforge.models.chat import Playground
 from modelforge.models.generate import write_answers, write_texts

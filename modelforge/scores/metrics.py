@@ -72,7 +72,10 @@ def chrf(answers: Sequence[str], references: Sequence[str]) -> float:
     recall are averaged over those lengths that occur on both sides.
     """
     precisions, recalls = [], []
-    pairs = [("".join(answer.split()), "".join(reference.split())) for answer, reference in _pairs(answers, references)]
+    pairs = [
+        ("".join(answer.split()), "".join(reference.split()))
+        for answer, reference in zip(answers, references, strict=True)
+    ]
     for length in range(1, _CHRF_ORDER + 1):
         given = wanted = common = 0
         for answer, reference in pairs:
@@ -104,7 +107,9 @@ def split_words(text: str) -> list[str]:
     text = text.lower()
     if text.isascii():
         return _ENGLISH_WORD.findall(text)
-    kept = (sign if _is_part_of_word(sign) else " " for sign in unicodedata.normalize("NFC", text))
+    signs = unicodedata.normalize("NFC", text)
+    # category M: a mark, such as a vowel of Devanagari
+    kept = (sign if sign.isalnum() or unicodedata.category(sign).startswith("M") else " " for sign in signs)
     return _UNSPACED.sub(r" \g<0> ", "".join(kept)).split()
 
 
@@ -149,7 +154,7 @@ Metric = Callable[[Sequence[str], Sequence[str]], float]
 
 def _mean(score: Callable[[str, str], float]) -> Metric:
     def mean(answers: Sequence[str], references: Sequence[str]) -> float:
-        return sum(score(*pair) for pair in _pairs(answers, references)) / len(answers)
+        return sum(score(*pair) for pair in zip(answers, references, strict=True)) / len(answers)
 
     return mean
 
@@ -163,10 +168,6 @@ METRICS: dict[str, Metric] = {
     "f1": _mean(f1),
 }
 """Every metric that compares answers with references, by its name. A new one is a function and a line here."""
-
-
-def _pairs(answers: Sequence[str], references: Sequence[str]) -> Iterable[tuple[str, str]]:
-    return zip(answers, references, strict=True)
 
 
 def _rouge_n(answer: str, reference: str, length: int) -> float:
@@ -203,7 +204,3 @@ def _count_subsequence(one: Sequence[str], other: Sequence[str]) -> int:
         matched = row & places.get(word, 0)
         row = (row + matched | row - matched) & whole
     return len(one) - row.bit_count()
-
-
-def _is_part_of_word(sign: str) -> bool:
-    return sign.isalnum() or unicodedata.category(sign).startswith("M")  # a mark, such as a vowel of Devanagari

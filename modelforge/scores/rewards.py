@@ -16,15 +16,7 @@ from typing import Any
 import regex  # type: ignore[import-untyped]
 
 from modelforge.errors import RecipeError
-from modelforge.recipe.rewards import (
-    Avoids,
-    Contains,
-    Length,
-    MatchesPattern,
-    MatchesReference,
-    Reward,
-    ValidJson,
-)
+from modelforge.recipe.rewards import Avoids, Contains, Length, MatchesPattern, MatchesReference, Reward, ValidJson
 from modelforge.scores.metrics import exact_match, f1, normalise
 
 SEARCHED_CHARACTERS = 100_000
@@ -36,10 +28,6 @@ SEARCH_SECONDS = 0.25
 _UNSPACED = r"\p{Thai}\p{Lao}\p{Myanmar}\p{Khmer}\p{Hiragana}\p{Katakana}\p{Han}"
 _WORD = regex.compile(rf"[{_UNSPACED}]\p{{M}}*|[\S--[{_UNSPACED}]]+", regex.V1)
 _INSIDE = rf"[\w--[{_UNSPACED}]]"  # a character that continues a word
-_COMPARING = frozenset({"matches_reference"})
-
-
-# ---- one function a reward -------------------------------------------------------------------------------------
 
 
 def score_valid_json(settings: ValidJson, answer: str, reference: str) -> float:
@@ -117,9 +105,6 @@ SCORES: dict[str, Callable[[Any, str, str], float]] = {
 """How each type of reward is scored, of its settings, an answer and the row's reference ("" where it has none)."""
 
 
-# ---- rewards together ------------------------------------------------------------------------------------------
-
-
 def score(reward: Reward, answer: str, reference: str) -> float:
     """0 to 1, without the reward's weight."""
     return SCORES[reward.type](reward, answer, reference)
@@ -145,23 +130,15 @@ def name_rewards(rewards: Sequence[Reward]) -> list[str]:
     return names
 
 
-def needs_reference(rewards: Sequence[Reward]) -> bool:
-    """Whether any of them compares the answer with the row's reference."""
-    return any(reward.type in _COMPARING for reward in rewards)
-
-
 def check_rows(rewards: Sequence[Reward], rows: Iterable[Mapping[str, Any]]) -> None:
     """Raises RecipeError where a reward compares with a reference and mapped rows have none."""
-    if not needs_reference(rewards):
-        return
-    count, lacking = 0, []
-    for count, row in enumerate(rows, start=1):
-        if not (row.get("reference") or "").strip():
-            lacking.append(count)
+    comparing = {reward.type for reward in rewards} & {"matches_reference"}
+    rows = list(rows) if comparing else []
+    lacking = [number for number, row in enumerate(rows, start=1) if not (row.get("reference") or "").strip()]
     if lacking:
-        names = ", ".join(sorted({reward.type for reward in rewards} & _COMPARING))
+        names = ", ".join(sorted(comparing))
         raise RecipeError(
-            f"{len(lacking):,} of {count:,} rows have no reference to compare answers with; the first is row "
+            f"{len(lacking):,} of {len(rows):,} rows have no reference to compare answers with; the first is row "
             f"{lacking[0]:,}.",
             where=f"setting grpo.rewards, {names}",
             fix="Choose the column of references, fill in or remove these rows, or reward "
@@ -192,9 +169,6 @@ def _read_answer(completion: Any) -> str:
     return completion if isinstance(completion, str) else str(completion[-1]["content"] or "")
 
 
-# ---- finding in texts ------------------------------------------------------------------------------------------
-
-
 def contains_phrase(text: str, phrase: str) -> bool:
     """Whether a word or phrase is in the text, not inside another word: "art" is in "art." and not in "party".
 
@@ -207,14 +181,9 @@ def contains_phrase(text: str, phrase: str) -> bool:
 @lru_cache(maxsize=1000)  # references are phrases too, as many as there are rows
 def _phrase(phrase: str) -> Any:
     parts = _fold(phrase).split()
-    edges = [_INSIDE if parts and regex.match(_INSIDE, sign, regex.V1) else "" for sign in _ends(parts)]
-    before = f"(?<!{edges[0]})" if edges[0] else ""
-    after = f"(?!{edges[1]})" if edges[1] else ""
+    before = f"(?<!{_INSIDE})" if parts and regex.match(_INSIDE, parts[0][0], regex.V1) else ""
+    after = f"(?!{_INSIDE})" if parts and regex.match(_INSIDE, parts[-1][-1], regex.V1) else ""
     return regex.compile(before + r"\s+".join(map(regex.escape, parts)) + after, regex.V1)
-
-
-def _ends(parts: Sequence[str]) -> tuple[str, str]:
-    return (parts[0][0], parts[-1][-1]) if parts else ("", "")
 
 
 def _fold(text: str) -> str:
@@ -231,9 +200,6 @@ def _search(pattern: str, text: str, *, whole: bool = False) -> bool:
     if whole:
         return len(text) <= SEARCHED_CHARACTERS and bool(regex.fullmatch(pattern, text, timeout=SEARCH_SECONDS))
     return bool(regex.search(pattern, text[:SEARCHED_CHARACTERS], timeout=SEARCH_SECONDS))
-
-
-# ---- JSON ------------------------------------------------------------------------------------------------------
 
 
 def _refuse_constant(name: str) -> None:
@@ -261,14 +227,12 @@ def _bound_searches(dialect: Any) -> Any:
     """That version of JSON Schema with `_search` in place of re.search, for texts and names that a model wrote."""
     from jsonschema import validators
 
-    return validators.extend(
-        dialect,
-        {
-            "pattern": _check_pattern,
-            "patternProperties": _check_pattern_properties,
-            "additionalProperties": _check_additional_properties,
-        },
-    )
+    bounded = {
+        "pattern": _check_pattern,
+        "patternProperties": _check_pattern_properties,
+        "additionalProperties": _check_additional_properties,
+    }
+    return validators.extend(dialect, bounded)
 
 
 def _check_pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[Any]:

@@ -1,6 +1,10 @@
 """TinyDB made durable: records of datasets, runs and models in one file, replaced atomically.
 
-store.py       Store: the three tables, transactions, the message of what had to be repaired
+    store = Store(paths.database())
+    with store.transaction():
+        run = store.runs.get(run_id)
+        store.runs.update(run_id, step=run.step + 1)
+
 table.py       one kind of record: add, get, find, all, update, delete, count
 records.py     DatasetRecord, RunRecord, ModelRecord, RunState
 storage.py     TinyDB's storage and table, with transactions
@@ -12,8 +16,44 @@ lock.py        one lock for threads and processes
 files.py       single steps on disk
 """
 
-from modelforge.store.records import DatasetRecord, ModelRecord, Record, RunRecord, RunState, utc_now
-from modelforge.store.store import Store
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from modelforge.store.records import DatasetRecord, ModelRecord, RunRecord, RunState, utc_now
+from modelforge.store.storage import Database
 from modelforge.store.table import Table
 
-__all__ = ["DatasetRecord", "ModelRecord", "Record", "RunRecord", "RunState", "Store", "Table", "utc_now"]
+__all__ = ["DatasetRecord", "ModelRecord", "RunRecord", "RunState", "Store", "utc_now"]
+
+
+class Store:
+    """Opening reads the file and repairs or migrates it if necessary; `message` then says what was done.
+
+    Raises StoreError when the file exists but cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path)
+        self.datasets: Table[DatasetRecord] = Table(self._database, DatasetRecord, "dataset")
+        self.runs: Table[RunRecord] = Table(self._database, RunRecord, "run")
+        self.models: Table[ModelRecord] = Table(self._database, ModelRecord, "model")
+        self._database.storage.file.remove_leftovers()
+        self._database.storage.read()
+
+    @property
+    def message(self) -> str:
+        """ "", or what was done to the file: a damaged one moved aside, a backup loaded, opened read-only."""
+        return self._database.storage.file.message
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Other threads and processes wait until the block ends. Its changes are written together, or not at all.
+
+        Can be nested. An exception that leaves the outermost block undoes it all. Raises StoreError, DiskFullError.
+        """
+        return self._database.storage.transaction()
+
+    def close(self) -> None:
+        """Free the memory. A closed store opens itself again when it is used; closing twice is harmless."""
+        self._database.close()

@@ -19,22 +19,15 @@ from modelforge.store.envelope import HEAD_BYTES, SCHEMA, DamagedFileError, deco
 from modelforge.store.lock import TransactionLock
 from modelforge.store.migrations import Tables, migrate
 
+Signature = tuple[int, int, int, bytes]
+"""Identifies the version of a file that was read: its inode, time, size, and head, which holds the checksum.
 
-@dataclass(frozen=True)
-class Signature:
-    """Identifies the version of a file that was read.
+The first three are not enough: file systems reuse inodes, and their clocks tick every 4 ms.
+"""
 
-    Inode, time and size are not enough: file systems reuse inodes, and their clocks tick every 4 ms.
-    """
 
-    inode: int
-    modified_ns: int
-    size_bytes: int
-    head: bytes  # holds the checksum
-
-    @classmethod
-    def of(cls, status: os.stat_result, head: bytes) -> Signature:
-        return cls(status.st_ino, status.st_mtime_ns, status.st_size, head[:HEAD_BYTES])
+def _sign(status: os.stat_result, head: bytes) -> Signature:
+    return status.st_ino, status.st_mtime_ns, status.st_size, head[:HEAD_BYTES]
 
 
 @dataclass(frozen=True)
@@ -125,7 +118,7 @@ class DurableFile:
         known = self._snapshot
         with self.path.open("rb") as file:
             head = file.read(HEAD_BYTES)
-            signature = Signature.of(os.fstat(file.fileno()), head)
+            signature = _sign(os.fstat(file.fileno()), head)
             if signature == known.signature:
                 return known
             data = head + file.read()
@@ -148,7 +141,7 @@ class DurableFile:
             raise
         self._is_new = False
         files.sync_folder(self.path.parent)
-        return Signature.of(status, data)
+        return _sign(status, data)
 
     def _repair(self) -> Snapshot:
         """Move a damaged file aside, load the backup, add the records that only the folders have. Another process may

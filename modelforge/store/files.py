@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import time
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from modelforge.errors import DiskFullError, StoreError
+from modelforge.errors import DiskFullError, StoreError, is_disk_full
 
 _WINDOWS = os.name == "nt"
 _REPLACE_ATTEMPTS = 50  # 1 s in all
@@ -23,7 +22,7 @@ def mapped_errors(path: Path, action: str, *, needed_bytes: int = 0) -> Iterator
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             free = shutil.disk_usage(next(folder for folder in path.parents if folder.exists())).free
             raise DiskFullError(needed=needed_bytes, free=free, where=str(path)) from error
         raise StoreError(

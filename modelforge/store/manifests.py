@@ -20,7 +20,7 @@ from modelforge.store.migrations import Tables
 from modelforge.store.records import DatasetRecord, ModelRecord, Record
 
 _LARGEST_BYTES = 20_000_000
-_ROWS = ("rows.arrow", "rows.jsonl")  # of this version, and of an earlier one
+ROWS_FILES = ("rows.arrow", "rows.jsonl")  # of this version, and of an earlier one
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,15 @@ def _read_dataset(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
         "source": manifest["file"],
         "columns": manifest["mapping"],
         "problems": {"duplicates": manifest.get("duplicates", 0)},
-        "bytes": next(file for name in _ROWS if (file := folder / name).is_file()).stat().st_size,
+        "bytes": next(file for name in ROWS_FILES if (file := folder / name).is_file()).stat().st_size,
     }
 
 
-KINDS = (
-    Kind("model", "modelforge.json", ModelRecord, _read_model),
-    Kind("dataset", "dataset.json", DatasetRecord, _read_dataset),
-)
+MODEL = Kind("model", "modelforge.json", ModelRecord, _read_model)
+DATASET = Kind("dataset", "dataset.json", DatasetRecord, _read_dataset)
+KINDS = (MODEL, DATASET)
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, StopIteration)
+"""What `read_record` raises for a manifest that is damaged."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ def find_lost(home: Path, tables: Tables) -> Found:
                 continue
             try:
                 with files.mapped_errors(manifest, "rebuilt without this file"):  # a disk's error may be temporary
-                    records.append(_read(kind, manifest))
-            except (ValueError, TypeError, KeyError, AttributeError, StopIteration):
+                    records.append(read_record(kind, manifest))
+            except UNREADABLE:
                 unreadable.append(manifest)
         records.sort(key=lambda record: record.created)
         lost[kind.table] = {record.id: record.model_dump(mode="json") for record in records}
@@ -111,7 +112,8 @@ def _manifests(home: Path, kind: Kind) -> Iterator[Path]:
         yield manifest
 
 
-def _read(kind: Kind, manifest: Path) -> Record:
+def read_record(kind: Kind, manifest: Path) -> Record:
+    """The record that a manifest describes. Raises OSError and UNREADABLE."""
     if manifest.stat().st_size > _LARGEST_BYTES:
         raise ValueError("it is too large for a manifest")
     facts = kind.read(orjson.loads(manifest.read_bytes()), manifest.parent)

@@ -89,17 +89,13 @@ class RecordTable(ChangeableTable):
         """The fields of all records by id, in the order in which they were added. Do not change them."""
         return self.storage.read().get(self.name, {})
 
-    def insert_record(self, record_id: str, fields: dict[str, Any]) -> None:
-        """Raises ValueError when the id exists."""
-        self.insert(tinydb.table.Document(fields, record_id))  # type: ignore[arg-type]  # see above
-
-    def replace_record(self, record_id: str, fields: dict[str, Any]) -> None:
-        """TinyDB's own `update` would change a document in place while others read it."""
+    def put_record(self, record_id: str, fields: dict[str, Any]) -> None:
+        """Add or replace. TinyDB's own `update` would change a document in place while others read it."""
         self.change_rows(lambda table: table.update({record_id: fields}))
 
     def remove_record(self, record_id: str) -> bool:
         """False when it does not exist."""
-        return bool(self.remove(doc_ids=[record_id]))  # type: ignore[list-item]
+        return bool(self.remove(doc_ids=[record_id]))  # type: ignore[list-item]  # see above
 
     def change_rows(self, change: Callable[[dict[Any, Any]], None]) -> None:
         with self.storage.transaction():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from modelforge.recipe import Task
 from modelforge.tasks import extractive_question_answering, summarization, text_generation
 from modelforge.tasks.base import Exchange, MappedRow, Shape, TaskSpec, Texts
-from modelforge.tasks.shapes import chat, plain_text, preference, prompts
+from modelforge.tasks.shapes import chat, prompts
 
 TASKS: dict[Task, TaskSpec] = {
     Task.TEXT_GENERATION: text_generation.SPEC,
@@ -16,19 +16,13 @@ TASKS: dict[Task, TaskSpec] = {
 SHAPES: dict[str, Shape] = {shape.name: shape for spec in TASKS.values() for shape in spec.shapes}
 """Every form that examples come in, by its name, in the order of the tasks."""
 
-
 _READERS = {
     "messages": chat.read_texts,
-    "text": plain_text.read_texts,
-    "chosen": preference.read_texts,
+    "text": lambda row: Texts("", "", row["text"]),
     "context": extractive_question_answering.read_texts,
-    "prompt": prompts.read_texts,  # preference pairs have a prompt too, so these come last
+    "prompt": prompts.read_texts,
 }
-_EXCHANGES = {
-    "messages": chat.read_exchange,
-    "chosen": preference.read_exchange,
-    "prompt": prompts.read_exchange,  # as above
-}
+_EXCHANGES = {"messages": chat.read_exchange, "prompt": prompts.read_exchange}
 
 
 def read_texts(row: MappedRow) -> Texts:

@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from modelforge.recipe import Task
+from modelforge.tasks.faults import Faults, Repairs
 
-Severity = Literal["error", "warning", "hint"]
-"""An error keeps a row from being used; a warning does not; a hint is counted and not listed."""
-Repairs = frozenset[str]
-"""Names of `data.repairs.REPAIRS` that the user has switched on."""
 Message = dict[str, Any]
 """One turn of a chat, as OpenAI writes it: ``{"role": "system" | "user" | "assistant" | "tool", "content": text}``; a
 turn of the assistant can have ``tool_calls``."""
@@ -39,18 +36,6 @@ class Role:
     required: bool = True
     holds: Literal["text", "turns", "chat", "answers", "number", "tools"] = "text"
     replaces: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing wrong with one row; `role` names the column. repair: the one that fixes it; mended: whether it did."""
-
-    severity: Severity
-    role: str
-    problem: str
-    fix: str
-    repair: str = ""
-    mended: bool = False
 
 
 class Texts(NamedTuple):
@@ -78,11 +63,11 @@ class Exchange(NamedTuple):
 class Shape:
     """One form that examples come in. Mapping, checks and menus derive from it.
 
-    map_row: role -> value of one row (each required role among them) and the repairs switched on, gives the mapped row,
-    None when it cannot be used, and the faults found. methods: those that can train it, the default first. form: how
-    rows are kept where all mapped roles hold text (a key of `data.forms.FORMS`), and fill: role -> good texts of many
-    rows ("" for one that is not there), gives the columns of that form. one_answer: whether two answers to one question
-    contradict each other. alone: guessed only where no other column holds text.
+    read_row: role -> value of one row (each required role among them), gives the mapped row; what is wrong with it is
+    noted in the faults. methods: those that can train it, the default first. form: how rows are kept where all mapped
+    roles hold text (a key of `data.forms.FORMS`), and fill: role -> good texts of many rows ("" for one that is not
+    there), gives the columns of that form. one_answer: whether two answers to one question contradict each other.
+    alone: guessed only where no other column holds text.
     """
 
     name: str
@@ -91,11 +76,17 @@ class Shape:
     task: Task
     roles: tuple[Role, ...]
     methods: tuple[str, ...]
-    map_row: Callable[[Mapping[str, Any], Repairs], tuple[MappedRow | None, list[Fault]]]
+    read_row: Callable[[Mapping[str, Any], Faults], MappedRow]
     fill: Callable[[Mapping[str, Any]], Sequence[Any]] | None = None
     form: str = "row"
     one_answer: bool = True
     alone: bool = False
+
+    def map_row(self, values: Mapping[str, Any], repairs: Repairs = frozenset()) -> tuple[MappedRow | None, Faults]:
+        """The mapped row, None when it cannot be used, and its faults."""
+        faults = Faults(repairs)
+        row = self.read_row(values, faults)
+        return (None if faults.are_fatal else row), faults
 
     def missing_roles(self, mapped: Collection[str]) -> tuple[Role, ...]:
         """The required roles that have no column, given the names of those that have one."""
@@ -125,11 +116,3 @@ class TaskSpec:
     def methods(self) -> tuple[str, ...]:
         """The training methods that can train it, the default first."""
         return tuple(dict.fromkeys(method for shape in self.shapes for method in shape.methods))
-
-
-def name_type(value: Any) -> str:
-    """What JSON calls the type of a value, with its article."""
-    if isinstance(value, bool):
-        return "true or false"
-    names = {str: "text", int: "a number", list: "a list", dict: "an object", type(None): "null", bytes: "binary data"}
-    return "a number" if isinstance(value, float) else names.get(type(value), f"a {type(value).__name__}")

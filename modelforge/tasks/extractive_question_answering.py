@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from modelforge.recipe import Task
-from modelforge.tasks.base import Fault, MappedRow, Repairs, Role, Shape, TaskSpec, Texts, name_type
-from modelforge.tasks.texts import is_absent, is_usable, read_text
+from modelforge.tasks.base import MappedRow, Role, Shape, TaskSpec, Texts
+from modelforge.tasks.faults import Faults, is_absent, name_type
 
 RELOCATE_ANSWERS = "relocate_answers"
 
@@ -36,18 +36,16 @@ ROLES = (
 )
 
 
-def map_row(values: Mapping[str, Any], repairs: Repairs = frozenset()) -> tuple[MappedRow | None, list[Fault]]:
-    faults: list[Fault] = []
-    context = read_text("context", values["context"], repairs, faults)
-    question = read_text("question", values["question"], repairs, faults)
+def read_row(values: Mapping[str, Any], faults: Faults) -> MappedRow:
+    context = faults.read_text("context", values["context"])
+    question = faults.read_text("question", values["question"])
     given, starts = _read_answers(values.get("answers"), values.get("answer_start"))
-    texts = [read_text("answers", text, repairs, faults) for text in given]
+    texts = [faults.read_text("answers", text) for text in given]
     found = []
-    if is_usable(faults):
-        found = [_place(context, *pair, repairs, faults) for pair in zip(texts, starts, strict=True)]
+    if not faults.are_fatal:
+        found = [_place(context, text, start, faults) for text, start in zip(texts, starts, strict=True)]
     answers = {"text": [text for text, _ in found], "answer_start": [start for _, start in found]}
-    row = {"context": context, "question": question, "answers": answers}
-    return (row if is_usable(faults) else None), faults
+    return {"context": context, "question": question, "answers": answers}
 
 
 def _read_answers(answers: Any, start: Any) -> tuple[list[Any], list[Any]]:
@@ -62,20 +60,20 @@ def _read_answers(answers: Any, start: Any) -> tuple[list[Any], list[Any]]:
     return texts, [*starts, *[None] * len(texts)][: len(texts)]
 
 
-def _place(context: str, text: str, start: Any, repairs: Repairs, faults: list[Fault]) -> tuple[str, int]:
+def _place(context: str, text: str, start: Any, faults: Faults) -> tuple[str, int]:
     """The answer as it stands in the context and where it begins: as given, or as found; what is wrong with that is
-    added to `faults`."""
+    noted."""
     given = _read_number(start)
     if given is None and not is_absent(start):
         problem = f"The start is {name_type(start)}, not a whole number."
-        faults.append(Fault("error", "answer_start", problem, "Count characters from 0, or leave it out."))
+        faults.note("error", "answer_start", problem, "Count characters from 0, or leave it out.")
         return text, 0
     if given is not None and given >= 0 and context.startswith(text, given):
         return text, given
     found = _find_nearest(context, text, given or 0)
     if found is None:
         problem = f"The answer {text[:60]!r} is not in the context."
-        faults.append(Fault("error", "answers", problem, "Copy the answer from the context, letter by letter."))
+        faults.note("error", "answers", problem, "Copy the answer from the context, letter by letter.")
         return text, 0
     stands = context[found : found + len(text)]
     if stands != text:
@@ -86,7 +84,7 @@ def _place(context: str, text: str, start: Any, repairs: Repairs, faults: list[F
         fix = f"Set answer_start to {found}, or allow answers to be relocated."
     else:
         return text, found
-    faults.append(Fault("error", "answers", problem, fix, RELOCATE_ANSWERS, RELOCATE_ANSWERS in repairs))
+    faults.note("error", "answers", problem, fix, RELOCATE_ANSWERS)
     return stands, found
 
 
@@ -127,7 +125,7 @@ SPEC = TaskSpec(
             task=Task.EXTRACTIVE_QUESTION_ANSWERING,
             roles=ROLES,
             methods=("sft",),
-            map_row=map_row,
+            read_row=read_row,
         ),
     ),
     metrics=("exact_match", "f1"),

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelforge.recipe import Task
-from modelforge.tasks.base import Fault, MappedRow, Message, Repairs, Role, Shape, TaskSpec
-from modelforge.tasks.texts import is_usable, read_text
+from modelforge.tasks.base import MappedRow, Message, Role, Shape, TaskSpec
+from modelforge.tasks.faults import Faults
+from modelforge.tasks.shapes import chat
 
 INSTRUCTION = "Summarize the following text:"
 
@@ -23,24 +24,20 @@ ROLES = (
 
 def to_messages(values: Mapping[str, Any]) -> list[Message]:
     """The chat that asks for a summary; document and summary are unchanged."""
-    chat = [{"role": "user", "content": f"{INSTRUCTION}\n\n{values['document']}"}]
-    return [*chat, {"role": "assistant", "content": values["summary"]}] if "summary" in values else chat
+    answer = {"response": values["summary"]} if "summary" in values else {}
+    return chat.to_messages({"prompt": f"{INSTRUCTION}\n\n{values['document']}", **answer})
 
 
 def fill(texts: Mapping[str, Any]) -> tuple[Any, ...]:
     """Arrays of system, user and assistant, of arrays by role."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    documents = texts["document"]
-    nothing = pa.nulls(len(documents), pa.string()).fill_null("")
-    return nothing, pc.binary_join_element_wise(f"{INSTRUCTION}\n\n", documents, ""), texts["summary"]
+    prompts = pc.binary_join_element_wise(f"{INSTRUCTION}\n\n", texts["document"], "")
+    return chat.fill({"prompt": prompts, "response": texts["summary"]})
 
 
-def map_row(values: Mapping[str, Any], repairs: Repairs = frozenset()) -> tuple[MappedRow | None, list[Fault]]:
-    faults: list[Fault] = []
-    texts = {role: read_text(role, values[role], repairs, faults) for role in ("document", "summary")}
-    return ({"messages": to_messages(texts)} if is_usable(faults) else None), faults
+def read_row(values: Mapping[str, Any], faults: Faults) -> MappedRow:
+    return {"messages": to_messages({role: faults.read_text(role, values[role]) for role in ("document", "summary")})}
 
 
 def read_pair(row: MappedRow) -> tuple[str, str]:
@@ -61,7 +58,7 @@ SPEC = TaskSpec(
             task=Task.SUMMARIZATION,
             roles=ROLES,
             methods=("sft",),
-            map_row=map_row,
+            read_row=read_row,
             fill=fill,
             form="exchange",
         ),

@@ -5,25 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelforge.tasks.base import Exchange, Fault, Message, Repairs, name_type
-from modelforge.tasks.texts import is_absent, read_text
+from modelforge.tasks.base import Exchange, Message
+from modelforge.tasks.faults import Faults, is_absent, name_type
 
-SPEAKERS = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-    "bot": "assistant",
-    "function_call": "assistant",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
+_SPEAKERS = {
+    "system": ("system", "developer"),
+    "user": ("user", "human", "prompter"),
+    "assistant": ("assistant", "gpt", "chatgpt", "model", "bot", "function_call"),
+    "tool": ("tool", "function", "observation"),
 }
+_ROLES = {name: role for role, names in _SPEAKERS.items() for name in names}
 # Who may speak after whom ("" is the beginning). Several tools that are called at once answer in separate turns.
 _FOLLOWS = {
     "": ("system", "user"),
@@ -34,31 +25,53 @@ _FOLLOWS = {
 }
 
 
-def read_turns(role: str, turns: Any, repairs: Repairs, faults: list[Fault]) -> list[Message]:
+def read_turns(role: str, turns: Any, faults: Faults) -> list[Message]:
     """The turns of a chat; only the first wrong turn is reported, as it causes faults in those after it."""
     if not isinstance(turns, list):
         problem = f"This is {name_type(turns)} where a list of turns belongs."
-        faults.append(Fault("error", role, problem, "Choose another column."))
+        faults.note("error", role, problem, "Choose another column.")
         return []
     messages: list[Message] = []
     for number, turn in enumerate(turns, start=1):
-        message = _read_turn(role, number, turn, repairs, faults)
+        message = _read_turn(role, number, turn, faults)
         if message is None or not _check_order(role, number, message, messages, faults):
             return []
         messages.append(message)
     return messages
 
 
-def check_answered(role: str, messages: list[Message], faults: list[Fault]) -> None:
-    """Add a fault where no turn is the assistant's, or where nothing answers the last one."""
+def read_chat(role: str, value: Any, speaker: str, faults: Faults) -> list[Message]:
+    """Turns as they are; one turn, or plain text, as a chat of one turn of that speaker."""
+    if isinstance(value, Mapping):
+        value = [value]
+    if not isinstance(value, list):
+        return [{"role": speaker, "content": faults.read_text(role, value)}]
+    if len(value) == 1 and isinstance(value[0], Mapping):  # an answer alone is not a valid chat: add a turn before it
+        found = Faults(faults.repairs)
+        turns = read_turns(role, [{"role": "user", "content": "-"}, *value], found)
+        if not found.are_fatal:
+            faults += found
+            return turns[1:]
+    return read_turns(role, value, faults)
+
+
+def begin_with(system: str, messages: list[Message]) -> list[Message]:
+    """The chat after standing instructions, unless there are none or it has its own."""
+    if not system or not messages or messages[0]["role"] == "system":
+        return messages
+    return [{"role": "system", "content": system}, *messages]
+
+
+def check_answered(role: str, messages: list[Message], faults: Faults) -> None:
+    """Note a fault where no turn is the assistant's, or where nothing answers the last one."""
     speakers = [message["role"] for message in messages]
     if "assistant" not in speakers:
-        problem = "The chat has no turn of the assistant."
-        faults.append(Fault("error", role, problem, "Add the answer to learn, or remove the row."))
+        fix = "Add the answer to learn, or remove the row."
+        faults.note("error", role, "The chat has no turn of the assistant.", fix)
     elif speakers[-1] != "assistant":
         whose = "the user's" if speakers[-1] == "user" else "a tool's"
         problem = f"Turn {len(speakers)}, the last, is {whose}: nothing answers it, so it is not trained on."
-        faults.append(Fault("warning", role, problem, "Add the answer, or remove the turn."))
+        faults.note("warning", role, problem, "Add the answer, or remove the turn.")
 
 
 def find_last_answer(messages: Sequence[Message], tools: Sequence[Any] = ()) -> Exchange | None:
@@ -69,24 +82,24 @@ def find_last_answer(messages: Sequence[Message], tools: Sequence[Any] = ()) -> 
     return Exchange(messages[: answers[-1]], messages[answers[-1]]["content"], tools)
 
 
-def _read_turn(role: str, number: int, turn: Any, repairs: Repairs, faults: list[Fault]) -> Message | None:
+def _read_turn(role: str, number: int, turn: Any, faults: Faults) -> Message | None:
     if not isinstance(turn, Mapping):
         problem = f"Turn {number} is {name_type(turn)}, not an object."
-        faults.append(Fault("error", role, problem, "Give each turn a role and a content."))
+        faults.note("error", role, problem, "Give each turn a role and a content.")
         return None
     given = turn.get("role", turn.get("from"))
-    speaker = SPEAKERS.get(given.strip().lower()) if isinstance(given, str) else None
+    speaker = _ROLES.get(given.strip().lower()) if isinstance(given, str) else None
     if speaker is None:
         problem = f"Turn {number} has the unknown role {str(given)[:40]!r}."
-        faults.append(Fault("error", role, problem, "Roles are system, user, assistant, tool."))
+        faults.note("error", role, problem, "Roles are system, user, assistant, tool.")
         return None
     content = _join_parts(turn.get("content", turn.get("value")))
     calls = turn.get("tool_calls")
     if speaker == "assistant" and isinstance(calls, list) and calls:
         return {"role": speaker, "content": "" if is_absent(content) else content, "tool_calls": calls}
     before = len(faults)
-    text = read_text(role, content, repairs, faults, place=f"Turn {number} ({speaker}): ")
-    if any(fault.severity == "error" and not fault.mended for fault in faults[before:]):
+    text = faults.read_text(role, content, place=f"Turn {number} ({speaker}): ")
+    if any(fault.is_fatal for fault in faults[before:]):
         return None
     message: Message = {"role": speaker, "content": text}
     if speaker == "tool":
@@ -102,11 +115,11 @@ def _join_parts(content: Any) -> Any:
     return content
 
 
-def _check_order(role: str, number: int, message: Message, before: list[Message], faults: list[Fault]) -> bool:
+def _check_order(role: str, number: int, message: Message, before: list[Message], faults: Faults) -> bool:
     last = before[-1]["role"] if before else ""
     if message["role"] in _FOLLOWS[last]:
         return True
     place = f"follows {last}" if last else "opens the chat"
     problem = f"The roles are out of order: turn {number} is {message['role']} and {place}."
-    faults.append(Fault("error", role, problem, f"Let {' or '.join(_FOLLOWS[last])} come there, or remove the row."))
+    faults.note("error", role, problem, f"Let {' or '.join(_FOLLOWS[last])} come there, or remove the row.")
     return False

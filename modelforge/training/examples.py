@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from modelforge.data.leaks import find_leaks
 from modelforge.data.lengths import longest_row
-from modelforge.data.split import split
+from modelforge.data.split import find_leaks, split
 from modelforge.errors import TrainingError
 from modelforge.recipe import Recipe
 

@@ -52,7 +52,7 @@ def _answer_chats(model: Any, tokenizer: Any, rows: Sequence[Row], recipe: Recip
 
 
 def _answer_documents(model: Any, tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Iterator[Sample]:
-    from modelforge.data.pairs import PairEncoder
+    from modelforge.data.encode import PairEncoder
     from modelforge.models.generate import write_text
 
     encoder = PairEncoder(tokenizer, recipe.max_length, recipe.max_target_length)

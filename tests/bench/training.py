@@ -131,7 +131,7 @@ def _held_out_loss(model: Any, folder: Path, rows: list[dict[str, Any]]) -> floa
     total = tokens = 0.0
     model.eval()
     for row in rows:
-        encoded = encoder.encode(_messages(row))
+        encoded = encoder.encode_row({"messages": _messages(row)})
         labels = torch.tensor([encoded.labels])
         count = int((labels[:, 1:] != -100).sum())
         if count:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import gc
 import json
+from collections.abc import Callable
 
 import pytest
 
 from modelforge import paths
-from modelforge.data.checks import check, check_in_steps
+from modelforge.data.checks import check
 from modelforge.data.columns import apply
-from modelforge.data.problems import SHOWN_PROBLEMS
+from modelforge.data.report import SHOWN_PROBLEMS
 from modelforge.errors import DatasetError, RecipeError
 
 GOOD = [{"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(1, 101)]
@@ -266,6 +267,16 @@ def test_thousands_of_rows_are_mapped_as_each_one_by_itself(write_jsonl, bad):
     assert numbers == [row + 1 for row in range(2500) if row not in bad]
 
 
+def give_up_after(steps: int) -> Callable[[float], None]:
+    left = iter(range(steps - 1))
+
+    def watch(_: float) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    return watch
+
+
 def test_progress_rises_to_its_end_and_giving_up_leaves_nothing(write_jsonl, isolated_home):
     path = write_jsonl({"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(5_000))
     seen: list[float] = []
@@ -273,10 +284,8 @@ def test_progress_rises_to_its_end_and_giving_up_leaves_nothing(write_jsonl, iso
     assert seen == sorted(seen)
     assert seen
     assert all(0 <= share <= 1 for share in seen)
-    steps = check_in_steps(path)
-    next(steps)
-    steps.close()
-    del steps
+    with pytest.raises(KeyboardInterrupt):
+        check(path, watch=give_up_after(1))
     gc.collect()
     assert [each for each in isolated_home.rglob("*") if each.is_file()] == []
 
@@ -290,10 +299,10 @@ def test_check_reads_a_file_whose_name_needs_care(tmp_path):
 def test_comparing_the_rows_can_be_given_up_too(write_jsonl):
     same = "The word that differs is the one at the very end of this long sentence, and it is"
     path = write_jsonl({"prompt": f"{same} {n}?", "response": f"{same} {n}."} for n in range(50))
-    steps = check_in_steps(path)
-    comparing = sum(share == 1.0 for share in check_in_steps(path))
-    assert comparing > 20  # a step for each row that is found to be like another
-    for _ in range(10):
-        next(steps)
-    steps.close()
+    seen: list[float] = []
+    check(path, watch=seen.append)
+    assert seen.count(1.0) > 20  # a step for each row that is found to be like another
+    with pytest.raises(KeyboardInterrupt):
+        check(path, watch=give_up_after(10))
+    gc.collect()
     assert not list(paths.cache_dir().glob("*looked-at*"))

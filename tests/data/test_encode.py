@@ -103,7 +103,7 @@ def test_prompt_is_what_inference_sends(template, answer):
     encoder = ChatEncoder(make_tokenizer(TEMPLATES[template]), 512)
     messages = chat("What is the capital\nof France? ", answer)
     prompt = encoder.tokenizer.apply_chat_template(messages[:1], add_generation_prompt=True)["input_ids"]
-    encoded = encoder.encode(messages)
+    encoded = encoder.encode_row({"messages": messages})
     assert encoded.input_ids[: len(prompt)] == prompt
     assert set(encoded.labels[: len(prompt)]) == {IGNORED}
     assert IGNORED not in encoded.labels[len(prompt) :]
@@ -113,7 +113,7 @@ def test_prompt_is_what_inference_sends(template, answer):
 def test_uncut_row_ends_in_a_labelled_end_of_text_token(template):
     encoder = ChatEncoder(make_tokenizer(TEMPLATES[template]), 512)
     for messages in (chat("q", "a"), chat("q", "a", "q2", "a2"), chat("q", "a", "nobody answers")):
-        encoded = encoder.encode(messages)
+        encoded = encoder.encode_row({"messages": messages})
         assert encoded.input_ids[-1] == encoded.labels[-1] == encoder.tokenizer.eos_token_id
         assert len(encoded.input_ids) == len(encoded.labels)
         assert encoded.cut == 0
@@ -137,7 +137,7 @@ def test_every_answer_is_learnt_and_nothing_else(template, learnt):
 
 
 def test_labels_are_the_token_ids_where_there_is_one():
-    encoded = ChatEncoder(make_tokenizer(), 512).encode(chat("q", "Paris", "q", "Rome"))
+    encoded = ChatEncoder(make_tokenizer(), 512).encode_row({"messages": chat("q", "Paris", "q", "Rome")})
     pairs = zip(encoded.input_ids, encoded.labels, strict=True)
     assert all(label in {IGNORED, token} for token, label in pairs)
 
@@ -146,7 +146,7 @@ def test_later_prompts_are_what_inference_sends_too():
     encoder = ChatEncoder(make_tokenizer(), 512)
     messages = chat("What is the capital?", "Paris", "Of course?", "The capital of France")
     prompt = encoder.tokenizer.apply_chat_template(messages[:3], add_generation_prompt=True)["input_ids"]
-    assert encoder.encode(messages).input_ids[: len(prompt)] == prompt
+    assert encoder.encode_row({"messages": messages}).input_ids[: len(prompt)] == prompt
 
 
 def test_system_turn_is_seen_and_not_learnt():
@@ -164,10 +164,10 @@ def test_end_of_text_written_inside_an_answer_does_not_end_its_learning():
 def test_what_is_longer_than_max_length_is_cut_and_counted():
     tokenizer = make_tokenizer()
     messages = chat("q", "The capital of France is Paris")
-    whole = ChatEncoder(tokenizer, 512).encode(messages)
+    whole = ChatEncoder(tokenizer, 512).encode_row({"messages": messages})
     length = len(whole.input_ids)
-    assert ChatEncoder(tokenizer, length).encode(messages) == whole
-    cut = ChatEncoder(tokenizer, length - 3).encode(messages)
+    assert ChatEncoder(tokenizer, length).encode_row({"messages": messages}) == whole
+    cut = ChatEncoder(tokenizer, length - 3).encode_row({"messages": messages})
     assert (cut.cut, cut.input_ids, cut.labels) == (3, whole.input_ids[:-3], whole.labels[:-3])
 
 
@@ -183,7 +183,7 @@ def test_preview_shows_the_text_as_it_is(template):
 def test_preview_cut_inside_an_emoji_shows_no_replacement_sign():
     tokenizer = make_tokenizer()
     messages = chat("q", "😀😀😀")
-    longest = len(ChatEncoder(tokenizer, 512).encode(messages).input_ids)
+    longest = len(ChatEncoder(tokenizer, 512).encode_row({"messages": messages}).input_ids)
     for length in range(8, longest):
         tokens = ChatEncoder(tokenizer, length).preview_tokens({"messages": messages})
         assert not [token for token in tokens if "\ufffd" in token.text]
@@ -197,7 +197,8 @@ def test_plain_template_is_saved_with_the_tokenizer(tmp_path):
     tokenizer.save_pretrained(tmp_path)
     again = PreTrainedTokenizerFast.from_pretrained(tmp_path)
     messages = chat("q", "a")
-    assert ChatEncoder(again, 512).encode(messages) == ChatEncoder(tokenizer, 512).encode(messages)
+    row = {"messages": messages}
+    assert ChatEncoder(again, 512).encode_row(row) == ChatEncoder(tokenizer, 512).encode_row(row)
 
 
 def test_tokenizer_without_end_of_text_is_refused():
@@ -208,7 +209,7 @@ def test_tokenizer_without_end_of_text_is_refused():
 def test_template_that_refuses_a_chat_is_a_clear_error():
     refusing = "{{ raise_exception('System role not supported') }}"
     with pytest.raises(DatasetError, match="System role not supported"):
-        ChatEncoder(make_tokenizer(refusing), 512).encode(chat("q", "a"))
+        ChatEncoder(make_tokenizer(refusing), 512).encode_row({"messages": chat("q", "a")})
 
 
 def make_sentencepiece():
@@ -237,7 +238,7 @@ def test_sentencepiece_puts_no_blank_before_an_answer():
     tokenizer = make_sentencepiece()
     messages = chat("What is the capital", "Paris")
     whole = tokenizer.apply_chat_template(messages)["input_ids"]
-    assert ChatEncoder(tokenizer, 512).encode(messages).input_ids == whole
+    assert ChatEncoder(tokenizer, 512).encode_row({"messages": messages}).input_ids == whole
 
 
 @pytest.mark.parametrize("text", ["The capital of France", "Paris is 😀😀 of course", "éé", " France "])

@@ -4,8 +4,7 @@ import unicodedata
 
 import pytest
 
-from modelforge.data.leaks import SAME, SAME_CONTEXT, SAME_QUESTION, SAME_WORDS, SIMILAR, Leak, find_leaks
-from modelforge.data.split import split
+from modelforge.data.split import SAME, SAME_CONTEXT, SAME_QUESTION, SAME_WORDS, SIMILAR, Leak, find_leaks, split
 from tests.data.varied import chat, make_chats, make_long_pair, make_pairs
 
 

@@ -40,7 +40,7 @@ def test_count_is_no_less_than_what_is_encoded_and_little_more(name, typed):
     chats = [chat(typed, typed), chat("q", typed, typed, "a", "nobody answers"), chat("What is it? ", typed, "i", "i")]
     for messages in [*chats, *([tool_chat(content=typed)] if name == "tools" else [])]:
         answers = sum(message["role"] == "assistant" for message in messages)
-        exact = len(encoder.encode(messages).input_ids)
+        exact = len(encoder.encode_row({"messages": messages}).input_ids)
         (counted,) = count({"messages": messages}, encoder)
         assert exact <= counted <= exact + 3 * answers
     exact = len(encoder.encode_row({"text": typed}).input_ids)
@@ -50,7 +50,7 @@ def test_count_is_no_less_than_what_is_encoded_and_little_more(name, typed):
 def test_count_for_usual_templates_is_above_by_a_token_an_answer():
     encoder = ChatEncoder(make_tokenizer(), 512)
     messages = chat("What is the capital?", "Paris, of course.", "Of France?", "The capital of France")
-    assert count({"messages": messages}, encoder) == [len(encoder.encode(messages).input_ids) + 2]
+    assert count({"messages": messages}, encoder) == [len(encoder.encode_row({"messages": messages}).input_ids) + 2]
 
 
 def test_tools_count_too():

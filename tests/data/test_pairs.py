@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modelforge.data.pairs import PairEncoder
+from modelforge.data.encode import PairEncoder
 from tests import tiny
 
 TOKENIZER = tiny.text_to_text_tokenizer()

@@ -28,7 +28,8 @@ def test_prepared_rows_are_read_back_as_they_were(report):
     assert [row["messages"][0]["content"] for row in rows] == [row["input"] for row in ROWS]
     assert [row["messages"][1]["content"] for row in rows] == [row["output"] for row in ROWS]
     assert read_manifest(dataset.id) == dataset
-    assert (dataset.name, dataset.task, dataset.rows, dataset.file) == ("Mine", Task.TEXT_GENERATION, 30, "rows.jsonl")
+    assert (dataset.name, dataset.task) == ("Mine", Task.TEXT_GENERATION)
+    assert (dataset.rows, dataset.source) == (30, "rows.jsonl")
     assert dataset.created.endswith("+00:00")
 
 
@@ -115,9 +116,9 @@ def test_dataset_outlives_the_report_and_the_file_that_it_came_from(write_jsonl)
 def test_manifest_tells_the_shape_and_the_rows_of_the_file(write_jsonl):
     path = write_jsonl([*ROWS, ROWS[0], {"input": "q"}])
     dataset = prepare(check(path, repairs=["skip_bad_rows", "drop_duplicates"]))
-    assert (dataset.shape, dataset.rows, dataset.file_rows, dataset.duplicates) == ("chat", 30, 32, 0)
+    assert (dataset.shape, dataset.rows, dataset.file_rows, dataset.problems) == ("chat", 30, 32, {"duplicates": 0})
     assert dataset.repairs == {"skip_bad_rows": 1, "drop_duplicates": 1}
-    assert dataset.mapping == {"prompt": "input", "response": "output"}
+    assert dataset.columns == {"prompt": "input", "response": "output"}
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,6 @@ from modelforge.scores.rewards import (
     contains_phrase,
     find_highest,
     name_rewards,
-    needs_reference,
     reward_functions,
     score,
     total,
@@ -393,7 +392,6 @@ def test_answer_is_compared_with_the_reference(by: Any, answer: str, reference: 
 def test_rows_without_reference_are_refused_with_their_number(rewards: Any) -> None:
     prompt = [{"role": "user", "content": "Why?"}]
     rows = [{"prompt": prompt, "reference": "so"}, {"prompt": prompt}, {"prompt": prompt, "reference": " "}]
-    assert needs_reference(rewards)
     check_rows(rewards, rows[:1])
     with pytest.raises(RecipeError, match="2 of 3 rows") as caught:
         check_rows(rewards, iter(rows))
@@ -403,7 +401,6 @@ def test_rows_without_reference_are_refused_with_their_number(rewards: Any) -> N
 
 def test_rows_need_no_reference_where_nothing_compares() -> None:
     rewards = (ValidJson(), Length(), Contains(words=("a",)))
-    assert not needs_reference(rewards)
     check_rows(rewards, [{"prompt": []}])
 
 

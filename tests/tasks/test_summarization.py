@@ -8,7 +8,7 @@ from modelforge.data.checks import check
 from modelforge.data.encode import IGNORED
 from modelforge.data.prepare import prepare, read_rows
 from modelforge.recipe import Recipe
-from modelforge.tasks.summarization import INSTRUCTION, map_row, read_pair, to_messages
+from modelforge.tasks.summarization import INSTRUCTION, SPEC, read_pair, to_messages
 from modelforge.training.methods import sft_decoder, sft_encoder_decoder
 from tests import tiny
 
@@ -35,7 +35,7 @@ def test_audit_05_document_and_summary_survive_byte_for_byte(tmp_path, monkeypat
 
 
 def test_audit_05_input_is_the_document_and_never_the_summary():
-    row, faults = map_row({"document": "the long text", "summary": "the gist"})
+    row, faults = SPEC.shapes[0].map_row({"document": "the long text", "summary": "the gist"})
     assert faults == []
     assert row is not None
     assert "the gist" not in row["messages"][0]["content"]
@@ -54,7 +54,7 @@ def encode_pair(document, summary, **settings):
     )
     tokenizer = tiny.text_to_text_tokenizer()
     encode = sft_encoder_decoder.make_encoder(tokenizer, recipe, tiny.text_to_text_model().config)
-    row, _ = map_row({"document": document, "summary": summary})
+    row, _ = SPEC.shapes[0].map_row({"document": document, "summary": summary})
     [feature] = encode(row).features
     assert feature.keys() == {"input_ids", "labels"}
     sides = [feature["input_ids"], feature["labels"]]
@@ -73,7 +73,7 @@ def test_audit_05_decoder_reads_the_document_and_learns_the_summary_alone(text):
     encode = sft_decoder.make_encoder(
         tokenizer, Recipe().with_settings({"max_length": 4096}), tiny.config(max_position_embeddings=4096)
     )
-    row, _ = map_row({"document": f"1 {text}", "summary": f"{text} 2"})
+    row, _ = SPEC.shapes[0].map_row({"document": f"1 {text}", "summary": f"{text} 2"})
     [feature] = encode(row).features
     learnt = [token for token in feature["labels"] if token != IGNORED]
     assert tokenizer.decode(learnt) == f"{text} 2{tokenizer.eos_token}"
@@ -87,7 +87,7 @@ def test_audit_05_document_that_looks_like_the_instruction_is_read_whole(documen
 
 @pytest.mark.parametrize("make_encoder", [sft_decoder.make_encoder, sft_encoder_decoder.make_encoder])
 def test_audit_05_rows_are_the_same_on_every_tier(make_encoder):
-    row, _ = map_row({"document": NASTY[1], "summary": NASTY[0]})
+    row, _ = SPEC.shapes[0].map_row({"document": NASTY[1], "summary": NASTY[0]})
     config, tokenizer = tiny.config(), tiny.text_to_text_tokenizer()
     tokenizer.chat_template = tiny.TEMPLATE
     different = [

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from modelforge.tasks.shapes.chat import map_row, to_messages
+from modelforge.tasks.shapes.chat import SHAPE, to_messages
 
 
 def test_prompt_and_response_become_a_chat():
@@ -24,7 +24,7 @@ def test_input_is_joined_after_a_blank_line_unless_blank():
 
 
 def test_sharegpt_turns_become_roles():
-    row, faults = map_row(
+    row, faults = SHAPE.map_row(
         {"messages": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "system": "be kind"}
     )
     assert faults == []
@@ -43,17 +43,17 @@ def test_system_turn_of_the_chat_wins_over_the_column():
         {"role": "user", "content": "a"},
         {"role": "assistant", "content": "b"},
     ]
-    row, _ = map_row({"messages": chat, "system": "column"})
+    row, _ = SHAPE.map_row({"messages": chat, "system": "column"})
     assert row == {"messages": chat}
 
 
 def test_wrong_type_of_an_optional_value_is_an_error():
-    row, faults = map_row({"prompt": "a", "response": "b", "input": 5})
+    row, faults = SHAPE.map_row({"prompt": "a", "response": "b", "input": 5})
     assert row is None
     assert [fault.role for fault in faults] == ["input"]
 
 
 def test_chat_without_turns_is_an_error_though_there_is_a_system_prompt():
-    row, faults = map_row({"messages": [], "system": "Be kind."})
+    row, faults = SHAPE.map_row({"messages": [], "system": "Be kind."})
     assert row is None
     assert [(fault.role, fault.severity) for fault in faults] == [("messages", "error")]

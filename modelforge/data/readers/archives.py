@@ -5,11 +5,9 @@ Names of entries never become paths: the unpacked file has the archive's name, i
 
 from __future__ import annotations
 
-import errno
 import gzip
 import shutil
 import tempfile
-import time
 import weakref
 import zipfile
 import zlib
@@ -20,7 +18,7 @@ from typing import IO, Literal, cast
 
 from modelforge import paths
 from modelforge.data.readers.excel import is_workbook
-from modelforge.errors import DatasetError, DiskFullError
+from modelforge.errors import DatasetError, check_space, report_full_disk
 
 Packing = Literal["gzip", "zip", ""]
 
@@ -29,7 +27,6 @@ SUSPICIOUS_BYTES = 256 << 20  # above this, a ratio of more than 100 to 1 is an 
 MOST_RATIO = 100
 _CHUNK_BYTES = 1 << 20
 _CHECKED_BYTES = 64 << 20  # between two checks of the free space, and what is left free
-_STALE_SECONDS = 24 * 3600
 _PREFIX = "unpacked-"
 _LISTED = 10
 
@@ -47,10 +44,7 @@ class Unpacked:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / name
-        self._delete = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-
-    def delete(self) -> None:
-        self._delete()
+        self.delete = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
 
 def find_packing(path: Path, head: bytes) -> Packing:
@@ -63,10 +57,8 @@ def find_packing(path: Path, head: bytes) -> Packing:
 def unpack(path: Path, packing: Packing) -> Unpacked:
     """Unpack the only file of an archive. Raises DatasetError if it is damaged, locked, too large or has several files,
     DiskFullError."""
-    cache = paths.cache_dir()
-    cache.mkdir(parents=True, exist_ok=True)
-    _delete_stale(cache)
-    unpacked = Unpacked(Path(tempfile.mkdtemp(prefix=_PREFIX, dir=cache)), path.name)
+    folder = tempfile.mkdtemp(prefix=_PREFIX, dir=paths.prepare_cache(f"{_PREFIX}*"))
+    unpacked = Unpacked(Path(folder), path.name)
     try:
         with _open_content(path, packing) as content, unpacked.path.open("wb") as target:
             _copy(content, target, path)
@@ -84,14 +76,10 @@ def _copy(content: IO[bytes], target: IO[bytes], path: Path) -> None:
         if written > MOST_BYTES or (written > SUSPICIOUS_BYTES and written > MOST_RATIO * packed):
             _refuse_size(path, written)
         if unchecked > _CHECKED_BYTES:
-            _check_disk(_CHECKED_BYTES)
+            check_space(paths.cache_dir(), _CHECKED_BYTES)
             unchecked = 0
-        try:
+        with report_full_disk(paths.cache_dir(), written):
             target.write(chunk)
-        except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise DiskFullError(needed=written, free=_count_free(), where=str(paths.cache_dir())) from error
-            raise
 
 
 @contextmanager
@@ -132,7 +120,7 @@ def _find_entry(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
         raise DatasetError("This zip archive is protected with a password.", where=path.name, fix=fix)
     if entry.file_size > MOST_BYTES:
         _refuse_size(path, entry.file_size)
-    _check_disk(entry.file_size)
+    check_space(paths.cache_dir(), entry.file_size)
     return entry
 
 
@@ -149,20 +137,3 @@ def _refuse_size(path: Path, unpacked: int) -> None:
         where=path.name,
         fix="Unpack it yourself, check its content, and use that file.",
     )
-
-
-def _check_disk(needed: int) -> None:
-    free = _count_free()
-    if free < needed:
-        raise DiskFullError(needed=needed, free=free, where=str(paths.cache_dir()))
-
-
-def _count_free() -> int:
-    return shutil.disk_usage(paths.cache_dir()).free
-
-
-def _delete_stale(cache: Path) -> None:
-    """Delete what a killed process has left."""
-    for folder in cache.glob(f"{_PREFIX}*"):
-        if folder.stat().st_mtime < time.time() - _STALE_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)

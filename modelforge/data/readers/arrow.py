@@ -1,17 +1,15 @@
-"""Arrow: IPC files and IPC streams, which `datasets` writes (data-00000-of-00001.arrow). It has no lines.
-
-Parquet uses the shared parts.
-"""
+"""Arrow (IPC files, and IPC streams, which `datasets` writes: data-00000-of-00001.arrow) and Parquet: typed columns,
+a thousand rows at a time. They have no lines."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelforge.data.readers.column_names import check_unique
-from modelforge.data.readers.reader import Beginning, Outline, Reader
+from modelforge.data.readers.reader import Outline, Reader
 from modelforge.data.rows import Position, Problem, Row
 from modelforge.errors import DatasetError
 
@@ -20,62 +18,62 @@ if TYPE_CHECKING:
 
 _FILE_MAGIC = b"ARROW1"
 _STREAM_MAGIC = b"\xff\xff\xff\xff"  # the continuation mark before the first message
+_PARQUET_MAGIC = b"PAR1"
 _ROWS_A_STEP = 1000
 
 
-def recognise(begin: Beginning) -> bool:
-    return begin.data.startswith((_FILE_MAGIC, _STREAM_MAGIC))
-
-
 def describe(path: Path, encoding: str) -> Outline:
-    with _open_arrow(path) as (schema, _):
-        check_unique(schema.names, path.name)
+    with _open_batches(path) as (schema, _):
         return Outline(tuple(schema.names))
 
 
 def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> Iterator[Row | Problem]:
-    with _open_arrow(path) as (_, batches):
-        yield from read_batches(batches, position)
-
-
-def read_batches(batches: Iterator[tuple[float, RecordBatch]], position: Position) -> Iterator[Row | Problem]:
-    """The rows of batches; each batch comes with the share of the file up to its end."""
     number = 0
-    try:
-        for share, batch in batches:
-            for begin in range(0, batch.num_rows, _ROWS_A_STEP):  # a file can be one batch of millions of rows
-                part = batch.slice(begin, _ROWS_A_STEP)
-                part.validate(full=True)  # an untrusted file could point outside its memory
-                for offset, values in enumerate(part.to_pylist(), start=1):
-                    yield Row(number + offset, None, values)
-                number += part.num_rows
-            position.share = share
-    except (ValueError, OverflowError, OSError) as error:  # ArrowInvalid is a ValueError; dates may overflow
-        reason = str(error).split("\n", 1)[0].rstrip(".")
-        problem = f"The file is damaged or cut off from here on: {reason}."
-        yield Problem(
-            "error", number + 1, None, None, problem, "Create the file again; the rows after this one were not read."
-        )
+    with _open_batches(path) as (_, batches):
+        try:
+            for batch, share in batches:
+                for begin in range(0, batch.num_rows, _ROWS_A_STEP):  # a file can be one batch of millions of rows
+                    part = batch.slice(begin, _ROWS_A_STEP)
+                    part.validate(full=True)  # an untrusted file could point outside its memory
+                    for values in part.to_pylist():
+                        number += 1
+                        yield Row(number, None, values)
+                position.share = share
+        except (ValueError, OverflowError, OSError) as error:  # ArrowInvalid is a ValueError; dates may overflow
+            reason = str(error).split("\n", 1)[0].rstrip(".")
+            problem = f"The file is damaged or cut off from here on: {reason}."
+            fix = "Create the file again; the rows after this one were not read."
+            yield Problem("error", number + 1, None, None, problem, fix)
 
 
 @contextmanager
-def _open_arrow(path: Path) -> Iterator[tuple[Schema, Iterator[tuple[float, RecordBatch]]]]:
-    """The schema, and the batches for `read_batches`."""
+def _open_batches(path: Path) -> Iterator[tuple[Schema, Iterator[tuple[RecordBatch, float]]]]:
+    """The schema, and batches of rows, each with the share of the file up to its end."""
     import pyarrow
+    from pyarrow.parquet import ParquetFile
 
     with pyarrow.memory_map(str(path)) as file:
+        begin = file.read(len(_FILE_MAGIC))
+        file.seek(0)
+        is_parquet = begin.startswith(_PARQUET_MAGIC)
         try:
-            is_file = file.read(len(_FILE_MAGIC)) == _FILE_MAGIC
-            file.seek(0)
-            reader = pyarrow.ipc.open_file(file) if is_file else pyarrow.ipc.open_stream(file)
+            if is_parquet:
+                parquet = ParquetFile(file, buffer_size=1 << 20)  # with a buffer, columns are streamed
+                schema, batches = parquet.schema_arrow, parquet.iter_batches(batch_size=_ROWS_A_STEP)
+                count = -(-parquet.metadata.num_rows // _ROWS_A_STEP)
+            elif begin == _FILE_MAGIC:
+                reader = pyarrow.ipc.open_file(file)
+                schema, count = reader.schema, reader.num_record_batches
+                batches = map(reader.get_batch, range(count))
+            else:
+                batches = pyarrow.ipc.open_stream(file)
+                schema, count = batches.schema, 0
         except (pyarrow.ArrowException, OSError) as error:
-            fix = "Create or download the whole file again."
-            raise DatasetError("This Arrow file is damaged or cut off.", where=path.name, fix=fix) from error
-        if is_file:
-            count = reader.num_record_batches
-            yield reader.schema, (((index + 1) / count, reader.get_batch(index)) for index in range(count))
-        else:
-            yield reader.schema, ((file.tell() / file.size(), batch) for batch in reader)
+            what = f"This {'Parquet' if is_parquet else 'Arrow'} file is damaged or cut off."
+            raise DatasetError(what, where=path.name, fix="Create or download the whole file again.") from error
+        shares = (min(1.0, number / count) if count else file.tell() / file.size() for number in itertools.count(1))
+        yield schema, zip(batches, shares, strict=False)
 
 
-READER = Reader(recognise, read, describe, binary=True)
+ARROW = Reader(lambda begin: begin.data.startswith((_FILE_MAGIC, _STREAM_MAGIC)), read, describe, binary=True)
+PARQUET = Reader(lambda begin: begin.data.startswith(_PARQUET_MAGIC), read, describe, binary=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import io
 from pathlib import Path
-from typing import NamedTuple
 
 from modelforge.data.rows import Problem
 from modelforge.errors import DatasetError
@@ -21,16 +21,6 @@ _BOMS = (
 )
 
 
-class _Fault(NamedTuple):
-    """The first undecodable byte: its offset and value; whether non-ASCII bytes before it were decoded; and whether the
-    file ends within a character."""
-
-    offset: int
-    byte: int
-    any_decoded: bool
-    cut_off: bool
-
-
 def detect_encoding(path: Path, head: bytes) -> tuple[str, Problem | None]:
     """The encoding of a text file (utf-8, utf-8-sig, utf-16, utf-16-le, utf-16-be, utf-32, cp1252), given its first
     bytes, and a warning if it is uncertain.
@@ -42,21 +32,16 @@ def detect_encoding(path: Path, head: bytes) -> tuple[str, Problem | None]:
     fault = _find_undecodable(path, encoding)
     if fault is None:
         return encoding, None
-    line = _line_of(path, encoding, fault.offset)
-    if encoding == "utf-8" and not fault.any_decoded and _find_undecodable(path, "cp1252") is None:
-        problem = f"Byte 0x{fault.byte:02X} is not UTF-8, so the file was read as Windows-1252; accents may be wrong."
+    offset, byte, is_cut_off = fault
+    line, is_ascii = _describe_before(path, encoding, offset)
+    if encoding == "utf-8" and is_ascii and _find_undecodable(path, "cp1252") is None:
+        problem = f"Byte 0x{byte:02X} is not UTF-8, so the file was read as Windows-1252; accents may be wrong."
         return "cp1252", Problem("warning", None, line, None, problem, "Save the file as UTF-8.")
-    if fault.cut_off:
-        raise DatasetError(
-            f"The file is cut off: it ends in line {line} in the middle of a character.",
-            where=where,
-            fix="Download the whole file again, or remove that line.",
-        )
-    raise DatasetError(
-        f"Byte 0x{fault.byte:02X} in line {line} is not valid {encoding}.",
-        where=where,
-        fix="Save the file as UTF-8.",
-    )
+    if is_cut_off:
+        what = f"The file is cut off: it ends in line {line} in the middle of a character."
+        raise DatasetError(what, where=where, fix="Download the whole file again, or remove that line.")
+    what = f"Byte 0x{byte:02X} in line {line} is not valid {encoding}."
+    raise DatasetError(what, where=where, fix="Save the file as UTF-8.")
 
 
 def _guess_without_bom(head: bytes, where: str) -> str:
@@ -75,40 +60,33 @@ def _guess_without_bom(head: bytes, where: str) -> str:
     return "utf-8"  # a few zeros in text; rows that contain them are reported
 
 
-def _find_undecodable(path: Path, encoding: str) -> _Fault | None:
+def _find_undecodable(path: Path, encoding: str) -> tuple[int, int, bool] | None:
+    """The offset and the value of the first undecodable byte, and whether the file ends within a character."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    ascii_is_plain = encoding in ("utf-8", "utf-8-sig", "cp1252")
-    offset, any_decoded, any_pending = 0, False, False
+    offset = 0
     with path.open("rb") as file:
         while True:
             chunk = file.read(_CHUNK_BYTES)
-            if chunk and ascii_is_plain and not any_pending and chunk.isascii():
-                offset += len(chunk)
-                continue
+            offset += len(chunk)
             try:
-                text = decoder.decode(chunk, final=not chunk)
+                decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
                 # The decoder prepends what was left of the last chunk, so count from the end of this one.
-                position = offset + len(chunk) - len(error.object) + error.start
-                decoded_here = not error.object[: error.start].isascii()
-                cut_off = error.reason == "unexpected end of data" and not chunk
-                return _Fault(position, error.object[error.start], any_decoded or decoded_here, cut_off)
+                position = offset - len(error.object) + error.start
+                is_cut_off = error.reason == "unexpected end of data" and not chunk
+                return position, error.object[error.start], is_cut_off
             if not chunk:
                 return None
-            offset += len(chunk)
-            any_decoded = any_decoded or not text.isascii()
-            any_pending = bool(decoder.getstate()[0])
 
 
-def _line_of(path: Path, encoding: str, offset: int) -> int:
-    """The line, from 1, of the byte at an offset."""
+def _describe_before(path: Path, encoding: str, offset: int) -> tuple[int, bool]:
+    """The line, from 1, of the byte at an offset, and whether all bytes before it are ASCII."""
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
-    line, last = 1, ""
+    newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
+    line, is_ascii = 1, True
     with path.open("rb") as file:
         while offset > 0 and (chunk := file.read(min(_CHUNK_BYTES, offset))):
             offset -= len(chunk)
-            text = decoder.decode(chunk)
-            line += text.count("\n") + text.count("\r") - text.count("\r\n")
-            line -= last == "\r" and text.startswith("\n")
-            last = text[-1:] or last
-    return line
+            is_ascii = is_ascii and chunk.isascii()
+            line += newlines.decode(chunk).count("\n")
+    return line + newlines.decode(b"", final=True).count("\n"), is_ascii

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelforge.data.readers.column_names import check_unique
-from modelforge.data.readers.reader import Beginning, Outline, Reader
+from modelforge.data.readers.reader import Outline, Reader
 from modelforge.data.rows import Position, Problem, Row
 from modelforge.errors import DatasetError
 
@@ -31,10 +30,6 @@ _ROWS_A_STEP = 1000
 _DAMAGE = (zipfile.BadZipFile, zlib.error, SyntaxError, LookupError, ValueError, TypeError, EOFError, OSError)
 
 Cells = tuple[Any, ...]
-
-
-def recognise(begin: Beginning) -> bool:
-    return begin.data.startswith(b"PK\x03\x04") and is_workbook(begin.path)
 
 
 def is_workbook(path: Path) -> bool:
@@ -56,7 +51,7 @@ def describe(path: Path, encoding: str) -> Outline:
             _, header = next(_read_cells(sheets[0]))
         except _DAMAGE as error:
             raise _describe_damage(path) from error
-    columns = tuple(_name_columns(header, path.name).values())
+    columns = tuple(_name_columns(header).values())
     if len(sheets) == 1:
         return Outline(columns)
     others = ", ".join(repr(sheet.title) for sheet in sheets[1:])
@@ -71,7 +66,7 @@ def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> 
             sheet = next(sheet for sheet in workbook.worksheets if next(_read_cells(sheet), None) is not None)
             last_line = sheet.max_row or _MOST_LINES
             rows = _read_cells(sheet)
-            columns = _name_columns(next(rows)[1], path.name)
+            columns = _name_columns(next(rows)[1])
             for number, (line, cells) in enumerate(rows, start=1):
                 if number % _ROWS_A_STEP == 0:
                     position.share = min(1.0, line / last_line)
@@ -93,11 +88,9 @@ def _read_cells(sheet: ReadOnlyWorksheet) -> Iterator[tuple[int, Cells]]:
             raise ValueError("it has more rows than a sheet can have")
 
 
-def _name_columns(header: Cells, name: str) -> dict[int, str]:
+def _name_columns(header: Cells) -> dict[int, str]:
     """position in a row -> name. Blank header cells are not columns."""
-    columns = {place: str(cell).strip() for place, cell in enumerate(header) if not _is_blank(cell)}
-    check_unique(columns.values(), name)
-    return columns
+    return {place: str(cell).strip() for place, cell in enumerate(header) if not _is_blank(cell)}
 
 
 def _name_values(columns: dict[int, str], cells: Cells) -> dict[str, Any]:
@@ -151,4 +144,6 @@ def _describe_damage(path: Path) -> DatasetError:
     return DatasetError("This Excel workbook is damaged.", where=path.name, fix="Save it again, or save it as CSV.")
 
 
-READER = Reader(recognise, read, describe, binary=True)
+READER = Reader(
+    lambda begin: begin.data.startswith(b"PK\x03\x04") and is_workbook(begin.path), read, describe, binary=True
+)

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
-from modelforge.data.rows import Problem, WrittenNumber
+from modelforge.data.rows import WrittenNumber
 
 # Keys in single quotes or without quotes are broken JSON; "{name} wrote:" is plain text.
 _OPENS_OBJECT = re.compile(r"""\{\s*(["'}]|\w+\s*:|\Z)""")
@@ -16,54 +18,42 @@ _OPENS_OBJECT = re.compile(r"""\{\s*(["'}]|\w+\s*:|\Z)""")
 _CUT = re.compile(r"t|tr|tru|f|fa|fal|fals|n|nu|nul|-|\.|[eE][+-]?|\\?u[0-9a-fA-F]{0,3}")
 
 
-class Flaw(NamedTuple):
-    """Why a decoded value cannot be used. column: the key that it concerns, if any."""
-
-    problem: str
-    fix: str
-    column: str | None = None
-
-    def at(self, number: int, line: int) -> Problem:
-        return Problem("error", number, line, self.column, self.problem, self.fix)
-
-
 class Decoder:
-    """Decodes one value at a time; `flaws` are those of the last value.
+    """Decodes one value at a time. flaws: why the last value cannot be used, each as (key or None, problem, fix).
 
-    exact_numbers: numbers are decoded as `WrittenNumber`.
+    exact_numbers: numbers are decoded as `WrittenNumber`. All methods raise json.JSONDecodeError and RecursionError.
     """
 
     def __init__(self, exact_numbers: bool) -> None:
-        self.flaws: list[Flaw] = []
+        self.flaws: list[tuple[str | None, str, str]] = []
         self._exact = self._make(WrittenNumber)
         self._usual = self._exact if exact_numbers else self._make(None)
 
     def decode(self, text: str, position: int = 0) -> tuple[Any, int]:
-        """The value that begins at a position, and where it ends. Raises json.JSONDecodeError and RecursionError."""
+        """The value that begins at a position, and where it ends."""
+        value, end = self._run(lambda decoder: decoder.raw_decode(text, position))
+        return value, end
+
+    def decode_all(self, text: str) -> Any:
+        """The value of the whole text except white space around it."""
+        return self._run(lambda decoder: decoder.decode(text))
+
+    def _run(self, decode: Callable[[json.JSONDecoder], Any]) -> Any:
         self.flaws.clear()
         try:
-            return self._usual.raw_decode(text, position)
+            return decode(self._usual)
         except json.JSONDecodeError:
             raise
         except ValueError:  # Python's limit for int(): 4,300 digits
             self.flaws.clear()
-            value, end = self._exact.raw_decode(text, position)
-            self.flaws.insert(0, Flaw("A number in this row is too long.", "Write it as text, in quotes."))
-            return value, end
-
-    def decode_all(self, text: str) -> Any:
-        """The value of the whole text except white space around it. Raises like `decode`."""
-        start = len(text) - len(text.lstrip(" \t\r\n"))
-        value, end = self.decode(text, start)
-        rest = text[end:].lstrip(" \t\r\n")
-        if rest:
-            raise json.JSONDecodeError("Extra data", text, len(text) - len(rest))
-        return value
+            decoded = decode(self._exact)
+            self.flaws.insert(0, (None, "A number in this row is too long.", "Write it as text, in quotes."))
+            return decoded
 
     def _make(self, number: type[WrittenNumber] | None) -> json.JSONDecoder:
         return json.JSONDecoder(
             object_pairs_hook=self._build_object,
-            parse_constant=self._note_constant,
+            parse_constant=lambda name: self.flaws.append((None, f"{name} is not JSON.", "Write null or a number.")),
             parse_int=number,
             parse_float=number,
         )
@@ -71,16 +61,9 @@ class Decoder:
     def _build_object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         built = dict(pairs)
         if len(built) != len(pairs):
-            seen: set[str] = set()
-            for key, _ in pairs:
-                if key in seen:
-                    self.flaws.append(Flaw(f"The key {key!r} occurs twice in this row.", "Keep one of them.", key))
-                    break
-                seen.add(key)
+            [(key, _)] = Counter(key for key, _ in pairs).most_common(1)
+            self.flaws.append((key, f"The key {key!r} occurs twice in this row.", "Keep one of them."))
         return built
-
-    def _note_constant(self, name: str) -> None:
-        self.flaws.append(Flaw(f"{name} is not JSON.", "Write null or a number."))
 
 
 def describe_json_error(error: json.JSONDecodeError | RecursionError, *, column: int | None = None) -> str:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TextIO
 
 from modelforge.data.readers.json_values import Decoder, describe_json_error, ends_early
 from modelforge.data.readers.reader import LONGEST_ROW
-from modelforge.data.rows import Position
 
 _WINDOW_CHARACTERS = 4 << 20
 _BLANK = re.compile(r"[ \t\n]*")
@@ -32,16 +29,15 @@ class BrokenJson(Exception):  # noqa: N818 - becomes a Problem
 
 
 class JsonWindow:
-    """text: the content of the window. position: the next character to read. start: where the last value began."""
+    """text: the content of the window; its lines end in ``\\n``. position: the next character to read. start: where the
+    last value began."""
 
-    def __init__(self, file: TextIO, decoder: Decoder, position: Position, bytes_in_all: int) -> None:
+    def __init__(self, file: TextIO, decoder: Decoder) -> None:
         self.text = ""
         self.position = 0
         self.start = 0
         self._file = file
         self._decoder = decoder
-        self._progress = position
-        self._bytes = max(1, bytes_in_all)
         self._ended = False
         self._first_line = 1  # the line of text[0], and how many characters of that line were dropped
         self._first_column = 0
@@ -123,7 +119,6 @@ class JsonWindow:
         self._first_column = self.position - last_break - 1 + (self._first_column if last_break < 0 else 0)
         self.text = self.text[self.position :] + more
         self.position, self._first_line, self._counted = 0, line, (0, line)
-        self._progress.share = min(1.0, self._file.buffer.tell() / self._bytes)
         return True
 
     def _describe_length(self) -> BrokenJson:
@@ -141,8 +136,35 @@ class JsonWindow:
         return BrokenJson(problem, line, error.pos)
 
 
-@contextmanager
-def open_window(path: Path, encoding: str, decoder: Decoder, position: Position) -> Iterator[JsonWindow]:
-    # Universal newlines: a line ends in \n here.
-    with path.open(encoding=encoding) as file:
-        yield JsonWindow(file, decoder, position, path.stat().st_size)
+def walk(window: JsonWindow) -> Iterator[str]:
+    """Each key of the object, or "" for each element of the list, that begins here; the caller moves over its value.
+
+    Raises BrokenJson.
+    """
+    close = "}" if window.peek() == "{" else "]"
+    window.step()
+    if window.peek() == close:
+        window.step()
+        return
+    while True:
+        name = _read_key(window) if close == "}" else ""
+        window.peek()
+        yield name
+        sign = window.peek()
+        if sign == close:
+            window.step()
+            return
+        if sign != ",":
+            end = "Expecting a comma or the end of the list" if sign else "The list is not closed"
+            raise window.fail("Expecting ',' delimiter" if close == "}" else end)
+        window.step()
+
+
+def _read_key(window: JsonWindow) -> str:
+    if window.peek() != '"':
+        raise window.fail("Expecting property name enclosed in double quotes")
+    name = str(window.decode())
+    if window.peek() != ":":
+        raise window.fail("Expecting ':' delimiter")
+    window.step()
+    return name

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from modelforge.data.readers.json_layout import is_wrapper
+from modelforge.data.readers.json_list import is_wrapper
 from modelforge.data.readers.json_values import Decoder, describe_json_error, ends_early, opens_object
 from modelforge.data.readers.reader import LONGEST_ROW, Beginning, Block, Reader, Take
 from modelforge.data.rows import Position, Problem, Row, make_row
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 2 << 20
 _SNIFFED_LINES = 20
 _TOO_LONG = b"\0too long"  # replaces a line of more than LONGEST_ROW bytes; no JSON begins like this
-_BLOCK_BYTES = 2 << 20
 _END_OF_KEY = re.compile(rb'"[ \t]*:')
 
 
@@ -45,12 +44,29 @@ def recognise(begin: Beginning) -> bool:
 
 
 def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> Iterator[Row | Problem]:
-    counter = LineReader(exact_numbers)
-    for lines, ended in _read_lines(path, encoding, position):
-        yield from counter.read(lines, ended)
+    reader = _LineReader(exact_numbers)
+    for text, ended in _read_whole_lines(path, encoding, position):
+        yield from reader.read(text, ended)
 
 
-class LineReader:
+def read_blocks(path: Path, encoding: str, position: Position, columns: Collection[str], take: Take) -> Iterator[Block]:
+    """All rows, some thousand at a time: as columns of text if Arrow can read them, else one by one.
+
+    Arrow takes a third of the time. It rejects duplicate keys, numbers instead of text, and invalid JSON; then lines
+    are read again one by one. What it accepts by mistake is checked here.
+    """
+    reader = _LineReader(exact_numbers=False)
+    for text, ended in _read_whole_lines(path, encoding, position):
+        found = _read_columns(text, columns) if ended else None
+        texts = None if found is None else take(found)
+        if texts:
+            yield Block([], texts, reader.number + 1, reader.line + 1)
+            reader.skip(len(next(iter(texts.values()))))
+        else:
+            yield Block(list(reader.read(text, ended)))
+
+
+class _LineReader:
     """Reads lines into rows. number and line: of the last row and of the last line."""
 
     def __init__(self, exact_numbers: bool) -> None:
@@ -58,11 +74,11 @@ class LineReader:
         self._exact_numbers = exact_numbers
         self._decoder = Decoder(exact_numbers)
 
-    def read(self, lines: Sequence[bytes], ended: bool) -> Iterator[Row | Problem]:
-        """The rows of the next lines, given without line endings. ended: whether the last line had one."""
+    def read(self, text: bytes, ended: bool) -> Iterator[Row | Problem]:
+        """The rows of the next lines. ended: whether the last line has a line ending."""
         loads, make, row_type = orjson.loads, tuple.__new__, Row  # local names: this loop runs a million times
         decoder, exact_numbers, number, line = self._decoder, self._exact_numbers, self.number, self.line
-        for raw in lines:
+        for raw in text.removesuffix(b"\n").split(b"\n"):
             line += 1
             try:
                 value = loads(raw)
@@ -73,9 +89,9 @@ class LineReader:
                 continue
             number += 1
             if (
-                type(value) is not dict
+                exact_numbers
+                or type(value) is not dict
                 or (len(value) != raw.count(b":") and _may_repeat_key(value, raw))
-                or (exact_numbers and _holds_number(value))
             ):
                 yield _read_strictly(raw, number, line, decoder, ended)
             else:
@@ -111,18 +127,6 @@ def _count_keys(value: Any) -> int:
     return count
 
 
-def _holds_number(value: Any) -> bool:
-    waiting = [value]
-    while waiting:
-        inner = waiting.pop()
-        for element in inner.values() if type(inner) is dict else inner:
-            if type(element) is int or type(element) is float:
-                return True
-            if type(element) is dict or type(element) is list:
-                waiting.append(element)
-    return False
-
-
 def _read_strictly(raw: bytes, number: int, line: int, decoder: Decoder, ended: bool) -> Row | Problem:
     """The row of an unusual line, or its problem. ended: whether a line ending follows."""
     if raw.startswith(_TOO_LONG):
@@ -139,54 +143,43 @@ def _read_strictly(raw: bytes, number: int, line: int, decoder: Decoder, ended: 
             fix = "Download the whole file again, or remove this line."
         return Problem("error", number, line, None, problem, fix)
     if decoder.flaws:
-        return decoder.flaws[0].at(number, line)
+        return Problem("error", number, line, *decoder.flaws[0])
     return make_row(number, line, value)
 
 
-def _read_lines(path: Path, encoding: str, position: Position) -> Iterator[tuple[list[bytes], bool]]:
-    """All lines, many at a time, as UTF-8 without line endings; and whether the last of them had one, which the last
-    line of a file may not."""
-    parts: list[bytes] = []  # of the incomplete line
-    length = 0
-    for chunk in _read_chunks(path, encoding, position):
-        lines = chunk.split(b"\n")
-        length += len(lines[0])
-        if length > LONGEST_ROW:
-            parts = [_TOO_LONG]
-        else:
-            parts.append(lines[0])
-        if len(lines) == 1:
-            continue
-        lines[0] = parts[0] if len(parts) == 1 else b"".join(parts)
-        parts, length = [lines[-1]], len(lines[-1])
-        del lines[-1]
-        yield lines, True
-    if length:
-        yield [parts[0] if len(parts) == 1 else b"".join(parts)], False
-
-
-def _read_chunks(path: Path, encoding: str, position: Position) -> Iterator[bytes]:
-    """The text as UTF-8, about a megabyte at a time, every line ending as ``\\n``.
+def _read_whole_lines(path: Path, encoding: str, position: Position) -> Iterator[tuple[bytes, bool]]:
+    """The text as UTF-8 in blocks of whole lines, every line ending as ``\\n``; and whether the last line of the block
+    has one, which the last line of a file may not.
 
     JSON text has no unescaped carriage returns, so each one outside ``\\r\\n`` ends a line, as on old Macs.
     """
-    size = max(1, path.stat().st_size)
     decoder = None if encoding.startswith("utf-8") else codecs.getincrementaldecoder(encoding)()
+    size = max(1, path.stat().st_size)
+    rest = b""  # of the last chunk: the beginning of a line
+    held = b""  # a carriage return at the end of the last chunk: its \n may come with the next
     with path.open("rb", buffering=0) as file:
         if encoding == "utf-8-sig":
             file.seek(len(codecs.BOM_UTF8))
-        held = b""  # a carriage return at the end of a chunk: its \n may come with the next
         while chunk := file.read(_CHUNK_BYTES):
             position.share = min(1.0, file.tell() / size)
             if decoder is not None:
-                chunk = decoder.decode(chunk).encode("utf-8", "surrogatepass")
+                chunk = decoder.decode(chunk).encode()
             if held or b"\r" in chunk:
                 chunk = held + chunk
                 held = b"\r" if chunk.endswith(b"\r") else b""
-                chunk = _end_as_unix(chunk.removesuffix(b"\r"))
-            yield chunk
-        if held:
-            yield b"\n"
+                chunk = chunk.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            text = rest + chunk
+            first = text.find(b"\n", len(rest))
+            if (first if first >= 0 else len(text)) > LONGEST_ROW:
+                text = _TOO_LONG + (text[first:] if first >= 0 else b"")
+            end = text.rfind(b"\n") + 1
+            if end:
+                yield text[:end], True
+            rest = text[end:]
+    if held:
+        yield rest + b"\n", True
+    elif rest:
+        yield rest, False
 
 
 def _load_object(text: str) -> dict[str, Any] | None:
@@ -197,29 +190,7 @@ def _load_object(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def read_blocks(path: Path, encoding: str, position: Position, columns: Collection[str], take: Take) -> Iterator[Block]:
-    """All rows, some thousand at a time: as columns of text if Arrow can read them, else one by one.
-
-    Arrow takes a third of the time. It rejects duplicate keys, numbers instead of text, and invalid JSON; then lines
-    are read again one by one. What it accepts by mistake is checked here.
-    """
-    counter = LineReader(exact_numbers=False)
-    if encoding not in ("utf-8", "utf-8-sig"):
-        for lines, ended in _read_lines(path, encoding, position):
-            yield Block(list(counter.read(lines, ended)))
-        return
-    for text, ended in _read_whole_lines(path, encoding, position):
-        found = _read_columns(text, columns) if ended else None
-        texts = None if found is None else take(found)
-        if texts:
-            yield Block([], texts, counter.number + 1, counter.line + 1)
-            counter.skip(len(next(iter(texts.values()))))
-        else:
-            lines = _end_as_unix(bytes(text)).split(b"\n")
-            yield Block(list(counter.read(lines[:-1] if ended else lines, ended)))
-
-
-def _read_columns(text: memoryview, columns: Collection[str]) -> dict[str, Any] | None:
+def _read_columns(text: bytes, columns: Collection[str]) -> dict[str, Any] | None:
     """column -> array of texts, one for each line; None if lines must be read one by one."""
     content = np.frombuffer(text, np.uint8)
     ends = content == ord("\n")
@@ -246,39 +217,6 @@ def _may_hide_faults(column: Any) -> bool:
     if pa.types.is_floating(column.type):
         return bool(pc.any(pc.invert(pc.is_finite(column))).as_py())
     return bool(pa.types.is_nested(column.type))
-
-
-def _read_whole_lines(path: Path, encoding: str, position: Position) -> Iterator[tuple[memoryview, bool]]:
-    """UTF-8 in blocks of whole lines, each valid until the next one is requested; and whether its last line had a line
-    ending, which the last line of a file may not."""
-    size = max(1, path.stat().st_size)
-    buffer = bytearray(_BLOCK_BYTES)
-    held = 0  # bytes of the incomplete line
-    with path.open("rb", buffering=0) as file:
-        if encoding == "utf-8-sig":
-            file.seek(len(codecs.BOM_UTF8))
-        while count := file.readinto(memoryview(buffer)[held:]):
-            position.share = min(1.0, file.tell() / size)
-            filled = held + count
-            cut = max(buffer.rfind(b"\n", held, filled), buffer.rfind(b"\r", held, filled - 1)) + 1
-            if cut:
-                yield memoryview(buffer)[:cut], True
-                buffer[: filled - cut] = buffer[cut:filled]
-                held = filled - cut
-            elif filled > LONGEST_ROW:
-                buffer[: len(_TOO_LONG)] = _TOO_LONG
-                held = len(_TOO_LONG)
-            else:
-                held = filled
-            if held == len(buffer):
-                buffer = buffer + bytes(len(buffer))  # a new one: the old one may be in use
-    if held:
-        yield memoryview(buffer)[:held], False
-
-
-def _end_as_unix(text: bytes) -> bytes:
-    """With ``\n`` for every line ending."""
-    return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text
 
 
 def _holds_long_lines(begin: Beginning) -> bool:

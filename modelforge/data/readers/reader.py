@@ -1,19 +1,25 @@
-"""Declares a reader of one file format: how it recognises, describes and reads a file.
+"""Declares a reader of one file format: how it recognises, describes and reads a file; and what readers share.
 
 The formats are listed in the package.
 """
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from modelforge.data.rows import Position, Problem, Row
+from modelforge.tasks import SHAPES
 
 LONGEST_ROW = 64 << 20
 """Characters of one row, or bytes if a reader reads bytes. Anything longer is not an example."""
+SNIFFED_CHARACTERS = 1 << 20
+
+_USUAL_NAMES = {name for shape in SHAPES.values() for role in shape.roles for name in (role.name, *role.accepts)}
 
 
 @dataclass(frozen=True)
@@ -49,10 +55,6 @@ Take = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 """Converts column -> array of text; None if the rows must be read one by one."""
 
 
-def describe_nothing(path: Path, encoding: str) -> Outline:
-    return Outline()
-
-
 @dataclass(frozen=True)
 class Reader:
     """One file format.
@@ -65,6 +67,28 @@ class Reader:
 
     recognise: Callable[[Beginning], bool]
     read: Callable[[Path, str, Position, bool], Iterator[Row | Problem]]
-    describe: Callable[[Path, str], Outline] = describe_nothing
+    describe: Callable[[Path, str], Outline] = lambda path, encoding: Outline()
     binary: bool = False
     read_blocks: Callable[[Path, str, Position, Collection[str], Take], Iterator[Block]] | None = None
+
+
+def is_usual(name: str) -> bool:
+    """Whether tasks declare this name of a column: ``"Question"``, ``"system prompt"``, but not ``"Dear customer"``."""
+    return "_".join(re.findall(r"[^\W_]+", name.lower())) in _USUAL_NAMES
+
+
+def open_text(path: Path, encoding: str, position: Position, newline: str | None = "") -> io.TextIOWrapper:
+    """Open a text file that updates the position while it is read. newline: as for `open`."""
+    return io.TextIOWrapper(io.BufferedReader(_TrackedFile(path, position)), encoding, newline=newline)
+
+
+class _TrackedFile(io.FileIO):
+    def __init__(self, path: Path, position: Position) -> None:
+        super().__init__(path)
+        self._position = position
+        self._bytes = max(1, path.stat().st_size)
+
+    def readinto(self, buffer: Any) -> int:
+        count = super().readinto(buffer)
+        self._position.share = min(1.0, self.tell() / self._bytes)
+        return count

@@ -1,46 +1,47 @@
 """CSV and TSV: a header, then one row for each record, whose cells are text. Streams.
 
-Tables and their delimiters are detected in `delimiters`.
+The delimiter is detected from the beginning of the text. Prose with commas is not a table.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from io import TextIOWrapper
+import io
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from modelforge.data.readers.column_names import check_unique
-from modelforge.data.readers.delimiters import declares_delimiter, find_delimiter, puts_space_before_quotes
-from modelforge.data.readers.reader import LONGEST_ROW, Beginning, Outline, Reader
+from modelforge.data.readers.reader import LONGEST_ROW, SNIFFED_CHARACTERS, Outline, Reader, is_usual, open_text
 from modelforge.data.rows import Position, Problem, Row
 from modelforge.errors import DatasetError
 
 if TYPE_CHECKING:
     from _csv import Reader as Records
 
-_SNIFFED_CHARACTERS = 1 << 20
-_ROWS_A_STEP = 1000
-
-
-def recognise_csv(begin: Beginning) -> bool:
-    return find_delimiter(begin.text) not in {None, "\t"}
-
-
-def recognise_tsv(begin: Beginning) -> bool:
-    return find_delimiter(begin.text) == "\t"
+_DELIMITERS = (",", ";", "\t", "|")
+_ONE_COLUMN = (
+    "\x1f"  # the delimiter of a table with one column: the unit separator, so that commas are part of its text
+)
+_RATED_CHARACTERS = 1 << 16
+_RATED_ROWS = 50
+_MOST_WORDS = 5
+_LONGEST_NAME = 64
+_DECLARED = re.compile(r"sep=(.)\n")  # declares the delimiter for Excel; neither row nor header
+_ONE_NAME = re.compile(r'"?[\w -]+"?')
+_NUMBER = re.compile(r"[\d.,:/ +-]+")
+_SPACE_BEFORE_QUOTE = re.compile(r'\s*"[^"\n]*"[,;|\t] +"')  # the header is written "question", "answer"
 
 
 def describe(path: Path, encoding: str) -> Outline:
     with path.open(encoding=encoding, newline="") as file:
-        return Outline(_read_header(_split(file, path, encoding), path.name))
+        return Outline(_read_header(_split_file(file, path, encoding), path.name))
 
 
 def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> Iterator[Row | Problem]:
-    size = max(1, path.stat().st_size)
-    with path.open("rb") as raw, TextIOWrapper(raw, encoding, newline="") as file:
-        records = _split(file, path, encoding)
+    with open_text(path, encoding, position) as file:
+        records = _split_file(file, path, encoding)
         columns = _read_header(records, path.name)
         width = len(columns)
         number = 0
@@ -57,30 +58,30 @@ def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> 
             if not any(cells) or not any(cell.strip() for cell in cells):
                 continue
             number += 1
-            if number % _ROWS_A_STEP == 0:
-                position.share = min(1.0, raw.tell() / size)
             if len(cells) > width and any(cell.strip() for cell in cells[width:]):
                 problem = f"This row has {len(cells)} cells, the header has {width}."
-                fix = f"Write double quotes around text that contains {_name(records.dialect.delimiter)}."
+                delimiter = records.dialect.delimiter
+                named = "a tab" if delimiter == "\t" else f"a {delimiter!r}"
+                fix = f"Write double quotes around text that contains {named}."
                 yield Problem("error", number, line, None, problem, fix)
             else:
                 yield Row(number, line, dict(zip(columns, cells, strict=False)))
 
 
-def _split(file: TextIO, path: Path, encoding: str) -> Records:
+def _split_file(file: TextIO, path: Path, encoding: str) -> Records:
     """The records of a file, which was opened with newline=""."""
     with path.open(encoding=encoding) as begin:
-        sample = begin.read(_SNIFFED_CHARACTERS)
+        sample = begin.read(SNIFFED_CHARACTERS)
     csv.field_size_limit(LONGEST_ROW)  # the default limit is 131,072 characters
-    records = csv.reader(
-        file,
-        delimiter=find_delimiter(sample) or ",",
-        skipinitialspace=puts_space_before_quotes(sample),
-        strict=True,
-    )
-    if declares_delimiter(sample):
+    records = _split(file, sample, _find_delimiter(sample) or ",", strict=True)
+    if _DECLARED.match(sample):
         next(records)
     return records
+
+
+def _split(lines: Iterable[str], sample: str, delimiter: str, *, strict: bool = False) -> Records:
+    skip_space = bool(_SPACE_BEFORE_QUOTE.match(sample))
+    return csv.reader(lines, delimiter=delimiter, skipinitialspace=skip_space, strict=strict)
 
 
 def _read_header(records: Records, name: str) -> tuple[str, ...]:
@@ -89,9 +90,7 @@ def _read_header(records: Records, name: str) -> tuple[str, ...]:
     except (csv.Error, StopIteration) as error:
         fix = "The first line must be the column names, such as: question,answer"
         raise DatasetError("The header cannot be read.", where=name, fix=fix) from error
-    columns = tuple(cell.strip() or f"column {number}" for number, cell in enumerate(cells, start=1))
-    check_unique(columns, name)
-    return columns
+    return tuple(cell.strip() or f"column {number}" for number, cell in enumerate(cells, start=1))
 
 
 def _describe_broken(number: int, line: int, error: csv.Error) -> Problem:
@@ -107,9 +106,51 @@ def _describe_broken(number: int, line: int, error: csv.Error) -> Problem:
     return Problem("error", number, line, None, problem, fix)
 
 
-def _name(delimiter: str) -> str:
-    return "a tab" if delimiter == "\t" else f"a {delimiter!r}"
+def _find_delimiter(text: str) -> str | None:
+    """The delimiter of a table that begins with `text`; None if it is not a table. Line endings are ``\\n``."""
+    declared = _DECLARED.match(text)
+    if declared:
+        return declared[1]
+    # One column: the first line is only its name. A heading such as "Summary" has a blank line after it.
+    name, _, rest = text.lstrip("\n").partition("\n")
+    if _ONE_NAME.fullmatch(name.strip()) and is_usual(name) and (rest.split("\n", 1)[0].strip() or not rest.strip()):
+        return _ONE_COLUMN
+    sample = text[:_RATED_CHARACTERS]
+    scores = {delimiter: score for delimiter in _DELIMITERS if (score := _rate(sample, delimiter)) is not None}
+    return max(scores, key=lambda delimiter: scores[delimiter]) if scores else None
 
 
-CSV = Reader(recognise_csv, read, describe)
-TSV = Reader(recognise_tsv, read, describe)
+def _rate(sample: str, delimiter: str) -> tuple[bool, float, float, int] | None:
+    """How well a delimiter fits: a header of common names, the share of rows as wide as the header, the share of cells
+    with whole quotes, the number of columns. None if it does not fit."""
+    records = _split(io.StringIO(sample), sample, delimiter)
+    rows = [row for row in islice(records, _RATED_ROWS) if any(cell.strip() for cell in row)] or [[]]
+    if len(sample) == _RATED_CHARACTERS and len(rows) > 1:
+        del rows[-1]  # it is cut off
+    header = rows.pop(0)
+    width = len(header)
+    named = [cell.strip() for cell in header if cell.strip()]
+    usual = any(is_usual(cell) for cell in named)
+    if width < 2 or not named or not all(_could_be_name(cell) for cell in named):
+        return None
+    # Blank cells at the end of a row, beyond the header's, do not count.
+    even = [len(row) >= width and not any(cell.strip() for cell in row[width:]) for row in rows]
+    evenness = sum(even) / len(rows) if rows else 1.0
+    # Prose has a space after every comma, tables rarely have any.
+    spaced = delimiter in ",;" and all(cell.startswith(" ") for row in (header, *rows) for cell in row[1:] if cell)
+    if not usual and (spaced or evenness <= 0.5):
+        return None
+    cells = [cell for row in rows for cell in row]
+    # A cell has a single quote mark if a delimiter inside quotes was used to split it.
+    well = sum(cell.count('"') != 1 for cell in cells) / len(cells) if cells else 1.0
+    return usual, evenness, well, width
+
+
+def _could_be_name(cell: str) -> bool:
+    if len(cell) > _LONGEST_NAME or len(cell.split()) > _MOST_WORDS or "\n" in cell or _NUMBER.fullmatch(cell):
+        return False
+    return not cell.rstrip("\"'”»)").endswith((".", "!", "?", ":", ",", ";", "…"))
+
+
+CSV = Reader(lambda begin: _find_delimiter(begin.text) not in {None, "\t"}, read, describe)
+TSV = Reader(lambda begin: _find_delimiter(begin.text) == "\t", read, describe)

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
-from modelforge.data.readers.reader import LONGEST_ROW, Beginning, Outline, Reader
+from modelforge.data.readers.reader import LONGEST_ROW, Outline, Reader, open_text
 from modelforge.data.rows import Position, Problem, Row
-
-_ROWS_A_STEP = 1000
-
-
-def recognise(begin: Beginning) -> bool:
-    """Any text that no other reader recognises."""
-    return bool(begin.text)
 
 
 def describe(path: Path, encoding: str) -> Outline:
@@ -27,14 +19,9 @@ def describe(path: Path, encoding: str) -> Outline:
 
 
 def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> Iterator[Row | Problem]:
-    size = max(1, path.stat().st_size)
-    number = 0
     has_paragraphs = _has_paragraphs(path, encoding)
-    with path.open("rb") as raw, TextIOWrapper(raw, encoding, newline="") as file:
-        for line, text in _join_lines(file, has_paragraphs):
-            number += 1
-            if number % _ROWS_A_STEP == 0:
-                position.share = min(1.0, raw.tell() / size)
+    with open_text(path, encoding, position) as file:
+        for number, (line, text) in enumerate(_join_lines(file, has_paragraphs), start=1):
             if text is None:
                 problem = f"This paragraph is longer than {LONGEST_ROW >> 20} MB."
                 yield Problem("error", number, line, None, problem, "Separate paragraphs with blank lines.")
@@ -94,4 +81,4 @@ def _has_paragraphs(path: Path, encoding: str) -> bool:
     return False
 
 
-READER = Reader(recognise, read, describe)
+READER = Reader(lambda begin: bool(begin.text), read, describe)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelforge.recipe import Task
-from modelforge.tasks.base import Exchange, Fault, MappedRow, Message, Repairs, Role, Shape, Texts, name_type
-from modelforge.tasks.texts import is_absent, is_usable, read_optional_text, read_text
-from modelforge.tasks.turns import check_answered, find_last_answer, read_turns
+from modelforge.tasks.base import Exchange, MappedRow, Message, Role, Shape, Texts
+from modelforge.tasks.faults import Faults, is_absent, name_type
+from modelforge.tasks.turns import begin_with, check_answered, find_last_answer, read_turns
 
 ROLES = (
     Role(
@@ -46,24 +46,20 @@ def to_messages(values: Mapping[str, Any]) -> list[Message]:
     return chat
 
 
-def map_row(values: Mapping[str, Any], repairs: Repairs = frozenset()) -> tuple[MappedRow | None, list[Fault]]:
-    faults: list[Fault] = []
-    texts = {"system": read_optional_text("system", values.get("system"), repairs, faults)}
+def read_row(values: Mapping[str, Any], faults: Faults) -> MappedRow:
+    system = faults.read_optional_text("system", values.get("system"))
     if "messages" in values:
-        messages = read_turns("messages", values["messages"], repairs, faults)
-        if is_usable(faults):
+        messages = read_turns("messages", values["messages"], faults)
+        if not faults.are_fatal:
             check_answered("messages", messages, faults)
-            if texts["system"] and messages and messages[0]["role"] != "system":
-                messages.insert(0, {"role": "system", "content": texts["system"]})
+        messages = begin_with(system, messages)
     else:
-        texts["prompt"] = read_text("prompt", values["prompt"], repairs, faults)
-        texts["input"] = read_optional_text("input", values.get("input"), repairs, faults)
-        texts["response"] = read_text("response", values["response"], repairs, faults)
+        texts = {"system": system, "prompt": faults.read_text("prompt", values["prompt"])}
+        texts["input"] = faults.read_optional_text("input", values.get("input"))
+        texts["response"] = faults.read_text("response", values["response"])
         messages = to_messages(texts)
-    row: MappedRow = {"messages": messages}
-    if tools := _read_tools(values.get("tools"), faults):
-        row["tools"] = tools
-    return (row if is_usable(faults) else None), faults
+    tools = _read_tools(values.get("tools"), faults)
+    return {"messages": messages, **({"tools": tools} if tools else {})}
 
 
 def fill(texts: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -84,8 +80,6 @@ def read_texts(row: MappedRow) -> Texts:
     system = messages[0]["content"] if messages[0]["role"] == "system" else ""
     turns = messages[1:] if system else messages
     first = next((index for index, turn in enumerate(turns) if turn["role"] == "assistant"), len(turns))
-    if len(turns) == 2:  # one question and its answer, the usual case
-        return Texts(system, turns[0]["content"], _say(turns[1]))
     return Texts(system, "\n".join(map(_say, turns[:first])), "\n".join(map(_say, turns[first:])))
 
 
@@ -99,21 +93,21 @@ def _say(turn: Message) -> str:
     return f"{turn['content']}\n{calls}" if calls else str(turn["content"])
 
 
-def _read_tools(tools: Any, faults: list[Fault]) -> list[Any]:
+def _read_tools(tools: Any, faults: Faults) -> list[Any]:
     """The list of tools, also one that is written as JSON text, as sharegpt does."""
+    fix = "Write a JSON list of tools."
     if isinstance(tools, str) and tools.strip():
         import json
 
         try:
             tools = json.loads(tools)
         except (ValueError, RecursionError):
-            faults.append(Fault("error", "tools", "This is text that is not JSON.", "Write a JSON list of tools."))
+            faults.note("error", "tools", "This is text that is not JSON.", fix)
             return []
-    if is_absent(tools) or tools == []:
+    if is_absent(tools):
         return []
     if not isinstance(tools, list):
-        problem = f"This is {name_type(tools)} where a list of tools belongs."
-        faults.append(Fault("error", "tools", problem, "Write a JSON list of tools."))
+        faults.note("error", "tools", f"This is {name_type(tools)} where a list of tools belongs.", fix)
         return []
     return tools
 
@@ -125,7 +119,7 @@ SHAPE = Shape(
     task=Task.TEXT_GENERATION,
     roles=ROLES,
     methods=("sft",),
-    map_row=map_row,
+    read_row=read_row,
     fill=fill,
     form="exchange",
 )

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
 from modelforge.compute.compute import Compute
-from modelforge.data.pairs import PairEncoder
+from modelforge.data.encode import PairEncoder
 from modelforge.loading import window_of
 from modelforge.models.generate import write_texts
 from modelforge.recipe import Recipe

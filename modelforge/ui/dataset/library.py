@@ -71,7 +71,7 @@ class DatasetLibrary:
 
 
 def _list_facts(record: DatasetRecord, version: int) -> list[tuple[str, str]]:
-    fixed = [f"{REPAIRS[name].title.lower()}: {count}" for name, count in record.repairs.items() if name in REPAIRS]
+    fixed = [f"{REPAIRS[name].lower()}: {count}" for name, count in record.repairs.items() if name in REPAIRS]
     return [
         ("Name", f"{record.name}, version {version}"),
         ("Source", f"{record.source} ({record.format})"),

@@ -16,8 +16,8 @@ import gradio as gr
 
 from modelforge import paths
 from modelforge.data import hub_dataset
-from modelforge.data.leaks import find_leaks
 from modelforge.data.samples import samples
+from modelforge.data.split import find_leaks
 from modelforge.errors import DatasetError, ModelForgeError
 from modelforge.forge import Forge
 from modelforge.recipe import Recipe

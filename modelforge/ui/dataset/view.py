@@ -13,11 +13,10 @@ from typing import Any
 
 import gradio as gr
 
-from modelforge.data.leaks import Leak
-from modelforge.data.problems import COLUMNS
 from modelforge.data.repairs import REPAIRS
-from modelforge.data.report import Report
+from modelforge.data.report import COLUMNS, Report
 from modelforge.data.row_cache import MappedRows
+from modelforge.data.split import Leak
 from modelforge.recipe import Recipe, bounds, fields
 from modelforge.tasks import TASKS
 from modelforge.ui.dataset import preview
@@ -166,7 +165,7 @@ def _show_unused(report: Report) -> str:
 def _show_repairs(report: Report, chosen: Sequence[str]) -> Any:
     """The fixes that would change something here, each with the number of changes."""
     offered = [
-        (f"{REPAIRS[name].title} ({count.possible:,})", name)
+        (f"{REPAIRS[name]} ({count.possible:,})", name)
         for name, count in report.repairs.items()
         if count.possible or name in chosen
     ]

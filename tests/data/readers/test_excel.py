@@ -34,7 +34,7 @@ def write_excel(tmp_path):
 @pytest.mark.parametrize("name", ["a.xlsx", "a.csv", "a"])
 def test_table_is_read_whatever_the_name_says(write_excel, name):
     source = open_rows(write_excel({"Sheet1": [["question", "answer"], ["Why?", 'So,\n"so".'], ["Who?", "Me"]]}, name))
-    assert (source.format, source.encoding, source.packed) == ("excel", "", "")
+    assert (source.format, source.encoding) == ("excel", "")
     assert (source.columns, source.warnings) == (("question", "answer"), ())
     assert list(source) == [
         Row(1, 2, {"question": "Why?", "answer": 'So,\n"so".'}),
