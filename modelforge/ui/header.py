@@ -10,6 +10,7 @@ from modelforge.store import RunState
 from modelforge.ui.look import html
 from modelforge.ui.look.events import listen
 
+ASKS_EVERY = 5.0  # seconds, see `train/tab.py`
 IDLE = "No run in progress"
 
 
@@ -21,7 +22,7 @@ class Header:
             gr.HTML('<div class="mf-brand"><b>ModelForge</b></div>', min_width=150)
             self.machine = gr.HTML(elem_id="header-machine", min_width=200)
             self.run = gr.Button(IDLE, size="sm", elem_id="header-run", scale=0, min_width=200)
-        timer = gr.Timer(2.0)
+        timer = gr.Timer(ASKS_EVERY)
         listen(timer.tick, lambda: show(forge), None, [self.machine, self.run], trigger_mode="once")
 
 

@@ -72,7 +72,7 @@ def show_report(tab: DatasetTab, report: Report, request: CheckRequest) -> Updat
         tab.cancel: gr.Button(visible=False),
         tab.save: gr.Button(interactive=report.ok),
         tab.shape: gr.Dropdown(value=report.shape.name, visible=bool(report.columns)),
-        tab.repairs: _show_repairs(report, request.repairs),
+        tab.repairs: _offer_repairs(report, request.repairs),
         tab.mapping: gr.Group(visible=bool(report.columns)),
         **{tab.roles[name]: _show_role(report, name) for name in ROLES},
         tab.unused: _show_unused(report),
@@ -162,14 +162,15 @@ def _show_unused(report: Report) -> str:
     return f'<div class="mf-unused">Unused columns: {html.text(listed)}.</div>' if unused else ""
 
 
-def _show_repairs(report: Report, chosen: Sequence[str]) -> Any:
-    """The fixes that would change something here, each with the number of changes."""
+def _offer_repairs(report: Report, chosen: Sequence[str]) -> Any:
+    """The fixes that would change something here, each with the number of changes. What is ticked stays as it is: it
+    may have changed since the check began."""
     offered = [
         (f"{REPAIRS[name]} ({count.possible:,})", name)
         for name, count in report.repairs.items()
         if count.possible or name in chosen
     ]
-    return gr.CheckboxGroup(choices=offered, value=list(chosen), visible=bool(offered))
+    return gr.CheckboxGroup(choices=offered, visible=bool(offered))
 
 
 def show_problems(report: Report) -> str:

@@ -27,6 +27,10 @@ from modelforge.ui.train.reward_preview import try_rewards
 from modelforge.ui.train.sweep import SweepPanel, attach_sweep
 from modelforge.ui.train.verdict import VerdictPanel, attach_verdict, find_remedy
 
+# How often the page asks for news. Gradio's page walks through all of itself for each event, a quarter of a second on a
+# slow machine, which a run needs more.
+BUSY_SECONDS, IDLE_SECONDS = 2.0, 5.0
+
 
 class TrainTab:
     """Its components. `run_id` is the run that the page shows, `seen` how much of it is shown."""
@@ -77,8 +81,8 @@ class TrainTab:
         with gr.Row(elem_classes="mf-actions"):
             self.earlier = gr.Dropdown([], label="Run", scale=3, min_width=260, elem_id="train-earlier")
             self.deletion = DeleteButtons("train-delete", "Delete this run…")
-        self.timer = gr.Timer(1.0)
-        buttons = [self.start, self.stop, self.pause, self.resume, self.retry, self.next_row]
+        self.timer = gr.Timer(IDLE_SECONDS)
+        buttons = [self.timer, self.start, self.stop, self.pause, self.resume, self.retry, self.next_row]
         self.shown = [self.run_id, self.seen, *self.monitor.outputs, *buttons, self.earlier, *self.queue.outputs]
 
     def refresh(self, run_id: str, seen: Any, waiting: str | None = None) -> Any:
@@ -122,6 +126,7 @@ class TrainTab:
         error = record.error if record and state is RunState.failed else None
         is_too_large = error is not None and error["kind"] == MemoryFullError.kind
         return {
+            self.timer: gr.Timer(BUSY_SECONDS if busy else IDLE_SECONDS),
             self.start: gr.Button("Queue another" if busy else "Start training"),
             self.stop: gr.Button(interactive=stoppable),
             self.pause: gr.Button(interactive=stoppable),
