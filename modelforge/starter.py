@@ -22,6 +22,7 @@ from filelock import FileLock
 from modelforge import hardware, paths
 from modelforge.building import BUILDING
 from modelforge.errors import DiskFullError, DownloadError
+from modelforge.store.files import place_folder
 
 NOTE = "modelforge-starter.json"
 _UNPACKED = (".gguf", ".safetensors", ".json", ".txt")
@@ -77,7 +78,7 @@ def ensure(starter_id: str) -> Path:
                 unpacked = workplace / "model"
             (unpacked / NOTE).write_text(json.dumps({"id": starter.id, "source": starter.source}), encoding="utf-8")
             shutil.rmtree(target, ignore_errors=True)  # left without its note by an older version
-            unpacked.rename(target)
+            place_folder(unpacked, target)
     return target
 
 
