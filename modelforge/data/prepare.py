@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Generator, Iterator
@@ -20,7 +19,7 @@ from modelforge.data.row_cache import Digest
 from modelforge.errors import DatasetError, NotFoundError, check_space, report_full_disk
 from modelforge.paths import dataset_dir, home
 from modelforge.store import DatasetRecord, manifests
-from modelforge.store.files import write_file
+from modelforge.store.files import place_folder
 from modelforge.tasks.base import MappedRow
 
 ROWS_FILE, OLD_ROWS_FILE = manifests.ROWS_FILES
@@ -43,8 +42,6 @@ def prepare(report: Report, *, name: str = "") -> DatasetRecord:
         with report_full_disk(home(), needed):
             unfinished.mkdir()
             content = report.mapped_rows.write(unfinished / ROWS_FILE)
-            with (unfinished / ROWS_FILE).open("rb+") as file:
-                os.fsync(file.fileno())
             return _publish(unfinished, _describe(report, _hash(report.task, content), name))
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -153,9 +150,9 @@ def _publish(unfinished: Path, manifest: dict[str, Any]) -> DatasetRecord:
             return read_manifest(manifest["id"])
         except (DatasetError, NotFoundError):
             shutil.rmtree(folder)
-    write_file(unfinished / manifests.DATASET.manifest, json.dumps(manifest, indent=2).encode())
+    (unfinished / manifests.DATASET.manifest).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     try:
-        unfinished.rename(folder)
+        place_folder(unfinished, folder)
     except OSError:
         if not (folder / manifests.DATASET.manifest).exists():  # else another process has written the same dataset
             raise

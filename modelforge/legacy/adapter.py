@@ -18,6 +18,7 @@ from modelforge.base_model import find
 from modelforge.errors import DiskFullError, ModelForgeError
 from modelforge.legacy.rows import clean_text
 from modelforge.models.folder import MANIFEST
+from modelforge.store.files import place_folder
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -122,7 +123,7 @@ def place_staged(model_id: str) -> None:
     target = paths.model_dir(model_id)
     if target.exists():
         shutil.rmtree(target)
-    _partial(model_id).rename(target)
+    place_folder(_partial(model_id), target)
 
 
 def drop_staged(model_id: str) -> None:

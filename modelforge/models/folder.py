@@ -13,13 +13,14 @@ from typing import Any
 
 from modelforge import paths
 from modelforge.errors import DiskFullError, NotFoundError
+from modelforge.store.files import place_folder, replace_file, sync_folder, write_file
 
 MANIFEST = "modelforge.json"
 _PACKAGES = ("torch", "transformers", "trl", "peft", "tokenizers")
 
 
 def save_model(model: Any, tokenizer: Any, manifest: Mapping[str, Any]) -> str:
-    """Write the folder of a new model and return its id. It appears complete or not at all."""
+    """Write the folder of a new model and return its id. It appears complete or not at all, and is on the disk then."""
     model_id = paths.new_id("model")
     target = paths.model_dir(model_id)
     partial = target.with_name(f".{model_id}.partial")
@@ -36,7 +37,7 @@ def save_model(model: Any, tokenizer: Any, manifest: Mapping[str, Any]) -> str:
         tokenizer.save_pretrained(partial)
         text = json.dumps({"id": model_id, **manifest}, ensure_ascii=False, indent=2)
         (partial / MANIFEST).write_text(text, encoding="utf-8")
-        partial.rename(target)
+        place_folder(partial, target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -70,8 +71,9 @@ def write_manifest(model_id: str, manifest: Mapping[str, Any]) -> None:
     """Replace the manifest of a model that exists."""
     path = paths.model_dir(model_id) / MANIFEST
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(manifest, ensure_ascii=False, indent=2), encoding="utf-8")
-    partial.replace(path)
+    write_file(partial, json.dumps(manifest, ensure_ascii=False, indent=2).encode())
+    replace_file(partial, path)
+    sync_folder(path.parent)
 
 
 def package_versions() -> dict[str, str]:

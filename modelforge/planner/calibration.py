@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from modelforge.children import python_command
 from modelforge.compute.compute import Compute
 from modelforge.hardware import Probe
 from modelforge.planner.duration import speed_by_work
@@ -93,7 +94,7 @@ def is_cheap(recipe: Recipe, compute: Compute, config: Any, length: int, *, prob
 
 
 def _measure_apart(shape: dict[str, Any], layers: int) -> dict[int, Calibration]:
-    command = [sys.executable, "-m", "modelforge.planner.calibration"]
+    command = python_command("modelforge.planner.calibration")
     try:
         done = subprocess.run(
             command,

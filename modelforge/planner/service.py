@@ -24,6 +24,7 @@ import psutil
 from pydantic import TypeAdapter
 
 from modelforge import paths, warmup
+from modelforge.children import python_command
 from modelforge.errors import RecipeError
 from modelforge.planner.estimate import Calibrate, Machine, Plan, Rows
 from modelforge.planner.plan import plan_for
@@ -175,7 +176,7 @@ class PlannerService:
         process = self._process
         if process is None or process.poll() is not None:
             warmup.wait()  # both load torch: one after the other, or the first page waits for both
-            command = [sys.executable, "-m", "modelforge.planner.service", str(os.getpid())]
+            command = python_command("modelforge.planner.service", str(os.getpid()))
             process = self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             )

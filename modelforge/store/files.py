@@ -79,6 +79,21 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def place_folder(partial: Path, target: Path) -> None:
+    """Give a folder that is completely written its name: first its contents last, then the name.
+
+    partial: beside target. After a power cut at any moment target is there with all its contents, or not at all; when
+    this returns it is there. Raises OSError, also where target exists.
+    """
+    for folder, _, names in os.walk(partial, topdown=False):
+        for name in names:
+            with Path(folder, name).open("rb+" if _WINDOWS else "rb") as file:  # Windows syncs what can be written
+                os.fsync(file.fileno())
+        sync_folder(Path(folder))
+    partial.rename(target)
+    sync_folder(target.parent)
+
+
 def set_aside(path: Path) -> Path:
     """Rename a file to free its name and keep its content. Returns the new path."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from modelforge.store.files import sync_folder, write_file
+from modelforge.store.files import place_folder
 
 MANIFEST = "checkpoint.json"
 PARTIAL = ".partial"
@@ -23,7 +22,7 @@ _PREFIX = "checkpoint-"  # as transformers names them
 
 
 def seal(partial: Path, target: Path, facts: Mapping[str, Any]) -> None:
-    """Flush all files to the disk, write their hashes into a manifest, then rename the folder to `target`.
+    """Write the hashes of all files into a manifest, then place the folder at `target`, on the disk.
 
     facts: further entries of the manifest. An existing target is replaced.
     """
@@ -31,13 +30,9 @@ def seal(partial: Path, target: Path, facts: Mapping[str, Any]) -> None:
     for file in sorted(path for path in partial.rglob("*") if path.is_file()):
         with file.open("rb") as opened:
             files[file.relative_to(partial).as_posix()] = hashlib.file_digest(opened, "sha256").hexdigest()
-            os.fsync(opened.fileno())
-    text = json.dumps({**facts, "files": files}, indent=2)
-    write_file(partial / MANIFEST, text.encode())
-    sync_folder(partial)
+    (partial / MANIFEST).write_text(json.dumps({**facts, "files": files}, indent=2), encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
-    sync_folder(target.parent)
+    place_folder(partial, target)
 
 
 def find_last(place: Path) -> Path | None:

@@ -1,7 +1,8 @@
 """Who may open the app, and where it listens. Decided only here; safe by default.
 
 Options come from the command line, otherwise from the environment: MODELFORGE_HOST, MODELFORGE_PORT, MODELFORGE_AUTH
-(user:password), MODELFORGE_ROOT_PATH; on a Hugging Face Space also from what the Space sets.
+(user:password), MODELFORGE_ROOT_PATH, MODELFORGE_ALLOWED_HOSTS (names, separated by commas); on a Hugging Face Space
+also from what the Space sets.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from modelforge.errors import AccessError
+from modelforge.ui.guard import Doors
 
 
 @dataclass(frozen=True)
 class Access:
-    """How the app is opened. port None: the first free one. auth: (user, password) or None. on_space: on a Space."""
+    """How the app is opened. port None: the first free one. auth: (user, password) or None. on_space: on a Space.
+    names: further host names under which it is reached."""
 
     host: str
     port: int | None
@@ -25,6 +30,15 @@ class Access:
     auth: tuple[str, str] | None
     root_path: str
     on_space: bool
+    names: frozenset[str] = frozenset()
+
+    def doors(self) -> Doors:
+        """The names under which the app answers: those of this machine, and what it was told."""
+        names = {*self.names, urlsplit(self.root_path).hostname or ""} - {""}
+        if _is_loopback(self.host):
+            return Doors(names, on_space=self.on_space)
+        here = socket.gethostname().lower()
+        return Doors({*names, self.host.lower(), here, f"{here}.local"}, any_address=True, on_space=self.on_space)
 
     @property
     def check_login(self) -> Callable[[str, str], bool] | None:
@@ -68,6 +82,7 @@ def decide_access(
             where="--host",
             fix="Add --auth USER:PASSWORD, or omit --host to listen on this machine only.",
         )
+    allowed = environment.get("MODELFORGE_ALLOWED_HOSTS", "")
     return Access(
         host=chosen,
         port=port or _parse_port(environment.get("MODELFORGE_PORT") or environment.get("GRADIO_SERVER_PORT") or ""),
@@ -75,6 +90,7 @@ def decide_access(
         auth=login,
         root_path=environment.get("MODELFORGE_ROOT_PATH", ""),
         on_space=on_space,
+        names=frozenset(name.strip().lower() for name in f"{allowed},{environment.get('SPACE_HOST', '')}".split(",")),
     )
 
 

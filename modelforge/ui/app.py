@@ -7,11 +7,13 @@ import signal
 import webbrowser
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: nothing is sent without consent
 os.environ["GRADIO_DEFAULT_CONCURRENCY_LIMIT"] = "16"  # `queue()` takes it too, but makes the server once more
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from modelforge import hardware, paths, warmup
 from modelforge.compat.gradio import poll_queue_less_often
@@ -23,6 +25,7 @@ from modelforge.ui import header, models
 from modelforge.ui.access import Access
 from modelforge.ui.dataset import preview
 from modelforge.ui.dataset import tab as dataset
+from modelforge.ui.guard import Guard
 from modelforge.ui.hub import HubTab
 from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
@@ -154,8 +157,10 @@ def serve(access: Access, *, open_browser: bool) -> None:
 
 def launch(page: gr.Blocks, access: Access) -> str:
     """Start to listen; returns the address. Raises AccessError where the port is in use."""
+    doors = access.doors()
     try:
         _, url, _ = page.launch(
+            app_kwargs={"middleware": [Middleware(Guard, doors=doors)]},
             server_name=access.host,
             server_port=access.port,
             share=access.share,
@@ -181,6 +186,8 @@ def launch(page: gr.Blocks, access: Access) -> str:
             where=access.host,
             fix="Another program uses it. Choose another port with --port.",
         ) from error
+    if page.share_url:
+        doors.names.add(urlsplit(page.share_url).netloc)
     return str(url)
 
 
