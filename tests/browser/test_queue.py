@@ -34,7 +34,7 @@ def test_sweep_is_queued_reordered_and_goes_on_after_the_app_was_closed(
     with open_app(home_with_starter) as app:
         page = witness.open(app)
         choose(page, "train-dataset", "Sample: Customer questions")
-        fill(page, max_steps=6, per_device_train_batch_size=2, max_length=64, evaluations=1)
+        fill(page, max_steps=6, per_device_train_batch_size=2, max_length=64, eval_split=0)
         page.get_by_role("button", name="Sweep: try several values").click()
         values = page.locator("#sweep-values-1 textarea")
         values.fill("1e-4, 9")

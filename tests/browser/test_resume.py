@@ -22,7 +22,7 @@ STEPS = 10
 def begin(page: Page) -> None:
     choose(page, "train-dataset", "Sample: Customer questions")
     page.get_by_role("button", name="Advanced: every setting").click()
-    wanted = {"max_steps": STEPS, "save_steps": 2, "per_device_train_batch_size": 2, "max_length": 64, "evaluations": 1}
+    wanted = {"max_steps": STEPS, "save_steps": 2, "per_device_train_batch_size": 2, "max_length": 64, "eval_split": 0}
     for name, value in wanted.items():
         field = page.locator(f"#set-{name} input")
         field.fill(str(value))

@@ -41,14 +41,15 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_model_of_a_finished_run_outlives_a_power_cut(
     disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, base = tiny.write_rows(tmp_path / "rows.jsonl"), tiny.write_base(tmp_path / "base")
     recipe = tiny.recipe(base, file, {"max_steps": 2, "save_steps": 1})
-    models: list[str] = []
+    forge, models = Forge(), list[str]()
     for _ in range(CUTS):
-        run = Forge().runs.start(recipe)
+        run = forge.runs.start(recipe)
         assert run.wait(120) is RunState.finished
         shutil.copyfile(disk, tmp_path / "after")  # what the device had when the power went
         models.append(run.model_id or "")
