@@ -16,6 +16,9 @@ import pytest
 
 from modelforge import paths, starter
 from modelforge.recipe import STARTER
+from modelforge.threads import share_processor
+
+share_processor()  # as in the app, which the tests are most of; two workers that spin take turns instead of halves
 
 # ---- what was left out -----------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from modelforge.compat.gradio import poll_queue_less_often
 from modelforge.compute.memory import share_one_arena
 from modelforge.errors import AccessError
 from modelforge.forge import Forge, shared_forge
+from modelforge.threads import share_processor
 from modelforge.ui import hardware as hardware_tab
 from modelforge.ui import header, models
 from modelforge.ui.access import Access
@@ -139,6 +140,7 @@ def serve(access: Access, *, open_browser: bool) -> None:
     Raises AccessError, before anything listens, for a home that another app uses.
     """
     with lock_home():
+        share_processor()
         share_one_arena()
         forge = shared_forge()
         page = build(forge, access)
