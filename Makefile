@@ -19,9 +19,9 @@ chromium: install
 run: install
 	$(BIN)/python app.py
 
-# Two files at a time: most of a test is Python, which fills one core. Less than 10 minutes on two cores.
+# Two files at a time, in their order: the browser's, of one long test each, would come last by their number of tests.
 test: install chromium
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: install
 	$(BIN)/python -m pytest -m 'slow and not browser' --timeout 3600

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import shutil
 from collections import namedtuple
 
@@ -64,7 +65,7 @@ def test_disk_that_fills_up_meanwhile_leaves_nothing(report, isolated_home, monk
     def fail(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(prepare_module.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(DiskFullError):
         prepare(report)
     assert list((isolated_home / "datasets").iterdir()) == []
