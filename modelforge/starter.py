@@ -20,8 +20,8 @@ from filelock import FileLock
 
 from modelforge import hardware, paths
 from modelforge.building import BUILDING
-from modelforge.children import python_command
 from modelforge.errors import DiskFullError, DownloadError
+from modelforge.processes import python_command
 from modelforge.store.files import place_folder
 
 NOTE = "modelforge-starter.json"

@@ -255,7 +255,7 @@ class RowChecks:
     def _add_fault(self, row: Row, fault: Fault) -> None:
         if fault.repair:
             self._count(fault.repair)
-        if fault.mended or fault.severity == "hint":
+        if fault.fixed or fault.severity == "hint":
             return
         column = self.mapping.columns.get(fault.role)
         self._add(Problem(fault.severity, row.number, row.line, column, fault.problem, fault.fix))

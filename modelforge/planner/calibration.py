@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from modelforge.children import python_command
 from modelforge.compute.compute import Compute
 from modelforge.hardware import Probe
 from modelforge.planner.duration import speed_by_work
 from modelforge.planner.memory import weight_bytes
 from modelforge.planner.outcomes import read_cache, write_cache
+from modelforge.processes import python_command
 from modelforge.recipe import Recipe
 
 log = logging.getLogger("modelforge")

@@ -24,10 +24,10 @@ import psutil
 from pydantic import TypeAdapter
 
 from modelforge import paths, warmup
-from modelforge.children import python_command
 from modelforge.errors import RecipeError
 from modelforge.planner.estimate import Calibrate, Machine, Plan, Rows
 from modelforge.planner.plan import plan_for
+from modelforge.processes import python_command
 from modelforge.recipe import Recipe
 
 log = logging.getLogger("modelforge")

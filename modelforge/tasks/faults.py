@@ -19,19 +19,19 @@ Repairs = frozenset[str]
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with one row; `role` names the column. repair: the one that fixes it; mended: whether it did."""
+    """One thing wrong with one row; `role` names the column. repair: the one that fixes it; fixed: whether it did."""
 
     severity: Severity
     role: str
     problem: str
     fix: str
     repair: str = ""
-    mended: bool = False
+    fixed: bool = False
 
     @property
     def is_fatal(self) -> bool:
         """Whether a row with it cannot be trained on."""
-        return self.severity == "error" and not self.mended
+        return self.severity == "error" and not self.fixed
 
 
 class Faults(list[Fault]):

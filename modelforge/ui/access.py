@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from modelforge.errors import AccessError
-from modelforge.ui.guard import Doors
+from modelforge.ui.middleware import Hosts
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,14 @@ class Access:
     on_space: bool
     names: frozenset[str] = frozenset()
 
-    def doors(self) -> Doors:
-        """The names under which the app answers: those of this machine, and what it was told."""
-        names = {*self.names, urlsplit(self.root_path).hostname or ""} - {""}
+    def hosts(self) -> Hosts:
+        """The names under which the app answers: those of this machine, and those that it was given."""
+        public = {*self.names, urlsplit(self.root_path).hostname or ""} - {""}
         if _is_loopback(self.host):
-            return Doors(names, on_space=self.on_space)
+            return Hosts(public=public, on_space=self.on_space)
         here = socket.gethostname().lower()
-        return Doors({*names, self.host.lower(), here, f"{here}.local"}, any_address=True, on_space=self.on_space)
+        own = frozenset({self.host.lower(), here, f"{here}.local"})
+        return Hosts(own, public, any_address=True, on_space=self.on_space)
 
     @property
     def check_login(self) -> Callable[[str, str], bool] | None:

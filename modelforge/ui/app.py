@@ -26,10 +26,10 @@ from modelforge.ui import header, models
 from modelforge.ui.access import Access
 from modelforge.ui.dataset import preview
 from modelforge.ui.dataset import tab as dataset
-from modelforge.ui.guard import Guard
 from modelforge.ui.hub import HubTab
 from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
+from modelforge.ui.middleware import RequestChecks
 from modelforge.ui.playground import tab as playground
 from modelforge.ui.single_instance import lock_home, write_address
 from modelforge.ui.train import form as train_form
@@ -159,10 +159,10 @@ def serve(access: Access, *, open_browser: bool) -> None:
 
 def launch(page: gr.Blocks, access: Access) -> str:
     """Start to listen; returns the address. Raises AccessError where the port is in use."""
-    doors = access.doors()
+    hosts = access.hosts()
     try:
         _, url, _ = page.launch(
-            app_kwargs={"middleware": [Middleware(Guard, doors=doors)]},
+            app_kwargs={"middleware": [Middleware(RequestChecks, hosts=hosts)]},
             server_name=access.host,
             server_port=access.port,
             share=access.share,
@@ -189,7 +189,7 @@ def launch(page: gr.Blocks, access: Access) -> str:
             fix="Another program uses it. Choose another port with --port.",
         ) from error
     if page.share_url:
-        doors.names.add(urlsplit(page.share_url).netloc)
+        hosts.public.add(urlsplit(page.share_url).netloc)
     return str(url)
 
 

@@ -79,11 +79,11 @@ def test_faults_are_shown_with_their_rows_mended_when_ticked_and_remembered(page
 @pytest.mark.slow
 def test_the_preview_follows_the_mapping_and_the_shape(page: Page, tmp_path: Path) -> None:
     upload(page, write_pairs(tmp_path / "pairs.csv", PAIRS[:20]))
-    learnt = page.locator("#dataset-preview .mf-learnt")
-    expect(learnt.last).to_contain_text(PAIRS[0][1])
+    learned = page.locator("#dataset-preview .mf-learned")
+    expect(learned.last).to_contain_text(PAIRS[0][1])
     choose(page, "role-response", "question")
     choose(page, "role-prompt", "answer")
-    expect(learnt.last).to_contain_text(PAIRS[0][0])
+    expect(learned.last).to_contain_text(PAIRS[0][0])
     expect(page.locator("#dataset-preview pre")).to_contain_text("<|im_start|>")
 
     choose(page, "dataset-shape", "Plain text")
@@ -92,7 +92,7 @@ def test_the_preview_follows_the_mapping_and_the_shape(page: Page, tmp_path: Pat
     expect(page.locator("#dataset-verdict")).to_contain_text("No column was found for the role 'text'")
     expect(page.locator("#dataset-preview")).to_be_hidden()
     choose(page, "role-text", "answer")
-    expect(learnt.last).to_contain_text(PAIRS[0][1])
+    expect(learned.last).to_contain_text(PAIRS[0][1])
     expect(page.locator("#dataset-preview pre")).not_to_contain_text("<|im_start|>")
     expect(page.locator("#dataset-verdict")).to_contain_text("Plain text.")
     choose(page, "dataset-shape", "Prompts and answers")
@@ -124,7 +124,7 @@ def test_a_row_is_shown_with_where_it_is_cut(page: Page, tmp_path: Path) -> None
     fill(page, "dataset-max-length", "96")
     expect(lengths).to_contain_text("At max_length 96")
     choose(page, "role-response", "question")
-    expect(preview.locator(".mf-learnt").last).to_contain_text(PAIRS[0][0])
+    expect(preview.locator(".mf-learned").last).to_contain_text(PAIRS[0][0])
     expect(page.locator("#dataset-max-length input")).to_have_value("96")
     save(page, "Cut rows")
     page.get_by_role("button", name="Advanced: every setting").click()
@@ -161,7 +161,7 @@ def test_pasted_rows_are_read_and_an_empty_paste_is_one_sentence(page: Page) -> 
     page.locator("#dataset-check-pasted").click()
     expect(page.locator("#dataset-verdict")).to_contain_text("Ready to train")
     expect(read_tile(page, "Rows")).to_have_text("20")
-    expect(page.locator("#dataset-preview .mf-learnt").last).to_contain_text(PAIRS[0][1])
+    expect(page.locator("#dataset-preview .mf-learned").last).to_contain_text(PAIRS[0][1])
     expect(page.locator("#dataset-name").locator("input, textarea")).to_have_value("Pasted rows")
 
 

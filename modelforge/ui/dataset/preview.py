@@ -87,22 +87,22 @@ def preview_row(row: Mapping[str, Any], place: str, encoder: ChatEncoder | None)
 
 def _legend(row: Mapping[str, Any], encoder: ChatEncoder | None) -> str:
     """One line on what the colours mean for rows of this shape."""
-    learnt = '<b class="mf-learnt">coloured</b>'
+    learned = '<b class="mf-learned">coloured</b>'
     tokens = '<b class="mf-token">shades</b> <b class="mf-token">are</b> <b class="mf-token">tokens</b>'
     signs = '<span class="mf-sign" data-sign="↵"></span> a line break'
     cut = '<b class="mf-cut">grey</b> is cut off'
     if "answers" in row:
-        parts = [f"The {learnt} part is the expected answer", signs]
+        parts = [f"The {learned} part is the expected answer", signs]
     elif encoder is None:
         missing = "The tokenizer of this base model is not on this machine, so the rows are shown without its template"
-        parts = [missing, *([f"{learnt}: learned"] if "prompt" not in row else []), signs]
+        parts = [missing, *([f"{learned}: learned"] if "prompt" not in row else []), signs]
     elif "chosen" in row:
         worse = '<b class="mf-rejected">red</b>'
-        parts = [f"The model learns to prefer the {learnt} answer to the {worse} one", tokens, cut, signs]
+        parts = [f"The model learns to prefer the {learned} answer to the {worse} one", tokens, cut, signs]
     elif "prompt" in row:
         parts = ["The prompt that the model gets", tokens, cut, signs]
     else:
-        parts = [f"What the model sees. It learns to write the {learnt} part", tokens, cut, signs]
+        parts = [f"What the model sees. It learns to write the {learned} part", tokens, cut, signs]
     return f'<div class="mf-note mf-quiet mf-keys">{"; ".join(parts)}.</div>'
 
 
@@ -119,10 +119,10 @@ def _show_row(row: Mapping[str, Any], place: str, encoder: ChatEncoder | None) -
             body += _show_rejected(row, encoder)
     except DatasetError as error:
         return _head(place) + html.note(str(error), "bad") + _box(_show_turns(row))
-    learnt = sum(label >= 0 for label in encoded.labels)
+    learned = sum(label >= 0 for label in encoded.labels)
     total = len(encoded.input_ids) + encoded.cut
     losses = "".join(html.note(sentence, "warning") for sentence in encoder.losses(row))
-    return _head(f"{place}: {total} tokens, {learnt} of them learned") + losses + body
+    return _head(f"{place}: {total} tokens, {learned} of them learned") + losses + body
 
 
 def _show_rejected(row: Mapping[str, Any], encoder: ChatEncoder) -> str:
@@ -136,9 +136,14 @@ def _show_rejected(row: Mapping[str, Any], encoder: ChatEncoder) -> str:
 def _show_turns(row: Mapping[str, Any]) -> str:
     """The row without a template: each message with its role, the answers coloured."""
     if "text" in row:
-        return f'<mark class="mf-learnt">{show_text(_shorten(row["text"]))}</mark>'
+        return f'<mark class="mf-learned">{show_text(_shorten(row["text"]))}</mark>'
     parts = []
-    for side, css in (("messages", "mf-learnt"), ("prompt", ""), ("chosen", "mf-learnt"), ("rejected", "mf-rejected")):
+    for side, css in (
+        ("messages", "mf-learned"),
+        ("prompt", ""),
+        ("chosen", "mf-learned"),
+        ("rejected", "mf-rejected"),
+    ):
         for message in row.get(side, ()):
             calls = message.get("tool_calls") or ""
             content = show_text(_shorten(f"{message['content']}{calls}"))
@@ -159,7 +164,7 @@ def _show_question(row: Mapping[str, Any]) -> str:
             continue  # one answer within another
         begin = max(start, place)
         parts.append(show_text(_shorten(context[place:begin])))
-        parts.append(f'<mark class="mf-learnt">{show_text(context[begin:stop])}</mark>')
+        parts.append(f'<mark class="mf-learned">{show_text(context[begin:stop])}</mark>')
         place = stop
     parts.append(show_text(_shorten(context[place:])))
     strays = [text for text, start in answers if context[start : start + len(text)] != text]

@@ -40,7 +40,7 @@ _SIGNS = {
 _UNSEEN = re.compile(f"[\x01-\x1f\x7f{''.join(_SIGNS)}]")
 
 
-def show_tokens(tokens: Sequence[Token], max_length: int, cut: int, css: str = "mf-learnt") -> str:
+def show_tokens(tokens: Sequence[Token], max_length: int, cut: int, css: str = "mf-learned") -> str:
     """A span for each token, a mark around learned ones, and a line where max_length cuts."""
     kept = [token for token in tokens if not token.cut]
     beyond = [token for token in tokens if token.cut]

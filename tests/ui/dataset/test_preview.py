@@ -96,7 +96,7 @@ def test_row_is_shown_as_the_template_renders_it(base: Path) -> None:
     shown = read(chat("What colour?", "It is red."), base)
     rendered = "<|im_start|>user\nWhat colour?<|im_end|>\n<|im_start|>assistant\nIt is red.<|im_end|>"
     assert shown.text("pre") == rendered
-    assert shown.text("mark", "mf-learnt") == "It is red.<|im_end|>"
+    assert shown.text("mark", "mf-learned") == "It is red.<|im_end|>"
     assert shown.text("div", "mf-preview-head").startswith("Row 1: ")
 
 
@@ -105,14 +105,14 @@ def test_texts_are_shown_unchanged_in_every_form(base: Path, typed: str) -> None
     for place in (base, None):
         shown = read(chat(typed, typed), place)
         assert shown.text("pre").count(typed) == 2
-        assert typed in shown.text("mark", "mf-learnt")
+        assert typed in shown.text("mark", "mf-learned")
         shown = read({"text": typed}, place)
-        assert typed in shown.text("mark", "mf-learnt")
+        assert typed in shown.text("mark", "mf-learned")
         shown = read(pair(typed, f"{typed}1", f"{typed}2"), place)
-        assert [typed in shown.text("mark", css) for css in ("mf-learnt", "mf-rejected")] == [True, True]
+        assert [typed in shown.text("mark", css) for css in ("mf-learned", "mf-rejected")] == [True, True]
         assert typed in read({"prompt": [{"role": "user", "content": typed}], "reference": "x"}, place).text("pre")
         shown = read(question(f"{typed} {typed} end", typed, (typed, 0)), place)
-        assert shown.text("mark", "mf-learnt") == typed
+        assert shown.text("mark", "mf-learned") == typed
         assert shown.text("pre").count(typed) == 3
 
 
@@ -191,7 +191,7 @@ def test_very_long_rows_are_shown_in_part(base: Path) -> None:
 def test_pair_shows_the_prompt_once_the_better_answer_coloured_and_the_worse_one_red(base: Path) -> None:
     shown = read(pair("What colour?", "It is red.", "No idea."), base)
     assert shown.text("pre").count("What colour?") == 1
-    assert shown.text("mark", "mf-learnt") == "It is red.<|im_end|>"
+    assert shown.text("mark", "mf-learned") == "It is red.<|im_end|>"
     assert shown.text("mark", "mf-rejected") == "No idea.<|im_end|>"
 
 
@@ -199,7 +199,7 @@ def test_answer_is_coloured_where_it_stands(base: Path) -> None:
     context = "red and red and red"
     shown = read(question(context, "Which?", ("red", 8)), base)
     markup = show(question(context, "Which?", ("red", 8)), base)
-    assert 'red and <mark class="mf-learnt">red</mark> and red' in markup
+    assert 'red and <mark class="mf-learned">red</mark> and red' in markup
     assert shown.text("pre").startswith("Which?")
     nested = read(question(context, "Which?", ("red and red", 0), ("red", 0), ("red and", 8)), base)
     assert nested.text("mark") == "red and red and"
@@ -233,7 +233,7 @@ def test_what_the_template_leaves_out_is_said(base: Path) -> None:
 def test_tokenizer_that_is_not_here_is_not_fetched_and_rows_are_shown_without_it() -> None:
     assert preview.find_encoder(512) is None
     shown = read(chat("What colour?", "It is red."), None)
-    assert shown.text("mark", "mf-learnt") == "It is red."
+    assert shown.text("mark", "mf-learned") == "It is red."
     assert "not on this machine" in shown.text("div", "mf-keys")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelforge.children import python_command
+from modelforge.processes import python_command
 
 PACKAGE = Path(__file__).parents[1] / "modelforge"
 CHILDREN = ("modelforge.planner.service", "modelforge.planner.calibration", "pip")
@@ -30,4 +30,4 @@ def test_modules_in_the_working_folder_are_not_run(module: str, tmp_path: Path) 
 def test_every_process_is_started_this_way() -> None:
     """What starts Python by itself would look in the working folder again."""
     for file in PACKAGE.rglob("*.py"):
-        assert file.name == "children.py" or "sys.executable" not in file.read_text(encoding="utf-8"), file
+        assert file.name == "processes.py" or "sys.executable" not in file.read_text(encoding="utf-8"), file

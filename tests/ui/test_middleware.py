@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Mapping
 
 import gradio as gr
@@ -66,6 +67,7 @@ def test_host_that_is_no_name_is_refused(served: tuple[str, str]) -> None:
 CROSS_SITE = {
     "post of another page": ("POST", "/login", {"origin": "http://evil.example"}),
     "post of a page without an origin": ("POST", "/login", {"origin": "null"}),
+    "post of another server of this machine": ("POST", "/login", {"origin": f"http://{socket.gethostname().lower()}"}),
     "post of another port of this machine": ("POST", "/login", {"origin": "http://127.0.0.1:1"}),
     "post of a form": ("POST", "/login", {"sec_fetch_site": "cross-site", **OPEN}),
     "post of a neighbour": ("POST", "/login", {"sec_fetch_site": "same-site"}),

@@ -17,10 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # Where a link from elsewhere may lead: the page, and the way back from signing in.
-ENTRANCES = {"", "/", "/login/huggingface", "/login/callback"}
+OPEN_PATHS = {"", "/", "/login/huggingface", "/login/callback"}
 SPACE_FRAMES = "https://huggingface.co https://*.hf.space"
 # Gradio's page has scripts and styles within it and compiles templates; whatever runs can reach this app alone.
-POLICY = (
+CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors {frames}"
@@ -28,28 +28,34 @@ POLICY = (
 
 
 @dataclass
-class Doors:
-    """names: the host names that the app answers to beside those of this machine, without ports; any_address: also to
-    every IP address, which no website can make its own; on_space: to every name, since a Space is public anyway, and
-    in a frame of the Hub's page."""
+class Hosts:
+    """The names that the app answers to, without ports, beside those of loopback.
 
-    names: set[str] = field(default_factory=set)
+    own: of this machine. public: under which a proxy or a share link shows the page. any_address: also every IP
+    address, which no website can make its own. on_space: every name, since a Space is public anyway; and its page is
+    in a frame of the Hub's.
+    """
+
+    own: frozenset[str] = frozenset()
+    public: set[str] = field(default_factory=set)
     any_address: bool = False
     on_space: bool = False
 
-    def know(self, name: str) -> bool:
-        return name in LOOPBACK or name in self.names or self.on_space or (self.any_address and _is_address(name))
+    def accept(self, name: str) -> bool:
+        """Whether a request to this name is for the app."""
+        named = name in LOOPBACK or name in self.own or name in self.public
+        return named or self.on_space or (self.any_address and _is_address(name))
 
 
-class Guard:
+class RequestChecks:
     """ASGI middleware in front of every route."""
 
-    def __init__(self, app: ASGIApp, doors: Doors) -> None:
+    def __init__(self, app: ASGIApp, hosts: Hosts) -> None:
         self.app = app
-        self.doors = doors
-        frames = SPACE_FRAMES if doors.on_space else "'none'"
+        self.hosts = hosts
+        frames = SPACE_FRAMES if hosts.on_space else "'none'"
         self.added = {
-            "Content-Security-Policy": POLICY.format(frames=frames),
+            "Content-Security-Policy": CONTENT_SECURITY_POLICY.format(frames=frames),
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "same-origin",  # the address of a share link is all that one needs to open it
             "Cross-Origin-Resource-Policy": "same-origin",
@@ -70,7 +76,7 @@ class Guard:
         """Why a request is refused, or None."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if not self.doors.know(_name(host)):
+        if not self.hosts.accept(_name(host)):
             return (
                 f"This app does not answer to the name {host[:100]!r}. Open the address that it shows when it starts, "
                 "or start it with MODELFORGE_ALLOWED_HOSTS set to this name."
@@ -79,23 +85,23 @@ class Guard:
         if origin is not None and not self._is_own(origin, host):
             return "This app takes no requests from pages of other addresses."
         site = headers.get("sec-fetch-site", "none")
-        if site not in ("none", "same-origin") and not self._is_entrance(scope, headers):
+        if site not in ("none", "same-origin") and not self._opens_the_page(scope, headers):
             return "This app takes no requests from pages of other addresses. Open its own page first."
         return None
 
     def _is_own(self, origin: str, host: str) -> bool:
-        """Of the page that this host serves; or of another name of the app, where a proxy changes the host."""
+        """Of the page that this host serves, or of a public name of it, where a proxy changes the host."""
         place = origin.lower().partition("://")[2]
-        return place == host.lower() or place in self.doors.names
+        return place == host.lower() or place in self.hosts.public
 
-    def _is_entrance(self, scope: Scope, headers: Headers) -> bool:
+    def _opens_the_page(self, scope: Scope, headers: Headers) -> bool:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        frames = ("document", "iframe") if self.doors.on_space else ("document",)
+        frames = ("document", "iframe") if self.hosts.on_space else ("document",)
         return (
             scope.get("method") == "GET"
             and headers.get("sec-fetch-mode") == "navigate"
             and headers.get("sec-fetch-dest") in frames
-            and path in ENTRANCES
+            and path in OPEN_PATHS
         )
 
     async def _send(self, message: Message, scope: Scope, send: Send) -> None:
@@ -103,12 +109,12 @@ class Guard:
             headers = MutableHeaders(scope=message)
             for name, value in self.added.items():
                 headers[name] = value
-            if not self.doors.on_space:  # in a frame of the Hub's page only SameSite=None is sent
-                _bind_cookies(headers, secure=_is_https(scope))
+            if not self.hosts.on_space:  # in a frame of the Hub's page only SameSite=None is sent
+                _restrict_cookies(headers, secure=_is_https(scope))
         await send(message)
 
 
-def _bind_cookies(headers: MutableHeaders, *, secure: bool) -> None:
+def _restrict_cookies(headers: MutableHeaders, *, secure: bool) -> None:
     """Cookies go to no page of others; over https, only there."""
     cookies = headers.getlist("set-cookie")
     if not cookies:
