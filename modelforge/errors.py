@@ -13,7 +13,7 @@
     ├── RunStateError       the run, model or dataset is in a state that does not allow this (busy, in use)
     ├── DownloadError       something could not be downloaded (no network, wrong checksum)
     ├── HubError            the Hugging Face Hub refused a request (sign-in, permission, name)
-    └── AccessError         the app does not open in this way (a public address without a password)
+    └── AccessError         the app does not open in this way, or a person may not do this (paths, quotas)
 
 An error says *what* happened, *where* (file, row, column, setting) and *how to fix it*. Any other
 exception is a bug: the worker and the command line report it as one.

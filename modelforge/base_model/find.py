@@ -9,6 +9,7 @@ from modelforge import catalog, paths, starter
 from modelforge.architecture import ARCHITECTURES, Architecture, add_article
 from modelforge.base_model import hub
 from modelforge.base_model.contents import CONFIG, check_fit, make_refusal, read_folder, read_object, recognise_for
+from modelforge.caller import current_caller
 from modelforge.recipe import Task
 from modelforge.tasks import TASKS
 
@@ -52,6 +53,8 @@ def find_here(name: str) -> BaseModel | None:
         return BaseModel(name, starter.folder(name), starter.STARTERS[name].source) if here else None
     hub.check_id(name)
     cached = hub.find_cached(name)
+    if cached and not current_caller().is_local and not catalog.find(name):
+        hub.check_readable(name)
     return BaseModel(name, cached, "the local Hub cache") if cached else None
 
 
@@ -76,5 +79,5 @@ def architecture_of(base: BaseModel, task: Task | None = None) -> Architecture:
 
 
 def _typed_folder(name: str) -> Path | None:
-    path = paths.existing(name)
+    path = paths.existing(name) if current_caller().is_local else None  # from afar nobody names a folder
     return path if path and path.is_dir() else None

@@ -23,6 +23,7 @@ from modelforge.base_model.contents import (
     parse_object,
     weights_among,
 )
+from modelforge.caller import acting_as, current_caller
 from modelforge.errors import BaseModelError, DiskFullError
 from modelforge.recipe import Task
 
@@ -89,6 +90,14 @@ def ask(name: str, *, seconds: float) -> Contents | None:
     return _within(seconds, lambda: _reach(name, lambda: _ask(name, seconds)))
 
 
+def check_readable(name: str) -> None:
+    """Refuse a model in the local cache that this person could not download: it came with this machine's login."""
+    if is_switched_off() or ask(name, seconds=ASK_SECONDS) is None:
+        raise BaseModelError(
+            f"The Hub cannot be asked whether {name} is public.", where=SETTING, fix="Choose a model of the list."
+        )
+
+
 def fetch(name: str, task: Task | None) -> Path:
     """Download only what is needed, after checking that it exists, is accessible, and fits the task and the disk."""
     from huggingface_hub import snapshot_download
@@ -107,7 +116,8 @@ def fetch(name: str, task: Task | None) -> Path:
 
     def download() -> Path:
         with _client():
-            return Path(snapshot_download(name, allow_patterns=list(_WANTED), ignore_patterns=list(_UNWANTED)))
+            wanted: dict[str, Any] = {"allow_patterns": list(_WANTED), "ignore_patterns": list(_UNWANTED)}
+            return Path(snapshot_download(name, **wanted, token=current_caller().hub_token))
 
     folder = _reach(name, download)
     if folder is None:
@@ -132,7 +142,7 @@ def _ask(name: str, seconds: float) -> Contents:
     from huggingface_hub import HfApi
 
     with _client():
-        info = HfApi().model_info(name, files_metadata=True, timeout=seconds)
+        info = HfApi(token=current_caller().hub_token).model_info(name, files_metadata=True, timeout=seconds)
     files = {each.rfilename: each.size or 0 for each in info.siblings or [] if "/" not in each.rfilename}
     check_files(files, name, SETTING)
     config = _read_object(name, CONFIG, files, seconds)
@@ -156,7 +166,8 @@ def _read_object(name: str, file: str, files: dict[str, int], seconds: float) ->
 
     if files[file] > _LARGEST_JSON_BYTES:
         raise BaseModelError(f"The {file} of {name} is too large to be valid.", where=SETTING, fix="Choose another.")
-    answer = get_session().get(hf_hub_url(name, file), headers=build_hf_headers(), timeout=seconds)
+    headers = build_hf_headers(token=current_caller().hub_token)
+    answer = get_session().get(hf_hub_url(name, file), headers=headers, timeout=seconds)
     hf_raise_for_status(answer)
     return parse_object(answer.content, file, name, SETTING)
 
@@ -210,10 +221,12 @@ def _within(seconds: float, call: Callable[[], Result]) -> Result | None:
     """The call's result, or None after that many seconds: a client's own timeouts stop neither a DNS server that does
     not answer nor a server that sends a byte now and then."""
     outcome: Future[Result | None] = Future()
+    caller = current_caller()
 
     def run() -> None:
         try:
-            outcome.set_result(call())
+            with acting_as(caller):
+                outcome.set_result(call())
         except Exception as error:  # noqa: BLE001 - raised again by the thread that waits
             outcome.set_exception(error)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import getpass
+import sys
 from typing import Any
 
 from modelforge.cli.terminal import add_command, answer, say
@@ -10,10 +12,13 @@ from modelforge.cli.terminal import add_command, answer, say
 
 def add_commands(commands: Any) -> None:
     ui = add_command(commands, "ui", "open the app in the browser", open_ui)
-    ui.add_argument("--host", help="address to listen on (default 127.0.0.1); any other needs --auth")
+    ui.add_argument("--host", help="address to listen on (default 127.0.0.1); any other needs logins")
     ui.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
-    ui.add_argument("--share", action="store_true", help="make a public link; needs --auth")
-    ui.add_argument("--auth", metavar="USER:PASS", help="require this user name and password")
+    ui.add_argument("--share", action="store_true", help="make a public link for chatting with one model; needs logins")
+    ui.add_argument("--model", metavar="MODEL", help="the model of the link (default: the newest)")
+    ui.add_argument("--allow-training", action="store_true", help="let everybody who signs in through the link train")
+    ui.add_argument("--auth", metavar="NAME", help="sign in with this name; the password is asked for")
+    ui.add_argument("--auth-file", metavar="FILE", help="a line name:password for each person, the owner first")
     ui.add_argument("--no-browser", action="store_true", help="do not open a browser tab")
 
     add_command(commands, "hardware", "show this machine and what it can train", show_hardware)
@@ -24,8 +29,16 @@ def open_ui(arguments: argparse.Namespace) -> None:
     from modelforge.ui import app
     from modelforge.ui.access import decide_access
 
-    given = {name: getattr(arguments, name) for name in ("host", "port", "share", "auth")}
-    app.serve(decide_access(**given), open_browser=not arguments.no_browser)
+    options = ("host", "port", "share", "auth", "auth_file", "allow_training")
+    given = {name: getattr(arguments, name) for name in options}
+    model = app.find_shared_model(arguments.model) if arguments.share or arguments.model else ""
+    access = decide_access(**given, model=model, ask_password=_ask_password)
+    app.serve(access, open_browser=not arguments.no_browser)
+
+
+def _ask_password(name: str) -> str:
+    """From the terminal; where there is none, from the standard input, as from a file."""
+    return getpass.getpass(f"Password for {name}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
 
 
 def show_hardware(arguments: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelforge import paths
+from modelforge.caller import current_caller
 from modelforge.errors import DatasetError, DownloadError, ModelForgeError, report_full_disk
 
 if TYPE_CHECKING:
@@ -45,10 +46,12 @@ def fetch(dataset_id: str, config: str | None = None, split: str | None = None) 
         raise DatasetError("This is not the id of a dataset on the Hub.", where=dataset_id, fix=fix)
     folder = paths.cache_dir() / "hub-datasets"
     folder.mkdir(parents=True, exist_ok=True)
-    key = hashlib.sha256(repr((dataset_id, config, split)).encode()).hexdigest()[:16]
+    caller = current_caller()
+    asked = (dataset_id, config, split) if caller.is_local else (dataset_id, config, split, caller.id)
+    key = hashlib.sha256(repr(asked).encode()).hexdigest()[:16]  # what one person may read is not for others
     try:
         with _explain_errors(dataset_id):
-            revision = str(HfApi().dataset_info(dataset_id, timeout=30).sha)
+            revision = str(HfApi(token=caller.hub_token).dataset_info(dataset_id, timeout=30).sha)
     except DownloadError:
         kept = sorted(folder.glob(f"{key}-*.parquet"), key=lambda path: path.stat().st_mtime)
         if kept:
@@ -84,11 +87,11 @@ def _open_builder(dataset_id: str, revision: str, config: str | None, work: Path
     import datasets
 
     # With the scheme: otherwise a local folder of that name would be read.
-    address = f"hf://datasets/{dataset_id}"
+    address, token = f"hf://datasets/{dataset_id}", current_caller().hub_token
     try:
-        return datasets.load_dataset_builder(address, config, revision=revision, cache_dir=str(work))
+        return datasets.load_dataset_builder(address, config, revision=revision, cache_dir=str(work), token=token)
     except ValueError as error:  # its message is not stable
-        names = datasets.get_dataset_config_names(address, revision=revision)
+        names = datasets.get_dataset_config_names(address, revision=revision, token=token)
         if config in names or (config is None and len(names) < 2):
             raise
         found = f"no configuration {config!r}" if config else "several configurations"

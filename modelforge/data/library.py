@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from modelforge import paths
+from modelforge import paths, quotas
+from modelforge.caller import OWNER, acting_as, check_may_train, current_caller
 from modelforge.data import hub_dataset, prepare
 from modelforge.data.checks import check
 from modelforge.data.report import Report
@@ -39,6 +40,9 @@ class Datasets:
 
     def add(self, report: Report, *, name: str = "") -> DatasetRecord:
         """Add the rows of a checked file. If the same rows exist for the same task, that dataset is returned."""
+        check_may_train("adding datasets")
+        quotas.check_rows(len(report.mapped_rows))
+        quotas.check_disk(self._store)
         dataset = prepare.prepare(report, name=name)
         with self._store.transaction():
             known = next((each for each in self.all() if each.id == dataset.id), None)
@@ -50,7 +54,8 @@ class Datasets:
         if not wanted:
             raise RecipeError("No dataset is given.", where="setting dataset", fix="Choose a file or a sample.")
         bundled = {sample.name: sample.path for sample in samples()}
-        path = bundled.get(wanted) or paths.existing(wanted)
+        here = paths.existing(wanted) if current_caller().is_local else None  # from afar nobody names a file
+        path = bundled.get(wanted) or here
         if path is None or path.is_dir():
             known = self._find_known(wanted, recipe.task)
             if known is not None:
@@ -103,7 +108,9 @@ class Datasets:
         """Delete a dataset and its rows; the original file stays. Raises RunStateError while a run needs it."""
         record = self.find(text)
         with self._store.transaction():
-            users = [run.id for run in self._store.runs.all() if run.state.active and record.id in run.dataset_ids]
+            with acting_as(OWNER):  # who may use it for runs of their own
+                runs = self._store.runs.all()
+            users = [run.id for run in runs if run.state.active and record.id in run.dataset_ids]
             if users:
                 raise RunStateError(
                     "This dataset is in use.", where=record.name, fix=f"Wait for {users[0]}, or stop it."

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
+from modelforge.caller import current_caller
 from modelforge.data.forms import FORMS, ROW, Form
 from modelforge.data.report import Report
 from modelforge.data.row_cache import Digest
@@ -120,8 +121,11 @@ def _hash(task: str, content: str) -> str:
 def _describe(report: Report, sha256: str, name: str) -> dict[str, Any]:
     """The manifest. file: the name of the original file, without folder. mapping: role -> column. repairs: name -> how
     often it was applied. sha256: over task and rows."""
+    owner = current_caller().id
+    number = hashlib.sha256(f"{owner}\n{sha256}".encode()).hexdigest() if owner else sha256
     return {
-        "id": f"dataset-{sha256[:12]}",
+        "id": f"dataset-{number[:12]}",
+        "owner": owner,
         "name": name.strip() or Path(report.file).stem,
         "task": report.task.value,
         "rows": len(report.mapped_rows),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelforge import paths
+from modelforge.caller import check_may_train, current_caller
 from modelforge.errors import NotFoundError, RecipeError
 from modelforge.models import folder, hub
 from modelforge.models.card import model_card
@@ -136,7 +137,11 @@ class Models:
         private: bool = True,
         progress: Callable[[PushProgress], None] = lambda _: None,
     ) -> PushResult:
-        """Send a model to the Hub. token None: that of the hub login. Raises HubError."""
+        """Send a model to the Hub. token None: the person's own, which is that of the hub login on this machine. Raises
+        HubError."""
+        check_may_train("pushing models")
+        if token is None and current_caller().hub_token is not None:
+            token = current_caller().token
         record = self.find(text)
         repo_id = hub.check_repo_id(repo_id)
         card = self.card(record.id, repo_id if "/" in repo_id else None)

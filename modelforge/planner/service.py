@@ -24,6 +24,7 @@ import psutil
 from pydantic import TypeAdapter
 
 from modelforge import paths, warmup
+from modelforge.caller import OWNER, Caller, acting_as, current_caller
 from modelforge.errors import RecipeError
 from modelforge.planner.estimate import Calibrate, Machine, Plan, Rows
 from modelforge.planner.plan import plan_for
@@ -49,12 +50,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked. calibrate: run micro-steps for the time, where they are cheap."""
+    """What is asked. calibrate: run micro-steps for the time, where they are cheap. is_local: `Caller.is_local`."""
 
     recipe: Recipe
     rows: Rows
     with_advice: bool = False
     calibrate: bool = False
+    is_local: bool = True
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ class PlannerService:
         calibrate: time steps of a small model if they are cheap; the next question of anybody interrupts it. Raises
         RecipeError for what cannot be trained here.
         """
-        question = Question(recipe.model_copy(update={"name": ""}), rows, with_advice, calibrate)
+        nameless = recipe.model_copy(update={"name": ""})
+        question = Question(nameless, rows, with_advice, calibrate, current_caller().is_local)
         key = f"{paths.home()} {_adapter(Question).dump_json(question).decode()}"
         with self._lock:
             found = self._known(key)
@@ -228,8 +231,10 @@ def answer(line: str) -> Answer:
     os.environ["MODELFORGE_HOME"] = task.home
     asked = task.question
     calibrate: Calibrate = "time" if asked.calibrate else "nothing"
+    caller = OWNER if asked.is_local else Caller(is_owner=False, is_local=False)
     try:
-        made = plan_for(asked.recipe, task.machine, asked.rows, calibrate=calibrate, with_advice=asked.with_advice)
+        with acting_as(caller):
+            made = plan_for(asked.recipe, task.machine, asked.rows, calibrate=calibrate, with_advice=asked.with_advice)
     except RecipeError as error:
         return Answer(refusal={"what": error.what, "where": error.where, "fix": error.fix})
     except Exception:  # noqa: BLE001 - reported by the app; a model that cannot be planned may still be trained

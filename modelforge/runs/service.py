@@ -13,7 +13,8 @@ from typing import Any
 
 import psutil
 
-from modelforge import base_model, paths
+from modelforge import base_model, paths, quotas
+from modelforge.caller import OWNER, acting_as, check_may_train, current_caller
 from modelforge.errors import ModelForgeError, RunStateError
 from modelforge.recipe import RECIPE_VERSION, Recipe, read_stored
 from modelforge.runs.admission import Admission, Admitted
@@ -84,7 +85,14 @@ class Runs:
 
     def start(self, recipe: Recipe) -> Run:
         """Queue a run. Raises ModelForgeError at once where it is known that the recipe cannot work."""
+        self._check_person()
         return self._enqueue(self._admission.admit(recipe))
+
+    def _check_person(self, runs: int = 1) -> None:
+        """Whether this person may start so many more runs. Raises AccessError."""
+        check_may_train("training")
+        quotas.check_runs(self._store, runs)
+        quotas.check_disk(self._store)
 
     def _enqueue(self, admitted: Admitted) -> Run:
         recipe, dataset, evaluation = admitted.recipe, admitted.dataset, admitted.evaluation
@@ -93,6 +101,7 @@ class Runs:
         recipe = recipe.model_copy(update={**named, "base_model": base_model.canonical(recipe.base_model)})
         record = RunRecord(
             id=paths.new_id("run"),
+            owner=current_caller().id,
             state=RunState.queued,
             recipe=recipe.model_dump(mode="json"),
             recipe_version=RECIPE_VERSION,
@@ -110,13 +119,15 @@ class Runs:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        self._worker.submit(record.id)
+        self._worker.submit(record)
         return Run(self, record.id)
 
     def start_sweep(self, recipe: Recipe, values: Mapping[str, Sequence[Any]]) -> list[Run]:
         """Queue a run for every combination of the values of one or two settings: all of them, or none. Raises
         ModelForgeError."""
-        admitted = [self._admission.admit(each) for each in vary(recipe, values)]
+        varied = vary(recipe, values)
+        self._check_person(len(varied))
+        admitted = [self._admission.admit(each) for each in varied]
         return [self._enqueue(each) for each in admitted]
 
     def _default_name(self, dataset: DatasetRecord, recipe: Recipe) -> str:
@@ -148,13 +159,14 @@ class Runs:
                 where=record.id,
                 fix="Only paused, interrupted and failed runs can; train its model further instead.",
             )
+        self._check_person()
         self._admission.admit(read_stored(record.recipe, record.recipe_version).recipe)
         with self._store.transaction():
             if not self._store.runs.get(record.id).state.resumable:  # resumed elsewhere in the meantime
                 raise RunStateError("This run is already in progress.", where=record.id)
             changes = {"state": RunState.queued, "queued": utc_now(), "finished": None, "error": None}
-            self._store.runs.update(record.id, **changes, **_this_process())
-        self._worker.submit(record.id)
+            record = self._store.runs.update(record.id, **changes, **_this_process())
+        self._worker.submit(record)
         return Run(self, record.id)
 
     def resumable(self) -> list[RunRecord]:
@@ -195,24 +207,39 @@ class Runs:
         return latest is not None and latest["time"] > record.started
 
     def move(self, text: str, place: int) -> None:
-        """Give a queued run another place in the queue; 0 is next. Raises RunStateError for any other run."""
-        self._worker.move(self.get(text).id, place)
+        """Give a queued run another place among the queued runs of the same person; 0 is next. Raises RunStateError for
+        any other run."""
+        record = self.get(text)
+        self._worker.move(record.id, place)
         with self._store.transaction():
-            waiting = [self._store.runs.get(run_id) for run_id in self._worker.waiting()]
-            times = sorted(record.queued for record in waiting)
-            for record, queued in zip(waiting, times, strict=True):
-                self._store.runs.update(record.id, queued=queued)
+            waiting = [each for each in self.waiting() if each.owner == record.owner]
+            times = sorted(each.queued for each in waiting)
+            for each, queued in zip(waiting, times, strict=True):
+                self._store.runs.update(each.id, queued=queued)
 
     def waiting(self) -> list[RunRecord]:
         """The runs in this process's queue, the next one first."""
-        return [self._store.runs.get(run_id) for run_id in self._worker.waiting()]
+        known = {record.id: record for record in self._store.runs.all()}
+        return [known[run_id] for run_id in self._worker.waiting() if run_id in known]
 
     def is_waiting(self, run_id: str) -> bool:
         """Whether another run of its process is in progress or comes before it in the queue."""
         run = self.get(run_id)
-        others = [each for each in self.all() if each.state.active and each.pid == run.pid and each.id != run.id]
-        first = any(each.state is not RunState.queued or each.queued < run.queued for each in others)
-        return run.state is RunState.queued and first
+        if run.state is not RunState.queued:
+            return False
+        queue = self._worker.waiting()  # empty for a run of another process
+        ahead = queue[: queue.index(run_id)] if run_id in queue else ()
+        with acting_as(OWNER):
+            others = [each for each in self.all() if each.state.active and each.pid == run.pid and each.id != run_id]
+        return any(
+            each.id in ahead if each.id in queue else each.state is not RunState.queued or each.queued < run.queued
+            for each in others
+        )
+
+    def is_busy(self) -> bool:
+        """Whether anybody's run is in progress or waits: it needs the memory."""
+        with acting_as(OWNER):
+            return self.current() is not None
 
     def save_all(self, seconds: float) -> None:
         """Let every run of this process save itself, because the process ends; wait at most that long. They become
@@ -250,6 +277,8 @@ class Runs:
 
     def feed(self, run_id: str) -> Feed:
         """The run's events. The same object for as long as the run exists, also for a run of another process."""
+        if not current_caller().is_owner:
+            self._store.runs.get(run_id)
         return self._worker.feed(run_id)
 
     def progress(self, record: RunRecord) -> tuple[int, int]:
@@ -273,6 +302,10 @@ class Runs:
 
     def find_interrupted(self) -> None:
         """Mark runs whose process is gone, by its pid and start time."""
+        with acting_as(OWNER):
+            self._find_interrupted()
+
+    def _find_interrupted(self) -> None:
         self._worker.write_endings()
         if not any(record.state.active and not _is_alive(record) for record in self._store.runs.all()):
             return

@@ -12,12 +12,14 @@ import shutil
 import sys
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from modelforge import paths
+from modelforge import paths, quotas
+from modelforge.caller import OWNER, Caller, acting_as, current_caller
 from modelforge.compute import memory
 from modelforge.data.prepare import read_rows
 from modelforge.errors import NotFoundError, RunStateError
@@ -25,7 +27,7 @@ from modelforge.recipe import read_stored
 from modelforge.runs.failures import explain_failure
 from modelforge.runs.feed import Feed, Pump
 from modelforge.runs.watchdog import Watchdog
-from modelforge.store import ModelRecord, RunState, Store, utc_now
+from modelforge.store import ModelRecord, RunRecord, RunState, Store, utc_now
 from modelforge.store.manifests import KINDS
 from modelforge.training import checkpoints
 
@@ -34,9 +36,11 @@ log = logging.getLogger("modelforge")
 
 @dataclass(frozen=True, eq=False)
 class Submission:
-    """A run from the moment it is queued until it ends; a run that is resumed gets a new one."""
+    """A run from the moment it is queued until it ends; a run that is resumed gets a new one. caller: the person for
+    whom it trains, with what is only in memory: the person's token for the Hub."""
 
     run_id: str
+    caller: Caller
     stop: threading.Event = field(default_factory=threading.Event)  # save a model and end
     pause: threading.Event = field(default_factory=threading.Event)  # save a checkpoint and end, to be resumed
     ended: threading.Event = field(default_factory=threading.Event)
@@ -70,7 +74,8 @@ class Worker:
     def __init__(self, store: Store, before_run: Callable[[], None]) -> None:
         self._store = store
         self._before_run = before_run
-        self._waiting: list[Submission] = []
+        self._waiting: list[Submission] = []  # in the order in which they came, or were moved; see `_in_turn`
+        self._running: Submission | None = None
         self._submissions: dict[str, Submission] = {}  # waiting or in progress, by run
         self._unwritten: dict[str, Ending] = {}  # by run: those that the registry could not take
         self._lock = threading.Lock()
@@ -78,10 +83,13 @@ class Worker:
         self._pump: Pump | None = None
         self._feeds: dict[str, Feed] = {}
 
-    def submit(self, run_id: str) -> None:
-        """Add a run to the queue."""
+    def submit(self, record: RunRecord) -> None:
+        """Add a run to the queue, for the person whose it is, whoever resumes it."""
+        caller = current_caller()
+        if caller.id != record.owner:
+            caller = Caller(record.owner, record.owner, is_owner=False, is_local=False)
         with self._lock:
-            submission = self._submissions[run_id] = Submission(run_id)
+            submission = self._submissions[record.id] = Submission(record.id, caller)
             self._waiting.append(submission)
             self._arrived.notify()
             if self._pump is None:
@@ -107,18 +115,30 @@ class Worker:
             self._end(submission, Ending(state, {"model_id": None, "metrics": {}, **steps}))
 
     def move(self, run_id: str, place: int) -> None:
-        """Give a waiting run another place in the queue; 0 is next."""
+        """Give a waiting run another place among those of the same person; 0 is next."""
         with self._lock:
             submission = self._submissions.get(run_id)
             if submission is None or submission not in self._waiting:
                 raise RunStateError("This run is not waiting.", where=run_id, fix="Only queued runs can be moved.")
             self._waiting.remove(submission)
-            self._waiting.insert(place, submission)
+            own = [each for each in self._waiting if each.caller.id == submission.caller.id]
+            before = self._waiting.index(own[place]) if place < len(own) else len(self._waiting)
+            self._waiting.insert(before, submission)
 
     def waiting(self) -> tuple[str, ...]:
         """The runs in the queue, the next one first."""
         with self._lock:
-            return tuple(submission.run_id for submission in self._waiting)
+            return tuple(submission.run_id for submission in self._in_turn())
+
+    def _in_turn(self) -> list[Submission]:
+        """The queue in its order: people take turns, each one's runs in the order of that person; who has a run in
+        progress comes after those who have none."""
+        turns = Counter([self._running.caller.id] if self._running else [])
+        placed = []
+        for place, each in enumerate(self._waiting):
+            placed.append((turns[each.caller.id], place, each))
+            turns[each.caller.id] += 1
+        return [each for _, _, each in sorted(placed, key=lambda entry: entry[:2])]
 
     def wait(self, run_id: str, seconds: float | None) -> bool:
         """Wait for the end of a run of this process; True when it is over."""
@@ -142,16 +162,23 @@ class Worker:
                 self._unwritten[run_id] = ending
 
     def _work(self) -> None:
-        while True:
-            with self._arrived:
-                self._arrived.wait_for(lambda: self._waiting)
-                submission = self._waiting.pop(0)
-            try:
-                with _logged(paths.run_dir(submission.run_id) / "log.txt"):
-                    ending = self._run(submission)
-            except Exception as error:  # noqa: BLE001 - the run ends as failed, whatever it was
-                ending = _describe_failure(error)
-            self._end(submission, ending)
+        with acting_as(OWNER):  # of the app; a run trains for its own person
+            while True:
+                self._work_on_next()
+
+    def _work_on_next(self) -> None:
+        with self._arrived:
+            self._arrived.wait_for(lambda: self._waiting)
+            submission = self._running = self._in_turn()[0]
+            self._waiting.remove(submission)
+        try:
+            with _logged(paths.run_dir(submission.run_id) / "log.txt"):
+                ending = self._run(submission)
+        except Exception as error:  # noqa: BLE001 - the run ends as failed, whatever it was
+            ending = _describe_failure(error)
+        self._end(submission, ending)
+        with self._lock:
+            self._running = None
 
     def _run(self, submission: Submission) -> Ending:
         """Train, and clean up; returns how it ended."""
@@ -166,7 +193,7 @@ class Worker:
             emit(type, **fields)
 
         try:
-            with Watchdog(emit) as watchdog:
+            with Watchdog(emit) as watchdog, acting_as(submission.caller), _time_limit(submission, emit):
                 self._before_run()
                 result = self._train(submission, forward)
             model = model_record(result.model_id) if result.model_id else None
@@ -278,6 +305,26 @@ def _logged(path: Path) -> Iterator[None]:
         for logger in loggers:
             logger.removeHandler(handler)
         handler.close()
+
+
+@contextlib.contextmanager
+def _time_limit(submission: Submission, emit: Callable[..., None]) -> Iterator[None]:
+    """Stop a run that takes longer than its person's may, if there is a limit."""
+    limits = quotas.current()
+
+    def stop() -> None:
+        hours = limits.run_hours if limits else 0
+        emit("warning", message=f"This run was stopped after {hours:g} hours, the limit for each person's runs.")
+        submission.stop.set()
+
+    timer = threading.Timer(limits.run_hours * 3600 if limits else threading.TIMEOUT_MAX, stop)
+    timer.daemon = True
+    if limits:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _free_memory() -> None:

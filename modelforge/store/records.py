@@ -42,12 +42,14 @@ class RunState(StrEnum):
 
 
 class Record(BaseModel):
-    """The fields of all records. `created` is UTC ISO 8601 (`utc_now`); lists are sorted by it."""
+    """The fields of all records. `created` is UTC ISO 8601 (`utc_now`); lists are sorted by it. owner: the id of the
+    person whose it is (`Caller.id`); "" is the owner of the app, also for records from before there were others."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     id: str
     created: str
+    owner: str = ""
 
     @property
     def label(self) -> str:

@@ -1,6 +1,7 @@
 """One kind of record: add, get, find, list, update, delete. Validates records when they are written and read.
 
-Each operation is a transaction unless one is open (`Store.transaction`).
+Each operation is a transaction unless one is open (`Store.transaction`), and sees only the records of the person for
+whom it runs (`caller.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
+from modelforge.caller import check_may_train, current_caller
 from modelforge.errors import NotFoundError, StoreError
 from modelforge.store.records import Record
 from modelforge.store.storage import Database
@@ -48,6 +50,7 @@ class Table(Generic[R]):
 
     def add(self, record: R) -> R:
         """Add a record. Returns it as it was stored. Raises StoreError when its id exists."""
+        check_may_train("changing anything")
         document = self._serialise(record)
         with self._storage.transaction():
             if record.id in self._documents.rows():
@@ -58,7 +61,7 @@ class Table(Generic[R]):
     def get(self, id: str) -> R:
         """The record with exactly that id. Raises NotFoundError."""
         document = self._documents.rows().get(id)
-        if document is None:
+        if document is None or not current_caller().sees(id, document.get("owner", "")):
             raise self._missing(id)
         return self._restore([document])[0]
 
@@ -89,7 +92,10 @@ class Table(Generic[R]):
         if listing.rows is not rows or self._storage.in_transaction:
             with _without_collecting(many=len(rows) > _MANY):
                 listing = self._listing = self._list(rows)
-        return list(listing.newest_first)
+        caller = current_caller()
+        if caller.is_owner:
+            return list(listing.newest_first)
+        return [record for record in listing.newest_first if caller.sees(record.id, record.owner)]
 
     def update(self, id: str, **changes: Any) -> R:
         """Change some fields. Returns the record as it was stored.
@@ -99,6 +105,7 @@ class Table(Generic[R]):
         for name in changes:
             if name not in self._record_type.model_fields:
                 raise TypeError(f"{self._record_type.__name__} has no field {name!r}")
+        check_may_train("changing anything")
         with self._storage.transaction():
             fields = {**self.get(id).model_dump(), **changes}
             document = self._serialise(self._restore([fields])[0])
@@ -107,11 +114,12 @@ class Table(Generic[R]):
 
     def delete(self, id: str) -> None:
         """Raises NotFoundError when no record has exactly that id."""
-        if not self._documents.remove_record(id):
-            raise self._missing(id)
+        check_may_train("deleting")
+        self.get(id)
+        self._documents.remove_record(id)
 
     def count(self) -> int:
-        return len(self._documents)
+        return len(self.all())
 
     def _list(self, rows: dict[str, Document]) -> _Listing[R]:
         known = self._listing.made

@@ -15,7 +15,8 @@ os.environ["GRADIO_DEFAULT_CONCURRENCY_LIMIT"] = "16"  # `queue()` takes it too,
 import gradio as gr
 from starlette.middleware import Middleware
 
-from modelforge import hardware, paths, warmup
+from modelforge import hardware, paths, quotas, warmup
+from modelforge.caller import OWNER, acting_as, current_caller, refuse_unknown_callers
 from modelforge.compat.gradio import poll_queue_less_often
 from modelforge.compute.memory import share_one_arena
 from modelforge.errors import AccessError
@@ -23,7 +24,7 @@ from modelforge.forge import Forge, shared_forge
 from modelforge.threads import share_processor
 from modelforge.ui import hardware as hardware_tab
 from modelforge.ui import header, models
-from modelforge.ui.access import Access
+from modelforge.ui.access import GUEST, Access
 from modelforge.ui.dataset import preview
 from modelforge.ui.dataset import tab as dataset
 from modelforge.ui.hub import HubTab
@@ -31,6 +32,7 @@ from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
 from modelforge.ui.middleware import RequestChecks
 from modelforge.ui.playground import tab as playground
+from modelforge.ui.sign_in import SignIn
 from modelforge.ui.single_instance import lock_home, write_address
 from modelforge.ui.train import form as train_form
 from modelforge.ui.train import tab as train
@@ -44,7 +46,7 @@ class Tabs:
     """All tabs, below the header. `places` has the gr.Tab that each of them is in."""
 
     def __init__(self, forge: Forge, access: Access) -> None:
-        self.header = header.Header(forge)
+        self.header = header.Header(forge, access)
         if warnings := _describe_warnings(forge, access):
             gr.HTML(warnings)
         self.places: dict[str, Any] = {}
@@ -77,10 +79,19 @@ def build(forge: Forge, access: Access) -> gr.Blocks:
     ) as page:
         tabs = Tabs(forge, access)
         _attach_load(forge, tabs, page.load)
+        _attach_person(access, tabs, page.load)
         _attach_next_steps(forge, tabs)
     page.api_open = False
     poll_queue_less_often(page)
     return page
+
+
+def find_shared_model(text: str | None) -> str:
+    """The id of the model that a share link is for: the newest unless it is named; "" if there is none. Raises
+    NotFoundError."""
+    found = shared_forge().models
+    models = [found.find(text)] if text else found.all()
+    return models[0].id if models else ""
 
 
 def _attach_load(forge: Forge, tabs: Tabs, load: Any) -> None:
@@ -106,9 +117,22 @@ def _attach_load(forge: Forge, tabs: Tabs, load: Any) -> None:
         ("playground", offer_models, tabs.playground.model, tabs.playground.model),
         ("hub", offer_models, tabs.hub.model, tabs.hub.model),
     ):
-        listen_all([load, tabs.places[name].select], show, inputs, outputs)
+        listen_all([load, tabs.places[name].select], show, inputs, outputs, for_chat=name == "playground")
     chosen = [form.dataset, form.parent, training.earlier]
     listen(tabs.places["train"].select, offer_more, chosen, [form.dataset, training.earlier])
+
+
+def _attach_person(access: Access, tabs: Tabs, load: Any) -> None:
+    """The header says who is signed in; who may only chat sees only where that is done."""
+
+    def show() -> dict[Any, Any]:
+        shown = {tabs.header.person: header.describe_person(access)}
+        if current_caller().may_train:
+            return shown
+        hidden = {place: gr.Tab(visible=False) for name, place in tabs.places.items() if name != "playground"}
+        return {**shown, **hidden, tabs.box: gr.Tabs(selected="playground")}
+
+    listen(load, show, None, [tabs.header.person, tabs.box, *tabs.places.values()], for_chat=True)
 
 
 def _attach_next_steps(forge: Forge, tabs: Tabs) -> None:
@@ -139,7 +163,10 @@ def serve(access: Access, *, open_browser: bool) -> None:
 
     Raises AccessError, before anything listens, for a home that another app uses.
     """
-    with lock_home():
+    if access.mode != "local":
+        refuse_unknown_callers()
+        quotas.apply()
+    with acting_as(OWNER), lock_home():
         share_processor()
         share_one_arena()
         forge = shared_forge()
@@ -147,10 +174,12 @@ def serve(access: Access, *, open_browser: bool) -> None:
         url = launch(page, access)
         write_address(url)
         print(f"ModelForge is open at {page.share_url or url}", flush=True)
+        if access.made_password:
+            print(f"For those you give the link to: name {GUEST}, password {access.made_password}", flush=True)
         print("Press Ctrl-C to close it.", flush=True)
         if open_browser and not access.on_space:
             webbrowser.open(url)
-        first, then = preview.load_starters_tokenizer, forge.runs.auto_resume
+        first, then = preview.load_starters_tokenizer, acting_as(OWNER)(forge.runs.auto_resume)
         warmup.start(after_seconds=1.0, first=first, probe=hardware.probe, then=then)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         page.block_thread()
@@ -160,13 +189,16 @@ def serve(access: Access, *, open_browser: bool) -> None:
 def launch(page: gr.Blocks, access: Access) -> str:
     """Start to listen; returns the address. Raises AccessError where the port is in use."""
     hosts = access.hosts()
+    checks = [
+        Middleware(RequestChecks, hosts=hosts),
+        Middleware(SignIn, people=access.people(), with_hub=access.with_hub, in_frame=access.on_space),
+    ]
     try:
         _, url, _ = page.launch(
-            app_kwargs={"middleware": [Middleware(RequestChecks, hosts=hosts)]},
+            app_kwargs={"middleware": checks},
             server_name=access.host,
             server_port=access.port,
             share=access.share,
-            auth=access.check_login,
             root_path=access.root_path or None,
             prevent_thread_lock=True,
             quiet=True,
@@ -208,9 +240,4 @@ def _theme() -> Any:
 
 def _describe_warnings(forge: Forge, access: Access) -> str:
     sentences = [forge.store.message] if forge.store.message else []
-    if access.on_space and access.auth is None:
-        sentences.append(
-            "Everyone who can open this Space can train, use and delete its models. "
-            "To require a login, set the secret MODELFORGE_AUTH to user:password."
-        )
     return "".join(html.note(sentence, "warning") for sentence in sentences)

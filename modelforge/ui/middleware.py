@@ -76,7 +76,7 @@ class RequestChecks:
         """Why a request is refused, or None."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if not self.hosts.accept(_name(host)):
+        if not self.hosts.accept(host_name(host)):
             return (
                 f"This app does not answer to the name {host[:100]!r}. Open the address that it shows when it starts, "
                 "or start it with MODELFORGE_ALLOWED_HOSTS set to this name."
@@ -131,7 +131,7 @@ def _is_https(scope: Scope) -> bool:
     return scope.get("scheme") == "https" or Headers(scope=scope).get("x-forwarded-proto", "").startswith("https")
 
 
-def _name(host: str) -> str:
+def host_name(host: str) -> str:
     """The name in a Host header, without the port; empty for what is none."""
     try:
         return urlsplit(f"//{host}").hostname or ""

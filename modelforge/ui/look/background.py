@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import wait as wait_for
 from typing import Any, Generic, TypeVar
 
+from modelforge.caller import acting_as, current_caller
 from modelforge.ui.look import html
 
 Result = TypeVar("Result")
@@ -16,11 +17,12 @@ FOLLOW_SECONDS = 0.3
 
 
 class BackgroundCall(Generic[Result]):
-    """A call in a thread. It gets a function to report its progress, of which `progress` is the latest."""
+    """A call in a thread, for the same person. It gets a function to report its progress; `progress` is the latest."""
 
     def __init__(self, call: Callable[[Callable[[Any], None]], Result]) -> None:
         self.progress: Any = None
         self._is_cancelled = False
+        self._caller = current_caller()
         self._result: Future[Result] = Future()
         threading.Thread(target=self._work, args=[call], name="modelforge-background", daemon=True).start()
 
@@ -38,7 +40,8 @@ class BackgroundCall(Generic[Result]):
 
     def _work(self, call: Callable[[Callable[[Any], None]], Result]) -> None:
         try:
-            self._result.set_result(call(self._note))
+            with acting_as(self._caller):
+                self._result.set_result(call(self._note))
         except Exception as error:  # noqa: BLE001 - raised by `result`
             self._result.set_exception(error)
 

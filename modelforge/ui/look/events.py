@@ -6,24 +6,51 @@ import contextlib
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from modelforge.errors import ModelForgeError
+from modelforge.caller import STRANGER, Caller, acting_as, current_caller
+from modelforge.compat.gradio import current_request
+from modelforge.errors import AccessError, ModelForgeError
 from modelforge.ui.look import html
 
 log = logging.getLogger("modelforge")
 
+CALLER, PEOPLE = "modelforge.caller", "modelforge.people"
+"""Where `sign_in` puts, in a request's scope, who asks, and the `People` of the app."""
+LONGEST_PATH = 4096  # characters
+END = object()
 
-def listen(event: Any, handler: Callable[..., Any], inputs: Any = None, outputs: Any = None, **options: Any) -> Any:
-    """Attach `handler` to an event such as ``button.click``; it is not part of a public API."""
+
+def listen(
+    event: Any,
+    handler: Callable[..., Any],
+    inputs: Any = None,
+    outputs: Any = None,
+    *,
+    for_chat: bool = False,
+    **options: Any,
+) -> Any:
+    """Attach `handler` to an event such as ``button.click``; it is not part of a public API. for_chat: also for people
+    who may only chat."""
     options.setdefault("show_progress", "hidden")
-    return event(guarded(handler), inputs, outputs, api_visibility="private", **options)
+    return event(guarded(handler, for_chat=for_chat), inputs, outputs, api_visibility="private", **options)
 
 
-def listen_all(triggers: list[Any], handler: Callable[..., Any], inputs: Any = None, outputs: Any = None) -> Any:
+listen_in_chat = functools.partial(listen, for_chat=True)
+
+
+def listen_all(
+    triggers: list[Any],
+    handler: Callable[..., Any],
+    inputs: Any = None,
+    outputs: Any = None,
+    *,
+    for_chat: bool = False,
+) -> Any:
     """Attach one handler to several events; an event during a call is handled after it, not lost.
 
     The events change a hidden number, and the handler listens to that number alone. Where two handlers listen to the
@@ -32,20 +59,56 @@ def listen_all(triggers: list[Any], handler: Callable[..., Any], inputs: Any = N
     """
     trigger = gr.Number(visible="hidden")
     gr.on(triggers, None, None, trigger, js="() => Math.random()", show_progress="hidden", api_visibility="private")
-    return listen(trigger.change, handler, inputs, outputs, trigger_mode="always_last")
+    return listen(trigger.change, handler, inputs, outputs, trigger_mode="always_last", for_chat=for_chat)
 
 
-def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """The handler; a user's mistake is shown as a sentence, a bug is logged and reported as one."""
+def guarded(handler: Callable[..., Any], *, for_chat: bool = False) -> Callable[..., Any]:
+    """The handler, run for the person whose event it is; a user's mistake is shown as a sentence, a bug is logged and
+    reported as one. For who may only chat it does nothing, unless it is for chat."""
     if not inspect.isgeneratorfunction(handler):
-        return _show_errors()(handler)
+
+        @functools.wraps(handler)
+        def function(*args: Any, **kwargs: Any) -> Any:
+            with _show_errors(), acting_as(caller := identify(args)):
+                return handler(*args, **kwargs) if for_chat or caller.may_train else gr.skip()
+
+        return function
 
     @functools.wraps(handler)
     def generator(*args: Any, **kwargs: Any) -> Iterator[Any]:
         with _show_errors():
-            yield from handler(*args, **kwargs)
+            caller = identify(args)
+            if not (for_chat or caller.may_train):
+                return
+            with contextlib.closing(handler(*args, **kwargs)) as steps:
+                while True:  # each step may run in another thread, and so in another context
+                    with acting_as(caller):
+                        step = next(steps, END)
+                    if step is END:
+                        return
+                    yield step
 
     return generator
+
+
+def identify(inputs: Sequence[Any] = ()) -> Caller:
+    """Whose event the running handler is for; outside an app, who runs the code. Raises AccessError for a page or a
+    file in the inputs that is somebody else's."""
+    request = current_request()
+    if request is None:
+        return current_caller()
+    scope = request.request.scope
+    caller: Caller = scope.get(CALLER) or STRANGER
+    people = scope.get(PEOPLE)
+    if people:
+        things = [f"page:{request.session_hash}", *(f"file:{each}" for each in inputs if _is_file(each))]
+        if not all(people.claim(thing, caller) for thing in things):
+            raise AccessError("This belongs to somebody else.", fix="Reload the page.")
+    return caller
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, str) and len(value) < LONGEST_PATH and Path(value).is_absolute()
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from modelforge.models.sampling import Sampling
 from modelforge.recipe import Task
 from modelforge.tasks import TASKS
 from modelforge.ui.look import html
-from modelforge.ui.look.events import listen
+from modelforge.ui.look.events import listen_in_chat
 from modelforge.ui.playground import texts
 
 HELP = {name: field.description for name, field in Sampling.model_fields.items()}
@@ -118,12 +118,12 @@ def build(forge: Forge) -> PlaygroundTab:
             yield [*chat, {"role": "assistant", "content": "(The answer is empty.)"}]
 
     entered = partial(gr.on, [tab.send.click, tab.question.submit])
-    asked = listen(entered, ask, [tab.question, tab.chat, tab.model], [tab.question, tab.chat])
+    asked = listen_in_chat(entered, ask, [tab.question, tab.chat, tab.model], [tab.question, tab.chat])
     settings = [tab.model, tab.which, tab.system, *tab.drawn]
-    replying = listen(asked.success, reply, [tab.chat, *settings], tab.chat, concurrency_limit=8)
+    replying = listen_in_chat(asked.success, reply, [tab.chat, *settings], tab.chat, concurrency_limit=8)
     tab.stop.click(None, None, None, cancels=replying, api_visibility="private")
-    listen(tab.clear.click, lambda: [], None, tab.chat, cancels=replying)
-    listen(tab.model.change, lambda model_id: fit(forge, model_id), tab.model, tab.fitted)
+    listen_in_chat(tab.clear.click, lambda: [], None, tab.chat, cancels=replying)
+    listen_in_chat(tab.model.change, lambda model_id: fit(forge, model_id), tab.model, tab.fitted)
     texts.attach_documents(forge, tab.documents, [tab.model, tab.which], tab.drawn)
     texts.attach_questions(forge, tab.questions, [tab.model, tab.which])
     return tab

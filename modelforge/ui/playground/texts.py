@@ -14,7 +14,7 @@ from modelforge.forge import Forge
 from modelforge.models.sampling import Sampling
 from modelforge.tasks.summarization import read_pair
 from modelforge.ui.look import html
-from modelforge.ui.look.events import listen
+from modelforge.ui.look.events import listen_in_chat
 
 TUNED, BASE = "Fine-tuned", "Base"
 LONGEST_TEXT = 200_000  # characters
@@ -85,9 +85,9 @@ def attach_documents(forge: Forge, panel: DocumentPanel, chosen: list[Any], draw
         return [document, ""]
 
     inputs = [panel.document, *chosen, *drawn]
-    started = listen(panel.start.click, summarise, inputs, panel.summary, concurrency_limit=8)
+    started = listen_in_chat(panel.start.click, summarise, inputs, panel.summary, concurrency_limit=8)
     panel.stop.click(None, None, None, cancels=[started], api_visibility="private")
-    listen(panel.example.click, take_example, chosen[0], [panel.document, panel.summary])
+    listen_in_chat(panel.example.click, take_example, chosen[0], [panel.document, panel.summary])
 
 
 def attach_questions(forge: Forge, panel: QuestionPanel, chosen: list[Any]) -> None:
@@ -108,8 +108,8 @@ def attach_questions(forge: Forge, panel: QuestionPanel, chosen: list[Any]) -> N
         return [row["context"], row["question"], ""]
 
     entered = partial(gr.on, [panel.start.click, panel.question.submit])
-    listen(entered, find, [panel.context, panel.question, *chosen], panel.answer, concurrency_limit=8)
-    listen(panel.example.click, take_example, chosen[0], [panel.context, panel.question, panel.answer])
+    listen_in_chat(entered, find, [panel.context, panel.question, *chosen], panel.answer, concurrency_limit=8)
+    listen_in_chat(panel.example.click, take_example, chosen[0], [panel.context, panel.question, panel.answer])
 
 
 def read_sampling(temperature: float, top_p: float, max_new_tokens: int, seed: str) -> Sampling:

@@ -12,6 +12,7 @@ from typing import Any
 
 from modelforge import base_model, catalog, hardware
 from modelforge.base_model import Look
+from modelforge.caller import current_caller
 from modelforge.choices.combinations import architectures_of
 from modelforge.choices.methods import METHODS
 from modelforge.choices.tunings import TUNINGS, tunings_of
@@ -28,7 +29,7 @@ from modelforge.ui.look.fields import read_defaults
 
 LOOK_KEPT_SECONDS = 120.0  # how long the Hub's answer about a model is kept
 
-_looks: dict[tuple[str, Task], tuple[float, Look]] = {}
+_looks: dict[tuple[str, Task, str], tuple[float, Look]] = {}
 
 
 @dataclass(frozen=True)
@@ -148,13 +149,14 @@ def choose_base_model(
 
 def look_at(name: str, task: Task) -> Look:
     """`base_model.look`, cached for a while: the Hub can take seconds to answer."""
-    now = time.monotonic()
-    checked_at, found = _looks.get((name, task), (0.0, None))
+    now, person = time.monotonic(), current_caller()
+    key = (name, task, "local" if person.is_local else person.id)
+    checked_at, found = _looks.get(key, (0.0, None))
     if found is None or now - checked_at > LOOK_KEPT_SECONDS or found.place == "unknown":
         found = base_model.look(name, task)
         if len(_looks) > 200:
             _looks.clear()
-        _looks[name, task] = (now, found)
+        _looks[key] = (now, found)
     return found
 
 

@@ -52,12 +52,12 @@ def try_rewards(forge: Forge, recipe: Recipe) -> Iterator[str]:
 
 def refuse_beside_run(forge: Forge) -> None:
     """Raises RunStateError while a run is in progress: it needs the memory."""
-    current = forge.runs.current()
-    if current is not None:
+    if forge.runs.is_busy():
+        own = forge.runs.current()
         raise RunStateError(
             "A run is in progress and needs the memory.",
-            where=current.label,
-            fix="Wait until it has ended, or stop it.",
+            where=own.label if own else "",
+            fix="Wait until it has ended, or stop it." if own else "Wait until it has ended.",
         )
 
 

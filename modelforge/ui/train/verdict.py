@@ -83,7 +83,7 @@ def attach_verdict(form: TrainForm, panel: VerdictPanel) -> None:
 
     def measure_time(guessed: list[Any]) -> Any:
         """Not beside a run: it would slow both, and measure that."""
-        recipe = read(guessed) if forge.runs.current() is None else None
+        recipe = read(guessed) if not forge.runs.is_busy() else None
         found = judge(forge, recipe, seconds=LONGEST_SECONDS, calibrate=True) if recipe else None
         return _describe(found) if found and not found.is_guess else gr.skip()
 
