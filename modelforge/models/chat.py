@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelforge import paths
+from modelforge.caller import OWNER, acting_as
 from modelforge.errors import RecipeError
 from modelforge.models.sampling import Message, Sampling
 from modelforge.recipe import Task
@@ -78,7 +79,7 @@ class Playground:
 
     def load(self, record: ModelRecord, *, base: bool = False) -> tuple[Loaded, Any]:
         """(what is loaded, its tuned model or its base). The model is shared: use it only inside a `turn`."""
-        with self._lock:
+        with self._lock, acting_as(OWNER):  # who may use a model uses its base model too, wherever that lies
             loaded = self._loaded
             if loaded is None or loaded.record.id != record.id or not paths.model_dir(record.id).exists():
                 from modelforge.models.loaded import load_tuned

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 from modelforge import paths
+from modelforge.caller import current_caller
 from modelforge.errors import DiskFullError, NotFoundError
 from modelforge.store.files import place_folder, replace_file, sync_folder, write_file
 
@@ -35,7 +36,7 @@ def save_model(model: Any, tokenizer: Any, manifest: Mapping[str, Any]) -> str:
         model.save_pretrained(partial, **only_own_adapter(model))
         (partial / "README.md").unlink(missing_ok=True)  # PEFT's empty card; ours is made when the model is pushed
         tokenizer.save_pretrained(partial)
-        text = json.dumps({"id": model_id, **manifest}, ensure_ascii=False, indent=2)
+        text = json.dumps({"id": model_id, "owner": current_caller().id, **manifest}, ensure_ascii=False, indent=2)
         (partial / MANIFEST).write_text(text, encoding="utf-8")
         place_folder(partial, target)
     except BaseException:

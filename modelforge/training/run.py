@@ -15,7 +15,6 @@ from typing import Any
 
 from modelforge import catalog, hardware
 from modelforge.building import BUILDING
-from modelforge.caller import current_caller
 from modelforge.compute import memory
 from modelforge.compute.compute import Compute
 from modelforge.compute.fused import fused_lora, fused_norms
@@ -240,7 +239,6 @@ def describe(job: Job, ready: Ready, result: Result, step: int) -> dict[str, Any
         "method": recipe.method,
         "tuning": recipe.tuning.type,
         "created": utc_now(),
-        "owner": current_caller().id,
         "run_id": job.run_id,
         "dataset": {**job.dataset, **counts, "has_unanswerable": has_unanswerable(ready.examples.train_rows)},
         "recipe": recipe.model_dump(mode="json"),

@@ -25,6 +25,7 @@ from modelforge.threads import share_processor
 from modelforge.ui import hardware as hardware_tab
 from modelforge.ui import header, models
 from modelforge.ui.access import GUEST, Access
+from modelforge.ui.connections import limit_silent_connections
 from modelforge.ui.dataset import preview
 from modelforge.ui.dataset import tab as dataset
 from modelforge.ui.hub import HubTab
@@ -220,6 +221,7 @@ def launch(page: gr.Blocks, access: Access) -> str:
             where=access.host,
             fix="Another program uses it. Choose another port with --port.",
         ) from error
+    limit_silent_connections(page.server)
     if page.share_url:
         hosts.public.add(urlsplit(page.share_url).netloc)
     return str(url)

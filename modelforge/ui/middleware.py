@@ -18,6 +18,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # Where a link from elsewhere may lead: the page, and the way back from signing in.
 OPEN_PATHS = {"", "/", "/login/huggingface", "/login/callback"}
+# All that the page asks for. Gradio has more: tools of its developers, proxies, monitoring, voice.
+SERVED = frozenset(
+    {
+        *("", "/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt", "/login", "/logout"),
+        *("/login/huggingface", "/login/callback"),
+        *(f"/gradio_api/{name}" for name in ("startup-events", "upload", "upload_progress", "cancel", "reset", "info")),
+        *(f"/gradio_api/{name}" for name in ("queue/join", "queue/data", "app_id", "user", "login_check")),
+    }
+)
+SERVED_BELOW = ("/assets/", "/static/", "/svelte/", "/gradio_api/file=", "/gradio_api/heartbeat/", "/gradio_api/call/")
 SPACE_FRAMES = "https://huggingface.co https://*.hf.space"
 # Gradio's page has scripts and styles within it and compiles templates; whatever runs can reach this app alone.
 CONTENT_SECURITY_POLICY = (
@@ -65,11 +75,14 @@ class RequestChecks:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        refusal = self._judge(scope)
-        if refusal and scope["type"] == "websocket":
+        if scope["type"] == "websocket":  # the page uses none
             await send({"type": "websocket.close", "code": 1008})
             return
-        answer = PlainTextResponse(refusal, status_code=403) if refusal else self.app
+        answer = self.app
+        if refusal := self._judge(scope):
+            answer = PlainTextResponse(refusal, status_code=403)
+        elif not _is_served(path_of(scope)):
+            answer = PlainTextResponse("There is nothing here.", status_code=404)
         await answer(scope, receive, lambda message: self._send(message, scope, send))
 
     def _judge(self, scope: Scope) -> str | None:
@@ -95,13 +108,12 @@ class RequestChecks:
         return place == host.lower() or place in self.hosts.public
 
     def _opens_the_page(self, scope: Scope, headers: Headers) -> bool:
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
         frames = ("document", "iframe") if self.hosts.on_space else ("document",)
         return (
             scope.get("method") == "GET"
             and headers.get("sec-fetch-mode") == "navigate"
             and headers.get("sec-fetch-dest") in frames
-            and path in OPEN_PATHS
+            and path_of(scope) in OPEN_PATHS
         )
 
     async def _send(self, message: Message, scope: Scope, send: Send) -> None:
@@ -112,6 +124,15 @@ class RequestChecks:
             if not self.hosts.on_space:  # in a frame of the Hub's page only SameSite=None is sent
                 _restrict_cookies(headers, secure=_is_https(scope))
         await send(message)
+
+
+def path_of(scope: Scope) -> str:
+    """Of a request, below the path under which a proxy shows the app."""
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
+
+
+def _is_served(path: str) -> bool:
+    return path.rstrip("/") in SERVED or path.startswith(SERVED_BELOW)
 
 
 def _restrict_cookies(headers: MutableHeaders, *, secure: bool) -> None:

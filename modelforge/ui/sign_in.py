@@ -20,7 +20,7 @@ from modelforge import paths, quotas
 from modelforge.caller import OWNER, Caller, acting_as
 from modelforge.errors import AccessError
 from modelforge.ui.look.events import CALLER, PEOPLE
-from modelforge.ui.middleware import LOOPBACK, host_name
+from modelforge.ui.middleware import LOOPBACK, host_name, path_of
 from modelforge.ui.people import SIGNED_IN_SECONDS, People
 
 COOKIE = "modelforge"
@@ -47,7 +47,7 @@ class SignIn:
             await self.app({**scope, CALLER: replace(OWNER, is_local=is_local)}, receive, send)
             return
         root = scope.get("root_path", "")
-        path = scope["path"].removeprefix(root)
+        path = path_of(scope)
         request = Request(scope, receive)
         key = self._find_key(request)
         caller = self.people.find(key)

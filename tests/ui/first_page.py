@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 from typing import Any
 
@@ -22,9 +23,10 @@ class Page:
     def __init__(self, client: httpx.Client) -> None:
         self.client = client
         client.get("/").raise_for_status()
-        config = client.get("/config").raise_for_status().json()
-        self.values = {each["id"]: each["props"].get("value") for each in config["components"]}
-        self.handlers = config["dependencies"]
+        self.config = client.get("/config").raise_for_status().json()
+        self.values = {each["id"]: each["props"].get("value") for each in self.config["components"]}
+        self.handlers = self.config["dependencies"]
+        self.hash = secrets.token_hex(8)
         self.called = 0
 
     def load(self) -> None:
@@ -51,11 +53,11 @@ class Page:
         sent = {
             "data": [self.values[component] for component in handler["inputs"]],
             "fn_index": handler["id"],
-            "session_hash": "page",
+            "session_hash": self.hash,
         }
         self.client.post("/gradio_api/queue/join", json=sent).raise_for_status()
         returned: list[Any] = []
-        with self.client.stream("GET", "/gradio_api/queue/data?session_hash=page") as stream:
+        with self.client.stream("GET", f"/gradio_api/queue/data?session_hash={self.hash}") as stream:
             for line in stream.iter_lines():
                 message = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
                 if message.get("msg") == "process_completed":
