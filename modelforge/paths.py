@@ -17,15 +17,20 @@ from typing import Any
 
 from modelforge.errors import NotFoundError
 
+SPACE_STORAGE = Path("/data")
+"""Where a Hugging Face Space has its persistent storage, if it has any."""
 _STALE_SECONDS = 24 * 3600
 _ID = re.compile(r"[a-z]+-[0-9a-f]{12}")
 
 
 def home() -> Path:
-    """The folder that holds everything ModelForge keeps: $MODELFORGE_HOME, else the platform's user data folder."""
+    """The folder that holds everything ModelForge keeps: $MODELFORGE_HOME, else the persistent storage of a Space, else
+    the platform's user data folder."""
     chosen = os.environ.get("MODELFORGE_HOME")
     if chosen:
         return Path(chosen).expanduser().absolute()
+    if os.environ.get("SPACE_ID") and os.access(SPACE_STORAGE, os.W_OK):
+        return SPACE_STORAGE / "modelforge"
     import platformdirs
 
     return Path(platformdirs.user_data_dir("ModelForge", appauthor=False))

@@ -119,7 +119,7 @@ def decide_access(
         names=frozenset(name.strip().lower() for name in f"{allowed},{environment.get('SPACE_HOST', '')}".split(",")),
         chat_only=chat_only,
         model=model if chat_only else "",
-        with_hub=on_space and bool(environment.get("OAUTH_CLIENT_ID")),
+        with_hub=environment.get("SYSTEM") == "spaces" and bool(environment.get("OAUTH_CLIENT_ID")),
         owner_sub=environment.get("SPACE_CREATOR_USER_ID", ""),
         made_password=made,
     )

@@ -23,7 +23,7 @@ from modelforge.errors import AccessError
 from modelforge.forge import Forge, shared_forge
 from modelforge.threads import share_processor
 from modelforge.ui import hardware as hardware_tab
-from modelforge.ui import header, models
+from modelforge.ui import header, models, space
 from modelforge.ui.access import GUEST, Access
 from modelforge.ui.connections import limit_silent_connections
 from modelforge.ui.dataset import preview
@@ -242,4 +242,5 @@ def _theme() -> Any:
 
 def _describe_warnings(forge: Forge, access: Access) -> str:
     sentences = [forge.store.message] if forge.store.message else []
+    sentences += space.describe_limits() if access.on_space else []
     return "".join(html.note(sentence, "warning") for sentence in sentences)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import gradio as gr
 
+from modelforge.caller import current_caller
 from modelforge.errors import HubError, NotFoundError
 from modelforge.forge import Forge
 from modelforge.hardware import describe_bytes
@@ -13,6 +14,11 @@ from modelforge.models import hub
 from modelforge.ui.look import html
 from modelforge.ui.look.background import follow
 from modelforge.ui.look.events import listen
+
+SIGN_IN_HELP = (
+    "With write permission, from huggingface.co/settings/tokens. It is not stored. Empty where you are signed in with "
+    "the Hub: your own sign-in is used."
+)
 
 
 class HubTab:
@@ -28,7 +34,7 @@ class HubTab:
                 )
                 self.token = gr.Textbox(
                     label="Token",
-                    info="With write permission, from huggingface.co/settings/tokens. It is not stored.",
+                    info=SIGN_IN_HELP,
                     type="password",
                     elem_id="hub-token",
                 )
@@ -51,7 +57,8 @@ class HubTab:
         def push(model_id: str | None, repo_id: str, token: str, private: bool) -> Iterator[list[str]]:
             """[token, progress] while it is pushed; the field of the token is emptied at once."""
             record = forge.models.find(model_id or "")
-            if not token.strip():
+            chosen = token.strip() or current_caller().token  # of the sign-in with the Hub, on a Space
+            if not chosen:
                 raise HubError(
                     "The token is missing.",
                     where="Token",
@@ -59,7 +66,7 @@ class HubTab:
                 )
 
             def send(note: Callable[[hub.PushProgress], None]) -> hub.PushResult:
-                return forge.models.push(record.id, repo_id, token=token.strip(), private=private, progress=note)
+                return forge.models.push(record.id, repo_id, token=chosen, private=private, progress=note)
 
             for shown in follow(send, html.bar(0, "Creating the repository"), _show_push):
                 yield ["", shown]

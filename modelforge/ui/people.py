@@ -50,6 +50,11 @@ class People:
         self._wrong: dict[str, tuple[int, float]] = {}  # name -> how many in a row, and until when nobody may try
         self._owners: dict[str, set[str]] = Bounded()
 
+    @property
+    def can_sign_in(self) -> bool:
+        """Whether anybody has a password here."""
+        return bool(self._logins)
+
     def sign_in(self, name: str, password: str) -> str:
         """The key of a new sign-in. Raises AccessError for a wrong name or password, and, without looking at them, too
         soon after others."""

@@ -22,6 +22,7 @@ from modelforge.errors import AccessError
 from modelforge.ui.look.events import CALLER, PEOPLE
 from modelforge.ui.middleware import LOOPBACK, host_name, path_of
 from modelforge.ui.people import SIGNED_IN_SECONDS, People
+from modelforge.ui.space import NO_SIGN_IN
 
 COOKIE = "modelforge"
 OPEN_TO_STRANGERS = frozenset(
@@ -39,6 +40,7 @@ class SignIn:
         self.app = app
         self.people = people
         self.with_hub = with_hub
+        self.way = "hub" if with_hub else "none" if people is not None and not people.can_sign_in else "password"
         self.cookie: dict[str, Any] = {"samesite": "none", "secure": True} if in_frame else {"samesite": "lax"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,18 +79,18 @@ class SignIn:
         """The page where people sign in; its form comes back to it."""
         assert self.people is not None  # noqa: S101 - asked before
         if request.method != "POST":
-            return _draw_page(with_hub=self.with_hub)
+            return _draw_page(way=self.way)
         body = b""
         async for chunk in request.stream():
             body += chunk
             if len(body) > LARGEST_FORM_BYTES:
-                return _draw_page("This is too long for a name and a password.", 413, with_hub=self.with_hub)
+                return _draw_page("This is too long for a name and a password.", 413, way=self.way)
         given = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
         try:
             key = self.people.sign_in(given.get("username", [""])[0], given.get("password", [""])[0])
         except AccessError as error:
             status = 429 if "too many" in error.what else 401
-            return _draw_page(str(error), status, with_hub=self.with_hub)
+            return _draw_page(str(error), status, way=self.way)
         answer = RedirectResponse(f"{root}/", 303)
         answer.set_cookie(COOKIE, key, max_age=SIGNED_IN_SECONDS, httponly=True, **self.cookie)
         return answer
@@ -164,8 +166,9 @@ def _refuse(sentence: str, status: int) -> Response:
     return JSONResponse({"error": sentence, "detail": sentence}, status)
 
 
-def _draw_page(problem: str = "", status: int = 200, *, with_hub: bool = False) -> Response:
+def _draw_page(problem: str = "", status: int = 200, *, way: str) -> Response:
+    """way: "hub", "password", or "none" on a Space where nobody can sign in yet."""
     page = paths.asset("sign_in.html").read_text(encoding="utf-8")
+    problem = NO_SIGN_IN if way == "none" else problem
     shown = f'<p class="problem" role="alert">{html.escape(problem)}</p>' if problem else ""
-    way = "hub" if with_hub else "password"
     return HTMLResponse(page.replace("{{problem}}", shown).replace("{{way}}", way), status)
