@@ -75,11 +75,13 @@ def environment_of(home: Path, **more: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def open_app(home: Path, *options: str, more: Mapping[str, str] | None = None, allowed: str = "") -> Iterator[App]:
-    """Start `modelforge ui` and wait until it says where it is open; stop it as Ctrl-C does. more: variables. allowed: the
-    end of a traceback that may be in its log, of a library."""
+def open_app(
+    home: Path, *options: str, more: Mapping[str, str] | None = None, allowed: str = "", script: str = RUN_CLI
+) -> Iterator[App]:
+    """Start `modelforge ui` and wait until it says where it is open; stop it as Ctrl-C does. more: variables. allowed:
+    how a traceback of a library that may be in its log ends. script: what opens it."""
     log = home.parent / f"{home.name}-app.log"
-    command = [sys.executable, "-c", RUN_CLI, "ui", "--port", str(free_port()), "--no-browser", *options]
+    command = [sys.executable, "-c", script, "ui", "--port", str(free_port()), "--no-browser", *options]
     with log.open("w") as said:
         process = subprocess.Popen(
             command, env=environment_of(home, **(more or {})), stdout=said, stderr=subprocess.STDOUT
