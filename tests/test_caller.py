@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from modelforge.errors import AccessError, ModelForgeError, NotFoundError
 from modelforge.recipe import Recipe
 from modelforge.store import RunRecord, RunState, utc_now
 from tests import tiny
+from tests.browser.drive import environment_of
+from tests.hub_server import HubServer
 from tests.machine import base as tiny_base
 from tests.machine import measured, probed
 
@@ -142,3 +146,32 @@ def test_a_run_of_somebody_with_a_limit_ends_in_time_and_keeps_its_model(
         assert run.wait(120) is RunState.stopped
         assert run.model_id
         assert any("the limit for each person's runs" in event.get("message", "") for event in run.events())
+
+
+ASK_FOR_A_PRIVATE_MODEL = """
+import sys
+from modelforge import base_model, hardware
+from modelforge.caller import OWNER, Caller, acting_as
+from modelforge.recipe import Task
+people = {"owner": OWNER, "member": Caller("anna", "anna", is_owner=False, is_local=False),
+          "visitor": Caller("hf:1", "bert", is_owner=False, is_local=False, token="hf_bert")}
+with acting_as(people[sys.argv[1]]):
+    found = base_model.look("omar/private", Task.TEXT_GENERATION)
+print(found.verdict, found.sentence)
+"""
+
+
+@pytest.mark.parametrize(("person", "sees"), [("owner", True), ("member", False), ("visitor", False)])
+def test_private_models_of_the_owner_are_found_by_nobody_else(
+    home: Path, tmp_path: Path, tiny_base: Path, person: str, sees: bool
+) -> None:
+    files = {name: (tiny_base / name).read_bytes() for name in ("config.json", "tokenizer_config.json")}
+    with HubServer(tokens={"hf_omar": "omar", "hf_bert": "bert"}) as hub:
+        files["model.safetensors"] = (tiny_base / "model.safetensors").read_bytes()
+        hub.repos["omar/private"] = {"private": True, "files": files, "commits": []}
+        settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_omar", "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}
+        command = [sys.executable, "-c", ASK_FOR_A_PRIVATE_MODEL, person]
+        done = subprocess.run(
+            command, env=environment_of(home, **settings), capture_output=True, text=True, check=True, timeout=120
+        )
+    assert ("or it is private" in done.stdout) is not sees, done.stdout
