@@ -51,7 +51,8 @@ class Tabs:
         if warnings := _describe_warnings(forge, access):
             gr.HTML(warnings)
         self.places: dict[str, Any] = {}
-        with gr.Tabs(selected="train", elem_id="tabs", overflow_behavior="wrap") as self.box:
+        self._chat_only, self._first = access.chat_only, "playground" if access.chat_only else "train"
+        with gr.Tabs(selected=self._first, elem_id="tabs", overflow_behavior="wrap") as self.box:
             with self._place("Hardware"):
                 self.hardware = hardware_tab.HardwareTab()
             with self._place("Dataset"):
@@ -66,8 +67,10 @@ class Tabs:
                 self.hub = HubTab(forge)
 
     def _place(self, title: str) -> Any:
-        self.places[title.lower()] = gr.Tab(title, id=title.lower())
-        return self.places[title.lower()]
+        """A tab; of an app for chatting only the playground is there for everybody, see `_attach_person`."""
+        name = title.lower()
+        self.places[name] = gr.Tab(title, id=name, visible=name == self._first or not self._chat_only)
+        return self.places[name]
 
 
 def build(forge: Forge, access: Access) -> gr.Blocks:
@@ -124,16 +127,16 @@ def _attach_load(forge: Forge, tabs: Tabs, load: Any) -> None:
 
 
 def _attach_person(access: Access, tabs: Tabs, load: Any) -> None:
-    """The header says who is signed in; who may only chat sees only where that is done."""
+    """The header says who is signed in; of an app for chatting the owner sees all tabs. (Gradio can show a tab that was
+    hidden, but not hide one that was shown.)"""
 
     def show() -> dict[Any, Any]:
         shown = {tabs.header.person: header.describe_person(access)}
-        if current_caller().may_train:
-            return shown
-        hidden = {place: gr.Tab(visible=False) for name, place in tabs.places.items() if name != "playground"}
-        return {**shown, **hidden, tabs.box: gr.Tabs(selected="playground")}
+        if access.chat_only and current_caller().is_owner:
+            shown |= {place: gr.Tab(visible=True) for place in tabs.places.values()}
+        return shown
 
-    listen(load, show, None, [tabs.header.person, tabs.box, *tabs.places.values()], for_chat=True)
+    listen(load, show, None, [tabs.header.person, *tabs.places.values()], for_chat=True)
 
 
 def _attach_next_steps(forge: Forge, tabs: Tabs) -> None:

@@ -21,6 +21,7 @@ def sign_in(witness: Witness, app: App, name: str) -> Page:
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(LOGINS[name])
     page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("tab").first).to_be_visible(timeout=PATIENCE)
     wait_until_ready(page)
     return page
 
@@ -78,6 +79,8 @@ def test_two_people_share_an_app_and_see_only_their_own(
         expect(anna.get_by_role("heading", name="ModelForge")).to_be_visible()
         bert.reload()
         wait_until_ready(bert)  # the other's sign-in stands
+        for page in (anna, bert, owner):
+            page.context.close()
 
 
 @pytest.mark.slow
@@ -99,10 +102,11 @@ def test_a_link_for_chatting_shows_the_playground_alone(
         page.get_by_label("Password").fill(LOGINS["anna"])
         page.screenshot(path=screenshots / "light-1280-sign-in.png")
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("tab")).to_have_count(1)
+        expect(page.get_by_role("tab")).to_have_count(1, timeout=PATIENCE)
         expect(page.locator("#header-person")).to_contain_text("anna (chat only)")
         page.get_by_label("number input for max_new_tokens").fill("4")
         page.locator("#chat-question textarea").fill("Which colour is door amber?")
         page.locator("#chat-send").click()
         expect(page.locator("#chat .message.bot")).not_to_have_text("…", timeout=PATIENCE)
         page.screenshot(path=screenshots / "light-1280-chat-only.png")
+        page.context.close()
