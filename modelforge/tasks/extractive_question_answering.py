@@ -104,7 +104,7 @@ def _find_nearest(context: str, text: str, given: int) -> int | None:
 
 def _fold(text: str) -> str:
     """The text without differences of case, each character at its place."""
-    text = text.replace("İ", "i").replace("ı", "i")
+    text = text.replace("İ", "i").replace("\u0131", "i")  # the letters i of Turkish
     folded = text.casefold()
     if len(folded) == len(text):
         return folded
