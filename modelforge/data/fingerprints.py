@@ -9,7 +9,6 @@ common (A. Broder, "On the resemblance and containment of documents", 1997). The
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from modelforge.data.row_cache import view_text
 from modelforge.tasks.base import Texts
+from modelforge.text import normalize
 
 SKETCH = 24
 """Numbers in a sketch."""
@@ -122,7 +122,7 @@ def fingerprint_columns(setting: Any, asked: Any, answered: Any, together: Any, 
 
 def normalise(text: str) -> str:
     """The text in lower case, with single spaces and in Unicode form NFKC."""
-    normal = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    normal = text if text.isascii() else normalize("NFKC", text)
     return " ".join(normal.casefold().split())
 
 

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from modelforge.data.rows import walk_values
+from modelforge.text import find_matches
 
 KINDS: dict[str, str] = {
-    "an e-mail address": r"[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}",
+    "an e-mail address": r"[\w.+-]@(?:[\w-]{1,63}\.){1,10}[A-Za-z]{2,63}",
     "a card number": r"\b\d(?:[ -]?\d){12,18}\b",
-    "a secret key": r"\bsk-[\w-]{20,}|\bhf_[A-Za-z0-9]{30,}|\bgh[pousr]_[A-Za-z0-9]{30,}|\bAKIA[A-Z0-9]{16}\b"
-    r"|\bxox[abprs]-[\w-]{10,}|-----BEGIN [A-Z ]*PRIVATE KEY",
+    "a secret key": r"\bsk-[\w-]{20}|\bhf_[A-Za-z0-9]{30}|\bgh[pousr]_[A-Za-z0-9]{30}|\bAKIA[A-Z0-9]{16}\b"
+    r"|\bxox[abprs]-[\w-]{10}|-----BEGIN [A-Z ]{0,40}PRIVATE KEY",
 }
-"""kind -> pattern, in the syntax that Python and RE2 share."""
+"""kind -> pattern, in the syntax that Python and RE2 share. Every repeat is bounded, or `re` could take quadratic time;
+of an address only the last character before the @ is searched for."""
 
 _PATTERNS = {kind: re.compile(pattern) for kind, pattern in KINDS.items()}
 # Without word boundaries, since rows can be searched as JSON, where a word may follow the letter of "\n".
@@ -33,7 +35,9 @@ def find_suspects(columns: Sequence[Any]) -> list[int]:
 def contains(kind: str, value: Any) -> bool:
     """Whether a value of a row, text or turns of a chat, contains this kind of personal data."""
     confirm = _CONFIRM.get(kind, bool)
-    return any(confirm(match.group()) for text in walk_values(value) for match in _PATTERNS[kind].finditer(str(text)))
+    return any(
+        confirm(match.group()) for text in walk_values(value) for match in find_matches(_PATTERNS[kind], str(text))
+    )
 
 
 def _is_card(written: str) -> bool:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from modelforge.data.fingerprints import SKETCH, Fingerprints, Hashes, Sketches, hash_whole, normalise
 from modelforge.tasks.base import Texts
+from modelforge.text import find_all
 
 SIMILAR_ROW = 0.88
 """Rows with at least this share of words in common are near-duplicates: one word in nine may differ."""
@@ -146,7 +147,7 @@ def _are_similar_contexts(one: Texts, other: Texts) -> bool:
 
 def _share_words(one: str, other: str) -> float:
     """The number of common words over the words of the longer text, from 0 to 1."""
-    left, right = _WORD.findall(normalise(one)), _WORD.findall(normalise(other))
+    left, right = find_all(_WORD, normalise(one)), find_all(_WORD, normalise(other))
     longer = max(len(left), len(right))
     if not longer or min(len(left), len(right)) < SIMILAR_ROW * longer:
         return 0.0

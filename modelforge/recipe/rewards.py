@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from modelforge.recipe.settings import Settings
+from modelforge.recipe.user_patterns import check_pattern, check_schema
 
 Weight = Annotated[float, Field(ge=-100, le=100, description="How much it counts; below 0 it is a penalty.")]
 Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
@@ -30,19 +31,7 @@ class ValidJson(Settings):
     @field_validator("json_schema")
     @classmethod
     def _check_schema(cls, value: dict[str, Any]) -> dict[str, Any]:
-        from jsonschema import (  # type: ignore[import-untyped]
-            Draft202012Validator,
-            SchemaError,
-            validators,
-        )
-
-        if not isinstance(value.get("$schema", ""), str):
-            raise ValueError("this is not a JSON Schema: its $schema is not a URL")
-        try:
-            validators.validator_for(value, default=Draft202012Validator).check_schema(value)
-        except SchemaError as error:
-            raise ValueError(f"this is not a JSON Schema: {error.message} (at {error.json_path})") from error
-        _check_references(value)
+        check_schema(value)
         return value
 
 
@@ -93,12 +82,7 @@ class MatchesPattern(Settings):
     @field_validator("pattern")
     @classmethod
     def _check_pattern(cls, value: str) -> str:
-        import regex  # type: ignore[import-untyped]  # the module that searches the answers
-
-        try:
-            regex.compile(value)
-        except regex.error as error:
-            raise ValueError(f"this is not a regular expression: {error}") from error
+        check_pattern(value)
         return value
 
 
@@ -118,28 +102,3 @@ Reward = Annotated[
     ValidJson | Length | Contains | Avoids | MatchesPattern | MatchesReference, Field(discriminator="type")
 ]
 Rewards = tuple[Reward, ...]
-
-
-def _check_references(schema: dict[str, Any]) -> None:
-    """Raises ValueError if a $ref of a schema points outside of it or to nothing: no answer could be validated."""
-    from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
-    from referencing import Resource
-    from referencing.exceptions import Unresolvable
-    from referencing.jsonschema import DRAFT202012
-
-    root = Resource.from_contents(schema, default_specification=DRAFT202012)
-    waiting = [(root, REGISTRY.resolver_with_root(root))]
-    while waiting:
-        part, resolver = waiting.pop()
-        if not isinstance(part.contents, dict):  # true or false
-            continue
-        for keyword in ("$ref", "$dynamicRef"):
-            target = part.contents.get(keyword)
-            try:
-                if target is not None:
-                    resolver.lookup(target)
-            except Unresolvable as error:
-                raise ValueError(
-                    f"{keyword} {target!r} points to nothing in this schema (nothing is downloaded)"
-                ) from error
-        waiting += [(each, resolver.in_subresource(each)) for each in part.subresources()]

@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
+from modelforge.text import find_all, normalize
+
 PERPLEXITY = "perplexity"
 """The one metric that needs no answer: it is measured on the expected text itself, by `perplexity`."""
 
@@ -106,8 +108,8 @@ def split_words(text: str) -> list[str]:
     """
     text = text.lower()
     if text.isascii():
-        return _ENGLISH_WORD.findall(text)
-    signs = unicodedata.normalize("NFC", text)
+        return find_all(_ENGLISH_WORD, text)
+    signs = normalize("NFC", text)
     # category M: a mark, such as a vowel of Devanagari
     kept = (sign if sign.isalnum() or unicodedata.category(sign).startswith("M") else " " for sign in signs)
     return _UNSPACED.sub(r" \g<0> ", "".join(kept)).split()

@@ -7,9 +7,8 @@ come from a model, so nothing in them may raise an exception, and every search i
 from __future__ import annotations
 
 import json
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 # A dependency of transformers. Unlike `re` it has timeouts, and supports scripts and marks of Unicode.
@@ -18,16 +17,13 @@ import regex  # type: ignore[import-untyped]
 from modelforge.errors import RecipeError
 from modelforge.recipe.rewards import Avoids, Contains, Length, MatchesPattern, MatchesReference, Reward, ValidJson
 from modelforge.scores.metrics import exact_match, f1, normalise
-
-SEARCHED_CHARACTERS = 100_000
-"""A pattern is searched for in the first so many characters; an answer of 8192 tokens seldom has more."""
-SEARCH_SECONDS = 0.25
-"""Processor time that the search for a pattern may take; some patterns, such as (a+)+$, would take years."""
+from modelforge.scores.user_patterns import fits, search
+from modelforge.text import normalize
 
 # Scripts that are written without blanks between words, so that a word in them has no edges to be found.
 _UNSPACED = r"\p{Thai}\p{Lao}\p{Myanmar}\p{Khmer}\p{Hiragana}\p{Katakana}\p{Han}"
 _WORD = regex.compile(rf"[{_UNSPACED}]\p{{M}}*|[\S--[{_UNSPACED}]]+", regex.V1)
-_INSIDE = rf"[\w--[{_UNSPACED}]]"  # a character that continues a word
+_INSIDE = regex.compile(rf"[\w--[{_UNSPACED}]]", regex.V1)  # a character that continues a word
 
 
 def score_valid_json(settings: ValidJson, answer: str, reference: str) -> float:
@@ -36,12 +32,12 @@ def score_valid_json(settings: ValidJson, answer: str, reference: str) -> float:
     Strict, since whatever reads the answers later is: text or a Markdown fence around the JSON is 0. So is what
     Python's reader takes but RFC 8259 does not (NaN, Infinity), a name that occurs twice in an object (readers differ
     on which one counts, RFC 7493 section 2.3), a number of more digits or a nesting deeper than Python can read, and an
-    answer in which the search for a pattern of the schema takes longer than `SEARCH_SECONDS`. As in the standard,
+    answer whose check takes longer than `CHECK_SECONDS`. As in the standard,
     ``format`` in a schema is not checked.
     """
     try:
         value = json.loads(answer, parse_constant=_refuse_constant, object_pairs_hook=_read_object)
-        return float(not settings.json_schema or _fits(value, settings.json_schema))
+        return float(not settings.json_schema or fits(value, settings.json_schema))
     except (ValueError, RecursionError, TimeoutError, OverflowError):  # the last: 10**400 is a multiple of 0.5?
         return 0.0
 
@@ -75,7 +71,7 @@ def score_matches_pattern(settings: MatchesPattern, answer: str, reference: str)
     comes after `SEARCHED_CHARACTERS` is not searched.
     """
     try:
-        return float(_search(settings.pattern, answer.strip(), whole=settings.whole))
+        return float(search(settings.pattern, answer.strip(), whole=settings.whole))
     except TimeoutError:
         return 0.0
 
@@ -175,31 +171,26 @@ def contains_phrase(text: str, phrase: str) -> bool:
     Capitals do not matter (Unicode's full case folding), nor how white space is written. Scripts without blanks between
     words have no such edges: there it is found anywhere.
     """
-    return _phrase(phrase).search(_fold(text)) is not None
+    text, phrase = _fold(text), _fold(phrase)
+    place = text.find(phrase)
+    while place >= 0 and (_is_inside(text, place) or _is_inside(text, place + len(phrase))):
+        place = text.find(phrase, place + 1)
+    return place >= 0
 
 
-@lru_cache(maxsize=1000)  # references are phrases too, as many as there are rows
-def _phrase(phrase: str) -> Any:
-    parts = _fold(phrase).split()
-    before = f"(?<!{_INSIDE})" if parts and regex.match(_INSIDE, parts[0][0], regex.V1) else ""
-    after = f"(?!{_INSIDE})" if parts and regex.match(_INSIDE, parts[-1][-1], regex.V1) else ""
-    return regex.compile(before + r"\s+".join(map(regex.escape, parts)) + after, regex.V1)
+def _is_inside(text: str, place: int) -> bool:
+    """Whether a word continues over that place, so that there is no edge."""
+    return 0 < place < len(text) and all(map(_INSIDE.match, text[place - 1 : place + 1]))
 
 
+@lru_cache(maxsize=4)  # many words are searched for in one answer
 def _fold(text: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    return " ".join(normalize("NFC", normalize("NFC", text).casefold()).split())
 
 
 def _share_found(words: Sequence[str], answer: str) -> float:
     different = {_fold(word) for word in words}
     return sum(contains_phrase(answer, word) for word in different) / len(different)
-
-
-def _search(pattern: str, text: str, *, whole: bool = False) -> bool:
-    """Raises TimeoutError where it takes more than SEARCH_SECONDS."""
-    if whole:
-        return len(text) <= SEARCHED_CHARACTERS and bool(regex.fullmatch(pattern, text, timeout=SEARCH_SECONDS))
-    return bool(regex.search(pattern, text[:SEARCHED_CHARACTERS], timeout=SEARCH_SECONDS))
 
 
 def _refuse_constant(name: str) -> None:
@@ -211,48 +202,3 @@ def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(read) < len(pairs):
         raise ValueError("a name occurs twice")
     return read
-
-
-def _fits(value: Any, schema: dict[str, Any]) -> bool:
-    """Nothing is fetched for a schema: references lead inside it, as its setting has checked."""
-    from jsonschema import Draft202012Validator, validators  # type: ignore[import-untyped]
-    from referencing import Registry
-
-    reader = _bound_searches(validators.validator_for(schema, default=Draft202012Validator))
-    return bool(reader(schema, registry=Registry()).is_valid(value))
-
-
-@cache
-def _bound_searches(dialect: Any) -> Any:
-    """That version of JSON Schema with `_search` in place of re.search, for texts and names that a model wrote."""
-    from jsonschema import validators
-
-    bounded = {
-        "pattern": _check_pattern,
-        "patternProperties": _check_pattern_properties,
-        "additionalProperties": _check_additional_properties,
-    }
-    return validators.extend(dialect, bounded)
-
-
-def _check_pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[Any]:
-    from jsonschema import ValidationError
-
-    if validator.is_type(value, "string") and not _search(pattern, value):
-        yield ValidationError("the pattern is not found")
-
-
-def _check_pattern_properties(validator: Any, patterns: Any, value: Any, schema: Any) -> Iterator[Any]:
-    if validator.is_type(value, "object"):
-        for pattern, wanted in patterns.items():
-            for name, held in value.items():
-                if _search(pattern, name):
-                    yield from validator.descend(held, wanted)
-
-
-def _check_additional_properties(validator: Any, wanted: Any, value: Any, schema: Any) -> Iterator[Any]:
-    if validator.is_type(value, "object"):
-        for name, held in value.items():
-            known = name in schema.get("properties", ())
-            if not known and not any(_search(pattern, name) for pattern in schema.get("patternProperties", ())):
-                yield from validator.descend(held, wanted)

@@ -11,6 +11,7 @@ from modelforge.tasks.base import MappedRow, Role, Shape, TaskSpec, Texts
 from modelforge.tasks.faults import Faults, is_absent, name_type
 
 RELOCATE_ANSWERS = "relocate_answers"
+_NUMBER = re.compile(r"-?[0-9]{1,12}")
 
 ROLES = (
     Role(
@@ -90,14 +91,30 @@ def _place(context: str, text: str, start: Any, faults: Faults) -> tuple[str, in
 
 def _find_nearest(context: str, text: str, given: int) -> int | None:
     """Of all places where the answer occurs, the one nearest to the given start; if necessary ignoring case."""
-    pattern = f"(?={re.escape(text)})"
-    places = re.finditer(pattern, context) if text in context else re.finditer(pattern, context, re.IGNORECASE)
-    return min((place.start() for place in places), key=lambda place: abs(place - given), default=None)
+    if text not in context:
+        context, text = _fold(context), _fold(text)
+    given = max(given, 0)
+    after = context.find(text, given)
+    # The last place before is found from behind: rfind takes quadratic time for some texts, and find does not.
+    beginning = context[: given + len(text) - 1]
+    behind = beginning[::-1].find(text[::-1])
+    before = len(beginning) - len(text) - behind if behind >= 0 else -1
+    return min((place for place in (before, after) if place >= 0), key=lambda place: abs(place - given), default=None)
+
+
+def _fold(text: str) -> str:
+    """The text without differences of case, each character at its place."""
+    text = text.replace("İ", "i").replace("\u0131", "i")  # the letters i of Turkish
+    folded = text.casefold()
+    if len(folded) == len(text):
+        return folded
+    # "ß" would become "ss"
+    return "".join(next((one for one in (sign.casefold(), sign.lower()) if len(one) == 1), sign) for sign in text)
 
 
 def _read_number(value: Any) -> int | None:
     """A whole number, also one written as text (as in CSV); None for anything else."""
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,12}", value.strip()):
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         return int(value)
     if isinstance(value, float) and value.is_integer():  # spreadsheets have no other numbers
         return int(value)

@@ -172,3 +172,12 @@ def start_run(page: Page, name: str) -> None:
 def write(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")
     return path
+
+
+@pytest.mark.slow
+def test_name_of_a_column_is_text_in_the_help_of_its_role(page: Page, tmp_path: Path) -> None:
+    name = "[x](javascript:alert(1))<img src=x onerror=alert(1)> **bold** www.example.com question"
+    rows = [{name: f"Which town is number {n}?", "answer": f"Town {n}."} for n in range(30)]
+    upload(page, write(tmp_path / "names.jsonl", "".join(json.dumps(row) + "\n" for row in rows)))
+    expect(page.get_by_text(f"The name '{name}' ends in 'question'")).to_be_visible()
+    assert page.locator("a[href*=javascript], a[href*=example], img[src=x]").count() == 0

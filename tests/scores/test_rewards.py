@@ -23,10 +23,9 @@ from modelforge.recipe.rewards import (
     Reward,
     ValidJson,
 )
-from modelforge.scores import rewards
+from modelforge.scores import rewards, user_patterns
 from modelforge.scores.rewards import (
     SCORES,
-    SEARCHED_CHARACTERS,
     check_rows,
     contains_phrase,
     find_highest,
@@ -35,13 +34,14 @@ from modelforge.scores.rewards import (
     score,
     total,
 )
+from modelforge.scores.user_patterns import SEARCHED_CHARACTERS
 
 
 @pytest.fixture
 def given_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The patterns of searches that took too long, in order."""
     seen: list[str] = []
-    search = rewards._search
+    search = user_patterns.search
 
     def watch(pattern: str, text: str, *, whole: bool = False) -> bool:
         try:
@@ -50,7 +50,8 @@ def given_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             seen.append(pattern)
             raise
 
-    monkeypatch.setattr(rewards, "_search", watch)
+    for module in (rewards, user_patterns):
+        monkeypatch.setattr(module, "search", watch)
     return seen
 
 
