@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+import orjson
+
 from modelforge import paths
 from modelforge.data.columns import ColumnMapping
 from modelforge.data.repairs import RepairCount
@@ -32,7 +34,7 @@ class Problems:
     def __init__(self) -> None:
         self.counts = {"error": 0, "warning": 0}
         self._first: dict[str, list[Problem]] = {"error": [], "warning": []}
-        self._more: IO[str] | None = None  # one line of JSON for each problem beyond the first
+        self._more: IO[bytes] | None = None  # one line of JSON for each problem beyond the first
 
     def add(self, problem: Problem) -> None:
         self.counts[problem.severity] += 1
@@ -42,8 +44,12 @@ class Problems:
             return
         if self._more is None:
             paths.cache_dir().mkdir(parents=True, exist_ok=True)
-            self._more = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", dir=paths.cache_dir())  # noqa: SIM115 - lives as long as the report
-        self._more.write(json.dumps(asdict(problem)) + "\n")
+            self._more = tempfile.TemporaryFile(dir=paths.cache_dir())  # noqa: SIM115 - lives as long as the report
+        try:
+            line = orjson.dumps(problem)
+        except TypeError:  # half a character
+            line = json.dumps(asdict(problem)).encode()
+        self._more.write(line + b"\n")
 
     @property
     def first_error(self) -> Problem | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from modelforge.data.columns import ColumnMapping, apply, has_text_only, read_clean_texts
 from modelforge.data.fingerprints import Fingerprints, fingerprint_columns, fingerprint_texts
 from modelforge.data.forms import FORMS, ROW, Values
+from modelforge.data.limits import MOST_COLUMNS, check_columns
 from modelforge.data.personal_data import KINDS, contains, find_suspects
 from modelforge.data.readers import RowSource
 from modelforge.data.readers.reader import Block
@@ -67,7 +68,7 @@ class RowChecks:
     def add(self, block: Block) -> None:
         """Add some rows of the file, readable or not."""
         if block.texts:
-            count = len(next(iter(block.texts.values())))
+            count = block.length
             self.rows += count
             places = range(block.number, block.number + count), range(block.line, block.line + count)
             self._keep_texts(*places, block.texts)
@@ -79,6 +80,9 @@ class RowChecks:
         self.rows += len(rows)
         for columns in {tuple(row.values): None for row in rows}:  # almost always the same columns
             self.columns |= dict.fromkeys(columns)
+            if len(self.columns) > MOST_COLUMNS:
+                row = next(row for row in rows if tuple(row.values) == columns)
+                check_columns(len(self.columns), "", row.number, row.line)
         if not rows or self.mapping.missing:
             return
         texts = None if self.form is ROW else read_clean_texts(self.mapping, [row.values for row in rows])
@@ -194,9 +198,12 @@ class RowChecks:
         copies: dict[int, int] = {}
         first = find_first(prints.whole)
         seen: dict[Values, int] = {}
+        originals: set[int] = set()
         for index in np.flatnonzero(first != np.arange(len(prints))).tolist():
             original = int(first[index])
-            seen.setdefault(self.cache.read(original), original)
+            if original not in originals:
+                originals.add(original)
+                seen.setdefault(self.cache.read(original), original)
             known = seen.setdefault(self.cache.read(index), index)
             if known != index:
                 copies[index] = known

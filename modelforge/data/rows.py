@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from modelforge.data.limits import NO_LIMITS, Limits
 from modelforge.tasks.faults import name_type
 
 
@@ -32,9 +33,12 @@ class Problem:
 
 @dataclass
 class Position:
-    """The progress of a reader: `share` of the file, from 0 to 1, updated about every thousand rows."""
+    """The progress of a reader: `share` of the file, from 0 to 1, and `bytes` of text, both updated about every thousand
+    rows. limits: how much may be read."""
 
+    limits: Limits = NO_LIMITS
     share: float = 0.0
+    bytes: int = 0
 
 
 class WrittenNumber(float):

@@ -6,11 +6,12 @@ The format is detected from the content of the file, not from its name.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
+from modelforge.data.limits import check_columns, find_limits
 from modelforge.data.readers import arrow, excel, json_list, jsonl, table, text
 from modelforge.data.readers.archives import Unpacked, find_packing, unpack
 from modelforge.data.readers.encodings import detect_encoding
@@ -31,9 +32,10 @@ FORMATS: dict[str, Reader] = {
 }
 
 _SAMPLED_ROWS = 200
-_FIRST_BLOCK_ROWS = 256
+_SAMPLED_BYTES = 32 << 20
 _BLOCK_ROWS = 4096
 _BLOCK_BYTES = 8 << 20
+_STEP_ROWS = 16  # between two checks of a block's size
 
 _HEAD_BYTES = 8192
 
@@ -82,24 +84,37 @@ class RowSource:
 
     def __iter__(self) -> Iterator[Row | Problem]:
         # A generator of this object: an iteration keeps it, and the unpacked file, alive.
-        self.position.share = 0.0
+        self.position.share, self.position.bytes = 0.0, 0
         yield from FORMATS[self.format].read(self._place, self.encoding, self.position, self.exact_numbers)
         self.position.share = 1.0
 
     def blocks(self, text_columns: Collection[str], take: Take) -> Iterator[Block]:
-        """All rows in blocks. If these columns can be read as arrays of text, they are passed to `take` first."""
+        """All rows in blocks. If these columns can be read as arrays of text, they are passed to `take` first.
+
+        Raises DatasetError if there are too many rows or too much text for a file of this size.
+        """
         read_blocks = FORMATS[self.format].read_blocks
         if read_blocks is not None and text_columns and not self.exact_numbers:
-            yield from read_blocks(self._place, self.encoding, self.position, text_columns, take)
-            self.position.share = 1.0
-            return
-        rows, count, done = iter(self), _FIRST_BLOCK_ROWS, 0
-        size = self._place.stat().st_size
-        while block := list(islice(rows, count)):
+            blocks = read_blocks(self._place, self.encoding, self.position, text_columns, take)
+        else:
+            blocks = self._join_rows()
+        count = 0
+        for block in blocks:
+            count += block.length
+            self.position.limits.check(self.path.name, rows=count, bytes=self.position.bytes)
+            yield block
+        self.position.share = 1.0
+
+    def _join_rows(self) -> Iterator[Block]:
+        """All rows in blocks of at most 4,096; long rows come in smaller blocks."""
+        rows, block, start = iter(self), list[Row | Problem](), 0
+        while some := list(islice(rows, _STEP_ROWS)):
+            block += some
+            if len(block) >= _BLOCK_ROWS or self.position.bytes - start > _BLOCK_BYTES:
+                yield Block(block)
+                block, start = [], self.position.bytes
+        if block:
             yield Block(block)
-            done += len(block)
-            bytes_a_row = self.position.share * size / done  # long rows come in smaller blocks
-            count = max(1, min(_BLOCK_ROWS, int(_BLOCK_BYTES / max(bytes_a_row, 1))))
 
     @property
     def _place(self) -> Path:
@@ -113,8 +128,9 @@ def open_rows(path: Path, *, exact_numbers: bool = False) -> RowSource:
     DiskFullError if it cannot be unpacked.
     """
     head = _read_head(path)
+    limits = find_limits(path)
     packed = find_packing(path, head)
-    unpacked = unpack(path, packed) if packed else None
+    unpacked = unpack(path, packed, limits) if packed else None
     place = unpacked.path if unpacked else path
     if unpacked:
         head = _read_head(place)
@@ -134,18 +150,29 @@ def open_rows(path: Path, *, exact_numbers: bool = False) -> RowSource:
             raise DatasetError("The file contains only blank lines.", where=place.name, fix="Use a file with examples.")
         chosen = _recognise(begin, binary=False)
     reader = FORMATS[chosen]
-    outline = reader.describe(place, begin.encoding)
-    first = islice(reader.read(place, begin.encoding, Position(), exact_numbers), _SAMPLED_ROWS)
-    sample = tuple(row for row in first if isinstance(row, Row))
-    columns = outline.columns
-    if columns is None:
-        columns = tuple(dict.fromkeys(column for row in sample for column in row.values))
+    outline = reader.describe(place, begin.encoding, limits)
+    check_columns(len(outline.columns or ()), path.name)
+    position = Position(limits)
+    first = islice(reader.read(place, begin.encoding, position, exact_numbers), _SAMPLED_ROWS)
+    short = takewhile(lambda row: position.bytes < _SAMPLED_BYTES, first)
+    sample = tuple(row for row in short if isinstance(row, Row))
+    columns = outline.columns if outline.columns is not None else _join_columns(sample, path.name)
     twice = next((name for name, count in Counter(columns).items() if count > 1), None)
     if twice is not None:
         fix = "Give each column a different name."
         raise DatasetError(f"Two columns are named {twice!r}.", where=path.name, fix=fix)
     all_warnings = (*warnings, *outline.warnings)
-    return RowSource(path, chosen, begin.encoding, columns, sample, all_warnings, exact_numbers, _unpacked=unpacked)
+    return RowSource(
+        path, chosen, begin.encoding, columns, sample, all_warnings, exact_numbers, Position(limits), unpacked
+    )
+
+
+def _join_columns(sample: Iterable[Row], name: str) -> tuple[str, ...]:
+    columns: dict[str, None] = {}
+    for row in sample:
+        columns |= dict.fromkeys(row.values)
+        check_columns(len(columns), name, row.number, row.line)
+    return tuple(columns)
 
 
 def _recognise(begin: Beginning, *, binary: bool) -> str:

@@ -3,38 +3,52 @@ a thousand rows at a time. They have no lines."""
 
 from __future__ import annotations
 
-import itertools
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from modelforge.data.limits import LONGEST_ROW, Limits
+from modelforge.data.readers.arrow_sizes import measure_parquet, measure_stream, plan_group, weigh_rows
 from modelforge.data.readers.reader import Outline, Reader
 from modelforge.data.rows import Position, Problem, Row
 from modelforge.errors import DatasetError
 
 if TYPE_CHECKING:
-    from pyarrow import RecordBatch, Schema
+    from pyarrow import MemoryMappedFile, RecordBatch, RecordBatchReader, Schema
+    from pyarrow.parquet import ParquetFile
 
 _FILE_MAGIC = b"ARROW1"
 _STREAM_MAGIC = b"\xff\xff\xff\xff"  # the continuation mark before the first message
 _PARQUET_MAGIC = b"PAR1"
 _ROWS_A_STEP = 1000
+_BYTES_A_STEP = 8_000_000
+_FIRST_MESSAGE = 8  # its place in a file, which is a stream between two marks
+
+Batches = Iterator[tuple["RecordBatch", float]]
 
 
-def describe(path: Path, encoding: str) -> Outline:
-    with _open_batches(path) as (schema, _):
+def describe(path: Path, encoding: str, limits: Limits) -> Outline:
+    with _open_batches(path, limits) as (schema, _):
         return Outline(tuple(schema.names))
 
 
 def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> Iterator[Row | Problem]:
     number = 0
-    with _open_batches(path) as (_, batches):
+    with _open_batches(path, position.limits) as (_, batches):
         try:
             for batch, share in batches:
-                for begin in range(0, batch.num_rows, _ROWS_A_STEP):  # a file can be one batch of millions of rows
-                    part = batch.slice(begin, _ROWS_A_STEP)
-                    part.validate(full=True)  # an untrusted file could point outside its memory
+                for part, weight in _split_batch(batch):
+                    position.bytes += weight
+                    if weight > LONGEST_ROW:
+                        number += 1
+                        problem = f"This row has more than {LONGEST_ROW:,} characters, or as much in other values."
+                        fix = "Shorten its text, or remove the row."
+                        yield Problem("error", number, None, None, problem, fix)
+                        continue
                     for values in part.to_pylist():
                         number += 1
                         yield Row(number, None, values)
@@ -46,8 +60,22 @@ def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> 
             yield Problem("error", number + 1, None, None, problem, fix)
 
 
+def _split_batch(batch: RecordBatch) -> Iterator[tuple[RecordBatch, int]]:
+    """Parts of a batch that are small enough to become Python objects, each with its weight; a row that is too large by
+    itself."""
+    for begin in range(0, batch.num_rows, _ROWS_A_STEP):  # a file can be one batch of millions of rows
+        part = batch.slice(begin, _ROWS_A_STEP)
+        part.validate(full=True)  # an untrusted file could point outside its memory
+        sums = np.cumsum(weigh_rows(part))
+        start = done = 0
+        while start < part.num_rows:
+            stop = max(start + 1, int(np.searchsorted(sums, done + _BYTES_A_STEP, "right")))
+            yield part.slice(start, stop - start), int(sums[stop - 1]) - done
+            start, done = stop, int(sums[stop - 1])
+
+
 @contextmanager
-def _open_batches(path: Path) -> Iterator[tuple[Schema, Iterator[tuple[RecordBatch, float]]]]:
+def _open_batches(path: Path, limits: Limits) -> Iterator[tuple[Schema, Batches]]:
     """The schema, and batches of rows, each with the share of the file up to its end."""
     import pyarrow
     from pyarrow.parquet import ParquetFile
@@ -59,20 +87,40 @@ def _open_batches(path: Path) -> Iterator[tuple[Schema, Iterator[tuple[RecordBat
         try:
             if is_parquet:
                 parquet = ParquetFile(file, buffer_size=1 << 20)  # with a buffer, columns are streamed
-                schema, batches = parquet.schema_arrow, parquet.iter_batches(batch_size=_ROWS_A_STEP)
-                count = -(-parquet.metadata.num_rows // _ROWS_A_STEP)
-            elif begin == _FILE_MAGIC:
-                reader = pyarrow.ipc.open_file(file)
-                schema, count = reader.schema, reader.num_record_batches
-                batches = map(reader.get_batch, range(count))
+                schema, size = parquet.schema_arrow, measure_parquet(parquet)
             else:
-                batches = pyarrow.ipc.open_stream(file)
-                schema, count = batches.schema, 0
-        except (pyarrow.ArrowException, OSError) as error:
+                if begin == _FILE_MAGIC:
+                    pyarrow.ipc.open_file(file)  # its end, too, must be whole
+                start = _FIRST_MESSAGE if begin == _FILE_MAGIC else 0
+                file.seek(start)
+                size = measure_stream(file)
+                file.seek(start)
+                stream = pyarrow.ipc.open_stream(file)
+                schema = stream.schema
+        except (pyarrow.ArrowException, OSError, struct.error, IndexError) as error:
             what = f"This {'Parquet' if is_parquet else 'Arrow'} file is damaged or cut off."
             raise DatasetError(what, where=path.name, fix="Create or download the whole file again.") from error
-        shares = (min(1.0, number / count) if count else file.tell() / file.size() for number in itertools.count(1))
-        yield schema, zip(batches, shares, strict=False)
+        limits.check(path.name, rows=size.rows, values=size.values, bytes=size.bytes)
+        yield schema, _read_parquet(file, parquet) if is_parquet else _read_stream(file, stream)
+
+
+def _read_stream(file: MemoryMappedFile, stream: RecordBatchReader) -> Batches:
+    for batch in stream:
+        yield batch, file.tell() / file.size()
+
+
+def _read_parquet(file: MemoryMappedFile, parquet: ParquetFile) -> Batches:
+    from pyarrow.parquet import ParquetFile
+
+    about, done = parquet.metadata, 0
+    texts = [about.schema.column(index).path for index in range(about.num_columns)]
+    dictionaries = ParquetFile(file, metadata=about, buffer_size=1 << 20, read_dictionary=texts)
+    for group in range(about.num_row_groups):
+        rows, long = plan_group(dictionaries, group, _ROWS_A_STEP)
+        reader = ParquetFile(file, metadata=about, buffer_size=1 << 20, read_dictionary=long) if long else parquet
+        for batch in reader.iter_batches(rows, [group]):
+            done += batch.num_rows
+            yield batch, min(1.0, done / about.num_rows)
 
 
 ARROW = Reader(lambda begin: begin.data.startswith((_FILE_MAGIC, _STREAM_MAGIC)), read, describe, binary=True)

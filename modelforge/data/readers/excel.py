@@ -10,9 +10,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelforge.data.limits import LONGEST_ROW, Limits, check_columns, show_bytes
 from modelforge.data.readers.reader import Outline, Reader
 from modelforge.data.rows import Position, Problem, Row
 from modelforge.errors import DatasetError
@@ -22,10 +24,11 @@ if TYPE_CHECKING:
     from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
 _MOST_BYTES = 1 << 30  # of all parts unpacked; more than Excel's largest sheet of plain text
-_SUSPICIOUS_BYTES = 256 << 20  # above this, a part with a ratio of 100 to 1 is not a table
-_MOST_RATIO = 100
 _MOST_LINES = 1_048_576  # of a sheet, Excel's limit
+_MOST_PARTS = 300_000  # XML elements that are neither sheets nor text, such as styles, of which Excel has 65,490
 _ROWS_A_STEP = 1000
+_SHOWN_SHEETS = 10
+_SHOWN_NAME = 100
 # What openpyxl raises if a part is broken or missing; SyntaxError comes from XML.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, SyntaxError, LookupError, ValueError, TypeError, EOFError, OSError)
 
@@ -41,36 +44,44 @@ def is_workbook(path: Path) -> bool:
         return False  # `archives` reports it
 
 
-def describe(path: Path, encoding: str) -> Outline:
-    with _open_workbook(path) as workbook:
+def describe(path: Path, encoding: str, limits: Limits) -> Outline:
+    with _open_workbook(path, limits) as workbook:
         try:
-            sheets = [sheet for sheet in workbook.worksheets if next(_read_cells(sheet), None) is not None]
+            sheets = _find_filled(workbook, limits)
             if not sheets:
                 fix = "Use a table whose first row has the column names."
                 raise DatasetError("This workbook has only empty sheets.", where=path.name, fix=fix)
-            _, header = next(_read_cells(sheets[0]))
+            _, header = next(_read_cells(sheets[0], limits))
         except _DAMAGE as error:
             raise _describe_damage(path) from error
     columns = tuple(_name_columns(header).values())
+    check_columns(len(columns), path.name)
     if len(sheets) == 1:
         return Outline(columns)
-    others = ", ".join(repr(sheet.title) for sheet in sheets[1:])
-    problem = f"Rows were read from the sheet {sheets[0].title!r}; not read: {others}."
+    names = [repr(sheet.title[:_SHOWN_NAME]) for sheet in sheets[: _SHOWN_SHEETS + 1]]
+    others = ", ".join(names[1:]) + (", ..." if len(sheets) > len(names) else "")
+    problem = f"Rows were read from the sheet {names[0]}; not read: {others}."
     return Outline(columns, (Problem("warning", None, None, None, problem, "Save each sheet as a separate file."),))
 
 
 def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> Iterator[Row | Problem]:
-    number, line = 0, 0
-    with _open_workbook(path) as workbook:
+    number = line = 0
+    with _open_workbook(path, position.limits) as workbook:
         try:
-            sheet = next(sheet for sheet in workbook.worksheets if next(_read_cells(sheet), None) is not None)
+            sheet = _find_filled(workbook, position.limits)[0]
             last_line = sheet.max_row or _MOST_LINES
-            rows = _read_cells(sheet)
+            rows = _read_cells(sheet, position.limits)
             columns = _name_columns(next(rows)[1])
             for number, (line, cells) in enumerate(rows, start=1):
                 if number % _ROWS_A_STEP == 0:
                     position.share = min(1.0, line / last_line)
-                yield Row(number, line, _name_values(columns, cells))
+                length = sum(len(cell) for cell in cells if isinstance(cell, str))  # cells can share one long text
+                position.bytes += length
+                if length > LONGEST_ROW:
+                    problem = f"This row has more than {LONGEST_ROW:,} characters."
+                    yield Problem("error", number, line, None, problem, "Shorten its text, or remove the row.")
+                else:
+                    yield Row(number, line, _name_values(columns, cells))
         except _DAMAGE as error:
             problem = f"The workbook is damaged from here on: {error}."
             yield Problem(
@@ -78,13 +89,24 @@ def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> 
             )
 
 
-def _read_cells(sheet: ReadOnlyWorksheet) -> Iterator[tuple[int, Cells]]:
-    """The non-empty rows of a sheet, each with its number in the sheet."""
+def _find_filled(workbook: Workbook, limits: Limits) -> list[ReadOnlyWorksheet]:
+    """The sheets that are not empty."""
+    blank = count()  # lines of all sheets
+    return [sheet for sheet in workbook.worksheets if next(_read_cells(sheet, limits, blank), None) is not None]
+
+
+def _read_cells(
+    sheet: ReadOnlyWorksheet, limits: Limits, blank: Iterator[int] | None = None
+) -> Iterator[tuple[int, Cells]]:
+    """The non-empty rows of a sheet, each with its number in the sheet. blank: counts the others."""
     sheet.reset_dimensions()  # the recorded size is often wrong, and rows would be cut
+    values, blank = 0, blank or count()
     for line, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
+        values += len(cells)  # the last cell decides how many, even if it is the only one
+        limits.check("", values=values)
         if any(not _is_blank(cell) for cell in cells):
             yield line, cells
-        elif line > _MOST_LINES:
+        elif line > _MOST_LINES or next(blank) > 2 * _MOST_LINES:
             raise ValueError("it has more rows than a sheet can have")
 
 
@@ -106,16 +128,23 @@ def _is_blank(cell: Any) -> bool:
 
 
 @contextmanager
-def _open_workbook(path: Path) -> Iterator[Workbook]:
-    import openpyxl
+def _open_workbook(path: Path, limits: Limits) -> Iterator[Workbook]:
+    from modelforge.compat.openpyxl import load_workbook
 
-    _check_size(path)
+    _check_size(path, limits)
+    most = {"sheets": limits.values, "strings": 2 * limits.rows, "parts": _MOST_PARTS}
+
+    def check(kind: str, count: int) -> None:
+        if count > most[kind]:
+            what = f"This workbook has more than {most[kind]:,} XML elements in its {kind}, too much for its size."
+            raise DatasetError(what, where=path.name, fix="Save it as CSV.")
+
     # As an open file: with a path, openpyxl checks the file extension.
     with path.open("rb") as file:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about styles and extensions, which do not matter for rows
-                workbook = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+                workbook = load_workbook(file, check)
         except _DAMAGE as error:
             raise _describe_damage(path) from error
         try:
@@ -124,20 +153,21 @@ def _open_workbook(path: Path) -> Iterator[Workbook]:
             workbook.close()
 
 
-def _check_size(path: Path) -> None:
+def _check_size(path: Path, limits: Limits) -> None:
     """Checked by the recorded sizes; no more than these is read of any part."""
     try:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
     except (zipfile.BadZipFile, OSError) as error:
         raise _describe_damage(path) from error
-    unpacked, packed = sum(part.file_size for part in parts), sum(part.compress_size for part in parts)
-    if unpacked > _MOST_BYTES or (unpacked > _SUSPICIOUS_BYTES and unpacked > _MOST_RATIO * packed):
-        raise DatasetError(
-            f"This workbook unpacks to {unpacked / 1e9:.1f} GB, which is too large.",
-            where=path.name,
-            fix="Save it as CSV.",
+    if not {part.compress_type for part in parts} <= {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise _describe_damage(path)  # Excel uses no other; Python unpacks their blocks however large they become
+    unpacked, most = sum(part.file_size for part in parts), min(_MOST_BYTES, limits.bytes)
+    if unpacked > most:
+        what = (
+            f"This workbook unpacks to {show_bytes(unpacked)}; at most {show_bytes(most)} are read of one of its size."
         )
+        raise DatasetError(what, where=path.name, fix="Save it as CSV.")
 
 
 def _describe_damage(path: Path) -> DatasetError:

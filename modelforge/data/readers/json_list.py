@@ -16,6 +16,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from modelforge.data.limits import Limits
 from modelforge.data.readers.json_values import Decoder, opens_object
 from modelforge.data.readers.json_window import BrokenJson, JsonWindow, walk
 from modelforge.data.readers.reader import Beginning, Outline, Reader, is_usual, open_text
@@ -25,6 +26,7 @@ from modelforge.data.rows import Position, Problem, Row, make_row
 _OPENS_LIST = re.compile(r'\[\s*([{\["\]]|\Z)')
 # Objects with these keys are parts of a row (turns of a chat, answers to a question), not rows.
 _PARTS = ({"role", "content"}, {"from", "value"}, {"text", "answer_start"})
+MOST_BROKEN = 1_000
 _PREFERRED = ("train", "data", "rows")
 
 
@@ -51,8 +53,8 @@ def recognise(begin: Beginning) -> bool:
     return opens_object(text) or bool(_OPENS_LIST.match(text)) or (text.startswith("[") and _is_list(text))
 
 
-def describe(path: Path, encoding: str) -> Outline:
-    layout = _get_layout(path, encoding)
+def describe(path: Path, encoding: str, limits: Limits) -> Outline:
+    layout = _get_layout(path, encoding, limits)
     if not layout.others:
         return Outline()
     named = ", ".join(repr(name) for name in layout.others)
@@ -64,12 +66,14 @@ def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> 
     decoder = Decoder(exact_numbers)
     number = 0
     with open_text(path, encoding, position, newline=None) as file:
-        window = JsonWindow(file, decoder)
-        for line, value in _read_values(window, _get_layout(path, encoding)):
+        window = JsonWindow(file, decoder, position.limits)
+        for line, value in _read_values(window, _get_layout(path, encoding, position.limits)):
             if _is_article(value) and not decoder.flaws:
                 article = window.text[window.start : window.position]
                 for row_line, row in _unfold(value, article, line):
                     number += 1
+                    if isinstance(row, dict):
+                        position.bytes += len(str(row.get("context", "")))  # repeated for each question
                     yield make_row(number, row_line, row)
                 continue
             number += 1
@@ -113,14 +117,19 @@ def _read_list(window: JsonWindow) -> Iterator[tuple[int, Any]]:
 
 def _read_sequence(window: JsonWindow) -> Iterator[tuple[int, Any]]:
     """Consecutive objects. After a broken one, continue with the next that begins a line."""
+    count = 0
     while window.peek():
         try:
             value = window.decode()
             yield window.line_of(window.start), value
         except BrokenJson as broken:
+            count += 1
+            if count == MOST_BROKEN:
+                broken.problem = f"{broken.problem} {count:,} objects of this file are broken."
+                broken.fix = "Create the file again; the rows after this one were not read."
             broken.fix = broken.fix or "Fix it, or remove it."
             yield broken.line, broken
-            if not window.seek_object(broken.offset):
+            if count == MOST_BROKEN or not window.seek_object(broken.offset):
                 return
 
 
@@ -182,18 +191,18 @@ def is_wrapper(value: Any) -> bool:
     return _choose([_Member(name, _name_kind(inner)) for name, inner in value.items()]).member is not None
 
 
-def _get_layout(path: Path, encoding: str) -> Layout:
+def _get_layout(path: Path, encoding: str, limits: Limits) -> Layout:
     """Read a top-level object to its end, since any of its keys can have the rows; the result is cached for the same
     file."""
     about = path.stat()
-    return _find_layout(path, encoding, (about.st_size, about.st_mtime_ns))
+    return _find_layout(path, encoding, (about.st_size, about.st_mtime_ns), limits)
 
 
 @lru_cache(maxsize=8)
-def _find_layout(path: Path, encoding: str, stamp: tuple[int, int]) -> Layout:
+def _find_layout(path: Path, encoding: str, stamp: tuple[int, int], limits: Limits) -> Layout:
     members: list[_Member] = []
     with path.open(encoding=encoding) as file:
-        window = JsonWindow(file, Decoder(exact_numbers=True))
+        window = JsonWindow(file, Decoder(exact_numbers=True), limits)
         if window.peek() != "{":
             return Layout()
         try:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from modelforge.data.limits import LONGEST_ROW, NO_LIMITS, Limits
 from modelforge.data.readers.json_values import Decoder, describe_json_error, ends_early
-from modelforge.data.readers.reader import LONGEST_ROW
 
 _WINDOW_CHARACTERS = 4 << 20
 _BLANK = re.compile(r"[ \t\n]*")
@@ -32,11 +32,13 @@ class JsonWindow:
     """text: the content of the window; its lines end in ``\\n``. position: the next character to read. start: where the
     last value began."""
 
-    def __init__(self, file: TextIO, decoder: Decoder) -> None:
+    def __init__(self, file: TextIO, decoder: Decoder, limits: Limits = NO_LIMITS) -> None:
         self.text = ""
         self.position = 0
         self.start = 0
         self._file = file
+        self._limits = limits
+        self._elements = 0
         self._decoder = decoder
         self._ended = False
         self._first_line = 1  # the line of text[0], and how many characters of that line were dropped
@@ -76,6 +78,12 @@ class JsonWindow:
                 raise self._describe_length()
             self.start, self.position = self.position, end
             return value
+
+    def count_element(self) -> None:
+        """Count an element or a key of a list or object that is walked. Raises DatasetError if there are too many."""
+        self._elements += 1
+        if self._elements > self._limits.rows:
+            self._limits.check("", rows=self._elements)
 
     def fail(self, what: str) -> BrokenJson:
         """The error that something else is expected here."""
@@ -122,7 +130,7 @@ class JsonWindow:
         return True
 
     def _describe_length(self) -> BrokenJson:
-        problem = f"This row is longer than {LONGEST_ROW >> 20} MB, or a bracket or a quote in it is never closed."
+        problem = f"This row has more than {LONGEST_ROW:,} characters, or a bracket or a quote in it is never closed."
         return BrokenJson(problem, self.line_of(self.position), self.position)
 
     def _describe(self, error: json.JSONDecodeError) -> BrokenJson:
@@ -139,7 +147,7 @@ class JsonWindow:
 def walk(window: JsonWindow) -> Iterator[str]:
     """Each key of the object, or "" for each element of the list, that begins here; the caller moves over its value.
 
-    Raises BrokenJson.
+    Raises BrokenJson, DatasetError.
     """
     close = "}" if window.peek() == "{" else "]"
     window.step()
@@ -147,6 +155,7 @@ def walk(window: JsonWindow) -> Iterator[str]:
         window.step()
         return
     while True:
+        window.count_element()
         name = _read_key(window) if close == "}" else ""
         window.peek()
         yield name

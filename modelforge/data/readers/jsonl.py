@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
+from modelforge.data.limits import LONGEST_ROW
 from modelforge.data.readers.json_list import is_wrapper
 from modelforge.data.readers.json_values import Decoder, describe_json_error, ends_early, opens_object
-from modelforge.data.readers.reader import LONGEST_ROW, Beginning, Block, Reader, Take
+from modelforge.data.readers.reader import Beginning, Block, Reader, Take
 from modelforge.data.rows import Position, Problem, Row, make_row
 
 _CHUNK_BYTES = 2 << 20
 _SNIFFED_LINES = 20
+_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+_MOST_CELLS = 4_000_000  # of a block that Arrow reads; it makes room for all columns in all rows
 _TOO_LONG = b"\0too long"  # replaces a line of more than LONGEST_ROW bytes; no JSON begins like this
 _END_OF_KEY = re.compile(rb'"[ \t]*:')
 
@@ -52,18 +55,21 @@ def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> 
 def read_blocks(path: Path, encoding: str, position: Position, columns: Collection[str], take: Take) -> Iterator[Block]:
     """All rows, some thousand at a time: as columns of text if Arrow can read them, else one by one.
 
-    Arrow takes a third of the time. It rejects duplicate keys, numbers instead of text, and invalid JSON; then lines
-    are read again one by one. What it accepts by mistake is checked here.
+    Arrow takes a third of the time. It rejects duplicate keys, numbers instead of text, columns that the lines so far do
+    not have, and invalid JSON; then lines are read again one by one. What it accepts by mistake is checked here.
     """
     reader = _LineReader(exact_numbers=False)
+    types: dict[str, Any] = {}
     for text, ended in _read_whole_lines(path, encoding, position):
-        found = _read_columns(text, columns) if ended else None
+        found = _read_columns(text, columns, types) if ended and types else None
         texts = None if found is None else take(found)
         if texts:
             yield Block([], texts, reader.number + 1, reader.line + 1)
             reader.skip(len(next(iter(texts.values()))))
         else:
-            yield Block(list(reader.read(text, ended)))
+            rows = list(reader.read(text, ended))
+            _learn_types(types, rows)
+            yield Block(rows)
 
 
 class _LineReader:
@@ -130,7 +136,7 @@ def _count_keys(value: Any) -> int:
 def _read_strictly(raw: bytes, number: int, line: int, decoder: Decoder, ended: bool) -> Row | Problem:
     """The row of an unusual line, or its problem. ended: whether a line ending follows."""
     if raw.startswith(_TOO_LONG):
-        problem = f"This line is longer than {LONGEST_ROW >> 20} MB."
+        problem = f"This line has more than {LONGEST_ROW:,} characters."
         return Problem("error", number, line, None, problem, "Write one example a line.")
     # Lone surrogates, which orjson rejects, pass here; the checks of text report them.
     text = raw.decode("utf-8", "surrogatepass")
@@ -162,6 +168,7 @@ def _read_whole_lines(path: Path, encoding: str, position: Position) -> Iterator
             file.seek(len(codecs.BOM_UTF8))
         while chunk := file.read(_CHUNK_BYTES):
             position.share = min(1.0, file.tell() / size)
+            position.bytes += len(chunk)
             if decoder is not None:
                 chunk = decoder.decode(chunk).encode()
             if held or b"\r" in chunk:
@@ -190,33 +197,51 @@ def _load_object(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _read_columns(text: bytes, columns: Collection[str]) -> dict[str, Any] | None:
-    """column -> array of texts, one for each line; None if lines must be read one by one."""
+def _learn_types(types: dict[str, Any], rows: Iterable[Row | Problem]) -> None:
+    """Add the columns of some rows, and their Arrow types; None for lists and objects."""
+    if None in types.values():
+        return
+    values = (row.values for row in rows if isinstance(row, Row))
+    for name, kind in {pair for each in values for pair in zip(each, map(type, each.values()), strict=True)}:
+        known, found = types.get(name), _TYPES.get(kind)
+        if kind is type(None):
+            types.setdefault(name, pa.null())
+        elif found is None or {known, found} != {pa.int64(), pa.float64()}:
+            types[name] = found
+        else:
+            types[name] = pa.float64()
+
+
+def _read_columns(text: bytes, columns: Collection[str], types: Mapping[str, Any]) -> dict[str, Any] | None:
+    """column -> array of texts, one for each line; None if lines must be read one by one. types: of all columns."""
     content = np.frombuffer(text, np.uint8)
     ends = content == ord("\n")
     count = int(np.count_nonzero(ends))
+    if None in types.values() or count * len(types) > _MOST_CELLS:
+        return None
     if content[0] != ord("{") or (ends[:-1] & (content[1:] != ord("{"))).any() or (content == ord("\r")).any():
         return None
     try:
         table = pyarrow.json.read_json(
             pa.BufferReader(pa.py_buffer(text)),
             pyarrow.json.ReadOptions(use_threads=False, block_size=len(text) + 1),
-            pyarrow.json.ParseOptions(explicit_schema=pa.schema([(name, pa.string()) for name in columns])),
+            pyarrow.json.ParseOptions(
+                explicit_schema=pa.schema({**types, **dict.fromkeys(columns, pa.string())}),
+                unexpected_field_behavior="error",
+            ),
         )
     except (pa.ArrowInvalid, UnicodeDecodeError):
         return None
     others = [column for name, column in zip(table.schema.names, table.columns, strict=True) if name not in columns]
-    if table.num_rows != count or any(_may_hide_faults(column) for column in others):
+    if table.num_rows != count or any(_holds_nan(column) for column in others):
         return None
     chunked = {name: table.column(name) for name in columns}
     return {name: each.chunk(0) if each.num_chunks == 1 else each.combine_chunks() for name, each in chunked.items()}
 
 
-def _may_hide_faults(column: Any) -> bool:
-    """Arrow accepts NaN, which is not JSON; lists and objects are not checked."""
-    if pa.types.is_floating(column.type):
-        return bool(pc.any(pc.invert(pc.is_finite(column))).as_py())
-    return bool(pa.types.is_nested(column.type))
+def _holds_nan(column: Any) -> bool:
+    """Arrow accepts NaN, which is not JSON."""
+    return bool(pa.types.is_floating(column.type) and pc.any(pc.invert(pc.is_finite(column))).as_py())
 
 
 def _holds_long_lines(begin: Beginning) -> bool:

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from modelforge.data.limits import Limits
 from modelforge.data.rows import Position, Problem, Row
 from modelforge.tasks import SHAPES
 
-LONGEST_ROW = 64 << 20
-"""Characters of one row, or bytes if a reader reads bytes. Anything longer is not an example."""
 SNIFFED_CHARACTERS = 1 << 20
 
 _USUAL_NAMES = {name for shape in SHAPES.values() for role in shape.roles for name in (role.name, *role.accepts)}
@@ -50,6 +49,11 @@ class Block(NamedTuple):
     number: int = 0
     line: int = 0
 
+    @property
+    def length(self) -> int:
+        """The number of rows."""
+        return len(next(iter(self.texts.values()))) if self.texts else len(self.rows)
+
 
 Take = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 """Converts column -> array of text; None if the rows must be read one by one."""
@@ -60,14 +64,14 @@ class Reader:
     """One file format.
 
     recognise: whether a file with this beginning has this format. read: path, encoding, position to update and whether
-    numbers are read as written; yields all rows. describe: the outline of a file; raises DatasetError if it cannot be
-    read. binary: whether it is tried before the file is known to be text. read_blocks: path, encoding, position, text
+    numbers are read as written; yields all rows. describe: the outline of a file, given its limits; raises DatasetError
+    if it cannot be read. binary: whether it is tried before the file is known to be text. read_blocks: path, encoding, position, text
     columns and how to convert them; yields all rows in blocks, if that is faster.
     """
 
     recognise: Callable[[Beginning], bool]
     read: Callable[[Path, str, Position, bool], Iterator[Row | Problem]]
-    describe: Callable[[Path, str], Outline] = lambda path, encoding: Outline()
+    describe: Callable[[Path, str, Limits], Outline] = lambda path, encoding, limits: Outline()
     binary: bool = False
     read_blocks: Callable[[Path, str, Position, Collection[str], Take], Iterator[Block]] | None = None
 
@@ -90,5 +94,6 @@ class _TrackedFile(io.FileIO):
 
     def readinto(self, buffer: Any) -> int:
         count = super().readinto(buffer)
+        self._position.bytes += count or 0
         self._position.share = min(1.0, self.tell() / self._bytes)
         return count

@@ -9,11 +9,13 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from modelforge.data.readers.reader import LONGEST_ROW, SNIFFED_CHARACTERS, Outline, Reader, is_usual, open_text
+from modelforge.data.limits import LONGEST_ROW, Limits, check_columns
+from modelforge.data.readers.reader import SNIFFED_CHARACTERS, Outline, Reader, is_usual, open_text
 from modelforge.data.rows import Position, Problem, Row
 from modelforge.errors import DatasetError
 
@@ -34,7 +36,7 @@ _NUMBER = re.compile(r"[\d.,:/ +-]+")
 _SPACE_BEFORE_QUOTE = re.compile(r'\s*"[^"\n]*"[,;|\t] +"')  # the header is written "question", "answer"
 
 
-def describe(path: Path, encoding: str) -> Outline:
+def describe(path: Path, encoding: str, limits: Limits) -> Outline:
     with path.open(encoding=encoding, newline="") as file:
         return Outline(_read_header(_split_file(file, path, encoding), path.name))
 
@@ -68,12 +70,38 @@ def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> 
                 yield Row(number, line, dict(zip(columns, cells, strict=False)))
 
 
+def _holds_long_line(path: Path) -> bool:
+    """Whether a line may be longer than a row can be."""
+    length = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            length += len(chunk)
+            if length > LONGEST_ROW:
+                return True
+            end = chunk.rfind(b"\n")
+            length = len(chunk) - end if end >= 0 else length
+    return False
+
+
+def _shorten_lines(file: TextIO) -> Iterator[str]:
+    """The lines of a file; for a longer one than a row can be, a cell that `csv` rejects for its length."""
+    for line in iter(partial(file.readline, LONGEST_ROW + 1), ""):
+        if len(line) <= LONGEST_ROW:
+            yield line
+            continue
+        rest = line
+        while rest and not rest.endswith(("\n", "\r")):
+            rest = file.readline(1 << 20)
+        yield "x" * (LONGEST_ROW + 1)
+
+
 def _split_file(file: TextIO, path: Path, encoding: str) -> Records:
     """The records of a file, which was opened with newline=""."""
     with path.open(encoding=encoding) as begin:
         sample = begin.read(SNIFFED_CHARACTERS)
     csv.field_size_limit(LONGEST_ROW)  # the default limit is 131,072 characters
-    records = _split(file, sample, _find_delimiter(sample) or ",", strict=True)
+    lines = _shorten_lines(file) if _holds_long_line(path) else file  # twice as fast
+    records = _split(lines, sample, _find_delimiter(sample) or ",", strict=True)
     if _DECLARED.match(sample):
         next(records)
     return records
@@ -90,6 +118,7 @@ def _read_header(records: Records, name: str) -> tuple[str, ...]:
     except (csv.Error, StopIteration) as error:
         fix = "The first line must be the column names, such as: question,answer"
         raise DatasetError("The header cannot be read.", where=name, fix=fix) from error
+    check_columns(len(cells), name)
     return tuple(cell.strip() or f"column {number}" for number, cell in enumerate(cells, start=1))
 
 
@@ -99,7 +128,7 @@ def _describe_broken(number: int, line: int, error: csv.Error) -> Problem:
     elif "expected after" in str(error):
         problem, fix = "Text follows a closing quote.", "Write each quote inside a quoted cell as two quotes."
     elif "field larger" in str(error):
-        problem = f"A cell is longer than {LONGEST_ROW >> 20} MB, or a quote is opened in this row and never closed."
+        problem = f"This row has more than {LONGEST_ROW:,} characters, or a quote is opened in it and never closed."
         fix = "Close the quote, or write a quote as two quotes."
     else:
         problem, fix = f"This row cannot be read: {error}.", "Fix the row, or remove it."

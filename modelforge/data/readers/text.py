@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from modelforge.data.readers.reader import LONGEST_ROW, Outline, Reader, open_text
+from modelforge.data.limits import LONGEST_ROW, Limits
+from modelforge.data.readers.reader import Outline, Reader, open_text
 from modelforge.data.rows import Position, Problem, Row
 
 
-def describe(path: Path, encoding: str) -> Outline:
+def describe(path: Path, encoding: str, limits: Limits) -> Outline:
     part = "paragraph" if _has_paragraphs(path, encoding) else "line"
     problem = f"This file has no columns, so each {part} is one row of plain text."
     fix = "For questions and answers, use a CSV whose first line has the column names, such as: question,answer"
@@ -23,7 +24,7 @@ def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> 
     with open_text(path, encoding, position) as file:
         for number, (line, text) in enumerate(_join_lines(file, has_paragraphs), start=1):
             if text is None:
-                problem = f"This paragraph is longer than {LONGEST_ROW >> 20} MB."
+                problem = f"This paragraph has more than {LONGEST_ROW:,} characters."
                 yield Problem("error", number, line, None, problem, "Separate paragraphs with blank lines.")
             else:
                 yield Row(number, line, {"text": text})
