@@ -89,9 +89,13 @@ def ask(name: str, *, seconds: float) -> Contents | None:
     return _within(seconds, lambda: _reach(name, lambda: _ask(name, seconds)))
 
 
-def fetch(name: str, task: Task | None) -> Path:
-    """Download only what is needed, after checking that it exists, is accessible, and fits the task and the disk."""
+def fetch(name: str, task: Task | None, meanwhile: Callable[[], None] = lambda: None) -> Path:
+    """Download only what is needed, after checking that it exists, is accessible, and fits the task and the disk.
+
+    meanwhile: called for each piece that arrives; what it raises ends the download, and what has come is kept.
+    """
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
     unreachable = BaseModelError(
         f"{name} is not on this machine and the Hub cannot be reached.", where=SETTING, fix=_OFFLINE_FIX
@@ -105,9 +109,17 @@ def fetch(name: str, task: Task | None) -> Path:
         check_fit(contents, task)
     check_disk(contents)
 
+    class Progress(tqdm):
+        def update(self, n: Any = 1) -> Any:
+            meanwhile()
+            return super().update(n)
+
     def download() -> Path:
         with _client():
-            return Path(snapshot_download(name, allow_patterns=list(_WANTED), ignore_patterns=list(_UNWANTED)))
+            folder = snapshot_download(
+                name, allow_patterns=list(_WANTED), ignore_patterns=list(_UNWANTED), tqdm_class=Progress
+            )
+            return Path(folder)
 
     folder = _reach(name, download)
     if folder is None:
