@@ -11,6 +11,7 @@ from modelforge.architecture import ENCODER, Architecture
 from modelforge.base_model import BaseModel
 from modelforge.building import BUILDING
 from modelforge.compat.bitsandbytes import keep_differentiable
+from modelforge.data.template_renderer import bound_templates
 from modelforge.errors import BaseModelError, NotFoundError
 
 _UNBOUNDED = 10**9
@@ -35,6 +36,7 @@ def load_tokenizer(folder: Path, name: str, architecture: Architecture | None = 
     """The fast tokenizer in that folder, with a padding token and, unless for an encoder, an end-of-sequence token."""
     from transformers import AutoTokenizer
 
+    bound_templates()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # a broken tokenizer.json raises a bare Exception

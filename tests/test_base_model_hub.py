@@ -323,5 +323,21 @@ def test_download_that_was_broken_off_is_not_taken_for_the_model(
     assert base_model.look("anna/tiny", GENERATION).place == "here"
 
 
+def test_download_ends_when_it_is_no_longer_wanted_and_what_has_come_is_kept(hub: HubServer, base: Path) -> None:
+    files = {path.name: path.read_bytes() for path in base.iterdir()}
+    publish(hub, "anna/tiny", files | {f"more-{number}.txt": b"x" * number for number in range(1, 60)})
+    pieces = iter((None, None))
+
+    def meanwhile() -> None:
+        next(pieces)
+
+    with pytest.raises(StopIteration):
+        base_model.resolve("anna/tiny", GENERATION, meanwhile)
+    assert len(fetched(hub)) < len(files) + 30
+    hub.requests.clear()
+    assert base_model.resolve("anna/tiny", GENERATION).source == "the Hugging Face Hub"
+    assert len(fetched(hub)) < len(files) + 59
+
+
 def test_home_is_not_where_the_hub_cache_is(home: Path) -> None:
     assert not str(constants.HF_HUB_CACHE).startswith(str(paths.home()))

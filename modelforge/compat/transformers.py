@@ -1,7 +1,8 @@
-"""transformers: the private steps in which a Trainer saves itself and chooses batches, as methods to override.
+"""transformers: the private steps in which a Trainer saves itself and chooses batches, as methods to override; and what
+renders a chat template.
 
-Trainer has no public place for any of them: callbacks run only before or after, and see neither the folder nor the
-sampler.
+Trainer has no public place for any of these steps: callbacks run only before or after, and see neither the folder nor
+the sampler. Nor is there one for rendering, which is bounded neither in time nor in memory.
 """
 
 from __future__ import annotations
@@ -65,3 +66,11 @@ def use_one_card(arguments: Any) -> Any:
     model in DataParallel, which TRL refuses. The public `n_gpu` cannot be set."""
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def render_templates_with(make: Callable[[str], Any]) -> None:
+    """Let `make` give, for a template's text, the object whose `render(**variables)` gives the text of a chat: for
+    every `apply_chat_template`, also of TRL."""
+    from transformers.utils import chat_template_utils
+
+    chat_template_utils._compile_jinja_template = make

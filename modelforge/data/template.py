@@ -6,10 +6,11 @@ Token ids are made from these parts in `encode`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from modelforge.data.template_renderer import RENDERER, bound_templates
 from modelforge.errors import DatasetError
 from modelforge.tasks.base import Message
 
@@ -31,9 +32,14 @@ PLAIN_TEMPLATE = """\
 """For a base model without a chat format."""
 
 _STAND_IN = "modelforge-answer-2b9e"
+_STAND_IN_ANSWER = {"role": "assistant", "content": _STAND_IN}
 _STAND_IN_CALL = {"id": "2b9e2b9e2", "type": "function", "function": {"name": _STAND_IN, "arguments": {}}}
 _WRITTEN_ARGUMENTS = '{"a": "b"}'
 
+_AT_ONCE = 8  # chats
+
+Chat = tuple[Sequence[Message], bool]
+"""(messages, whether the header of the next answer follows)."""
 Part = tuple[str, bool]
 """(text, trained): a trained part comes without the end-of-text token that follows it."""
 
@@ -42,6 +48,7 @@ class ChatTemplate:
     """The chat template of a tokenizer. A tokenizer without one gets PLAIN_TEMPLATE, which is saved with the model."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        bound_templates()
         if not tokenizer.chat_template:
             tokenizer.chat_template = (
                 "{{- bos_token -}}\n" + PLAIN_TEMPLATE if begins_with_bos(tokenizer) else PLAIN_TEMPLATE
@@ -52,22 +59,32 @@ class ChatTemplate:
     def render(self, messages: Sequence[Message], tools: Sequence[Any] = (), *, for_answer: bool = False) -> str:
         """The chat as text. for_answer: with the header of the next answer.
 
-        Raises DatasetError if the template rejects the chat.
+        Raises DatasetError if the template rejects the chat, BaseModelError if it takes too much.
         """
+        return self._render_each([(messages, for_answer)], tools)[0]
+
+    def _render_each(self, chats: Sequence[Chat], tools: Sequence[Any]) -> list[str]:
+        """What `apply_chat_template` gives; a few at once, as the way to the renderer takes longer than rendering."""
         from jinja2 import TemplateError
 
+        offered = list(tools) or None
+        shared = {"tools": offered, "documents": None, **self._tokenizer.special_tokens_map}
+        texts: list[str] = []
         try:
-            text = self._tokenizer.apply_chat_template(
-                self._with_readable_calls(messages),
-                tools=list(tools) or None,
-                tokenize=False,
-                add_generation_prompt=for_answer,
-            )
+            if not all(isinstance(tool, Mapping) for tool in tools):
+                raise ValueError("tools should be JSON schemas")
+            template = self._tokenizer.get_chat_template(tools=offered)
+            for start in range(0, len(chats), _AT_ONCE):
+                few = [
+                    {**shared, "messages": self._with_readable_calls(messages), "add_generation_prompt": for_answer}
+                    for messages, for_answer in chats[start : start + _AT_ONCE]
+                ]
+                texts += RENDERER.render(template, few)
         except (TemplateError, TypeError, ValueError) as error:
             raise DatasetError(
-                f"The model's chat template rejects a chat: {error}.", fix=_name_fix(messages, tools)
+                f"The model's chat template rejects a chat: {error}.", fix=_name_fix(chats[0][0], tools)
             ) from error
-        return str(text)
+        return texts
 
     def render_answered(self, messages: Sequence[Message], tools: Sequence[Any] = ()) -> str:
         """The chat as text up to its last answer; "" if it has none."""
@@ -83,19 +100,25 @@ class ChatTemplate:
         templates render past answers differently (without thoughts, or with another header); then their common prefix
         is the prompt. A tool call that the template leaves out is not trained: the model would learn to say nothing.
         """
-        last = _find_last_answer(messages)
-        whole = self.render_answered(messages, tools)
+        answered = messages[: _find_last_answer(messages) + 1]
+        turns = [turn for turn in range(learn_from, len(answered)) if answered[turn]["role"] == "assistant"]
+        if not turns:
+            return
+        chats: list[Chat] = [(answered, False)]
+        for turn in turns:
+            # A placeholder answer shows what the template puts around any answer.
+            closed = answered[turn] if answered[turn].get("tool_calls") else _STAND_IN_ANSWER
+            chats += [(answered[:turn], True), ([*answered[:turn], closed], False)]
+        whole, *pairs = self._render_each(chats, tools)
         position = end = 0
-        for turn, message in enumerate(messages[: last + 1]):
-            if message["role"] != "assistant" or turn < learn_from:
-                continue
-            prompt = self.render(messages[:turn], tools, for_answer=True)
+        for turn, prompt, upto in zip(turns, pairs[::2], pairs[1::2], strict=True):
+            message = answered[turn]
             start = max(position, _count_common(whole, prompt))
             if message.get("tool_calls"):
-                content_end, turn_end = start, self._find_calls_end(whole, messages[: last + 1], turn, tools)
+                content_end, turn_end = start, self._find_calls_end(whole, upto, answered, turn, tools)
                 answer_end = whole.rfind(self._eos, start, turn_end)
             else:
-                content_end, turn_end = self._find_content_end(whole, messages[: turn + 1], tools, start)
+                content_end, turn_end = _find_content_end(whole, upto, message["content"], start)
                 answer_end = whole.find(self._eos, content_end, turn_end)
             if answer_end >= 0:
                 after = answer_end + len(self._eos)
@@ -139,19 +162,11 @@ class ChatTemplate:
             losses.append(f"{says} tool results, so the model does not see them.")
         return losses
 
-    def _find_content_end(
-        self, whole: str, upto: Sequence[Message], tools: Sequence[Any], start: int
-    ) -> tuple[int, int]:
-        """(where the last answer of `upto` ends in `whole`, where the template has closed its turn)."""
-        # A placeholder answer shows what the template puts around any answer.
-        stand_in = {"role": "assistant", "content": _STAND_IN}
-        head, _, tail = self.render([*upto[:-1], stand_in], tools).rpartition(_STAND_IN)
-        content_end = _find_end(whole, upto[-1]["content"], len(head) if whole.startswith(head) else start)
-        return content_end, content_end + _count_common(whole[content_end:], tail)
-
-    def _find_calls_end(self, whole: str, messages: Sequence[Message], turn: int, tools: Sequence[Any]) -> int:
-        """Where the template ends a turn with tool calls, which each template renders in its own way."""
-        upto = self.render(messages[: turn + 1], tools)
+    def _find_calls_end(
+        self, whole: str, upto: str, messages: Sequence[Message], turn: int, tools: Sequence[Any]
+    ) -> int:
+        """Where the template ends a turn with tool calls, which each template renders in its own way. upto: the chat
+        up to that turn."""
         if whole.startswith(upto):
             return len(upto)
         # Rendered differently within a longer chat: the turn ends before the content of the next one.
@@ -206,6 +221,14 @@ def _read_arguments(call: Any) -> Any:
 
 def _find_last_answer(messages: Sequence[Message]) -> int:
     return max((turn for turn, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
+
+
+def _find_content_end(whole: str, upto: str, content: str, start: int) -> tuple[int, int]:
+    """(where an answer ends in `whole`, where the template has closed its turn). upto: the chat up to that turn, with
+    the placeholder as its answer."""
+    head, _, tail = upto.rpartition(_STAND_IN)
+    content_end = _find_end(whole, content, len(head) if whole.startswith(head) else start)
+    return content_end, content_end + _count_common(whole[content_end:], tail)
 
 
 def _find_end(whole: str, content: str, start: int) -> int:

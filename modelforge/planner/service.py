@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -95,9 +96,11 @@ class PlannerService:
         seconds: float = LONGEST_SECONDS,
         with_advice: bool = False,
         calibrate: bool = False,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> Plan | None:
         """The plan, if it is ready within that many seconds; else None, also where the planner fails.
 
+        meanwhile: called several times a second; what it raises ends the waiting.
         calibrate: time steps of a small model if they are cheap; the next question of anybody interrupts it. Raises
         RecipeError for what cannot be trained here.
         """
@@ -111,7 +114,9 @@ class PlannerService:
             if found is None:
                 done = self._enqueue(key, question)
         if found is None:
-            done.wait(seconds)
+            until = time.monotonic() + seconds
+            while not done.wait(min(0.2, max(until - time.monotonic(), 0.0))) and time.monotonic() < until:
+                meanwhile()
             with self._lock:
                 found = self._known(key)
         if found and found.refusal:

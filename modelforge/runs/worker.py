@@ -204,7 +204,11 @@ class Worker:
             _free_memory()
         _remove_checkpoints(run_id, keep_last=result.state is RunState.paused)
         names = ("model_id", "step", "total_steps", "metrics", "peak_bytes")
-        ending = Ending(result.state, {name: getattr(result, name) for name in names}, model=model)
+        numbers = {name: getattr(result, name) for name in names}
+        if not result.total_steps:  # left while it was prepared: what an earlier process has trained still counts
+            record = self._store.runs.get(run_id)
+            numbers |= {"step": record.step, "total_steps": record.total_steps}
+        ending = Ending(result.state, numbers, model=model)
         return _describe_failure(result.error, ending) if result.error else ending
 
     def _end(self, submission: Submission, ending: Ending) -> None:

@@ -29,7 +29,7 @@ from modelforge.store import RunState, utc_now
 from modelforge.tasks.extractive_question_answering import has_unanswerable
 from modelforge.training import checkpoints
 from modelforge.training.callback import EventCallback, RunStopped
-from modelforge.training.examples import Examples, encode_examples
+from modelforge.training.examples import Encoding, Examples, encode_examples
 from modelforge.training.methods import load_method
 from modelforge.training.samples import show_answers
 from modelforge.training.saving import add_saving, load_best, pause, train_from
@@ -61,11 +61,18 @@ class Job:
         """Whether Stop or Pause was pressed."""
         return self.is_stopping() or self.is_pausing()
 
+    def leave_early(self) -> None:
+        """Raise RunStopped once Stop or Pause was pressed. For what comes before training, when there is nothing to
+        save; but with a checkpoint, Stop lets the run go on until it can save a model of it."""
+        if self.is_leaving() and (self.is_pausing() or checkpoints.find_last(self.checkpoints) is None):
+            raise RunStopped
+
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended. model_id: None if it left no model: paused, or stopped before the first step.
-    error: why the run failed, although its last good weights were saved. peak_bytes: peak memory."""
+    """How a run ended. model_id: None if it left no model: paused, or stopped before the first step. total_steps: 0 if
+    it was left before that was known. error: why the run failed, although its last good weights were saved. peak_bytes:
+    peak memory."""
 
     state: RunState
     step: int
@@ -109,11 +116,20 @@ def train(job: Job) -> Result:
 
     Raises ModelForgeError for what the user can fix.
     """
-    ready = prepare(job)
+    try:
+        return carry_out(job, prepare(job))
+    except RunStopped:  # before training
+        return Result(RunState.paused if job.is_pausing() else RunState.stopped, 0, 0)
+
+
+def carry_out(job: Job, ready: Ready) -> Result:
+    """All that comes after preparing. Raises RunStopped if the run is left before training."""
     recipe, start = job.recipe, ready.start
     with memory.PeakMeter(ready.compute.device) as meter:
         with BUILDING:
+            job.leave_early()
             model = tune(start.load_model(ready.compute, recipe.seed), recipe, start.architecture, start.adapter)
+            job.leave_early()
             trainer, callback = build_trainer(job, ready, model)
         with memory.kept_blocks(), fused_lora(model), fused_norms(model):
             if ready.checkpoint is None:
@@ -137,13 +153,21 @@ def train(job: Job) -> Result:
 
 
 def prepare(job: Job) -> Ready:
-    """Everything that comes before the model is loaded, reported in a `started` event."""
+    """Everything that comes before the model is loaded, reported in a `started` event. Raises RunStopped if the run is
+    left meanwhile."""
     began, recipe = time.monotonic(), job.recipe
-    start = find_start(recipe)
+    job.leave_early()
+    start = find_start(recipe, job.leave_early)
     method = load_method(recipe.method, start.architecture)
     tokenizer = start.load_tokenizer()
-    examples = encode_examples(job.rows, method.make_encoder(tokenizer, recipe, start.config), recipe, job.eval_rows)
-    planned = predict(recipe, start.config, examples)
+    encode_row: Callable[[Mapping[str, Any]], Encoding] = method.make_encoder(tokenizer, recipe, start.config)
+
+    def encode(row: Mapping[str, Any]) -> Encoding:
+        job.leave_early()
+        return encode_row(row)
+
+    examples = encode_examples(job.rows, encode, recipe, job.eval_rows)
+    planned = predict(job, start.config, examples)
     checkpoint = checkpoints.find_last(job.checkpoints)
     ready = Ready(began, start, method, tokenizer, examples, planned, checkpoint)
     job.emit(
@@ -195,7 +219,15 @@ def decide_state(job: Job, progress: Any, error: RunawayError | None) -> RunStat
 
 
 def show(job: Job, ready: Ready, model: Any, *, step: int) -> None:
-    """Show what the model answers now. If this fails, the run does not."""
+    """Show what the model answers now. If this fails, the run does not. Raises RunStopped if the run is left before
+    training."""
+
+    @contextlib.contextmanager
+    def turn() -> Iterator[None]:
+        if step == 0:
+            job.leave_early()
+        yield
+
     with warn_on_failure(job.emit, "The model's answers could not be shown"):
         show_answers(
             model,
@@ -205,6 +237,7 @@ def show(job: Job, ready: Ready, model: Any, *, step: int) -> None:
             architecture=ready.start.architecture,
             step=step,
             emit=job.emit,
+            turn=turn,
         )
 
 
@@ -213,16 +246,18 @@ def warn_on_failure(emit: Callable[..., None], what: str) -> Iterator[None]:
     """Turn any failure into a warning; the traceback goes to the log."""
     try:
         yield
+    except RunStopped:
+        raise
     except Exception as error:
         log.exception(what)
         emit("warning", message=f"{what}: {type(error).__name__}: {error}")
 
 
-def predict(recipe: Recipe, config: Any, examples: Examples) -> Plan:
+def predict(job: Job, config: Any, examples: Examples) -> Plan:
     """What the run needs, and how it computes; a rough estimate if the planner does not answer."""
     rows = Rows(**examples.sizes)
-    planned = SERVICE.ask(recipe, rows)
-    return planned if planned and planned.compute else estimate_roughly(recipe, Machine.here(), rows, config)
+    planned = SERVICE.ask(job.recipe, rows, meanwhile=job.leave_early)
+    return planned if planned and planned.compute else estimate_roughly(job.recipe, Machine.here(), rows, config)
 
 
 def describe(job: Job, ready: Ready, result: Result, step: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,15 +43,16 @@ class Start:
         )
 
 
-def find_start(recipe: Recipe) -> Start:
-    """Find what the recipe starts from, and download it if needed.
+def find_start(recipe: Recipe, meanwhile: Callable[[], None] = lambda: None) -> Start:
+    """Find what the recipe starts from, and download it if needed. meanwhile: called often during the download; what it
+    raises ends it.
 
     Raises NotFoundError if the model to train further is gone, BaseModelError, DownloadError, DiskFullError.
     """
     if recipe.parent and not paths.model_dir(recipe.parent).exists():
         fix = "Choose another model, or start from a base model."
         raise NotFoundError("The model to train further was deleted.", where="setting parent", fix=fix)
-    base = base_model.resolve(recipe.base_model, recipe.task)
+    base = base_model.resolve(recipe.base_model, recipe.task, meanwhile)
     weights, adapter = base, None
     if recipe.parent and recipe.tuning.has_adapter:
         adapter = paths.model_dir(recipe.parent)

@@ -158,6 +158,15 @@ def test_model_whose_base_is_gone_says_which(forge: Forge, tiny_base: Path, tmp_
     assert str(base) in caught.value.what
 
 
+def test_template_of_a_model_cannot_harm_whoever_chats_with_it(forge: Forge, record: Any) -> None:
+    (paths.model_dir(record.id) / "chat_template.jinja").write_text("{{ 'a' * 10**10 }}")
+    with pytest.raises(BaseModelError, match="chat template of this base model was stopped"):
+        forge.models[record.id].chat("hi", sampling=SHORT)
+    file = tiny.write_rows(paths.home() / "rows.jsonl")
+    with pytest.raises(BaseModelError, match="chat template of this base model was stopped"):
+        forge.models[record.id].evaluate(data=file)
+
+
 def test_failed_load_does_not_lock_the_playground(forge: Forge, record: Any, tiny_base: Path) -> None:
     other = tiny.finish_model(forge, tiny_base, name="Other")
     cut_adapter(paths.model_dir(other.id))

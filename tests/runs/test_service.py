@@ -578,6 +578,17 @@ def test_fault_14_end_that_the_registry_refuses_is_written_as_soon_as_it_can_be(
     }
 
 
+def test_template_of_a_base_model_cannot_harm_the_queue(
+    forge: Forge, quick: Callable[..., Recipe], base: Path, tmp_path: Path
+) -> None:
+    hostile = Path(shutil.copytree(base, tmp_path / "hostile"))
+    (hostile / "chat_template.jinja").write_text("{{ 'a' * 10**10 }}")
+    run = forge.runs.start(quick(base_model=str(hostile)))
+    assert run.wait(60) is RunState.failed
+    assert run.record.error and "chat template of this base model was stopped" in run.record.error["what"]
+    assert forge.runs.start(quick()).wait(60) is RunState.finished
+
+
 def test_fault_14_run_that_cannot_even_begin_ends_as_failed(forge: Forge, quick: Callable[..., Recipe]) -> None:
     first = forge.runs.start(quick(**LONG_RUN))
     wait_for_step(first)
