@@ -41,8 +41,8 @@ class Problems:
             kept.append(problem)
             return
         if self._more is None:
-            paths.cache_dir().mkdir(parents=True, exist_ok=True)
-            self._more = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", dir=paths.cache_dir())  # noqa: SIM115 - lives as long as the report
+            place = paths.make_folder(paths.cache_dir())
+            self._more = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", dir=place)  # noqa: SIM115 - lives as long as the report
         self._more.write(json.dumps(asdict(problem)) + "\n")
 
     @property
