@@ -23,6 +23,8 @@ _OTHERS = 0o077
 _OURS = re.compile(
     r"datasets|runs|models|cache|uploads|(modelforge|app|imported)\.(json|lock).*|\..*\.(partial|deleted)"
 )
+NEVER_SERVED = ("datasets", "runs", "models", "cache", "modelforge.json", "modelforge.json.bak", "app.json")
+"""What the app never gives to a browser as it is: all of the home but uploads."""
 _ID = re.compile(r"[a-z]+-[0-9a-f]{12}")
 
 
@@ -58,7 +60,7 @@ def make_folder(path: Path) -> Path:
     DiskFullError."""
     with explain_os_errors(path, CANNOT_WRITE):
         for folder in (*reversed(path.parents), path):
-            if not folder.is_dir():
+            if not folder.exists():
                 folder.mkdir(PRIVATE_FOLDER, exist_ok=True)
     return path
 

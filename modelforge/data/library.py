@@ -17,8 +17,6 @@ from modelforge.recipe import Recipe, Task
 from modelforge.store import DatasetRecord, Store
 from modelforge.store.folders import delete_folder
 
-LONGEST_NAME = 120
-
 
 class Datasets:
     """The datasets service of a Forge."""
@@ -43,7 +41,7 @@ class Datasets:
         check_may_train("adding datasets")
         quotas.check_rows(len(report.mapped_rows))
         quotas.check_disk(self._store)
-        dataset = prepare.prepare(report, name=name)
+        dataset = prepare.prepare(report, name=_check_name(name) if name.strip() else "")
         with self._store.transaction():
             known = next((each for each in self.all() if each.id == dataset.id), None)
             return known or self._store.datasets.add(dataset)
@@ -99,10 +97,7 @@ class Datasets:
         return numbers
 
     def rename(self, dataset_id: str, name: str) -> DatasetRecord:
-        name = " ".join(name.split())
-        if not 0 < len(name) <= LONGEST_NAME:
-            raise RecipeError(f"A name must have 1 to {LONGEST_NAME} characters.", where="name")
-        return self._store.datasets.update(dataset_id, name=name)
+        return self._store.datasets.update(dataset_id, name=_check_name(name))
 
     def delete(self, text: str) -> DatasetRecord:
         """Delete a dataset and its rows; the original file stays. Raises RunStateError while a run needs it."""
@@ -123,3 +118,11 @@ class Datasets:
         users = [run.id for run in runs if run.state.active and record.id in run.dataset_ids]
         if users:
             raise RunStateError("This dataset is in use.", where=record.name, fix=f"Wait for {users[0]}, or stop it.")
+
+
+def _check_name(name: str) -> str:
+    name = " ".join(name.split())
+    if not 0 < len(name) <= prepare.LONGEST_NAME:
+        what = f"A name must have 1 to {prepare.LONGEST_NAME} characters."
+        raise RecipeError(what, where="name", fix="Enter another name.")
+    return name

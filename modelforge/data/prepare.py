@@ -24,6 +24,7 @@ from modelforge.tasks.base import MappedRow
 
 ROWS_FILE, OLD_ROWS_FILE = manifests.ROWS_FILES
 _FORM_OF = {form.columns: form for form in FORMS.values()}
+LONGEST_NAME = 120  # characters
 _SPARE_BYTES = 10_000_000  # left free for other writers
 
 
@@ -119,7 +120,7 @@ def _describe(report: Report, sha256: str, name: str) -> dict[str, Any]:
     return {
         "id": f"dataset-{number[:12]}",
         "owner": owner,
-        "name": name.strip() or Path(report.file).stem,
+        "name": name.strip() or Path(report.file).stem[:LONGEST_NAME],
         "task": report.task.value,
         "rows": len(report.mapped_rows),
         "duplicates": report.counts.duplicates,
