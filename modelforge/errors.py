@@ -5,7 +5,7 @@
     ├── DatasetError        a file cannot be read, mapped, checked or prepared
     ├── BaseModelError      a base model does not exist, is not accessible or cannot do the task
     ├── NotFoundError       no dataset, run or model has this id or name
-    ├── StoreError          the registry cannot be read or written
+    ├── StoreError          the registry, or a folder of the home, cannot be read or written
     ├── DiskFullError       the target drive has too little space
     ├── MemoryFullError     the device ran out of memory
     ├── TrainingError       a run could not start or continue (nothing to train on)
@@ -126,6 +126,23 @@ def check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DiskFullError(needed=needed, free=free, where=str(folder))
+
+
+@contextmanager
+def explain_os_errors(path: Path, what: str, *, needed_bytes: int = 0) -> Iterator[None]:
+    """An OSError in the block becomes a DiskFullError, or a StoreError with its reason. what: "The registry cannot be
+    read", without the full stop. path: need not exist."""
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            free = shutil.disk_usage(next(folder for folder in path.parents if folder.exists())).free
+            raise DiskFullError(needed=needed_bytes or free + 1, free=free, where=str(path)) from error
+        raise StoreError(
+            f"{what}: {error.strerror or error}.",
+            where=str(path),
+            fix="Check that you may read and write there, or set MODELFORGE_HOME to another folder.",
+        ) from error
 
 
 @contextmanager

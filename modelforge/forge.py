@@ -9,22 +9,28 @@ print(forge.models[run.model_id].chat("hi"))
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 from modelforge import paths
 from modelforge.data.library import Datasets
+from modelforge.errors import DiskFullError, StoreError
 from modelforge.legacy import Legacy
 from modelforge.models.chat import Playground
 from modelforge.models.library import Models
 from modelforge.runs.admission import Admission
 from modelforge.runs.service import Runs
 from modelforge.store import Store
+from modelforge.store.leftovers import remove_leftovers
 
 
 class Forge:
     """Builds the services once. Cheap: torch is loaded by the first run or the first chat."""
 
     def __init__(self) -> None:
+        paths.make_private(paths.home())
         self.store = Store(paths.database())
+        with suppress(StoreError, DiskFullError):  # the next start tries again
+            remove_leftovers(paths.home(), self.store.forget)
         self.playground = Playground()
         self.datasets = Datasets(self.store)
         self.models = Models(self.store, self.playground)

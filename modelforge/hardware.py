@@ -6,12 +6,12 @@ and times a matrix product, once per machine; the result is cached. `compute/dec
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, Literal
 import psutil
 
 from modelforge import paths
+from modelforge.store.cache import read_cache, write_cache
 
 DeviceKind = Literal["cuda", "mps", "cpu"]
 Tier = Literal["low", "mid", "high"]
@@ -132,21 +133,14 @@ class Probe:
 def probe() -> Probe:
     """Which device torch can use and how fast each dtype is on it; measured once, then read from the cache."""
     use_one_card()
-    cache = paths.cache_dir() / "probe.json"
     torch_version = version("torch")
     machine = f"{platform.node()} {_processor_name()} {[device.name for device in _nvidia_devices()][:1]}"
-    if cache.exists():
-        try:
-            known = json.loads(cache.read_text(encoding="utf-8"))
-            if known.pop("machine") == machine and known["torch_version"] == torch_version:
-                return Probe(**{**known, "capability": tuple(known["capability"])})
-        except (ValueError, TypeError, KeyError, AttributeError):
-            cache.unlink(missing_ok=True)  # damaged: measure again
+    known = read_cache("probe.json")
+    if known.pop("machine", "") == machine and known.get("torch_version") == torch_version:
+        with suppress(TypeError, KeyError):  # damaged: measure again
+            return Probe(**{**known, "capability": tuple(known["capability"])})
     measured = _measure(torch_version)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    partial = cache.with_name(f"probe.{os.getpid()}.json")
-    partial.write_text(json.dumps({"machine": machine, **asdict(measured)}), encoding="utf-8")
-    partial.replace(cache)
+    write_cache("probe.json", {"machine": machine, **asdict(measured)})
     return measured
 
 

@@ -8,18 +8,25 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shutil
-import time
+import stat
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from modelforge.errors import NotFoundError
+from modelforge.errors import NotFoundError, StoreError, explain_os_errors
 
 SPACE_STORAGE = Path("/data")
 """Where a Hugging Face Space has its persistent storage, if it has any."""
-_STALE_SECONDS = 24 * 3600
+PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
+CANNOT_WRITE = "ModelForge cannot write in its folder"
+_OTHERS = 0o077
+# What is in the home. A home that somebody made of a folder with other things in it stays as open as it is.
+_OURS = re.compile(
+    r"datasets|runs|models|cache|uploads|(modelforge|app|imported)\.(json|lock).*|\..*\.(partial|deleted)"
+)
+NEVER_SERVED = ("datasets", "runs", "models", "cache", "modelforge.json", "modelforge.json.bak", "app.json")
+"""What the app never gives to a browser as it is: all of the home but uploads."""
 _ID = re.compile(r"[a-z]+-[0-9a-f]{12}")
 
 
@@ -28,7 +35,11 @@ def home() -> Path:
     the platform's user data folder."""
     chosen = os.environ.get("MODELFORGE_HOME")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        try:
+            return Path(chosen).expanduser().absolute()
+        except RuntimeError as error:
+            what = f"The home folder in {chosen!r} is not known."
+            raise StoreError(what, where="MODELFORGE_HOME", fix="Write the whole path.") from error
     if os.environ.get("SPACE_ID") and os.access(SPACE_STORAGE, os.W_OK):
         return SPACE_STORAGE / "modelforge"
     import platformdirs
@@ -44,18 +55,46 @@ def cache_dir() -> Path:
     return home() / "cache"
 
 
-def prepare_cache(names: str) -> Path:
-    """The cache folder, created, without what killed processes left there more than a day ago. names: their pattern."""
-    folder = cache_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(names):
-        with suppress(OSError):  # already deleted, or in use
-            if left.stat().st_mtime < time.time() - _STALE_SECONDS:
-                if left.is_dir():
-                    shutil.rmtree(left, ignore_errors=True)
-                else:
-                    left.unlink()
-    return folder
+def uploads_dir() -> Path:
+    """Where files from the browser arrive. All in it is temporary."""
+    return home() / "uploads"
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder of the home, and those above it, for this user alone. Returns it. Raises StoreError,
+    DiskFullError."""
+    with explain_os_errors(path, CANNOT_WRITE):
+        for folder in (*reversed(path.parents), path):
+            if not folder.exists():
+                folder.mkdir(PRIVATE_FOLDER, exist_ok=True)
+    return path
+
+
+def make_private(home: Path) -> None:
+    """Let no other user read what is in the home: earlier versions left that to the system's defaults. Raises
+    StoreError."""
+    with explain_os_errors(home, "ModelForge cannot read its folder"):
+        entries = list(home.iterdir()) if home.exists() and os.name != "nt" else []
+    ours = [path for path in entries if _OURS.fullmatch(path.name)]
+    for path in ours:
+        if _is_open(path):  # the folder itself last: it tells whether all in it is done
+            for folder, folders, names in os.walk(path):
+                for name in (*folders, *names):
+                    _close(Path(folder, name))
+            _close(path)
+    if ours == entries and home.exists():
+        _close(home)
+
+
+def _is_open(path: Path) -> bool:
+    mode = path.lstat().st_mode
+    return bool(mode & _OTHERS) and not stat.S_ISLNK(mode)
+
+
+def _close(path: Path) -> None:
+    with suppress(OSError):  # somebody else's, removed meanwhile, or a drive that is read-only
+        if _is_open(path):
+            path.chmod(stat.S_IMODE(path.lstat().st_mode) & ~_OTHERS)
 
 
 def dataset_dir(dataset_id: str) -> Path:

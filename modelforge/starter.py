@@ -12,19 +12,17 @@ import hashlib
 import json
 import shutil
 import subprocess
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from modelforge import hardware, paths
 from modelforge.building import BUILDING
 from modelforge.errors import DiskFullError, DownloadError
 from modelforge.processes import python_command
-from modelforge.store.files import place_folder
+from modelforge.store.folders import place_folder, unfinished
+from modelforge.store.lock import hold
 
 NOTE = "modelforge-starter.json"
 _UNPACKED = (".gguf", ".safetensors", ".json", ".txt")
@@ -66,15 +64,13 @@ def ensure(starter_id: str, meanwhile: Callable[[], None] = lambda: None) -> Pat
     starter, target = STARTERS[starter_id], folder(starter_id)
     if is_fetched(starter_id):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_suffix(".lock")):
+    with hold(target.with_suffix(".lock")):
         if is_fetched(starter_id):
             return target  # another process was faster
         free = hardware.detect().free_disk_bytes
         if free < starter.disk_bytes:
             raise DiskFullError(needed=starter.disk_bytes, free=free, where=str(target.parent))
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as name:
-            workplace = Path(name)
+        with unfinished(target.parent) as workplace:
             unpacked = _unpack(_download(starter, workplace, meanwhile), starter, workplace)
             if starter.gguf:
                 _dequantise(unpacked, starter.gguf, workplace / "model")

@@ -1,7 +1,7 @@
 """The command line. Names, JSON and exit codes are fixed: other programs call them.
 
 Exit codes: 0 done, 1 a user's error (a message on stderr, no traceback), 2 wrong usage, 130 stopped.
-With --json, stdout carries only JSON; everything else goes to stderr.
+With --json, stdout carries only JSON; everything else goes to stderr. Output that cannot be written stops no command.
 
 Each module has the commands about one thing: their arguments, what they do and what they print.
 """
@@ -9,38 +9,44 @@ Each module has the commands about one thing: their arguments, what they do and 
 from __future__ import annotations
 
 import argparse
-import io
 import logging
 import os
-import sys
 import warnings
 
-from modelforge import __version__
-from modelforge.cli import data, machine, models, runs
+from modelforge import __version__, paths
+from modelforge.cli import data, machine, models, runs, terminal
 from modelforge.cli.runs import STOPPED
 from modelforge.cli.terminal import say
 from modelforge.errors import ModelForgeError
+from modelforge.store.leftovers import remove_leftovers
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
-    arguments = build_parser().parse_args(argv)
-    quieten_libraries()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a character that the terminal lacks is shown as a question mark
+    terminal.open_streams()
     try:
-        code: int = arguments.command(arguments) or 0
-        return code
+        arguments = build_parser().parse_args(argv)
+        quieten_libraries()
+        code = _run(arguments)
+    finally:
+        terminal.flush()
+    return code or int(terminal.is_output_lost())
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        paths.make_private(paths.home())
+        remove_leftovers(paths.home())
+        return arguments.command(arguments) or 0
     except ModelForgeError as error:
         say(str(error))
         return 1
     except KeyboardInterrupt:
         say("Stopped.")
         return STOPPED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has closed it
-        return 0
+    except OSError as error:  # of a file or folder that the user named, or of the machine
+        say(f"{error.filename or 'The system'}: {error.strerror or error}. Check that it exists and may be used.")
+        return 1
 
 
 def build_parser() -> argparse.ArgumentParser:

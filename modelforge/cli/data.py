@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from modelforge import paths
 from modelforge.cli.terminal import add_command, add_group, answer, watch_on_terminal
 from modelforge.data.repairs import REPAIRS
 from modelforge.errors import RecipeError
@@ -34,7 +35,7 @@ def check_data(arguments: argparse.Namespace) -> int:
     from modelforge.data.split import find_leaks
 
     path = Path(arguments.file)
-    if not path.exists() and "/" in arguments.file and hub_dataset.looks_like_id(arguments.file):
+    if paths.existing(arguments.file) is None and "/" in arguments.file and hub_dataset.looks_like_id(arguments.file):
         path = hub_dataset.fetch(arguments.file, arguments.config, arguments.split)
     task = parse_task(arguments.task) if arguments.task else None
     columns = _parse_mapping(arguments.map) or None

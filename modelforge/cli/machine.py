@@ -13,7 +13,7 @@ from modelforge.cli.terminal import add_command, answer, say
 def add_commands(commands: Any) -> None:
     ui = add_command(commands, "ui", "open the app in the browser", open_ui)
     ui.add_argument("--host", help="address to listen on (default 127.0.0.1); any other needs logins")
-    ui.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    ui.add_argument("--port", type=_read_port, help="port (default: the first free one from 7860)")
     ui.add_argument("--share", action="store_true", help="make a public link for chatting with one model; needs logins")
     ui.add_argument("--model", metavar="MODEL", help="the model of the link (default: the newest)")
     ui.add_argument("--allow-training", action="store_true", help="let everybody who signs in through the link train")
@@ -34,6 +34,12 @@ def open_ui(arguments: argparse.Namespace) -> None:
     model = app.find_shared_model(arguments.model) if arguments.share or arguments.model else ""
     access = decide_access(**given, model=model, ask_password=_ask_password)
     app.serve(access, open_browser=not arguments.no_browser)
+
+
+def _read_port(text: str) -> int:
+    if not (text.isdecimal() and 0 < int(text) < 65_536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port. Use a number from 1 to 65535.")
+    return int(text)
 
 
 def _ask_password(name: str) -> str:

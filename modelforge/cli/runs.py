@@ -16,6 +16,7 @@ from modelforge.cli.terminal import (
     answer,
     open_forge,
     print_json,
+    print_line,
     read_recipe,
     say,
     table,
@@ -113,7 +114,7 @@ def sweep_recipe(arguments: argparse.Namespace) -> int:
             {"id": run.id, "name": run.record.label, "measured": describe_metrics(run.record.metrics.get("tuned", {}))}
             for run in best
         ]
-        print(table(rows, ("id", "name", "measured")))
+        print_line(table(rows, ("id", "name", "measured")))
     return code
 
 
@@ -168,7 +169,7 @@ def print_event(event: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(event)
     elif event["type"] != "failed" and (line := describe_event(event)):  # a failure is printed on stderr, at the end
-        print(line, flush=True)
+        print_line(line)
 
 
 def conclude(run: Run) -> int:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +19,54 @@ if TYPE_CHECKING:
 
 Command = Callable[[argparse.Namespace], int | None]
 """Runs a command. Returns the exit code, None for 0."""
+
+
+_lost_output = False
+
+
+def open_streams() -> None:
+    """Make the standard streams usable. A process may be started without them; the next files that it opens would then
+    get their numbers, and what libraries print would go into those files."""
+    global _lost_output  # noqa: PLW0603 - of the process, like the stream
+    _lost_output = False
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.open(os.devnull, os.O_RDWR), mode))  # noqa: PTH123, SIM115 - for good
+            _lost_output = _lost_output or name == "stdout"
+        elif isinstance(stream, io.TextIOWrapper) and mode == "w":
+            stream.reconfigure(errors="replace")  # a character that the terminal lacks is shown as a question mark
+    if _lost_output:
+        say("The output cannot be written: standard output is closed.")
+
+
+def is_output_lost() -> bool:
+    """Whether output could not be written, for another reason than that its reader has seen enough."""
+    return _lost_output
+
+
+def print_line(text: str) -> None:
+    """Print on stdout. Where that fails the rest is dropped: a run that trains matters more than its lines."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        _drop_output(error)
+
+
+def flush() -> None:
+    """Write what is still to be written to stdout; at the exit of Python an error could not be reported."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _drop_output(error)
+
+
+def _drop_output(error: OSError) -> None:
+    global _lost_output  # noqa: PLW0603 - of the process, like the stream
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):  # as with `| head`
+        _lost_output = True
+        say(f"The output cannot be written: {error.strerror}.")
 
 
 def add_command(where: Any, name: str, help: str, command: Command) -> Any:
@@ -59,12 +110,12 @@ def answer(arguments: argparse.Namespace, shape: Any, text: str | None = None) -
     if arguments.json or text is None:
         print_json(shape, indent=2)
     else:
-        print(text)
+        print_line(text)
 
 
 def print_json(shape: Any, *, indent: int | None = None) -> None:
     unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    print(json.dumps(shape, ensure_ascii=not unicode, indent=indent), flush=True)
+    print_line(json.dumps(shape, ensure_ascii=not unicode, indent=indent))
 
 
 def table(rows: Sequence[dict[str, Any]], columns: tuple[str, ...]) -> str:
@@ -77,7 +128,9 @@ def table(rows: Sequence[dict[str, Any]], columns: tuple[str, ...]) -> str:
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    """Print on stderr; if even that fails, nobody can be told."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def watch_on_terminal(doing: str) -> Callable[[float], None] | None:

@@ -40,7 +40,7 @@ def check(
     watch = watch or (lambda share: None)
     wanted = parse_task(task) if task else None
     chosen = parse_repairs(repairs)
-    if not path.exists():
+    if not _exists(path):
         raise DatasetError("This file does not exist.", where=str(path), fix="Check the path.")
     try:
         source = open_rows(path, exact_numbers=NUMBERS_TO_TEXT in chosen)
@@ -67,6 +67,13 @@ def check(
         checks.close()
     checks.check_amount(kept)
     return checks.report(path, source, kept)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # the name is too long, or a folder above it cannot be read
+        return False
 
 
 def _raise_thresholds() -> None:

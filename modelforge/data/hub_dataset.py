@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,8 @@ from typing import TYPE_CHECKING
 from modelforge import paths
 from modelforge.caller import current_caller
 from modelforge.errors import DatasetError, DownloadError, ModelForgeError, report_full_disk
+from modelforge.store.files import place_file
+from modelforge.store.folders import unfinished
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder
@@ -44,8 +44,7 @@ def fetch(dataset_id: str, config: str | None = None, split: str | None = None) 
     if not looks_like_id(dataset_id):
         fix = "Write it as the Hub shows it: owner/name."
         raise DatasetError("This is not the id of a dataset on the Hub.", where=dataset_id, fix=fix)
-    folder = paths.cache_dir() / "hub-datasets"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = paths.make_folder(paths.cache_dir() / "hub-datasets")
     caller = current_caller()
     asked = (dataset_id, config, split) if caller.is_local else (dataset_id, config, split, caller.id)
     key = hashlib.sha256(repr(asked).encode()).hexdigest()[:16]  # what one person may read is not for others
@@ -59,12 +58,8 @@ def fetch(dataset_id: str, config: str | None = None, split: str | None = None) 
         raise
     target = folder / f"{key}-{revision[:16]}.parquet"
     if not target.exists():
-        work = Path(tempfile.mkdtemp(prefix=".fetching-", dir=folder))
-        try:
-            with _explain_errors(dataset_id):
-                _download(dataset_id, revision, config, split, work).replace(target)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+        with unfinished(folder) as work, _explain_errors(dataset_id):
+            place_file(_download(dataset_id, revision, config, split, work), target)
     return target
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ from modelforge.data.samples import samples
 from modelforge.errors import DatasetError, NotFoundError, RecipeError, RunStateError
 from modelforge.recipe import Recipe, Task
 from modelforge.store import DatasetRecord, Store
-
-LONGEST_NAME = 120
+from modelforge.store.folders import delete_folder
 
 
 class Datasets:
@@ -43,7 +41,7 @@ class Datasets:
         check_may_train("adding datasets")
         quotas.check_rows(len(report.mapped_rows))
         quotas.check_disk(self._store)
-        dataset = prepare.prepare(report, name=name)
+        dataset = prepare.prepare(report, name=_check_name(name) if name.strip() else "")
         with self._store.transaction():
             known = next((each for each in self.all() if each.id == dataset.id), None)
             return known or self._store.datasets.add(dataset)
@@ -99,26 +97,32 @@ class Datasets:
         return numbers
 
     def rename(self, dataset_id: str, name: str) -> DatasetRecord:
-        name = " ".join(name.split())
-        if not 0 < len(name) <= LONGEST_NAME:
-            raise RecipeError(f"A name must have 1 to {LONGEST_NAME} characters.", where="name")
-        return self._store.datasets.update(dataset_id, name=name)
+        return self._store.datasets.update(dataset_id, name=_check_name(name))
 
     def delete(self, text: str) -> DatasetRecord:
         """Delete a dataset and its rows; the original file stays. Raises RunStateError while a run needs it."""
         record = self.find(text)
-        with self._store.transaction():
-            with acting_as(OWNER):  # who may use it for runs of their own
-                runs = self._store.runs.all()
-            users = [run.id for run in runs if run.state.active and record.id in run.dataset_ids]
-            if users:
-                raise RunStateError(
-                    "This dataset is in use.", where=record.name, fix=f"Wait for {users[0]}, or stop it."
-                )
-            self._store.datasets.delete(record.id)
-        place = paths.dataset_dir(record.id)
-        if place.exists():
-            deleted = place.with_name(f".{record.id}.deleted")
-            place.rename(deleted)
-            shutil.rmtree(deleted, ignore_errors=True)
+        self._refuse_used(record)
+
+        def forget() -> None:
+            with self._store.transaction():
+                self._refuse_used(record)  # a run may have started meanwhile
+                self._store.datasets.delete(record.id)
+
+        delete_folder(paths.dataset_dir(record.id), forget)
         return record
+
+    def _refuse_used(self, record: DatasetRecord) -> None:
+        with acting_as(OWNER):  # who may use it for runs of their own
+            runs = self._store.runs.all()
+        users = [run.id for run in runs if run.state.active and record.id in run.dataset_ids]
+        if users:
+            raise RunStateError("This dataset is in use.", where=record.name, fix=f"Wait for {users[0]}, or stop it.")
+
+
+def _check_name(name: str) -> str:
+    name = " ".join(name.split())
+    if not 0 < len(name) <= prepare.LONGEST_NAME:
+        what = f"A name must have 1 to {prepare.LONGEST_NAME} characters."
+        raise RecipeError(what, where="name", fix="Enter another name.")
+    return name

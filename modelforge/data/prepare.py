@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import shutil
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
@@ -18,13 +17,14 @@ from modelforge.data.forms import FORMS, ROW, Form
 from modelforge.data.report import Report
 from modelforge.data.row_cache import Digest
 from modelforge.errors import DatasetError, NotFoundError, check_space, report_full_disk
-from modelforge.paths import dataset_dir, home
+from modelforge.paths import dataset_dir, home, make_folder
 from modelforge.store import DatasetRecord, manifests
-from modelforge.store.files import place_folder
+from modelforge.store.folders import place_folder, unfinished
 from modelforge.tasks.base import MappedRow
 
 ROWS_FILE, OLD_ROWS_FILE = manifests.ROWS_FILES
 _FORM_OF = {form.columns: form for form in FORMS.values()}
+LONGEST_NAME = 120  # characters
 _SPARE_BYTES = 10_000_000  # left free for other writers
 
 
@@ -34,18 +34,12 @@ def prepare(report: Report, *, name: str = "") -> DatasetRecord:
     Raises DatasetError if the report has errors, DiskFullError before anything is written.
     """
     refuse_errors(report)
-    folder = home() / "datasets"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(home() / "datasets")
     needed = report.mapped_rows.size + _SPARE_BYTES
     check_space(home(), needed)
-    unfinished = folder / f".unfinished-{secrets.token_hex(6)}"
-    try:
-        with report_full_disk(home(), needed):
-            unfinished.mkdir()
-            content = report.mapped_rows.write(unfinished / ROWS_FILE)
-            return _publish(unfinished, _describe(report, _hash(report.task, content), name))
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with unfinished(folder) as partial, report_full_disk(home(), needed):
+        content = report.mapped_rows.write(partial / ROWS_FILE)
+        return _publish(partial, _describe(report, _hash(report.task, content), name))
 
 
 def refuse_errors(report: Report) -> None:
@@ -126,7 +120,7 @@ def _describe(report: Report, sha256: str, name: str) -> dict[str, Any]:
     return {
         "id": f"dataset-{number[:12]}",
         "owner": owner,
-        "name": name.strip() or Path(report.file).stem,
+        "name": name.strip() or Path(report.file).stem[:LONGEST_NAME],
         "task": report.task.value,
         "rows": len(report.mapped_rows),
         "duplicates": report.counts.duplicates,
@@ -143,10 +137,10 @@ def _describe(report: Report, sha256: str, name: str) -> dict[str, Any]:
     }
 
 
-def _publish(unfinished: Path, manifest: dict[str, Any]) -> DatasetRecord:
-    """Rename the finished folder to its final place, so that a kill leaves at most an unfinished folder. An existing
-    equal dataset stays unless it is damaged."""
+def _publish(partial: Path, manifest: dict[str, Any]) -> DatasetRecord:
+    """Give the finished folder its name. An existing equal dataset stays unless it is damaged."""
     folder = dataset_dir(manifest["id"])
+    (partial / manifests.DATASET.manifest).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     if folder.exists():
         try:
             for _ in _read_batches(manifest["id"]):
@@ -154,9 +148,8 @@ def _publish(unfinished: Path, manifest: dict[str, Any]) -> DatasetRecord:
             return read_manifest(manifest["id"])
         except (DatasetError, NotFoundError):
             shutil.rmtree(folder)
-    (unfinished / manifests.DATASET.manifest).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     try:
-        place_folder(unfinished, folder)
+        place_folder(partial, folder)
     except OSError:
         if not (folder / manifests.DATASET.manifest).exists():  # else another process has written the same dataset
             raise

@@ -43,8 +43,8 @@ class Problems:
             kept.append(problem)
             return
         if self._more is None:
-            paths.cache_dir().mkdir(parents=True, exist_ok=True)
-            self._more = tempfile.TemporaryFile(dir=paths.cache_dir())  # noqa: SIM115 - lives as long as the report
+            place = paths.make_folder(paths.cache_dir())
+            self._more = tempfile.TemporaryFile(dir=place)  # noqa: SIM115 - lives as long as the report
         try:
             line = orjson.dumps(problem)
         except TypeError:  # half a character

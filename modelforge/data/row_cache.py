@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-import tempfile
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -23,9 +22,9 @@ from numpy.typing import NDArray
 from modelforge import paths
 from modelforge.data.forms import Form, Values
 from modelforge.errors import report_full_disk
+from modelforge.store.leftovers import begin_file
 from modelforge.tasks.base import MappedRow
 
-_SUFFIX = ".looked-at.arrow"
 _SPARE_BYTES = 10_000_000
 
 
@@ -35,13 +34,11 @@ class RowCache:
     def __init__(self, form: Form) -> None:
         self.form = form
         self.schema = pa.schema([(column, pa.string()) for column in form.columns])
-        handle, name = tempfile.mkstemp(_SUFFIX, dir=paths.prepare_cache(f"*{_SUFFIX}"))
-        self.path = Path(name)
+        self.path = begin_file(paths.cache_dir())
         self.digest = Digest(form)
         self._ends = [0]
         self._batches: list[Any] | None = None
-        os.close(handle)
-        self._file = pa.OSFile(name, "wb")
+        self._file = pa.OSFile(str(self.path), "wb")
         self._writer = pa.ipc.new_file(self._file, self.schema)
         weakref.finalize(self, _remove, self.path)
 

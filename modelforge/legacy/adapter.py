@@ -15,10 +15,10 @@ from typing import Any
 
 from modelforge import paths
 from modelforge.base_model import find
-from modelforge.errors import DiskFullError, ModelForgeError
+from modelforge.errors import ModelForgeError, check_space
 from modelforge.legacy.rows import clean_text
 from modelforge.models.folder import MANIFEST
-from modelforge.store.files import place_folder
+from modelforge.store.folders import place_folder
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -94,45 +94,25 @@ def take_tokenizer(adapter: Adapter, base: str) -> tuple[Path, ...]:
     return tuple(found.folder / name for name in TOKENIZER if (found.folder / name).is_file()) if found else ()
 
 
-def stage_files(adapter: Adapter, tokenizer: tuple[Path, ...], model_id: str, manifest: Mapping[str, Any]) -> None:
-    """Write the files and the manifest beside the place of the model's folder: all of them or none.
-
-    Raises DiskFullError, OSError.
-    """
+def stage_files(adapter: Adapter, tokenizer: tuple[Path, ...], staged: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the files and the manifest into the folder `staged`, named after the model's id. Raises DiskFullError,
+    OSError."""
     files = (adapter.folder / CONFIG, adapter.folder / WEIGHTS, *tokenizer)
-    partial = _partial(model_id)
-    shutil.rmtree(partial, ignore_errors=True)  # left by an import that was killed
-    partial.mkdir(parents=True)
-    try:
-        needed = sum(file.stat().st_size for file in files) + _SPARE_BYTES
-        free = shutil.disk_usage(partial).free
-        if free < needed:
-            raise DiskFullError(needed=needed, free=free, where=str(partial.parent))
-        for file in files:
-            shutil.copyfile(file, partial / file.name)
-        text = json.dumps({"id": model_id, **manifest}, ensure_ascii=False, indent=2)
-        (partial / MANIFEST).write_text(text, encoding="utf-8")
-    except BaseException:
-        drop_staged(model_id)
-        raise
+    staged.mkdir()
+    check_space(staged, sum(file.stat().st_size for file in files) + _SPARE_BYTES)
+    for file in files:
+        shutil.copyfile(file, staged / file.name)
+    text = json.dumps({"id": staged.name, **manifest}, ensure_ascii=False, indent=2)
+    (staged / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def place_staged(model_id: str) -> None:
-    """Rename a staged folder to its final name. An existing folder has no record: it was left by a process that was
+def place_staged(staged: Path) -> None:
+    """Give a staged folder its place. A folder that is there already has no record: it was left by a process that was
     killed."""
-    target = paths.model_dir(model_id)
+    target = paths.model_dir(staged.name)
     if target.exists():
         shutil.rmtree(target)
-    place_folder(_partial(model_id), target)
-
-
-def drop_staged(model_id: str) -> None:
-    shutil.rmtree(_partial(model_id), ignore_errors=True)
-
-
-def _partial(model_id: str) -> Path:
-    target = paths.model_dir(model_id)
-    return target.with_name(f".{model_id}.partial")
+    place_folder(staged, target)
 
 
 def _look(place: Path) -> Adapter:

@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from modelforge import paths
 from modelforge.architecture import ARCHITECTURES
 from modelforge.choices.combinations import check_architecture, check_method
@@ -24,7 +22,10 @@ from modelforge.legacy.adapter import Adapter, UnusableError
 from modelforge.legacy.database import read_database, usual_place
 from modelforge.legacy.rows import OldModel, Problem, clean_text, find_task, translate_rows
 from modelforge.recipe import RECIPE_VERSION, TASK_ALIASES, Task, read_stored
-from modelforge.store import ModelRecord, Store, files
+from modelforge.store import ModelRecord, Store
+from modelforge.store.files import save_file
+from modelforge.store.folders import unfinished
+from modelforge.store.lock import hold
 from modelforge.tasks import TASKS
 
 _SEEN = "imported.json"
@@ -72,14 +73,9 @@ class Legacy:
         path = Path(database) if database is not None else usual_place()
         rows, damage = read_database(path)
         home = paths.home()
-        home.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(home / f"{_SEEN}.lock", timeout=0):
-                done = self._import(path.expanduser().absolute(), translate_rows(rows), watch or (lambda _: None))
-        except Timeout as error:
-            raise StoreError(
-                "Another import is running.", where=str(home), fix="Wait until it has finished."
-            ) from error
+        busy = StoreError("Another import is running.", where=str(home), fix="Wait until it has finished.")
+        with hold(home / f"{_SEEN}.lock", busy=lambda: busy):
+            done = self._import(path.expanduser().absolute(), translate_rows(rows), watch or (lambda _: None))
         if damage:
             lost = Problem("", "", f"Some rows cannot be read: {damage}", "Also import from a backup.")
             done = replace(done, problems=(*done.problems, lost))
@@ -90,7 +86,7 @@ class Legacy:
         problems: list[Problem] = []
         ready: list[ModelRecord] = []
         seen: set[str] = set()
-        try:
+        with unfinished(paths.home() / "models") as staged:
             for number, model in enumerate(models):
                 watch(number / len(models))
                 known = here.get(model.id)
@@ -100,7 +96,7 @@ class Legacy:
                     seen.add(model.id)
                     continue
                 try:
-                    record = _import_row(model, path)
+                    record = _import_row(model, path, staged / model.id)
                 except (OSError, DiskFullError) as error:  # not seen: it may work the next time
                     problems.append(_describe_failure(model, error))
                     continue
@@ -108,20 +104,17 @@ class Legacy:
                 problems += model.problems
                 if record and not (known and record.files_missing_from):
                     ready.append(record)
-            self._keep(ready)
-        finally:
-            for record in ready:
-                adapters.drop_staged(record.id)
+            self._keep(ready, staged)
         _write_seen(seen)
         return Imported(len(ready), len(models) - len(ready), tuple(problems))
 
-    def _keep(self, records: list[ModelRecord]) -> None:
+    def _keep(self, records: list[ModelRecord], staged: Path) -> None:
         """Rename the staged folders and write the records, all or none."""
         with self._store.transaction():
             existing = {record.id for record in self._store.models.all()}
             for record in records:
                 if not record.files_missing_from:
-                    adapters.place_staged(record.id)
+                    adapters.place_staged(staged / record.id)
                 if record.id in existing:  # its files were missing until now
                     self._store.models.update(record.id, **record.model_dump(exclude={"id", "name", "description"}))
                 else:
@@ -136,9 +129,9 @@ def _describe_failure(model: OldModel, error: OSError | DiskFullError) -> Proble
     return Problem(model.row, model.name, f"It was not imported because its files could not be copied: {reason}.", fix)
 
 
-def _import_row(model: OldModel, database: Path) -> ModelRecord | None:
-    """The record of a row, with its files staged if there are any; None if it cannot be imported. Adds to the problems
-    of the row. Raises OSError and DiskFullError if copying fails; nothing of it is left then."""
+def _import_row(model: OldModel, database: Path, staged: Path) -> ModelRecord | None:
+    """The record of a row, with its files in the new folder `staged` if there are any; None if it cannot be imported.
+    Adds to the problems of the row. Raises OSError and DiskFullError if copying fails."""
     found: Adapter | UnusableError
     try:
         found = adapters.find_adapter(model.folder, database)
@@ -168,7 +161,7 @@ def _import_row(model: OldModel, database: Path) -> ModelRecord | None:
         if not tokenizer:
             place = paths.model_dir(model.id)
             model.report("It has no tokenizer.", f"Copy the tokenizer files of {base} into {place}.")
-        adapters.stage_files(found, tokenizer, model.id, manifest)
+        adapters.stage_files(found, tokenizer, staged, manifest)
     else:
         model.report(*found.args)
     fields = {name: manifest[name] for name in ModelRecord.model_fields if name in manifest}
@@ -217,8 +210,4 @@ def _read_seen() -> set[str]:
 
 
 def _write_seen(seen: set[str]) -> None:
-    path = paths.home() / _SEEN
-    with files.mapped_errors(path, "written"):
-        partial = path.with_name(f"{_SEEN}.tmp")
-        files.write_file(partial, json.dumps({"rows": sorted(seen | _read_seen())}).encode())
-        files.replace_file(partial, path)
+    save_file(paths.home() / _SEEN, json.dumps({"rows": sorted(seen | _read_seen())}).encode())

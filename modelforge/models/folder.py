@@ -6,15 +6,15 @@ A folder without a valid manifest is not a model. The registry can be rebuilt fr
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
 from modelforge import paths
 from modelforge.caller import current_caller
-from modelforge.errors import DiskFullError, NotFoundError
-from modelforge.store.files import place_folder, replace_file, sync_folder, write_file
+from modelforge.errors import NotFoundError, check_space
+from modelforge.store.files import save_file
+from modelforge.store.folders import place_folder, unfinished
 
 MANIFEST = "modelforge.json"
 _PACKAGES = ("torch", "transformers", "trl", "peft", "tokenizers")
@@ -24,24 +24,17 @@ def save_model(model: Any, tokenizer: Any, manifest: Mapping[str, Any]) -> str:
     """Write the folder of a new model and return its id. It appears complete or not at all, and is on the disk then."""
     model_id = paths.new_id("model")
     target = paths.model_dir(model_id)
-    partial = target.with_name(f".{model_id}.partial")
-    partial.mkdir(parents=True)
-    try:
+    with unfinished(target.parent) as partial:
         is_adapter = hasattr(model, "peft_config")
         saved = (part for part in model.parameters() if part.requires_grad or not is_adapter)
         needed = sum(part.numel() * part.element_size() for part in saved) + 50_000_000
-        free = shutil.disk_usage(partial).free
-        if free < needed:
-            raise DiskFullError(needed=needed, free=free, where=str(target.parent))
+        check_space(target.parent, needed)
         model.save_pretrained(partial, **only_own_adapter(model))
         (partial / "README.md").unlink(missing_ok=True)  # PEFT's empty card; ours is made when the model is pushed
         tokenizer.save_pretrained(partial)
         text = json.dumps({"id": model_id, "owner": current_caller().id, **manifest}, ensure_ascii=False, indent=2)
         (partial / MANIFEST).write_text(text, encoding="utf-8")
         place_folder(partial, target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return model_id
 
 
@@ -70,11 +63,8 @@ def read_manifest(model_id: str) -> dict[str, Any]:
 
 def write_manifest(model_id: str, manifest: Mapping[str, Any]) -> None:
     """Replace the manifest of a model that exists."""
-    path = paths.model_dir(model_id) / MANIFEST
-    partial = path.with_suffix(".partial")
-    write_file(partial, json.dumps(manifest, ensure_ascii=False, indent=2).encode())
-    replace_file(partial, path)
-    sync_folder(path.parent)
+    text = json.dumps(manifest, ensure_ascii=False, indent=2)
+    save_file(paths.model_dir(model_id) / MANIFEST, text.encode())
 
 
 def package_versions() -> dict[str, str]:

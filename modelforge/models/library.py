@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from modelforge.models.chat import Playground
 from modelforge.models.hub import PushProgress, PushResult
 from modelforge.models.sampling import Message, Sampling
 from modelforge.store import ModelRecord, Store
+from modelforge.store.folders import delete_folder
 
 if TYPE_CHECKING:
     from modelforge.models.evaluate import Evaluation
@@ -91,7 +91,8 @@ class Models:
         return paths.model_dir(record.id)
 
     def manifest(self, record: ModelRecord) -> dict[str, Any]:
-        return folder.read_manifest(record.id)
+        """What the model's folder says of it, under the name that it has now."""
+        return {**folder.read_manifest(record.id), "name": record.name}
 
     def find_problem(self, record: ModelRecord) -> NotFoundError | None:
         """Why a model cannot be used: its files are missing or damaged. None where they are not."""
@@ -114,14 +115,10 @@ class Models:
 
     def delete(self, text: str) -> ModelRecord:
         """Delete a model and its files, completely or not at all."""
+        check_may_train("deleting models")
         record = self.find(text)
         self._playground.unload(record.id)
-        place = self.path(record)
-        doomed = place.with_name(f".{record.id}.deleted")
-        if place.exists():
-            place.rename(doomed)
-        self._store.models.delete(record.id)
-        shutil.rmtree(doomed, ignore_errors=True)
+        delete_folder(self.path(record), lambda: self._store.models.delete(record.id))
         return record
 
     def card(self, text: str, repo_id: str | None = None) -> str:

@@ -22,9 +22,9 @@ from modelforge.compute.compute import Compute
 from modelforge.hardware import Probe
 from modelforge.planner.duration import speed_by_work
 from modelforge.planner.memory import weight_bytes
-from modelforge.planner.outcomes import read_cache, write_cache
 from modelforge.processes import python_command
 from modelforge.recipe import Recipe
+from modelforge.store.cache import read_cache, write_cache
 
 log = logging.getLogger("modelforge")
 

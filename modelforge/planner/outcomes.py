@@ -5,14 +5,11 @@ The next prediction of the same kind is corrected by the median of the last ones
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from modelforge import paths
+from modelforge.store.cache import read_cache, write_cache
 
 KEPT = 5  # outcomes of each kind
 _SIMILAR = 4.0  # times as much or as little memory: predictions of such a size are off alike
@@ -68,24 +65,6 @@ def measured_speed(kind: str, base_model: str, mean_tokens: float | None = None,
         if each.base_model == base_model and each.tokens_per_second > 0 and alike:
             return each.tokens_per_second
     return 0.0
-
-
-def read_cache(name: str) -> dict[str, Any]:
-    """A JSON object in the cache; empty if there is none or it is damaged."""
-    try:
-        found = json.loads((paths.cache_dir() / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def write_cache(name: str, values: Mapping[str, Any]) -> None:
-    """Replace the file at once, so that no reader sees half of it."""
-    target = paths.cache_dir() / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{name}.{os.getpid()}")
-    partial.write_text(json.dumps(values), encoding="utf-8")
-    partial.replace(target)
 
 
 def _read() -> dict[str, Any]:

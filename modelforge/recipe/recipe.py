@@ -23,6 +23,7 @@ from modelforge.recipe.messages import explain, find_nearest
 from modelforge.recipe.nested import Dpo, Grpo, Tuning
 from modelforge.recipe.settings import Settings, setting
 from modelforge.recipe.task import Task, parse_task
+from modelforge.recipe.yaml_text import LONGEST, read_yaml
 
 # How a setting is defined, by the group that it is shown in.
 run, model, data, training, hardware = (
@@ -224,12 +225,7 @@ class Recipe(Settings):
 
     @classmethod
     def from_yaml(cls, text: str, *, where: str = "recipe") -> Self:
-        try:
-            loaded = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: 2026-13-45 is not a date
-            mark = getattr(error, "problem_mark", None)
-            line = f", line {mark.line + 1}" if mark else ""
-            raise RecipeError("This is not valid YAML.", where=f"{where}{line}", fix=_FORM) from error
+        loaded = read_yaml(text, where=where, what="This is not valid YAML.", fix=_FORM)
         if not isinstance(loaded, dict):
             raise RecipeError("A recipe is a list of settings.", where=where, fix=_FORM)
         return cls.build({str(key): value for key, value in loaded.items()})
@@ -238,7 +234,8 @@ class Recipe(Settings):
     def from_file(cls, path: Path) -> Self:
         """Read a recipe; relative paths of datasets and of the base model are relative to the recipe's folder."""
         try:
-            text = path.read_text(encoding="utf-8")
+            with path.open(encoding="utf-8") as file:
+                text = file.read(LONGEST + 1)
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(
                 "This recipe cannot be read.", where=str(path), fix="Give the path of a YAML file."
@@ -283,12 +280,8 @@ def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals:
             raise RecipeError(f"{pair!r} is not of the form NAME=VALUE.", fix="For example: --set learning_rate=1e-4")
-        try:
-            settings[name.strip()] = yaml.safe_load(value) if value.strip() else ""
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
-            raise RecipeError(
-                f"{value!r} is not a value.", where=f"setting {name}", fix="Put text with special characters in quotes."
-            ) from error
+        what, fix = f"{value[:200]!r} is not a value.", "Put text with special characters in quotes."
+        settings[name.strip()] = read_yaml(value, where=f"setting {name}", what=what, fix=fix) if value.strip() else ""
     return settings
 
 

@@ -15,9 +15,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from modelforge.store import utc_now
+from modelforge.store.files import open_private
 
 log = logging.getLogger("modelforge")
 
@@ -51,7 +52,7 @@ class Feed:
         lines = [_encode(event) for event in events]
         with self._changed:
             try:
-                with self.path.open("a+b") as file:
+                with open_private(self.path, "a+b") as file:
                     _end_torn_line(file)
                     self._read_new()
                     file.writelines(lines)
@@ -181,7 +182,7 @@ def _keep_plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | None) else f"({type(value).__name__})"
 
 
-def _end_torn_line(file: BinaryIO) -> None:
+def _end_torn_line(file: IO[bytes]) -> None:
     """End a line that a power cut has cut off, so that the next event starts on a new line."""
     if file.seek(0, os.SEEK_END):
         file.seek(-1, os.SEEK_END)

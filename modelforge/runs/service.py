@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,13 +14,16 @@ import psutil
 
 from modelforge import base_model, paths, quotas
 from modelforge.caller import OWNER, acting_as, check_may_train, current_caller
-from modelforge.errors import ModelForgeError, RunStateError
+from modelforge.errors import DiskFullError, ModelForgeError, RunStateError, explain_os_errors
+from modelforge.processes import find_start_time, is_alive
 from modelforge.recipe import RECIPE_VERSION, Recipe, read_stored
 from modelforge.runs.admission import Admission, Admitted
 from modelforge.runs.feed import Feed
 from modelforge.runs.sweep import vary
 from modelforge.runs.worker import Worker
 from modelforge.store import DatasetRecord, RunRecord, RunState, Store, utc_now
+from modelforge.store.folders import delete_folder, place_folder, unfinished
+from modelforge.store.leftovers import remove
 
 log = logging.getLogger("modelforge")
 
@@ -112,12 +114,13 @@ class Runs:
             **_this_process(),
         )
         folder = paths.run_dir(record.id)
-        folder.mkdir(parents=True)
+        with explain_os_errors(folder, paths.CANNOT_WRITE), unfinished(folder.parent) as partial:
+            (partial / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+            place_folder(partial, folder)
         try:
-            (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
             self._store.runs.add(record)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
             raise
         self._worker.submit(record)
         return Run(self, record.id)
@@ -293,16 +296,15 @@ class Runs:
     def delete(self, text: str) -> str:
         """Remove a run's record, log and events; its model stays. Returns its id."""
         record = self.get(text)
-        if record.state.active:
+        if record.state.active and _is_alive(record):
             raise RunStateError("A run in progress cannot be deleted.", where=record.id, fix="Stop it first.")
-        self._store.runs.delete(record.id)
+        delete_folder(paths.run_dir(record.id), lambda: self._store.runs.delete(record.id))
         self._worker.forget(record.id)
-        shutil.rmtree(paths.run_dir(record.id), ignore_errors=True)
         return record.id
 
     def find_interrupted(self) -> None:
         """Mark runs whose process is gone, by its pid and start time."""
-        with acting_as(OWNER):
+        with acting_as(OWNER), contextlib.suppress(DiskFullError):  # marked once there is room: nothing else needs it
             self._find_interrupted()
 
     def _find_interrupted(self) -> None:
@@ -321,21 +323,5 @@ def _this_process() -> dict[str, Any]:
     return {"pid": os.getpid(), "process_started": find_start_time(psutil.Process())}
 
 
-def find_start_time(process: psutil.Process) -> float:
-    """When a process was started, in seconds by a clock that is never adjusted.
-
-    Linux counts from the system's start, and psutil adds a time that changes when the clock is corrected, as it is when
-    a laptop wakes: all runs would seem to be gone.
-    """
-    return process.create_time() - (psutil.boot_time() if psutil.LINUX else 0.0)
-
-
 def _is_alive(record: RunRecord) -> bool:
-    if record.pid is None:
-        return False
-    try:
-        process = psutil.Process(record.pid)
-        same = abs(find_start_time(process) - (record.process_started or 0.0)) < 1.0
-        return same and process.status() != psutil.STATUS_ZOMBIE  # killed, and not yet reaped by its parent
-    except psutil.Error:  # gone, or another user's by now
-        return False
+    return record.pid is not None and is_alive(record.pid, record.process_started or 0.0)

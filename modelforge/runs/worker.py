@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import shutil
 import sys
 import threading
 import traceback
@@ -28,8 +27,9 @@ from modelforge.runs.failures import explain_failure
 from modelforge.runs.feed import Feed, Pump
 from modelforge.runs.watchdog import Watchdog
 from modelforge.store import ModelRecord, RunRecord, RunState, Store, utc_now
+from modelforge.store.files import open_private
+from modelforge.store.leftovers import remove
 from modelforge.store.manifests import KINDS
-from modelforge.training import checkpoints
 
 log = logging.getLogger("modelforge")
 
@@ -198,11 +198,9 @@ class Worker:
                 result = self._train(submission, forward)
             model = model_record(result.model_id) if result.model_id else None
         except Exception as error:  # noqa: BLE001 - the one edge where everything is caught
-            _remove_checkpoints(run_id, keep_last=True)
             return _describe_failure(error)
         finally:
             _free_memory()
-        _remove_checkpoints(run_id, keep_last=result.state is RunState.paused)
         names = ("model_id", "step", "total_steps", "metrics", "peak_bytes")
         numbers = {name: getattr(result, name) for name in names}
         if not result.total_steps:  # left while it was prepared: what an earlier process has trained still counts
@@ -228,7 +226,8 @@ class Worker:
         submission.ended.set()
 
     def _write_ending(self, run_id: str, ending: Ending) -> Exception | None:
-        """Write the run's record and its model's, or neither. Returns the error that prevented it, if any."""
+        """Write the run's record and its model's, or neither; then what it saved to resume from is not needed any more.
+        Returns the error that prevented it, if any."""
         try:
             with self._store.transaction():
                 if ending.model and ending.model.id not in {model.id for model in self._store.models.all()}:
@@ -237,6 +236,8 @@ class Worker:
                     self._store.runs.update(run_id, **ending.changes)
         except Exception as error:  # noqa: BLE001 - the caller reports it
             return error
+        if ending.model or not ending.state.resumable:
+            remove(paths.run_dir(run_id) / "checkpoints")
         return None
 
     def _emitter(self, run_id: str) -> Callable[..., None]:
@@ -279,13 +280,6 @@ def _describe_failure(error: Exception, ending: Ending | None = None) -> Ending:
     return replace(ending or Ending(RunState.failed, {}), state=RunState.failed, error=failure)
 
 
-def _remove_checkpoints(run_id: str, *, keep_last: bool) -> None:
-    """Remove what a run saved to resume from; keep_last: all but its last complete checkpoint."""
-    place = paths.run_dir(run_id) / "checkpoints"
-    last = checkpoints.find_last(place) if keep_last else None
-    shutil.rmtree(place if last is None else place / checkpoints.PARTIAL, ignore_errors=True)
-
-
 def model_record(model_id: str) -> ModelRecord:
     """The registry's record of a model, from its manifest."""
     from modelforge.models.folder import read_manifest
@@ -298,7 +292,7 @@ def model_record(model_id: str) -> ModelRecord:
 @contextlib.contextmanager
 def _logged(path: Path) -> Iterator[None]:
     """Write the log messages of modelforge, transformers, trl and peft to the run's log."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = logging.StreamHandler(open_private(path, "a", encoding="utf-8"))
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("modelforge", "transformers", "trl", "peft")]
     for logger in loggers:
@@ -308,7 +302,7 @@ def _logged(path: Path) -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
-        handler.close()
+        handler.stream.close()
 
 
 @contextlib.contextmanager

@@ -13,7 +13,10 @@ envelope.py    its bytes: schema version and checksum
 migrations.py  older files upgraded
 manifests.py   records rebuilt from the folders of models and datasets
 lock.py        one lock for threads and processes
-files.py       single steps on disk
+files.py       single files, each step atomic
+folders.py     whole folders: written, placed, deleted
+leftovers.py   work in progress, and what killed processes left of it
+cache.py       small JSON files that can be made again
 """
 
 from __future__ import annotations
@@ -53,6 +56,12 @@ class Store:
         Can be nested. An exception that leaves the outermost block undoes it all. Raises StoreError, DiskFullError.
         """
         return self._database.storage.transaction()
+
+    def forget(self, id: str) -> None:
+        """Remove the record of a dataset, run or model whose files are gone, if it is still there."""
+        for table in (self.datasets, self.runs, self.models):
+            if id in {record.id for record in table.all()}:
+                table.delete(id)
 
     def close(self) -> None:
         """Free the memory. A closed store opens itself again when it is used; closing twice is harmless."""

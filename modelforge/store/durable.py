@@ -2,7 +2,8 @@
 
 Next to `modelforge.json` are `.bak` (the state before the last write), `.lock`, and during a write `.tmp`.
 A write: serialise, write the temporary file, fsync, keep the old file as `.bak`, rename, fsync the folder. A kill at
-any moment leaves the old file or the new one. This module sees tables as plain dicts, not records or TinyDB.
+any moment leaves the old file or the new one. On a full disk `.reserve` makes room: it is freed then, and filled
+again once there is space. This module sees tables as plain dicts, not records or TinyDB.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelforge.errors import StoreError
+from modelforge.errors import StoreError, explain_os_errors, is_disk_full
 from modelforge.store import files, manifests
 from modelforge.store.envelope import HEAD_BYTES, SCHEMA, DamagedFileError, decode, encode
 from modelforge.store.lock import TransactionLock
@@ -47,6 +48,9 @@ def _empty() -> Snapshot:
     return Snapshot({}, None, SCHEMA)
 
 
+RESERVE_BYTES = 1 << 20  # at least; always twice as much as the registry
+
+
 class DurableFile:
     """message: "", or what was done to the file since it was opened, for the user."""
 
@@ -54,6 +58,7 @@ class DurableFile:
         self._home = path.absolute().parent  # holds the folders that it can be rebuilt from
         self.path = Path(os.path.realpath(path))  # changing the directory must not change the file
         self.backup = self._beside("bak")
+        self._reserve = self._beside("reserve")
         self.lock = TransactionLock(self._beside("lock"))
         self.message = ""
         self._snapshot = _empty()
@@ -82,8 +87,9 @@ class DurableFile:
         the folder). The file is complete either way, and is read again.
         """
         data = encode(tables)
-        with files.mapped_errors(self.path, "written", needed_bytes=len(data)):
+        with explain_os_errors(self.path, "The registry cannot be written", needed_bytes=len(data)):
             self._snapshot = Snapshot(tables, self._replace(data, keep_backup=self.path.exists()), SCHEMA)
+        self._fill_reserve(len(data))
 
     def remove_leftovers(self) -> None:
         """Remove the unfinished files of a killed writer. Leaving them is harmless."""
@@ -98,7 +104,7 @@ class DurableFile:
         self._snapshot = _empty()
 
     def _load_or_repair(self) -> Snapshot:
-        with files.mapped_errors(self.path, "read"):
+        with explain_os_errors(self.path, "The registry cannot be read"):
             try:
                 return self._load()
             except FileNotFoundError:
@@ -127,12 +133,29 @@ class DurableFile:
         return Snapshot(tables, signature, schema)
 
     def _replace(self, data: bytes, *, keep_backup: bool) -> Signature:
+        try:
+            return self._replace_once(data, keep_backup=keep_backup)
+        except OSError as error:
+            if not is_disk_full(error) or not self._reserve.exists():
+                raise
+        self._reserve.unlink(missing_ok=True)
+        files.sync_folder(self.path.parent)  # some file systems give the space back only then
+        return self._replace_once(data, keep_backup=keep_backup)
+
+    def _fill_reserve(self, size: int) -> None:
+        """Keep twice the registry's size, rounded up to a power of two, where the disk has four times as much free."""
+        needed = max(RESERVE_BYTES, 1 << (2 * size).bit_length())
+        with contextlib.suppress(OSError):  # it is there for when the disk is full, so it cannot always be
+            kept = self._reserve.stat().st_size if self._reserve.exists() else 0
+            if kept < needed and shutil.disk_usage(self.path.parent).free > 4 * needed:
+                files.write_file(self._reserve, os.urandom(needed))  # zeros would take no space on some file systems
+
+    def _replace_once(self, data: bytes, *, keep_backup: bool) -> Signature:
         # One fixed name: only the holder of the lock writes, and overwrites what a killed writer left.
         temporary = self._beside("tmp")
         status = files.write_file(temporary, data)
         try:
             if keep_backup:
-                shutil.copymode(self.path, temporary)
                 files.copy_by_link(self.path, self.backup)
             files.replace_file(temporary, self.path)
         except BaseException:
@@ -199,7 +222,7 @@ class DurableFile:
             old = self._load_or_repair()
             if old.schema >= SCHEMA:
                 return old
-            with files.mapped_errors(self.path, "upgraded"):
+            with explain_os_errors(self.path, "The registry cannot be upgraded"):
                 copy = self._keep_copy(self._beside(f"schema-{old.schema}"))
             self.write(migrate(old.tables, old.schema))
             self._add_message(

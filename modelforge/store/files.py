@@ -1,41 +1,30 @@
-"""Single atomic steps on disk, and the system's errors as ours. It does not know the content of the files."""
+"""Single files on disk, each step atomic. It does not know their contents; `folders.py` has whole folders."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO, Any
 
-from modelforge.errors import DiskFullError, StoreError, is_disk_full
+from modelforge.errors import explain_os_errors
+from modelforge.paths import CANNOT_WRITE, PRIVATE_FILE
+from modelforge.store.leftovers import begin_file
 
-_WINDOWS = os.name == "nt"
+WINDOWS = os.name == "nt"
 _REPLACE_ATTEMPTS = 50  # 1 s in all
 
 
-@contextmanager
-def mapped_errors(path: Path, action: str, *, needed_bytes: int = 0) -> Iterator[None]:
-    """An OSError in the block becomes a DiskFullError or a StoreError: "The registry cannot be {action}"."""
-    try:
-        yield
-    except OSError as error:
-        if is_disk_full(error):
-            free = shutil.disk_usage(next(folder for folder in path.parents if folder.exists())).free
-            raise DiskFullError(needed=needed_bytes, free=free, where=str(path)) from error
-        raise StoreError(
-            f"The registry cannot be {action}: {error.strerror or error}.",
-            where=str(path),
-            fix="Check that ModelForge has permission to read and write this folder.",
-        ) from error
+def open_private(path: Path, mode: str, *, encoding: str | None = None) -> IO[Any]:
+    """Open a file of the home; if that creates it, only this user can read it."""
+    return open(path, mode, encoding=encoding, opener=lambda name, flags: os.open(name, flags, PRIVATE_FILE))
 
 
 def write_file(path: Path, data: bytes) -> os.stat_result:
     """Write data and wait until it is on the disk. Returns the file's status. On failure the file is removed."""
     try:
-        with path.open("wb") as file:
+        with open_private(path, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -45,9 +34,34 @@ def write_file(path: Path, data: bytes) -> os.stat_result:
         raise
 
 
+def save_file(path: Path, data: bytes) -> None:
+    """Replace a file by one with this content, which is on the disk when this returns: readers, and a start after a
+    kill or a power cut, find the old one or the new one. Its folder is created if necessary. Raises StoreError,
+    DiskFullError."""
+    with explain_os_errors(path, CANNOT_WRITE, needed_bytes=len(data)):
+        partial = begin_file(path.parent)
+        try:
+            write_file(partial, data)
+            replace_file(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def place_file(partial: Path, target: Path) -> None:
+    """Give a file that is completely written its name: first its contents last, then the name. Only this user can read
+    it. Raises OSError."""
+    partial.chmod(PRIVATE_FILE)
+    with partial.open("rb+" if WINDOWS else "rb") as file:  # Windows syncs what can be written
+        os.fsync(file.fileno())
+    replace_file(partial, target)
+    sync_folder(target.parent)
+
+
 def replace_file(source: Path, target: Path) -> None:
     """Replace target by source: readers of target find the old file or the new one, never a mixture."""
-    for _ in range(_REPLACE_ATTEMPTS if _WINDOWS else 0):
+    for _ in range(_REPLACE_ATTEMPTS if WINDOWS else 0):
         try:
             source.replace(target)
             return
@@ -70,28 +84,13 @@ def copy_by_link(source: Path, target: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut. Windows has no such call and does it itself."""
-    if _WINDOWS:
+    if WINDOWS:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def place_folder(partial: Path, target: Path) -> None:
-    """Give a folder that is completely written its name: first its contents last, then the name.
-
-    partial: beside target. After a power cut at any moment target is there with all its contents, or not at all; when
-    this returns it is there. Raises OSError, also where target exists.
-    """
-    for folder, _, names in os.walk(partial, topdown=False):
-        for name in names:
-            with Path(folder, name).open("rb+" if _WINDOWS else "rb") as file:  # Windows syncs what can be written
-                os.fsync(file.fileno())
-        sync_folder(Path(folder))
-    partial.rename(target)
-    sync_folder(target.parent)
 
 
 def set_aside(path: Path) -> Path:

@@ -14,8 +14,7 @@ from typing import Any
 import orjson
 
 from modelforge import paths
-from modelforge.errors import NotFoundError
-from modelforge.store import files
+from modelforge.errors import NotFoundError, explain_os_errors
 from modelforge.store.migrations import Tables
 from modelforge.store.records import DatasetRecord, ModelRecord, Record
 
@@ -93,7 +92,9 @@ def find_lost(home: Path, tables: Tables) -> Found:
             if id in tables.get(kind.table, {}):
                 continue
             try:
-                with files.mapped_errors(manifest, "rebuilt without this file"):  # a disk's error may be temporary
+                with explain_os_errors(
+                    manifest, "The registry cannot be rebuilt without this file"
+                ):  # a disk's error may be temporary
                     records.append(read_record(kind, manifest))
             except UNREADABLE:
                 unreadable.append(manifest)

@@ -87,7 +87,7 @@ class DatasetRecord(Record):
 class RunRecord(Record):
     """A run. error: kind, what, where, fix. times: UTC ISO 8601.
 
-    pid and process_started (seconds, see `runs.service.find_start_time`) tell whether its process is still alive.
+    pid and process_started (seconds, see `processes.find_start_time`) tell whether its process is still alive.
     queued: when it was queued; runs that swap places in the queue swap these times, so that the order is kept on disk.
     """
 

@@ -13,18 +13,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from modelforge.store.files import place_folder
+from modelforge.store.folders import place_folder
 
 MANIFEST = "checkpoint.json"
-PARTIAL = ".partial"
-"""Where a checkpoint is written; anything found there later is incomplete."""
 _PREFIX = "checkpoint-"  # as transformers names them
 
 
 def seal(partial: Path, target: Path, facts: Mapping[str, Any]) -> None:
     """Write the hashes of all files into a manifest, then place the folder at `target`, on the disk.
 
-    facts: further entries of the manifest. An existing target is replaced.
+    facts: further entries of the manifest. An existing target, which is not whole, is replaced.
     """
     files = {}
     for file in sorted(path for path in partial.rglob("*") if path.is_file()):
@@ -81,9 +79,8 @@ def is_whole(folder: Path) -> bool:
 
 
 def keep_only(place: Path, steps: Iterable[int]) -> None:
-    """Remove every other checkpoint, and whatever is incomplete."""
+    """Remove every other checkpoint."""
     kept = set(steps)
-    shutil.rmtree(place / PARTIAL, ignore_errors=True)
     for folder in list_folders(place):
         if step_of(folder) not in kept:
             shutil.rmtree(folder, ignore_errors=True)

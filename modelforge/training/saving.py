@@ -19,6 +19,7 @@ from modelforge.errors import DiskFullError, RunawayError, is_disk_full
 from modelforge.models.folder import only_own_adapter
 from modelforge.recipe import Recipe
 from modelforge.scores.metrics import rank
+from modelforge.store.folders import unfinished
 from modelforge.training import checkpoints
 from modelforge.training.callback import count_tokens, runaway
 
@@ -30,28 +31,28 @@ class Durable(SavingSteps):
     """
 
     best_step: int | None = None
+    _partial = Path()
 
     def checkpoints_folder(self) -> Path:
-        return Path(self.args.output_dir) / checkpoints.PARTIAL  # type: ignore[attr-defined]
+        return self._partial
 
     def write_checkpoint(self, write: Callable[[], None]) -> None:
         place, step = Path(self.args.output_dir), self.state.global_step  # type: ignore[attr-defined]
         self.check_finite_weights()
-        partial = checkpoints.folder_of(place / checkpoints.PARTIAL, step)
-        shutil.rmtree(partial.parent, ignore_errors=True)
-        try:
-            write()
-            written = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
-            checkpoints.seal(partial, checkpoints.folder_of(place, step), {"step": step, "bytes": written})
-        except Exception as error:
-            written = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
-            shutil.rmtree(partial.parent, ignore_errors=True)
-            if not is_disk_full(error):
-                raise
-            last = checkpoints.find_last(place)
-            needed = max(written, int(checkpoints.read_facts(last).get("bytes", 0)) if last else 0)
-            free = shutil.disk_usage(place).free
-            raise DiskFullError(needed=needed, free=free, where=str(place)) from error
+        target = checkpoints.folder_of(place, step)
+        with unfinished(place) as self._partial:
+            partial = self._partial / target.name
+            try:
+                write()
+                if not checkpoints.is_whole(target):
+                    checkpoints.seal(partial, target, {"step": step, "bytes": _count_bytes(partial)})
+            except Exception as error:
+                if not is_disk_full(error):
+                    raise
+                last = checkpoints.find_last(place)
+                kept = int(checkpoints.read_facts(last).get("bytes", 0)) if last else 0
+                written, free = _count_bytes(partial), shutil.disk_usage(place).free
+                raise DiskFullError(needed=max(written, kept), free=free, where=str(place)) from error
         checkpoints.keep_only(place, {step, self.best_step} - {None})
 
     def check_finite_weights(self) -> None:
@@ -67,6 +68,10 @@ class Durable(SavingSteps):
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write none: a model gets its card when it is pushed."""
+
+
+def _count_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 class BestCallback(TrainerCallback):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import webbrowser
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ from modelforge.ui.dataset import tab as dataset
 from modelforge.ui.hub import HubTab
 from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
+from modelforge.ui.look.files import keep_uploads_in_home
 from modelforge.ui.middleware import RequestChecks
 from modelforge.ui.playground import tab as playground
 from modelforge.ui.sign_in import SignIn
@@ -75,6 +77,7 @@ class Tabs:
 
 def build(forge: Forge, access: Access) -> gr.Blocks:
     """The whole page."""
+    keep_uploads_in_home()
     with gr.Blocks(
         title="ModelForge",
         analytics_enabled=False,
@@ -177,10 +180,11 @@ def serve(access: Access, *, open_browser: bool) -> None:
         page = build(forge, access)
         url = launch(page, access)
         write_address(url)
-        print(f"ModelForge is open at {page.share_url or url}", flush=True)
+        lines = [f"ModelForge is open at {page.share_url or url}"]
         if access.made_password:
-            print(f"For those you give the link to: name {GUEST}, password {access.made_password}", flush=True)
-        print("Press Ctrl-C to close it.", flush=True)
+            lines += [f"For those you give the link to: name {GUEST}, password {access.made_password}"]
+        with suppress(OSError):  # nobody reads it, or it goes to a file on a full disk
+            print("\n".join([*lines, "Press Ctrl-C to close it."]), flush=True)
         if open_browser and not access.on_space:
             webbrowser.open(url)
         first, then = preview.load_starters_tokenizer, acting_as(OWNER)(forge.runs.auto_resume)
@@ -212,7 +216,7 @@ def launch(page: gr.Blocks, access: Access) -> str:
             pwa=False,
             mcp_server=False,
             max_file_size=LARGEST_UPLOAD,
-            blocked_paths=[str(paths.home())],
+            blocked_paths=[str(paths.home() / name) for name in paths.NEVER_SERVED],
             footer_links=[],
             theme=_theme(),
             css_paths=[paths.asset("style.css")],

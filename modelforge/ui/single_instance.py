@@ -6,12 +6,13 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from modelforge import paths
-from modelforge.errors import AccessError
+from modelforge.errors import AccessError, DiskFullError
+from modelforge.store.files import save_file
+from modelforge.store.lock import hold
 
 
 @contextlib.contextmanager
@@ -20,28 +21,25 @@ def lock_home() -> Iterator[None]:
 
     The system releases the lock of a process that dies, so nothing has to be cleaned up.
     """
-    home = paths.home()
-    home.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(home / "app.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        where = _read_address() or "another window"
-        raise AccessError(
-            f"ModelForge is already open at {where}.",
-            where=str(home),
-            fix="Use that window, close it first, or set MODELFORGE_HOME to another folder.",
-        ) from error
-    try:
-        yield
-    finally:
-        _address_file().unlink(missing_ok=True)
-        lock.release()
+    with hold(paths.home() / "app.lock", busy=_say_where):
+        try:
+            yield
+        finally:
+            _address_file().unlink(missing_ok=True)
 
 
 def write_address(url: str) -> None:
     """Record where this app is open, for the error of the next one."""
-    _address_file().write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
+    with contextlib.suppress(DiskFullError):  # the app is what makes room
+        save_file(_address_file(), json.dumps({"url": url, "pid": os.getpid()}).encode())
+
+
+def _say_where() -> AccessError:
+    return AccessError(
+        f"ModelForge is already open at {_read_address() or 'another window'}.",
+        where=str(paths.home()),
+        fix="Use that window, close it first, or set MODELFORGE_HOME to another folder.",
+    )
 
 
 def _read_address() -> str:
@@ -52,5 +50,5 @@ def _read_address() -> str:
         return ""
 
 
-def _address_file() -> Any:
+def _address_file() -> Path:
     return paths.home() / "app.json"

@@ -250,6 +250,7 @@ def failing(number: int) -> Callable[..., NoReturn]:
 def test_a_full_disk_is_an_error_and_the_old_data_stays(path: Path, store: Store, make_model: MakeModel) -> None:
     model = store.models.add(make_model())
     path.with_name("modelforge.json.tmp").symlink_to("/dev/full")
+    path.with_name("modelforge.json.reserve").unlink()
     with pytest.raises(DiskFullError) as caught:
         store.models.add(make_model())
     assert isinstance(caught.value.__cause__, OSError)
@@ -309,7 +310,7 @@ def test_a_target_that_somebody_has_open_on_windows_is_waited_for(
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", sometimes)
-    monkeypatch.setattr(files, "_WINDOWS", True)
+    monkeypatch.setattr(files, "WINDOWS", True)
     store.models.add(make_model())
     store.models.add(make_model())
     assert Store(path).models.count() == 2

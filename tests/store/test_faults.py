@@ -141,13 +141,13 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., None], State]] = {
 }
 """Name -> (what is there before, what is done, the names afterwards)."""
 
-_KEPT = ("modelforge.json", "modelforge.json.bak", "modelforge.json.lock", "modelforge.json.schema-0", "models")
+_KEPT = {"models", "modelforge.json", *(f"modelforge.json.{part}" for part in ("bak", "lock", "reserve", "schema-0"))}
 
 
 def assert_no_orphans(path: Path) -> None:
     left = {file.name for file in path.parent.iterdir()}
     damaged = {name for name in left if ".damaged-" in name}
-    assert left - damaged <= set(_KEPT)
+    assert left - damaged <= _KEPT
     assert len(damaged) <= 1
 
 

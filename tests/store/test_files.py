@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modelforge.store.files import place_folder
+from modelforge.store.folders import place_folder
 
 
 def test_folder_gets_its_name_after_all_that_is_in_it_is_on_the_disk(

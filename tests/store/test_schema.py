@@ -120,7 +120,7 @@ def test_a_newer_file_is_shown_but_not_touched(
                 change()
         assert opened.models.all() == [model]
     assert path.read_bytes() == newer
-    assert [file.name for file in beside("*")] == ["modelforge.json", "modelforge.json.lock"]
+    assert [file.suffix for file in beside("*")] == [".json", ".lock", ".reserve"]
 
 
 def test_a_newer_file_of_a_form_that_is_not_known_is_left_alone_too(path: Path) -> None:

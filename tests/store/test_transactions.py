@@ -166,6 +166,7 @@ def _assert_nothing_is_lost(path: Path, count: int) -> None:
         "modelforge.json",
         "modelforge.json.bak",
         "modelforge.json.lock",
+        "modelforge.json.reserve",
     ]
 
 

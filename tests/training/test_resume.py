@@ -111,7 +111,7 @@ def test_interrupted_run_is_found_and_resumed(forge: Forge, quick: Callable[...,
 
 def test_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
     for step in (2, 4, 10):
-        partial = tmp_path / checkpoints.PARTIAL
+        partial = tmp_path / ".partial"
         partial.mkdir()
         (partial / "weights.bin").write_bytes(os.urandom(100))
         checkpoints.seal(partial, checkpoints.folder_of(tmp_path, step), {"step": step})
@@ -304,7 +304,7 @@ def test_disk_full_while_a_checkpoint_is_written_keeps_the_one_before(
     assert caught.value.needed > caught.value.free
     kept = checkpoints.find_last(place / "checkpoints")
     assert kept and checkpoints.step_of(kept) == 4
-    assert not (place / "checkpoints" / checkpoints.PARTIAL).exists()
+    assert not list((place / "checkpoints").glob(".*"))
     filler.unlink()
     filler.mkdir()  # nothing fills the disk again
     result = start()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import shutil
-import tempfile
 import weakref
 import zipfile
 import zlib
@@ -20,13 +19,13 @@ from modelforge import paths
 from modelforge.data.limits import Limits
 from modelforge.data.readers.excel import is_workbook
 from modelforge.errors import DatasetError, check_space, report_full_disk
+from modelforge.store.leftovers import begin_folder
 
 Packing = Literal["gzip", "zip", ""]
 
 MOST_BYTES = 8 << 30
 _CHUNK_BYTES = 1 << 20
 _CHECKED_BYTES = 64 << 20  # between two checks of the free space, and what is left free
-_PREFIX = "unpacked-"
 _LISTED = 10
 
 # Documents that are zip archives, each with an entry that identifies it.
@@ -56,8 +55,7 @@ def find_packing(path: Path, head: bytes) -> Packing:
 def unpack(path: Path, packing: Packing, limits: Limits) -> Unpacked:
     """Unpack the only file of an archive. Raises DatasetError if it is damaged, locked, too large or has several files,
     DiskFullError."""
-    folder = tempfile.mkdtemp(prefix=_PREFIX, dir=paths.prepare_cache(f"{_PREFIX}*"))
-    unpacked = Unpacked(Path(folder), path.name)
+    unpacked = Unpacked(begin_folder(paths.cache_dir()), path.name)
     try:
         with _open_content(path, packing) as content, unpacked.path.open("wb") as target:
             _copy(content, target, path, limits)

@@ -4,8 +4,6 @@ problems, fixes and what the model sees. Its widgets are in `widgets`, what they
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -14,13 +12,13 @@ from typing import Any
 
 import gradio as gr
 
-from modelforge import paths
 from modelforge.data import hub_dataset
 from modelforge.data.samples import samples
 from modelforge.data.split import find_leaks
 from modelforge.errors import DatasetError, ModelForgeError
 from modelforge.forge import Forge
 from modelforge.recipe import Recipe
+from modelforge.store.files import save_file
 from modelforge.ui.dataset import preview, view
 from modelforge.ui.dataset.reports import CheckRequest, LatestRequest
 from modelforge.ui.dataset.view import Updates
@@ -28,9 +26,9 @@ from modelforge.ui.dataset.widgets import NOTHING_OPEN, DatasetTab
 from modelforge.ui.look import html
 from modelforge.ui.look.background import BackgroundCall
 from modelforge.ui.look.events import listen, listen_all
+from modelforge.ui.look.files import make_file
 
 QUICK_SECONDS = 0.4  # a progress bar that disappears before it can be read only flickers
-PASTED_KEPT_SECONDS = 24 * 3600
 CANCELLED = "Reading was cancelled; nothing was saved. Drop a file, or choose a sample."
 
 
@@ -204,15 +202,9 @@ def _open(tab: DatasetTab, path: str = "", name: str = "", kept: Any = None) -> 
 
 
 def _keep_pasted(text: str) -> Path:
-    """Write the pasted text to a file, in a folder from which old ones are deleted here."""
+    """Write the pasted text to a temporary file."""
     if not text.strip():
         raise DatasetError("Nothing was pasted.", fix="Paste some rows first.")
-    folder = paths.cache_dir() / "pasted"
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
-        if time.time() - old.stat().st_mtime > PASTED_KEPT_SECONDS:
-            old.unlink(missing_ok=True)
-    written = text.encode("utf-8", "replace")
-    path = folder / f"{hashlib.sha256(written).hexdigest()[:16]}.txt"
-    path.write_bytes(written)
+    path = make_file("pasted.txt")
+    save_file(path, text.encode("utf-8", "replace"))
     return path

@@ -5,10 +5,8 @@ The handlers are in `tab`.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -23,6 +21,7 @@ from modelforge.ui.dataset import preview
 from modelforge.ui.dataset.reports import NONE, ROLES, CheckRequest
 from modelforge.ui.dataset.widgets import DatasetTab
 from modelforge.ui.look import html
+from modelforge.ui.look.files import make_file
 
 SHOWN_PROBLEMS = 12
 SHOWN_LEAKS = 50
@@ -185,8 +184,8 @@ def show_problems(report: Report) -> str:
 
 
 def _write_problems(report: Report) -> str:
-    """Write all problems to a CSV file; returns its path, in a temporary folder."""
-    path = Path(tempfile.mkdtemp(prefix="modelforge-problems-")) / "problems.csv"
+    """Write all problems to a temporary CSV file; returns its path."""
+    path = make_file("problems.csv")
     report.all_problems.write_csv(path)
     return str(path)
 

@@ -6,11 +6,9 @@ It only displays. Closing the page changes nothing, and any number of pages show
 from __future__ import annotations
 
 import shutil
-import tempfile
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -26,6 +24,7 @@ from modelforge.store import RunRecord, RunState
 from modelforge.ui.look import html
 from modelforge.ui.look.chart import draw
 from modelforge.ui.look.events import listen
+from modelforge.ui.look.files import make_file
 from modelforge.ui.look.metrics import SHOWN, describe_outcome
 
 SENTENCES = {
@@ -66,15 +65,14 @@ class Monitor:
 
 def attach_log(forge: Forge, monitor: Monitor, run_id: Any) -> None:
     def copy_log(chosen: str) -> Any:
-        """A copy of the run's log in a temporary folder: nothing is served from the home itself."""
+        """A copy of the run's log: only what is in the folder of uploads is given to a browser."""
         run_id = forge.runs.get(chosen).id
         log = paths.run_dir(run_id) / "log.txt"
         if not log.exists():
             raise NotFoundError(
                 "This run has no log yet.", where=run_id, fix="The log is created when training starts."
             )
-        folder = Path(tempfile.mkdtemp(prefix="modelforge-log-"))
-        return gr.DownloadButton(value=str(shutil.copy(log, folder / f"{run_id}.txt")))
+        return gr.DownloadButton(value=str(shutil.copy(log, make_file(f"{run_id}.txt"))))
 
     copied = listen(monitor.fetch_log.click, copy_log, run_id, monitor.log_file)
     copied.success(None, js="() => document.querySelector('#run-log-file').click()")
