@@ -107,7 +107,7 @@ class Datasets:
         def forget() -> None:
             with self._store.transaction():
                 self._refuse_used(record)  # a run may have started meanwhile
-                self._store.datasets.delete(record.id)
+                self._store.forget(record.id)
 
         delete_folder(paths.dataset_dir(record.id), forget)
         return record

@@ -118,7 +118,7 @@ class Models:
         check_may_train("deleting models")
         record = self.find(text)
         self._playground.unload(record.id)
-        delete_folder(self.path(record), lambda: self._store.models.delete(record.id))
+        delete_folder(self.path(record), lambda: self._store.forget(record.id))
         return record
 
     def card(self, text: str, repo_id: str | None = None) -> str:

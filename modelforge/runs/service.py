@@ -23,7 +23,6 @@ from modelforge.runs.sweep import vary
 from modelforge.runs.worker import Worker
 from modelforge.store import DatasetRecord, RunRecord, RunState, Store, utc_now
 from modelforge.store.folders import delete_folder, place_folder, unfinished
-from modelforge.store.leftovers import remove
 
 log = logging.getLogger("modelforge")
 
@@ -120,7 +119,7 @@ class Runs:
         try:
             self._store.runs.add(record)
         except BaseException:
-            remove(folder)
+            delete_folder(folder, lambda: self._store.forget(record.id))  # it may be written all the same
             raise
         self._worker.submit(record)
         return Run(self, record.id)
@@ -298,7 +297,7 @@ class Runs:
         record = self.get(text)
         if record.state.active and _is_alive(record):
             raise RunStateError("A run in progress cannot be deleted.", where=record.id, fix="Stop it first.")
-        delete_folder(paths.run_dir(record.id), lambda: self._store.runs.delete(record.id))
+        delete_folder(paths.run_dir(record.id), lambda: self._store.forget(record.id))
         self._worker.forget(record.id)
         return record.id
 

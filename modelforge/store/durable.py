@@ -133,13 +133,17 @@ class DurableFile:
         return Snapshot(tables, signature, schema)
 
     def _replace(self, data: bytes, *, keep_backup: bool) -> Signature:
-        try:
-            return self._replace_once(data, keep_backup=keep_backup)
-        except OSError as error:
-            if not is_disk_full(error) or not self._reserve.exists():
-                raise
-        self._reserve.unlink(missing_ok=True)
-        files.sync_folder(self.path.parent)  # some file systems give the space back only then
+        """On a full disk the reserve goes first. Then, if the registry does not grow, its backup: there is a new one at
+        the end, and deleting works even where the disk was full before there was a reserve."""
+        shrinks = self.path.exists() and len(data) <= self.path.stat().st_size
+        for spare in (self._reserve, *([self.backup] if shrinks else [])):
+            try:
+                return self._replace_once(data, keep_backup=keep_backup)
+            except OSError as error:
+                if not is_disk_full(error):
+                    raise
+            spare.unlink(missing_ok=True)
+            files.sync_folder(self.path.parent)  # some file systems give the space back only then
         return self._replace_once(data, keep_backup=keep_backup)
 
     def _fill_reserve(self, size: int) -> None:

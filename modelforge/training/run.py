@@ -21,6 +21,7 @@ from modelforge.compute.fused import fused_lora, fused_norms
 from modelforge.compute.tune import tune
 from modelforge.errors import ModelForgeError, RunawayError
 from modelforge.models.folder import package_versions, save_model
+from modelforge.paths import make_folder
 from modelforge.planner.estimate import Machine, Plan, Rows, estimate_roughly
 from modelforge.planner.plan import record_outcome
 from modelforge.planner.service import SERVICE
@@ -185,8 +186,9 @@ def prepare(job: Job) -> Ready:
 
 def build_trainer(job: Job, ready: Ready, model: Any) -> tuple[Any, EventCallback]:
     """The method's trainer, which reports, stops and saves as the job says."""
+    folder = make_folder(job.checkpoints)
     trainer = ready.method.build_trainer(
-        model, ready.tokenizer, ready.examples, recipe=job.recipe, compute=ready.compute, folder=job.checkpoints
+        model, ready.tokenizer, ready.examples, recipe=job.recipe, compute=ready.compute, folder=folder
     )
     callback = EventCallback(job.emit, job.is_leaving, ready.compute.device, ready.method.read_metrics)
     trainer.add_callback(callback)

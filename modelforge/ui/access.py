@@ -149,7 +149,8 @@ def _read_logins(
             return _parse_logins(lines.read(LONGEST_FILE_BYTES), file)
     except (OSError, ValueError) as error:
         fix = "It is a text file with name:password in each line."
-        raise AccessError(f"The file of logins cannot be read: {error}.", where=file, fix=fix) from error
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise AccessError(f"The file of logins cannot be read: {reason}.", where=file, fix=fix) from error
 
 
 def _parse_logins(text: str, where: str) -> tuple[tuple[str, str], ...]:

@@ -1,18 +1,11 @@
-"""A kill, a full disk or a broken one at every single call that the store makes to the system.
-
-Python tells of each call that opens, renames, links or removes a file (audit events), so no step of the store is
-missed here when its code changes; fsync has no event and is counted by hand.
-"""
+"""A kill, a full disk or a broken one at every single call that the store makes to the system; see `faults.py`."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,54 +13,10 @@ import pytest
 
 from modelforge.errors import DiskFullError, StoreError
 from modelforge.store import ModelRecord, Store
+from tests.store.faults import FAULTS, killed_at
 
 MakeModel = Callable[..., ModelRecord]
 State = list[str]
-
-_EVENTS = {"open", "os.rename", "os.link", "os.remove", "os.chmod", "os.mkdir", "os.truncate", "os.symlink"}
-
-
-class Faults:
-    """Counts the calls that concern a folder, and at number `step` does what it is told to."""
-
-    def __init__(self) -> None:
-        self.folder = ""
-        self.step = 0
-        self.count = 0
-        self.strike: Callable[[], None] = lambda: None
-        self.lasting = False
-        sys.addaudithook(self._hear)  # cannot be taken away again; it does nothing while no folder is set
-        self._fsync = os.fsync
-
-    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        paths = [str(each) for each in arguments if self.folder and isinstance(each, str | os.PathLike)]
-        if event in _EVENTS and any(path.startswith(self.folder) for path in paths):
-            removing = event == "os.remove"  # works on a full disk too, and the store cleans up with it
-            self.tick(harmless=removing and self.lasting)
-
-    def tick(self, *, harmless: bool = False) -> None:
-        self.count += 1
-        if not harmless and (self.count == self.step or (self.lasting and self.count > self.step)):
-            self.strike()
-
-    @contextlib.contextmanager
-    def armed(self, folder: Path, step: int, strike: Callable[[], None], *, lasting: bool = False) -> Iterator[None]:
-        """Within the block the call number `step` (and with lasting all after it) strikes."""
-
-        def counted_fsync(descriptor: int) -> None:
-            self.tick()
-            self._fsync(descriptor)
-
-        self.step, self.count, self.strike, self.lasting = step, 0, strike, lasting
-        os.fsync, self.folder = counted_fsync, str(folder)
-        try:
-            yield
-        finally:
-            os.fsync, self.folder = self._fsync, ""
-
-
-FAULTS = Faults()
-
 
 # ---- what is done while it strikes -----------------------------------------------------------------------------
 
@@ -164,17 +113,7 @@ def test_a_kill_at_every_call_leaves_the_old_state_or_the_new_and_no_orphans(
     for step in range(1, 200):
         path = tmp_path / str(step) / "modelforge.json"
         prepare_case(path, make_model)
-        reading, writing = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            with contextlib.suppress(BaseException), FAULTS.armed(path.parent, step, kill):
-                act(Store(path), make_model)
-                os.write(writing, b"done")
-            os._exit(0)
-        os.close(writing)
-        done = os.read(reading, 4) == b"done"
-        os.close(reading)
-        os.waitpid(pid, 0)
+        done = killed_at(step, path.parent, lambda path=path: act(Store(path), make_model))
         found = names(path)
         assert found in ([after] if done else [["a", "b"], after]), step
         assert_no_orphans(path)
@@ -185,10 +124,6 @@ def test_a_kill_at_every_call_leaves_the_old_state_or_the_new_and_no_orphans(
             assert step > 5, "the calls are no longer seen"
             return
     pytest.fail("it never ended")
-
-
-def kill() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
