@@ -23,7 +23,7 @@ class Header:
         with gr.Row(elem_classes="mf-header", equal_height=True):
             gr.HTML('<div class="mf-brand"><b>ModelForge</b></div>', min_width=150)
             self.machine = gr.HTML(elem_id="header-machine", min_width=200)
-            self.person = gr.HTML(elem_id="header-person", min_width=120)
+            self.person = gr.HTML(elem_id="header-person", min_width=100)
             self.run = gr.Button(IDLE, size="sm", elem_id="header-run", scale=0, min_width=200)
             if access.with_hub:
                 gr.LoginButton(logout_value="Sign out ({})", size="sm", min_width=160, elem_id="header-sign-in")
@@ -53,8 +53,8 @@ def _describe_run(forge: Forge) -> str:
 def describe_person(access: Access) -> str:
     """Who is signed in, and in which of the three modes the app is open."""
     if access.mode == "local":
-        return '<div class="mf-person">Local: only you</div>'
+        return '<div class="mf-person">local: only you</div>'
     person = current_caller()
     what = "owner" if person.is_owner else "chat only" if not person.may_train else "your own work"
-    leave = "" if access.with_hub else ' · <a href="logout">Sign out</a>'
+    leave = "" if access.with_hub else ' <a href="logout">Sign out</a>'
     return f'<div class="mf-person">{access.mode}: {html.text(person.name)} ({what}){leave}</div>'

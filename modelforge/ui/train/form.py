@@ -68,7 +68,7 @@ class TrainForm:
         self.base_model = gr.Dropdown(
             [],
             label="Base model",
-            info="What training starts from. You can also type a Hub id or a folder.",
+            info="What training starts from. You can also type a Hub id or, at this machine, a folder.",
             allow_custom_value=True,
             elem_id="train-base-model",
         )
