@@ -5,9 +5,10 @@ At the end of a run, one line says what was left out.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from modelforge import paths, starter
 from modelforge.recipe import STARTER
 from modelforge.threads import share_processor
+from tests.programs import Programs
 
 share_processor()  # as in the app, which the tests are most of; two workers that spin take turns instead of halves
 
@@ -61,6 +63,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(LeftOut())
 
 
+def pytest_collection_finish() -> None:
+    """Every training collects garbage, which takes half a second among a million objects of libraries that stay."""
+    gc.collect()
+    gc.freeze()
+
+
 # ---- fixtures --------------------------------------------------------------------------------------------------
 
 
@@ -102,3 +110,10 @@ def make_home(starter_cache: Path) -> Callable[[Path], Path]:
 @pytest.fixture
 def home_with_starter(home: Path, make_home: Callable[[Path], Path]) -> Path:
     return make_home(home.parent)
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Programs]:
+    """Starts programs in processes of their own; see there."""
+    with Programs() as made:
+        yield made

@@ -5,41 +5,54 @@ Import what is needed into a conftest.py or a test file.
 
 from __future__ import annotations
 
-import gc
+import contextlib
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from modelforge import hardware, paths
 from modelforge.models.sampling import Sampling
 from tests import tiny
 
 
+def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run of the tests have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a real probe of this machine; measuring takes a second."""
-    import modelforge.training.run  # torch, transformers, trl and peft
-
-    assert modelforge.training.run
-    gc.collect()
-    gc.freeze()  # each run collects garbage: not among a million objects of libraries
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODELFORGE_HOME", str(tmp_path_factory.mktemp("measured")))
-        hardware.probe()
+    """The file of a real probe of this machine; measuring takes seconds, so all workers share one."""
+    place = share(tmp_path_factory) / "measured"
+    with FileLock(f"{place}.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODELFORGE_HOME", str(place))
+        hardware.probe()  # which writes it down, and reads it where it is
         return paths.cache_dir() / "probe.json"
 
 
-@pytest.fixture
-def probed(home: Path, measured: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home in which this machine has been measured already; the answers shown during runs are short."""
+@contextlib.contextmanager
+def live_in(home: Path, measured: Path) -> Iterator[Path]:
+    """Make this the home: a new one, in which this machine has been measured; answers shown during runs are short."""
     from modelforge.training import samples
 
-    monkeypatch.setattr(samples, "_SAMPLING", Sampling(max_new_tokens=6))
-    target = paths.cache_dir() / "probe.json"
-    target.parent.mkdir(parents=True)
-    shutil.copy(measured, target)
-    return home
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODELFORGE_HOME", str(home))
+        patch.setattr(samples, "_SAMPLING", Sampling(max_new_tokens=6))
+        paths.cache_dir().mkdir(parents=True)
+        shutil.copy(measured, paths.cache_dir() / "probe.json")
+        yield home
+
+
+@pytest.fixture
+def probed(home: Path, measured: Path) -> Iterator[Path]:
+    """A home of the test's own, as `live_in` makes them."""
+    with live_in(home, measured):
+        yield home
 
 
 @pytest.fixture(scope="session")

@@ -30,17 +30,11 @@ from modelforge.recipe import Task
 from modelforge.store import RunState
 from tests import tiny
 from tests.machine import base, measured, probed
+from tests.programs import WITHOUT_A_PLAN, Programs
 
 __all__ = ["base", "measured", "probed"]
 
 PROGRAM = Path(sys.executable).parent / "modelforge"
-# The program as a terminal starts it: a process that a script starts in the background ignores Ctrl-C.
-# It trains without a plan, as it does where the planner does not answer: that process takes as long to start as this.
-IN_A_TERMINAL = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    "from modelforge.planner.service import SERVICE; SERVICE.ask = lambda *_, **__: None\n"
-    "from modelforge.cli import main; sys.exit(main(sys.argv[1:]))"
-)
 EVENTS = {"started", "progress", "evaluated", "sampled", "checkpoint", "warning", "finished", "failed", "stopped"}
 PROGRESS = {"step", "total_steps", "loss", "learning_rate", "tokens", "tokens_per_second", "eta_seconds"}
 RUN_KEYS = {"id", "state", "recipe", "step", "total_steps", "model_id", "created"}
@@ -157,12 +151,10 @@ def test_terminal_without_the_characters_shows_what_it_can(tmp_path: Path) -> No
                 assert json.loads(done.stdout)["file"].endswith("Größe ✓.jsonl")
 
 
-def test_ctrl_c_saves_stops_and_exits_130(probed: Path, write_recipe: Callable[..., Path]) -> None:
+def test_ctrl_c_saves_stops_and_exits_130(programs: Programs, probed: Path, write_recipe: Callable[..., Path]) -> None:
     recipe = write_recipe(max_steps=100_000, eval_split=0)
-    command = [sys.executable, "-c", IN_A_TERMINAL, "train", str(recipe), "--json"]
     events: list[dict[str, Any]] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout and process.stderr
+    with programs.start(WITHOUT_A_PLAN, "train", recipe, "--json") as process:
         for line in process.stdout:  # JSON and nothing else
             events.append(json.loads(line))
             if events[-1]["type"] == "progress" and events[-1]["step"] == 3:
@@ -172,8 +164,8 @@ def test_ctrl_c_saves_stops_and_exits_130(probed: Path, write_recipe: Callable[.
                 with pytest.raises(RunStateError, match="another process"):
                     elsewhere.stop(record.id)
                 process.send_signal(signal.SIGINT)
-        said = process.stderr.read()
-        assert process.wait(60) == 130
+        assert process.wait() == 130
+        said = process.read_stderr()
     assert "Saving and stopping" in said and "Traceback" not in said
     last = events[-1]
     assert last["type"] == "stopped" and last["step"] >= 3
@@ -236,18 +228,16 @@ def test_run_whose_process_is_told_to_end_or_killed_goes_on(
 
 
 def test_fault_05_sigterm_ends_a_sweep_and_not_only_its_first_run(
-    probed: Path, write_recipe: Callable[..., Path]
+    programs: Programs, probed: Path, write_recipe: Callable[..., Path]
 ) -> None:
     recipe = write_recipe(max_steps=300, evaluations=1)
-    command = [str(PROGRAM), "sweep", str(recipe), "--over", "seed=1,2,3", "--json"]
     events: list[dict[str, Any]] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout and process.stderr
+    with programs.start(WITHOUT_A_PLAN, "sweep", recipe, "--over", "seed=1,2,3", "--json") as process:
         for line in process.stdout:
             events.append(json.loads(line))
             if events[-1]["type"] == "progress" and events[-1]["step"] == 2:
                 process.send_signal(signal.SIGTERM)
-        said, code = process.stderr.read(), process.wait(60)
+        code, said = process.wait(), process.read_stderr()
     assert len({event["run_id"] for event in events if event["type"] == "progress"}) == 1
     assert code == 130 and "Traceback" not in said
     records = Forge().runs.all()
@@ -257,16 +247,15 @@ def test_fault_05_sigterm_ends_a_sweep_and_not_only_its_first_run(
 
 
 def test_fault_14_train_whose_end_cannot_be_written_exits_1(
-    home: Path, probed: Path, write_recipe: Callable[..., Path]
+    programs: Programs, home: Path, probed: Path, write_recipe: Callable[..., Path]
 ) -> None:
-    command = [str(PROGRAM), "train", str(write_recipe(max_steps=60, evaluations=1)), "--json"]
+    recipe = write_recipe(max_steps=60, evaluations=1)
     obstacle = home / "modelforge.json.tmp"  # where each new state of the registry is written first
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout and process.stderr
+    with programs.start(WITHOUT_A_PLAN, "train", recipe, "--json") as process:
         for line in process.stdout:
             if json.loads(line).get("step") == 2 and not obstacle.exists():
                 obstacle.mkdir()
-        said, code = process.stderr.read(), process.wait(60)
+        code, said = process.wait(), process.read_stderr()
     assert json.loads(line)["type"] == "failed"
     assert code == 1 and "The registry cannot be written" in said
     obstacle.rmdir()

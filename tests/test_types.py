@@ -27,9 +27,10 @@ def find_untyped(tree: ast.AST) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_audit_07_every_function_says_what_it_takes_and_gives(file: Path) -> None:
-    assert find_untyped(ast.parse(file.read_text(encoding="utf-8"))) == []
+def test_audit_07_every_function_says_what_it_takes_and_gives() -> None:
+    assert FILES
+    for file in FILES:
+        assert find_untyped(ast.parse(file.read_text(encoding="utf-8"))) == [], file
 
 
 def test_audit_07_checker_is_strict_and_looks_at_the_whole_package() -> None:

@@ -149,6 +149,17 @@ def write_base(folder: Path, *, chosen_tokenizer: Any = None, **changes: Any) ->
     return folder
 
 
+def shrink(folder: Path) -> None:
+    """Give a decoder's folder, which lacks its weights, random ones of two narrow layers."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 64, "head_dim": 16}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, **sizes, **heads)).save_pretrained(folder)
+
+
 def text_to_text_tokenizer() -> Any:
     """The same pieces without a chat; as T5's it ends each text with the end-of-text token."""
     from tokenizers import Tokenizer

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from modelforge.architecture import Architecture, recognise
 from modelforge.compute.compute import Compute
 from modelforge.errors import RecipeError
 from modelforge.hardware import DeviceKind
 from modelforge.recipe import Recipe
+
+if TYPE_CHECKING:
+    from modelforge.planner.simulation import StepBytes
 
 log = logging.getLogger("modelforge")
 
@@ -39,7 +43,6 @@ _SETTINGS = {
     "method",
     "tuning",
     "task",
-    "base_model",
     "per_device_train_batch_size",
     "max_target_length",
     "grpo",
@@ -80,8 +83,7 @@ def count_memory(recipe: Recipe, compute: Compute, config: Any, *, longest: int 
         return None
     length = length_of(recipe, config, longest)
     try:
-        facts = config.to_json_string(use_diff=False) + recipe.model_dump_json(include=_SETTINGS)
-        return _count(_Case(facts, config, recipe), architecture, compute, length)
+        return _count(_Case(_describe(config, recipe), config, recipe), architecture, compute, length)
     except RecipeError:
         raise
     except (RuntimeError, ValueError, ImportError) as error:  # torch's for fake tensors, transformers' for its models
@@ -118,19 +120,22 @@ class _Case:
     recipe: Recipe = field(compare=False)
 
 
-@lru_cache(maxsize=256)
-def _count(case: _Case, architecture: Architecture, compute: Compute, length: int) -> Memory:
-    from modelforge.planner.simulation import simulate
+def _describe(config: Any, recipe: Recipe) -> str:
+    """All of a config and a recipe that the memory depends on; not where the model lies."""
+    values = config.to_dict() | {"_name_or_path": ""}
+    return json.dumps(values, default=str, sort_keys=True) + recipe.model_dump_json(include=_SETTINGS)
 
-    step = partial(simulate, case.config, architecture, case.recipe)
-    rows = case.recipe.per_device_train_batch_size
-    found = step(compute, rows=rows, length=length)
+
+def _count(case: _Case, architecture: Architecture, compute: Compute, length: int) -> Memory:
+    # What is decided besides changes no allocation of a step: a draft and what becomes of it are simulated once.
+    same = replace(compute, reasons=(), optimizer="", workers=0)
+    found = _simulate(case, architecture, same, length)
     gradients = 4 * found.trained
     # AdamW walks from matrix to matrix and needs two more like the one at hand.
     peak = max(found.peak, gradients + 2 * 4 * found.largest)
     held = peak * _allocator(compute)
     if compute.device == "cpu" and compute.gradient_checkpointing:
-        plain = step(replace(compute, gradient_checkpointing=False), rows=rows, length=length)
+        plain = _simulate(case, architecture, replace(same, gradient_checkpointing=False), length)
         held = peak + _CPU_CHECKPOINTING_LEAVES * plain.peak
     return Memory(
         weights=found.weights,
@@ -140,6 +145,14 @@ def _count(case: _Case, architecture: Architecture, compute: Compute, length: in
         runtime=RUNTIME_BYTES[compute.device],
         trained=found.trained,
     )
+
+
+@lru_cache(maxsize=256)
+def _simulate(case: _Case, architecture: Architecture, compute: Compute, length: int) -> StepBytes:
+    from modelforge.planner.simulation import simulate
+
+    rows = case.recipe.per_device_train_batch_size
+    return simulate(case.config, architecture, case.recipe, compute, rows=rows, length=length)
 
 
 def _allocator(compute: Compute) -> float:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from modelforge import starter
+from modelforge.recipe import STARTER
+from tests import tiny
 from tests.browser.chromium import MISSING, find_chromium
 from tests.browser.drive import CHROMIUM_OPTIONS, App, Witness, environment_of, open_app
+from tests.machine import measured
+from tests.programs import WITHOUT_A_PLAN, Programs
+
+__all__ = ["measured"]
 
 COLOURS = ("amber", "violet", "teal", "scarlet", "ivory", "indigo")
 
@@ -29,24 +35,63 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def trained_home(tmp_path_factory: pytest.TempPathFactory, make_home: Callable[[Path], Path]) -> Path:
+def apps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+    """Where apps come from that need not be opened from nothing; see `tests.programs`."""
+    with Programs("gradio", environment=environment_of(tmp_path_factory.mktemp("apps"))) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def small_starter(tmp_path_factory: pytest.TempPathFactory, starter_cache: Path) -> Path:
+    """What `starter_cache` has, but of the decoder only two narrow layers: the same tokenizer and the same config
+    otherwise, so that pages are as they are with the starter, and runs are over in seconds."""
+    place = tmp_path_factory.mktemp("small") / "starters"
+    shutil.copytree(starter_cache, place, ignore=shutil.ignore_patterns("*.safetensors", "*.lock"))
+    for weights in starter_cache.glob("all-*/*.safetensors"):
+        (place / weights.parent.name / weights.name).symlink_to(weights)
+    tiny.shrink(place / starter.folder(STARTER).name)
+    return place
+
+
+@pytest.fixture(scope="session")
+def make_small_home(small_starter: Path, measured: Path) -> Callable[[Path], Path]:
+    """make_small_home(folder) -> a new home in it, with the small starter, on a machine that has been measured."""
+
+    def make(folder: Path) -> Path:
+        home = folder / "home"
+        (home / "cache").mkdir(parents=True)
+        (home / "cache" / "starters").symlink_to(small_starter, target_is_directory=True)
+        shutil.copy(measured, home / "cache")
+        return home
+
+    return make
+
+
+@pytest.fixture
+def small_home(tmp_path: Path, make_small_home: Callable[[Path], Path]) -> Path:
+    return make_small_home(tmp_path / "small")
+
+
+@pytest.fixture(scope="session")
+def trained_home(
+    tmp_path_factory: pytest.TempPathFactory, make_small_home: Callable[[Path], Path], apps: Programs
+) -> Path:
     """A home with one finished run of two steps and its model. Not to be changed."""
     folder = tmp_path_factory.mktemp("trained")
-    home = make_home(folder)
+    home = make_small_home(folder)
     rows = [{"prompt": f"Which colour is door {colour}?", "response": f"It is {colour}."} for colour in COLOURS]
     (folder / "doors.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     recipe = "name: Door colours\ndataset: doors.jsonl\nmax_steps: 2\nevaluations: 1\neval_split: 0.2\nmax_length: 64\n"
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
-    command = [sys.executable, "-m", "modelforge.cli", "train", str(folder / "recipe.yaml"), "--json"]
-    done = subprocess.run(command, env=environment_of(home), capture_output=True, text=True, check=False)
+    done = apps.run(WITHOUT_A_PLAN, "train", folder / "recipe.yaml", "--json", env=environment_of(home))
     assert done.returncode == 0, done.stderr
     return home
 
 
 @pytest.fixture(scope="session")
-def app(trained_home: Path) -> Iterator[App]:
+def app(trained_home: Path, apps: Programs) -> Iterator[App]:
     """The app with a finished model, to be looked at and not to be changed."""
-    with open_app(trained_home) as opened:
+    with open_app(trained_home, programs=apps) as opened:
         yield opened
 
 

@@ -6,19 +6,23 @@ Knows nothing of what is tested; the tests say what they expect.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.programs import MODELFORGE, Program, Programs
 
 CHROMIUM_OPTIONS = [
     "--no-sandbox",
@@ -33,7 +37,25 @@ RUN_CLI = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "from modelforge.cli import main; sys.exit(main(sys.argv[1:]))"
 )
+# An app that is forked waits in each step of a run while there is such a file, for the seconds in it at most: so a page
+# sees a run of a small model in progress for as long as it needs to.
+SLOW = "slow-steps"
+WITH_SLOW_STEPS = f"""
+import os, pathlib, time, transformers
+
+mark, step = pathlib.Path(os.environ["MODELFORGE_HOME"]).with_name("{SLOW}"), transformers.Trainer.training_step
+
+def take_step(self, *given, **more):
+    begun = time.monotonic()
+    while mark.exists() and time.monotonic() - begun < float(mark.read_text() or 0):
+        time.sleep(0.05)
+    return step(self, *given, **more)
+
+transformers.Trainer.training_step = take_step
+"""
 TABS = ("Hardware", "Dataset", "Train", "Models", "Playground", "Hub")
+LOOKS = (("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390))
+"""Colour schemes, and widths of the window in pixels."""
 OPENS_WITHIN = 90  # seconds, on a busy machine
 
 expect.set_options(timeout=20_000)  # milliseconds, on a busy machine
@@ -52,6 +74,9 @@ new MutationObserver(changes => {
 """
 
 
+Process = subprocess.Popen[bytes] | Program
+
+
 @dataclass(frozen=True)
 class App:
     """The app, open at `url`; `log` is what it has said on its terminal."""
@@ -59,12 +84,23 @@ class App:
     url: str
     home: Path
     log: Path
-    process: subprocess.Popen[bytes]
+    process: Process
 
     def kill(self) -> None:
         """As a power cut would."""
         self.process.kill()
         self.process.wait()
+
+
+@contextlib.contextmanager
+def slow_steps(home: Path, seconds: float = 1.0) -> Iterator[None]:
+    """So many seconds for each step of a run there, until the end of the block."""
+    mark = home.with_name(SLOW)
+    mark.write_text(str(seconds))
+    try:
+        yield
+    finally:
+        mark.unlink()
 
 
 def environment_of(home: Path, **more: str) -> dict[str, str]:
@@ -76,16 +112,20 @@ def environment_of(home: Path, **more: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def open_app(
-    home: Path, *options: str, more: Mapping[str, str] | None = None, allowed: str = "", script: str = RUN_CLI
+    home: Path,
+    *options: str,
+    programs: Programs | None = None,
+    more: Mapping[str, str] | None = None,
+    allowed: str = "",
+    script: str = RUN_CLI,
 ) -> Iterator[App]:
-    """Start `modelforge ui` and wait until it says where it is open; stop it as Ctrl-C does. more: variables. allowed:
-    how a traceback of a library that may be in its log ends. script: what opens it."""
+    """Start `modelforge ui` and wait until it says where it is open; stop it as Ctrl-C does. programs: where it comes
+    from; otherwise from nothing, by `script`. more: variables. allowed: how a traceback of a library that may be in its
+    log ends."""
     log = home.parent / f"{home.name}-app.log"
-    command = [sys.executable, "-c", script, "ui", "--port", str(free_port()), "--no-browser", *options]
-    with log.open("w") as said:
-        process = subprocess.Popen(
-            command, env=environment_of(home, **(more or {})), stdout=said, stderr=subprocess.STDOUT
-        )
+    arguments = ["ui", "--port", str(free_port()), "--no-browser", *options]
+    environment = environment_of(home, **(more or {}))
+    with log.open("w") as said, _start(programs, script, arguments, environment, said) as process:
         try:
             yield App(_read_url(log, process), home, log, process)
             text = log.read_text(encoding="utf-8")
@@ -100,7 +140,16 @@ def open_app(
                 process.wait()
 
 
-def _read_url(log: Path, process: subprocess.Popen[bytes]) -> str:
+def _start(
+    programs: Programs | None, script: str, arguments: list[str], environment: dict[str, str], log: IO[str]
+) -> Process:
+    if programs:
+        return programs.start(WITH_SLOW_STEPS + MODELFORGE, *arguments, env=environment, log=log)
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+
+def _read_url(log: Path, process: Process) -> str:
     end = time.monotonic() + OPENS_WITHIN
     while time.monotonic() < end and process.poll() is None:
         for line in log.read_text(encoding="utf-8").splitlines():
@@ -193,3 +242,38 @@ def read_toast(page: Page) -> str:
     toast = page.get_by_test_id("toast-body").last
     toast.wait_for(timeout=30_000)
     return toast.inner_text()
+
+
+def set_number(page: Page, setting: str, value: object) -> None:
+    """Give a setting of the form under Advanced, which is unfolded, another value."""
+    box = page.locator(f"#set-{setting} input").first
+    if not box.is_visible():
+        page.get_by_role("button", name="Advanced: every setting").click()
+    box.fill(str(value))
+    box.press("Tab")
+
+
+def save_rows(page: Page, file: Path, rows: Sequence[Mapping[str, str]], verdict: str) -> None:
+    """Write a file of rows, upload it, wait for what is said of it and save it: the Train tab then has it chosen."""
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    upload(page, file)
+    expect(page.locator("#dataset-verdict")).to_contain_text(verdict)
+    page.get_by_role("button", name="Save and go to training").click()
+    expect(page.locator("#train-dataset input")).to_have_value(re.compile(rf"{file.stem} \(\d+ rows\)"))
+
+
+def take_picture(page: Page, place: Path) -> None:
+    """Of the whole page, which must not be wider than its window."""
+    page.wait_for_timeout(300)  # fades end, fonts and charts are laid out
+    page.screenshot(path=place, full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
+
+
+def in_each_look(page: Page, looks: Sequence[tuple[str, int]] = LOOKS) -> Iterator[str]:
+    """Show the page light and dark, wide and narrow, one after another, and as it was; gives a name for each look."""
+    for number, (scheme, width) in enumerate((*looks, LOOKS[0])):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.set_viewport_size({"width": width, "height": 900})
+        expect(page.locator("body")).to_have_class(re.compile("dark" if scheme == "dark" else "^((?!dark).)*$"))
+        if number < len(looks):
+            yield f"{scheme}-{width}"

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.drive import App, Witness, choose, open_app, open_tab, read_toast, upload
+from tests.browser.drive import App, Witness, choose, open_app, open_tab, read_toast, slow_steps, upload
+from tests.programs import Programs
 
 SCRIPT = "<script>alert('from a dataset')</script>"
 PICTURE = "<img src=x onerror=alert('from-a-picture')>"
@@ -21,11 +22,11 @@ REMOTE = "![spy](http://192.0.2.1/spy.png) <img src='http://192.0.2.1/spy.png'>"
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory, trained_home: Path) -> Iterator[App]:
+def app(tmp_path_factory: pytest.TempPathFactory, trained_home: Path, apps: Programs) -> Iterator[App]:
     """The app on a copy of the trained home, for these tests alone."""
     home = tmp_path_factory.mktemp("bad-input") / "home"
     shutil.copytree(trained_home, home, symlinks=True)
-    with open_app(home) as opened:
+    with open_app(home, programs=apps) as opened:
         yield opened
 
 
@@ -115,22 +116,23 @@ def test_audit_08_a_command_typed_as_a_base_model_is_refused_and_has_no_effect(p
 
 
 @pytest.mark.slow
-def test_audit_19_a_second_start_waits_in_the_queue_and_both_can_be_stopped(page: Page) -> None:
+def test_audit_19_a_second_start_waits_in_the_queue_and_both_can_be_stopped(app: App, page: Page) -> None:
     choose(page, "train-dataset", "doors")
     page.get_by_role("radio", name="Best").check()
     page.get_by_role("button", name="Recipe and command line").click()
     expect(page.locator("#train-recipe")).to_contain_text("num_train_epochs: 20.0")
-    start_run(page, "The first one")
-    expect(page.locator("#train-start")).to_have_text("Queue another")
-    start_run(page, "The second one")
-    assert "waits in the queue" in read_toast(page)
-    expect(page.locator("#run-head")).to_contain_text("The second one")
-    expect(page.locator("#run-head")).to_contain_text("Waiting: another run is in progress")
-    page.locator("#train-stop").click()
-    choose(page, "train-earlier", "The first one")
-    expect(page.locator("#run-head .mf-bar-label")).to_contain_text("of 40 ", timeout=120_000)
-    page.locator("#train-stop").click()
-    expect(page.locator("#run-head")).to_contain_text("Stopped early. The model trained so far", timeout=120_000)
+    with slow_steps(app.home):
+        start_run(page, "The first one")
+        expect(page.locator("#train-start")).to_have_text("Queue another")
+        start_run(page, "The second one")
+        assert "waits in the queue" in read_toast(page)
+        expect(page.locator("#run-head")).to_contain_text("The second one")
+        expect(page.locator("#run-head")).to_contain_text("Waiting: another run is in progress")
+        page.locator("#train-stop").click()
+        choose(page, "train-earlier", "The first one")
+        expect(page.locator("#run-head .mf-bar-label")).to_contain_text("of 40 ", timeout=120_000)
+        page.locator("#train-stop").click()
+        expect(page.locator("#run-head")).to_contain_text("Stopped early. The model trained so far", timeout=120_000)
     choose(page, "train-earlier", "The second one")
     expect(page.locator("#run-head")).to_contain_text("No step was trained", timeout=60_000)
 

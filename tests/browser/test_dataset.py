@@ -6,7 +6,6 @@ Every test saves under names of its own, as all share one app.
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -16,8 +15,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.drive import App, Witness, choose, open_app, open_tab, read_toast, upload
+from tests.browser.drive import App, Witness, choose, in_each_look, open_app, open_tab, read_toast, take_picture, upload
 from tests.data.varied import make_pairs
+from tests.programs import Programs
 
 ROWS = 60
 BROKEN_ROW, NUMBER_ROW, COPY_ROW = 57, 21, 31  # counted from 1; the copy is of the row before it
@@ -26,9 +26,11 @@ PAIRS = make_pairs(ROWS + 10)
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory, make_home: Callable[[Path], Path]) -> Iterator[App]:
-    """The app of somebody who has the starter model and no dataset yet, for these tests alone."""
-    with open_app(make_home(tmp_path_factory.mktemp("dataset"))) as opened:
+def app(
+    tmp_path_factory: pytest.TempPathFactory, make_small_home: Callable[[Path], Path], apps: Programs
+) -> Iterator[App]:
+    """The app of somebody who has no dataset yet, for these tests alone."""
+    with open_app(make_small_home(tmp_path_factory.mktemp("dataset")), programs=apps) as opened:
         yield opened
 
 
@@ -263,13 +265,8 @@ def test_a_broken_file_fits_every_window(page: Page, screenshots: Path, tmp_path
     held_out = write_pairs(tmp_path / "held out.csv", [*PAIRS[3:5], *PAIRS[ROWS:]])
     page.locator("#dataset-evaluation-file input[type=file]").set_input_files(held_out)
     expect(page.locator("#dataset-leaks tbody tr")).to_have_count(2)
-    for scheme, width in itertools.product(("light", "dark"), (1280, 390)):
-        page.emulate_media(color_scheme=scheme)
-        page.set_viewport_size({"width": width, "height": 900})
-        expect(page.locator("body")).to_have_class(re.compile("dark" if scheme == "dark" else "^((?!dark).)*$"))
-        page.wait_for_timeout(300)  # fades end
-        page.screenshot(path=screenshots / f"{scheme}-{width}-dataset-broken.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
+    for look in in_each_look(page):
+        take_picture(page, screenshots / f"{look}-dataset-broken.png")
         verdict, name = (page.locator(f"#dataset-{which}").bounding_box() for which in ("verdict", "name"))
         assert verdict and name
         assert verdict["y"] < name["y"], "the verdict stands before what can be changed about it"

@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.drive import TABS, App, Witness, choose, open_tab
-
-WIDE, NARROW = 1280, 390
+from tests.browser.drive import LOOKS, TABS, App, Witness, choose, in_each_look, open_tab, take_picture
 
 # Visible form controls without a name of their own: a name such as "Textbox" is Gradio's, not ours.
 NAMELESS = """() => [...document.querySelectorAll('input, select, textarea, [contenteditable=true]')]
@@ -32,29 +30,20 @@ OVERHANG = """() => [...document.querySelectorAll('body *')]
   .slice(0, 5).map(each => each.outerHTML.slice(0, 160))"""
 
 
-@pytest.mark.parametrize(
-    ("scheme", "width"),
-    [
-        ("light", WIDE),
-        pytest.param("dark", NARROW, marks=pytest.mark.slow),
-        pytest.param("light", NARROW, marks=pytest.mark.slow),
-        pytest.param("dark", WIDE, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("looks", [LOOKS[:1], pytest.param(LOOKS[1:], marks=pytest.mark.slow)], ids=str)
 def test_each_tab_fits_the_window_and_names_its_controls(
-    app: App, witness: Witness, screenshots: Path, scheme: str, width: int
+    app: App, witness: Witness, screenshots: Path, looks: tuple[tuple[str, int], ...]
 ) -> None:
-    page = witness.open(app, color_scheme=scheme, viewport={"width": width, "height": 900})
+    page = witness.open(app)
     for tab in TABS:
         open_tab(page, tab)
         _wait_for_content(page, tab)
-        _check(page, screenshots / f"{scheme}-{width}-{tab.lower()}.png")
+        _check(page, looks, screenshots, tab.lower())
     open_tab(page, "Train")
     for fold in ("Advanced: every setting", "Recipe and command line", "Log"):
         page.get_by_role("button", name=fold).click()
     expect(page.locator("#train-recipe")).to_contain_text("base_model:")
-    page.wait_for_timeout(500)
-    _check(page, screenshots / f"{scheme}-{width}-train-unfolded.png")
+    _check(page, looks, screenshots, "train-unfolded")
 
 
 def _wait_for_content(page: Page, tab: str) -> None:
@@ -77,11 +66,10 @@ def _wait_for_content(page: Page, tab: str) -> None:
             expect(page.locator("#chat-model input")).not_to_have_value("")
         case "Hub":
             expect(page.locator("#hub-files")).to_contain_text("adapter_model.safetensors")
-    page.wait_for_timeout(300)  # fades end, fonts and charts are laid out
 
 
-def _check(page: Page, picture: Path) -> None:
-    page.screenshot(path=picture, full_page=True)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), page.evaluate(OVERHANG)
-    assert page.evaluate(OVERHANG) == []
-    assert page.evaluate(NAMELESS) == []
+def _check(page: Page, looks: tuple[tuple[str, int], ...], screenshots: Path, name: str) -> None:
+    for look in in_each_look(page, looks):
+        take_picture(page, screenshots / f"{look}-{name}.png")
+        assert page.evaluate(OVERHANG) == [], look
+        assert page.evaluate(NAMELESS) == [], look

@@ -13,21 +13,23 @@ from modelforge import Forge
 from modelforge.recipe import Recipe
 from modelforge.runs.worker import Worker
 from modelforge.store import RunState
-from tests.browser.drive import Witness, choose, open_app
+from tests.browser.drive import Witness, choose, open_app, set_number, slow_steps
+from tests.programs import Programs
 
 PATIENCE = 240_000  # milliseconds: a run on a busy machine
-STEPS = 10
+STEPS = 60
+SETTINGS = {"max_steps": STEPS, "save_steps": 2, "per_device_train_batch_size": 2, "max_length": 64, "eval_split": 0}
 
 
-def begin(page: Page) -> None:
+def begin(page: Page, least: int) -> None:
+    """Start a run; wait until it has done so many steps."""
     choose(page, "train-dataset", "Sample: Customer questions")
-    page.get_by_role("button", name="Advanced: every setting").click()
-    wanted = {"max_steps": STEPS, "save_steps": 2, "per_device_train_batch_size": 2, "max_length": 64, "eval_split": 0}
-    for name, value in wanted.items():
-        field = page.locator(f"#set-{name} input")
-        field.fill(str(value))
-        field.press("Tab")
+    for name, value in SETTINGS.items():
+        set_number(page, name, value)
     page.locator("#train-start").click()
+    expect(page.locator("#run-head")).to_contain_text(
+        re.compile(rf"step ([{least}-9]|\d\d) of {STEPS}"), timeout=PATIENCE
+    )
 
 
 def steps_drawn(page: Page) -> int:
@@ -38,16 +40,15 @@ def steps_drawn(page: Page) -> int:
 
 @pytest.mark.slow
 def test_killed_app_offers_to_resume_and_the_curve_goes_on_to_its_end(
-    home_with_starter: Path, witness: Witness, screenshots: Path
+    small_home: Path, apps: Programs, witness: Witness, screenshots: Path
 ) -> None:
-    with open_app(home_with_starter) as app:
+    with slow_steps(small_home), open_app(small_home, programs=apps) as app:
         page = witness.open(app)
-        begin(page)
-        expect(page.locator("#run-head")).to_contain_text(re.compile(rf"step [4-9] of {STEPS}"), timeout=PATIENCE)
+        begin(page, 4)
         reached = steps_drawn(page)
         page.context.close()  # or it would complain of the server, as it should
         app.kill()
-    with open_app(home_with_starter) as app:
+    with open_app(small_home, programs=apps) as app:
         page = witness.open(app)
         expect(page.locator("#run-head")).to_contain_text("Interrupted")
         page.screenshot(path=screenshots / "light-1280-train-interrupted.png")
@@ -55,7 +56,7 @@ def test_killed_app_offers_to_resume_and_the_curve_goes_on_to_its_end(
         expect(page.locator("#run-head")).to_contain_text("Finished", timeout=PATIENCE)
         assert steps_drawn(page) == STEPS
         expect(page.locator("#train-resume")).to_be_hidden()
-        (told,) = home_with_starter.glob("runs/*/events.jsonl")
+        (told,) = small_home.glob("runs/*/events.jsonl")
         starts = [json.loads(line)["step"] for line in told.read_text().splitlines() if '"type": "started"' in line]
         assert len(starts) == 2 and 2 <= starts[1] <= reached
         expect(page.locator("#run-chart svg")).to_be_visible()
@@ -64,15 +65,14 @@ def test_killed_app_offers_to_resume_and_the_curve_goes_on_to_its_end(
 
 
 @pytest.mark.slow
-def test_paused_run_waits_through_a_restart(home_with_starter: Path, witness: Witness) -> None:
-    with open_app(home_with_starter) as app:
+def test_paused_run_waits_through_a_restart(small_home: Path, apps: Programs, witness: Witness) -> None:
+    with slow_steps(small_home), open_app(small_home, programs=apps) as app:
         page = witness.open(app)
-        begin(page)
-        expect(page.locator("#run-head")).to_contain_text(re.compile(rf"step [2-9] of {STEPS}"), timeout=PATIENCE)
+        begin(page, 2)
         page.locator("#train-pause").click()
         expect(page.locator("#run-head")).to_contain_text("Paused", timeout=60_000)
         page.context.close()
-    with open_app(home_with_starter) as app:
+    with open_app(small_home, programs=apps) as app:
         page = witness.open(app)
         expect(page.locator("#run-head")).to_contain_text("Paused")
         page.locator("#train-resume").click()
@@ -83,9 +83,9 @@ def test_paused_run_waits_through_a_restart(home_with_starter: Path, witness: Wi
 
 @pytest.mark.slow
 def test_run_that_ran_out_of_memory_is_started_again_smaller_with_one_press(
-    home_with_starter: Path, witness: Witness, screenshots: Path, monkeypatch: pytest.MonkeyPatch
+    small_home: Path, apps: Programs, witness: Witness, screenshots: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MODELFORGE_HOME", str(home_with_starter))
+    monkeypatch.setenv("MODELFORGE_HOME", str(small_home))
     forge = Forge()
     dataset = forge.datasets.resolve("Customer questions", Recipe(dataset="Customer questions"))
     settings = {"max_steps": 1, "evaluations": 1, "max_length": 64, "per_device_train_batch_size": 8}
@@ -94,7 +94,7 @@ def test_run_that_ran_out_of_memory_is_started_again_smaller_with_one_press(
         patch.setattr(Worker, "_train", lambda *_: _ask_for_more_than_there_is())
         run = forge.runs.start(recipe)
         assert run.wait(60) is RunState.failed
-    with open_app(home_with_starter) as app:
+    with open_app(small_home, programs=apps) as app:
         page = witness.open(app)
         expect(page.locator("#run-head")).to_contain_text("memory")
         page.screenshot(path=screenshots / "light-1280-train-out-of-memory.png")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 from modelforge.recipe import Recipe
 from tests import tiny
 from tests.machine import base, measured
+from tests.programs import Programs
 
 __all__ = ["base", "measured"]
 
@@ -38,7 +37,7 @@ def recipe(base: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def carry_out(tmp_path: Path, measured: Path, home: Path) -> Trainings:
+def carry_out(programs: Programs, tmp_path: Path, measured: Path, home: Path) -> Trainings:
     """carry_out([training, ...]) -> the exit code of each; see `trainings.carry_out`."""
     (home / "cache").mkdir(parents=True)
     (home / "cache" / "probe.json").write_bytes(measured.read_bytes())
@@ -46,13 +45,7 @@ def carry_out(tmp_path: Path, measured: Path, home: Path) -> Trainings:
     def start(plan: list[dict[str, Any]]) -> list[int]:
         file = tmp_path / "plan.json"
         file.write_text(json.dumps(plan))
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.crash.trainings", str(file)],
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).parents[2],
-            check=False,
-        )
+        done = programs.run("from tests.crash.trainings import main; main()", file)
         assert done.returncode == 0, done.stderr[-3000:]
         return [json.loads(line)["code"] for line in done.stdout.splitlines() if line.startswith("{")]
 

@@ -1,7 +1,5 @@
-"""A process that trains again and again, each time in a child of its own that may be killed: `python -m
-tests.crash.trainings PLAN`, a JSON file with a list of trainings.
-
-Torch is loaded once and used in the children alone, so that a hundred kills take a minute.
+"""A program that trains again and again, each time in a child of its own that may be killed. Its argument is a JSON
+file with a list of trainings. Torch is used in the children alone.
 """
 
 from __future__ import annotations
@@ -10,40 +8,25 @@ import json
 import os
 import signal
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 KILLED = -signal.SIGKILL
 
 
-def main(plan: Path) -> None:
-    import trl  # noqa: F401 - loaded before the children come
-
+def main() -> None:
     from modelforge.planner.service import SERVICE
-    from modelforge.training import run
-    from modelforge.training.methods import sft_decoder  # noqa: F401
+    from modelforge.training.methods import sft_decoder  # noqa: F401 - loaded before the children come
 
-    assert run
-    for training in json.loads(plan.read_text()):
-        # Planned here, once: a planner's process for each child would take longer than its steps.
-        planned = plan_once(json.dumps(training["recipe"]), len(training["rows"]))
-        SERVICE.ask = lambda *_, planned=planned, **__: planned  # type: ignore[method-assign]
+    # Without a plan, as where the planner does not answer: its process for each child would take longer than its steps.
+    SERVICE.ask = lambda *_, **__: None  # type: ignore[method-assign]
+    for training in json.loads(Path(sys.argv[1]).read_text()):
         child = os.fork()
         if not child:
             carry_out(**training)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         print(json.dumps({"folder": training["folder"], "code": os.waitstatus_to_exitcode(status)}), flush=True)
-
-
-@cache
-def plan_once(recipe: str, rows: int) -> Any:
-    from modelforge.planner.estimate import Machine, Rows
-    from modelforge.planner.plan import plan_for
-    from modelforge.recipe import Recipe
-
-    return plan_for(Recipe.build(json.loads(recipe)), Machine.here(), Rows(rows))
 
 
 def carry_out(
@@ -82,7 +65,3 @@ def carry_out(
                 die()
 
         train(Job("run-0", Recipe.build(recipe), rows, {"id": "dataset-0"}, place, emit, lambda: False))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""What goes on at the same time in one process changes no answer: a plan is reckoned, another model is built."""
+"""What goes on at the same time in one process changes no answer: a plan is made, another model is built."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from tests import tiny
 SHORT = Sampling(max_new_tokens=24)
 
 
-def test_answers_stay_the_same_while_plans_are_reckoned(forge: Forge, record: Any, tiny_base: Path) -> None:
+def test_answers_stay_the_same_while_plans_are_made(forge: Forge, record: Any, tiny_base: Path) -> None:
     from modelforge.planner.plan import plan
 
     model = forge.models[record.id]
     expected = model.chat("hi", sampling=SHORT)
     over = threading.Event()
 
-    def reckon() -> None:
+    def plan_on() -> None:
         length = 16
         while not over.is_set():  # each is another one, so that none is remembered
             plan(tiny.recipe(tiny_base, "", max_length=length))
             length += 1
 
-    reckoning = threading.Thread(target=reckon)
-    reckoning.start()
+    planning = threading.Thread(target=plan_on)
+    planning.start()
     try:
-        told = {model.chat("hi", sampling=SHORT) for _ in range(15)}
+        told = {model.chat("hi", sampling=SHORT) for _ in range(8)}
     finally:
         over.set()
-        reckoning.join(60)
+        planning.join(60)
     assert told == {expected}
 
 

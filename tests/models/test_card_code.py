@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from modelforge.choices.tunings import TUNINGS
 from modelforge.models.card import model_card
 from modelforge.models.sampling import Sampling
 from tests import tiny
+from tests.programs import Programs
 
 LONG = Sampling(max_new_tokens=200)
 CASES: dict[str, tuple[str, str, dict[str, Any], Callable[[Any], str]]] = {
@@ -51,7 +50,9 @@ SLOW = [pytest.param(case, marks=pytest.mark.slow) for case in CASES if case != 
 
 
 @pytest.mark.parametrize("case", ["decoder", *SLOW])
-def test_fault_06_code_of_the_card_gives_the_answer_of_the_model(forge: Forge, tmp_path: Path, case: str) -> None:
+def test_fault_06_code_of_the_card_gives_the_answer_of_the_model(
+    programs: Programs, forge: Forge, tmp_path: Path, case: str
+) -> None:
     architecture, shape, settings, ask = CASES[case]
     base = tiny.WRITERS[architecture](tmp_path / architecture)
     file = tiny.write_jsonl(tmp_path / "rows.jsonl", tiny.user_rows(shape))
@@ -67,9 +68,7 @@ def test_fault_06_code_of_the_card_gives_the_answer_of_the_model(forge: Forge, t
         (tmp_path / f"{tuning}.py").write_text(card.split("```python\n")[1].split("\n```")[0], encoding="utf-8")
     codes = [str(tmp_path / f"{tuning}.py") for tuning in answers]
     # The card names a base model in a folder "./decoder": here that is the folder itself.
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, *codes], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
-    )
+    done = programs.run(RUN, *codes, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     given = {Path(code).stem: Path(f"{code}.out").read_bytes().decode() for code in codes}
     assert given == {tuning: f"{answer}\n" for tuning, answer in answers.items()}

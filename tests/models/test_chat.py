@@ -15,8 +15,8 @@ import pytest
 from modelforge import Forge, paths
 from modelforge.errors import BaseModelError, ModelForgeError, NotFoundError, RecipeError
 from modelforge.models.sampling import Sampling
-from modelforge.training import samples
 from tests import tiny
+from tests.machine import live_in
 
 SHORT = Sampling(max_new_tokens=24)
 ASKED = [{"role": "user", "content": "What colour is the lamp of house 0?"}]
@@ -199,14 +199,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, measured: Path) -> Callabl
     def make(architecture: str, tuning: str, **settings: Any) -> Path:
         folder = tmp_path_factory.mktemp("trained")
         shape, task = SHAPE_OF[architecture]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("MODELFORGE_HOME", str(folder / "home"))
-            patch.setattr(samples, "_SAMPLING", Sampling(max_new_tokens=6))
-            paths.cache_dir().mkdir(parents=True)
-            shutil.copy(measured, paths.cache_dir() / "probe.json")
+        with live_in(folder / "home", measured):
             base = tiny.WRITERS[architecture](folder / architecture)
             file = tiny.write_jsonl(folder / f"{shape}.jsonl", tiny.user_rows(shape))
-            learn = {"max_steps": 8, "learning_rate": 3e-2, "tuning.type": tuning, "evaluations": 1}
+            learn = {"max_steps": 8, "learning_rate": 3e-2, "tuning.type": tuning, "eval_split": 0}
             run = Forge().runs.start(tiny.recipe(base, file, {**learn, **task, **settings}))
             run.wait(100)
             assert run.model_id, run.record.error

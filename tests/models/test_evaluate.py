@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from modelforge import Forge
+from modelforge import Forge, paths
 from modelforge.data.encode import ChatEncoder
 from modelforge.data.split import split
 from modelforge.errors import DatasetError, RecipeError
@@ -24,18 +24,33 @@ from tests import tiny
 
 SIDES = {"perplexity", "rougeL", "exact_match"}
 LEARN = {"max_steps": 150, "learning_rate": 2e-2, "per_device_train_batch_size": 8, "evaluations": 1}
+FEW = {"max_steps": 3, "learning_rate": 1e-2, "eval_split": 0.25}
+
+
+@pytest.fixture(autouse=True)
+def home(shared_forge: Forge) -> Path:
+    return paths.home()
 
 
 @pytest.fixture
-def train(forge: Forge, tiny_base: Path, tmp_path: Path) -> Callable[..., Any]:
-    """train(settings) -> a model trained by a real run on 16 rows."""
+def forge(shared_forge: Forge) -> Forge:
+    return shared_forge
 
-    def make(settings: dict[str, Any], file: Path | None = None) -> Any:
-        file = file or tiny.write_rows(tmp_path / "colours.jsonl")
-        run = forge.runs.start(tiny.recipe(tiny_base, file, settings))
-        assert run.wait(200) is RunState.finished
-        assert run.model_id
-        return forge.models[run.model_id]
+
+@pytest.fixture(scope="module")
+def train(
+    shared_forge: Forge, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[dict[str, Any], Path], Any]:
+    """train(settings, file) -> a model trained by a real run; once for each content of the file, 16 rows by default."""
+    usual, trained = tiny.write_rows(tmp_path_factory.mktemp("files") / "colours.jsonl"), dict[str, Any]()
+
+    def make(settings: dict[str, Any], file: Path = usual) -> Any:
+        key = f"{settings} {file.read_text()}"
+        if key not in trained:
+            run = shared_forge.runs.start(tiny.recipe(tiny_base, file, settings))
+            assert run.wait(200) is RunState.finished
+            trained[key] = shared_forge.models[run.model_id]
+        return trained[key]
 
     return make
 
@@ -49,7 +64,7 @@ def held_out(model: Any) -> list[dict[str, Any]]:
 
 
 def test_model_that_learnt_the_rows_beats_its_base_on_them(train: Callable[..., Any], tmp_path: Path) -> None:
-    same = tiny.write_rows(tmp_path / "colours.jsonl")
+    same = tiny.write_rows(tmp_path / "same.jsonl")
     model = train({**LEARN, "eval_dataset": str(same)})
     found = model.evaluate()
     assert found.rows == 16
@@ -61,7 +76,7 @@ def test_model_that_learnt_the_rows_beats_its_base_on_them(train: Callable[..., 
 
 
 def test_held_out_rows_and_their_perplexity_are_those_of_training(train: Callable[..., Any], forge: Forge) -> None:
-    model = train({"max_steps": 3, "learning_rate": 1e-2, "eval_split": 0.25, "seed": 3})
+    model = train({**FEW, "seed": 3})
     manifest = read_manifest(model.record.id)
     rows = forge.datasets.rows(manifest["dataset"]["id"])
     _, indices = split(rows, 0.25, 3)
@@ -75,23 +90,16 @@ def test_held_out_rows_and_their_perplexity_are_those_of_training(train: Callabl
 def test_fault_10_model_trained_further_is_compared_with_what_it_started_from_and_with_the_base(
     train: Callable[..., Any], forge: Forge
 ) -> None:
-    settings = {"max_steps": 3, "learning_rate": 1e-2, "eval_split": 0.25}
-    first = train(settings)
-    second = train({**settings, "parent": first.record.id})
+    first = train(FEW)
+    second = train({**FEW, "parent": first.record.id})
     found = second.evaluate()
     assert found.sides == {"tuned": found.tuned, "base": found.base, "before": found.before}
     alone = first.evaluate()
     assert found.before == pytest.approx(alone.tuned) and found.base == pytest.approx(alone.base)
     assert not alone.before and alone.sides.keys() == {"tuned", "base"}
+    assert second.record.metrics["base"]["perplexity"] == pytest.approx(found.base["perplexity"], rel=1e-4)
     forge.models.delete(first.record.id)
     assert not forge.models[second.record.id].evaluate().before
-
-
-def test_fault_10_base_is_the_untrained_model_wherever_it_is_said(train: Callable[..., Any]) -> None:
-    settings = {"max_steps": 3, "learning_rate": 1e-2, "eval_split": 0.25}
-    second = train({**settings, "parent": train(settings).record.id})
-    measured, said = second.record.metrics, second.evaluate().base
-    assert measured.get("base", said)["perplexity"] == pytest.approx(said["perplexity"], rel=1e-4)
 
 
 def test_rows_of_an_eval_dataset_are_the_held_out_ones(train: Callable[..., Any], tmp_path: Path) -> None:
@@ -173,12 +181,13 @@ def test_limit_and_progress(forge: Forge, record: Any, tmp_path: Path) -> None:
 def test_model_whose_dataset_was_deleted_says_so_and_takes_a_file(
     train: Callable[..., Any], forge: Forge, tmp_path: Path
 ) -> None:
-    model = train({})
+    file = tiny.write_rows(tmp_path / "boats.jsonl", tiny.PAIRS[16:])
+    model = train({}, file)
     forge.datasets.delete(model.record.dataset_id)
     with pytest.raises(DatasetError, match="was deleted") as caught:
         model.evaluate()
-    assert caught.value.where == "colours" and "--data" in caught.value.fix
-    assert model.evaluate(data=tmp_path / "colours.jsonl").rows == 16
+    assert caught.value.where == "boats" and "--data" in caught.value.fix
+    assert model.evaluate(data=file).rows == 16
 
 
 def test_model_trained_without_held_out_rows_says_so(train: Callable[..., Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from modelforge import Forge
+from modelforge import Forge, paths
 from modelforge.data.encode import ChatEncoder
 from modelforge.errors import DatasetError, RecipeError
 from modelforge.models.evaluate import Evaluation
@@ -24,18 +24,39 @@ Train = Callable[..., Any]
 LEARN = {"max_steps": 20, "learning_rate": 1e-2, "per_device_train_batch_size": 4, "evaluations": 1, "eval_split": 0.25}
 REWARDS = [{"type": "length", "least": 3, "most": 8}, {"type": "matches_reference", "weight": 0.5}]
 GRPO = {"method": "grpo", "grpo.rewards": REWARDS, "grpo.max_completion_length": 8, "max_steps": 1}
+OF_EACH: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "dpo": ("decoder", "preference", {"method": "dpo"}),
+    "grpo": ("decoder", "prompts", GRPO),
+    "summary": ("encoder-decoder", "summary", {"task": "summarization", "max_target_length": 12}),
+    "span": ("encoder", "span", {"task": "question-answering"}),
+}
+"""The model of each way of measuring: its architecture, its rows, its settings besides the tuning."""
 
 
-@pytest.fixture
-def train(forge: Forge, tmp_path: Path) -> Train:
-    """train("decoder", "preference", settings) -> a model trained by a real run on 16 rows of that shape."""
+def train_one(train: Train, kind: str, tuning: str = "lora") -> Any:
+    architecture, shape, settings = OF_EACH[kind]
+    return train(architecture, shape, {**settings, "tuning.type": tuning})
+
+
+@pytest.fixture(autouse=True)
+def home(shared_forge: Forge) -> Path:
+    return paths.home()
+
+
+@pytest.fixture(scope="module")
+def train(shared_forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """train("decoder", "preference", settings) -> a model trained by a real run on 16 rows of that shape; once."""
+    folder, trained = tmp_path_factory.mktemp("files"), dict[str, Any]()
+    bases = {name: write(folder / name) for name, write in tiny.WRITERS.items()}
 
     def make(architecture: str, shape: str, settings: dict[str, Any]) -> Any:
-        base = tiny.WRITERS[architecture](tmp_path / architecture)
-        file = tiny.write_jsonl(tmp_path / f"{shape}.jsonl", tiny.user_rows(shape))
-        run = forge.runs.start(tiny.recipe(base, file, {**LEARN, **settings}))
-        assert run.wait(100) is RunState.finished, run.record.error
-        return forge.models[run.model_id]
+        key = f"{architecture} {shape} {settings}"
+        if key not in trained:
+            file = tiny.write_jsonl(folder / f"{shape}.jsonl", tiny.user_rows(shape))
+            run = shared_forge.runs.start(tiny.recipe(bases[architecture], file, {**LEARN, **settings}))
+            assert run.wait(100) is RunState.finished, run.record.error
+            trained[key] = shared_forge.models[run.model_id]
+        return trained[key]
 
     return make
 
@@ -46,7 +67,7 @@ def file_of(shape: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("tuning", ["lora", "full"])
 def test_preferences_learnt_show_as_a_margin_and_the_base_has_none(train: Train, tmp_path: Path, tuning: str) -> None:
-    model = train("decoder", "preference", {"method": "dpo", "tuning.type": tuning})
+    model = train_one(train, "dpo", tuning)
     found = model.evaluate()
     assert found.rows == 4
     assert found.base["reward_margin"] == 0 < found.tuned["reward_margin"]
@@ -72,7 +93,7 @@ def test_pairs_whose_answers_lie_beyond_max_length_are_left_out(train: Train, tm
 
 @pytest.mark.parametrize("tuning", ["lora", "full"])
 def test_rewards_are_those_of_the_likeliest_answers(train: Train, tmp_path: Path, tuning: str) -> None:
-    model = train("decoder", "prompts", {**GRPO, "tuning.type": tuning})
+    model = train_one(train, "grpo", tuning)
     found = model.evaluate(data=file_of("prompts", tmp_path))
     rewards, short = Recipe().with_settings(GRPO).grpo.rewards, Sampling(max_new_tokens=8)
     assert found.rows == 8
@@ -85,7 +106,7 @@ def test_rewards_are_those_of_the_likeliest_answers(train: Train, tmp_path: Path
 
 
 def test_reward_that_compares_refuses_a_file_without_references(train: Train, tmp_path: Path) -> None:
-    model = train("decoder", "prompts", GRPO)
+    model = train_one(train, "grpo")
     file = tiny.write_jsonl(tmp_path / "bare.jsonl", [{"prompt": row["prompt"]} for row in tiny.user_rows("prompts")])
     with pytest.raises(RecipeError, match="reference"):
         model.evaluate(data=file)
@@ -93,8 +114,7 @@ def test_reward_that_compares_refuses_a_file_without_references(train: Train, tm
 
 @pytest.mark.parametrize("tuning", ["lora", "full"])
 def test_summaries_that_are_compared_are_those_of_the_playground(train: Train, tmp_path: Path, tuning: str) -> None:
-    settings = {"task": "summarization", "max_target_length": 12, "tuning.type": tuning}
-    model = train("encoder-decoder", "summary", settings)
+    model = train_one(train, "summary", tuning)
     found = model.evaluate(data=file_of("summary", tmp_path))
     rows = tiny.user_rows("summary", 24)[16:]
     for base, side in ((False, found.tuned), (True, found.base)):
@@ -106,7 +126,7 @@ def test_summaries_that_are_compared_are_those_of_the_playground(train: Train, t
 
 @pytest.mark.parametrize("tuning", ["lora", "full"])
 def test_questions_are_measured_as_they_are_answered(train: Train, tmp_path: Path, tuning: str) -> None:
-    model = train("encoder", "span", {"task": "question-answering", "tuning.type": tuning})
+    model = train_one(train, "span", tuning)
     found = model.evaluate(data=file_of("span", tmp_path))
     rows = tiny.user_rows("span", 24)[16:]
     assert found.rows == 8
@@ -116,23 +136,16 @@ def test_questions_are_measured_as_they_are_answered(train: Train, tmp_path: Pat
 
 
 def test_rows_for_another_method_are_refused_with_the_method_for_them(train: Train, tmp_path: Path) -> None:
-    model = train("decoder", "preference", {"method": "dpo", "max_steps": 1})
+    model = train_one(train, "dpo")
     with pytest.raises(RecipeError, match="dpo cannot train") as caught:
         model.evaluate(data=file_of("chat", tmp_path))
     assert "sft" in caught.value.fix
 
 
 def test_progress_goes_to_the_end_for_every_way_of_measuring(train: Train) -> None:
-    quick = {"max_steps": 1}
-    models = [
-        train("decoder", "preference", {"method": "dpo", **quick}),
-        train("decoder", "prompts", GRPO),
-        train("encoder-decoder", "summary", {"task": "summarization", "max_target_length": 12, **quick}),
-        train("encoder", "span", {"task": "question-answering", **quick}),
-    ]
-    for model in models:
+    for kind in OF_EACH:
         told: list[float] = []
-        assert isinstance(model.evaluate(watch=told.append), Evaluation)
+        assert isinstance(train_one(train, kind).evaluate(watch=told.append), Evaluation)
         assert told == sorted(told) and told[-1] == 1 and len(told) > 1
 
 
@@ -151,14 +164,14 @@ def narrow_decoder(folder: Path) -> Path:
 
 @pytest.mark.parametrize(("shape", "settings"), [("chat", {}), ("preference", {"method": "dpo"})])
 def test_rows_longer_than_the_models_window_are_measured_as_far_as_it_reaches(
-    forge: Forge, tmp_path: Path, shape: str, settings: dict[str, Any]
+    shared_forge: Forge, tmp_path: Path, shape: str, settings: dict[str, Any]
 ) -> None:
     answer = "response" if shape == "chat" else "chosen"
     rows = [{**row, answer: row[answer] + " And so on." * 20} for row in tiny.user_rows(shape)]
     assert all(len(ChatEncoder(tiny.tokenizer(), 512).encode_row({"text": row[answer]}).input_ids) > 48 for row in rows)
     file = tiny.write_jsonl(tmp_path / "long.jsonl", rows)
-    run = forge.runs.start(
+    run = shared_forge.runs.start(
         tiny.recipe(narrow_decoder(tmp_path / "narrow"), file, {**LEARN, **settings, "max_steps": 2, "max_length": 512})
     )
     assert run.wait(100) is RunState.finished, run.record.error
-    assert forge.models[run.model_id].evaluate().rows == 4
+    assert shared_forge.models[run.model_id].evaluate().rows == 4

@@ -114,9 +114,9 @@ def test_advice_makes_it_fit_and_is_the_least_harmful_first(base: Path) -> None:
 
 def test_start_is_refused_before_any_download_when_it_cannot_fit(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starter, "ensure", lambda _: pytest.fail("fetched"))
-    recipe = Recipe().with_settings({"base_model": STARTER, "per_device_train_batch_size": 64})
+    recipe = Recipe().with_settings({"base_model": STARTER, "per_device_train_batch_size": 2, "max_length": 256})
     with pytest.raises(MemoryFullError) as caught:
-        planner.refuse(planner.plan(recipe, machine=card(GIB), probe=PROBE))
+        planner.refuse(planner.plan(recipe, machine=card(GIB // 2), probe=PROBE))
     assert "available" in caught.value.what and caught.value.fix
     assert planner.plan(Recipe(base_model=str(base)), machine=card(7 * GIB), probe=PROBE).fits
 

@@ -68,9 +68,25 @@ def in_python(settings: Mapping[str, Any], folder: Path) -> Recipe:
     return Recipe(**settings)
 
 
-@pytest.fixture(params=WAYS.values(), ids=list(WAYS))
-def read(request: Any, tmp_path: Path) -> Callable[[Mapping[str, Any]], Recipe]:
-    return lambda settings: request.param(settings, tmp_path)
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[[Mapping[str, Any]], Recipe]:
+    """read(settings) -> the recipe, the same whichever way they are given; or the same RecipeError."""
+
+    def read_in_every_way(settings: Mapping[str, Any]) -> Recipe:
+        told: dict[str, Recipe | RecipeError] = {}
+        for name, way in WAYS.items():
+            try:
+                told[name] = way(settings, tmp_path)
+            except RecipeError as error:
+                told[name] = error
+        first, *others = told.values()
+        if isinstance(first, RecipeError):
+            assert {getattr(other, "fix", other) for other in others} == {first.fix}, told
+            raise first
+        assert others == [first] * len(others), told
+        return first
+
+    return read_in_every_way
 
 
 def value_of(recipe: Recipe, name: str) -> Any:

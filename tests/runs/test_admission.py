@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +19,7 @@ from modelforge.runs import admission
 from modelforge.runs.admission import Admission
 from modelforge.store import RunRecord, RunState, utc_now
 from tests import tiny
+from tests.programs import Programs
 
 WAYS = {
     "start": lambda forge, recipe: forge.runs.start(recipe),
@@ -111,6 +110,7 @@ from modelforge import Forge, hardware
 from modelforge.errors import MemoryFullError
 from modelforge.planner.service import SERVICE
 from tests import tiny
+from tests.programs import Programs
 
 here = hardware.detect()
 def shrink(free):
@@ -132,9 +132,9 @@ os._exit(0)
 """
 
 
-def test_memory_is_planned_in_another_process(probed: Path, base: Path, file: Path) -> None:
-    command = [sys.executable, "-c", START_ON_A_SMALL_MACHINE, str(base), str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+def test_memory_is_planned_in_another_process(programs: Programs, probed: Path, base: Path, file: Path) -> None:
+    done = programs.run(START_ON_A_SMALL_MACHINE, base, file)
+    assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert "of memory, but only" in told["refused"]
     assert told["state"] in ("queued", "preparing")

@@ -12,8 +12,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +36,8 @@ from modelforge.tasks.summarization import read_pair
 from modelforge.training import run as runs
 from modelforge.training import samples
 from tests import tiny
+from tests.machine import live_in
+from tests.programs import Programs
 
 
 class Cell(NamedTuple):
@@ -228,11 +228,7 @@ class Trainings:
 
 @pytest.fixture(scope="module")
 def trainings(tmp_path_factory: pytest.TempPathFactory, measured: Path) -> Iterator[Trainings]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODELFORGE_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setattr(samples, "_SAMPLING", samples._SAMPLING.model_copy(update={"max_new_tokens": 6}))
-        paths.cache_dir().mkdir(parents=True)
-        shutil.copy(measured, paths.cache_dir() / "probe.json")
+    with live_in(tmp_path_factory.mktemp("matrix") / "home", measured), pytest.MonkeyPatch.context() as patch:
         yield Trainings(tmp_path_factory.mktemp("files"), patch)
 
 
@@ -364,12 +360,10 @@ json.dump(told, sys.stdout)
 
 
 @pytest.fixture(scope="module")
-def elsewhere(trained: Mapping[Cell, Trained], trainings: Trainings) -> dict[str, Any]:
+def elsewhere(programs: Programs, trained: Mapping[Cell, Trained], trainings: Trainings) -> dict[str, Any]:
     """What another process hears from each model: its answers and its base's, and what both are measured with."""
     models = [each.run.model_id for each in trained.values() if each.run.model_id]
-    done = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE, *models], capture_output=True, text=True, check=False, timeout=200
-    )
+    done = programs.run(ELSEWHERE, *models)
     assert done.returncode == 0, done.stderr[-3000:]
     told: dict[str, Any] = json.loads(done.stdout)
     return told

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -34,6 +33,7 @@ from modelforge.training.methods import sft_decoder
 from modelforge.training.run import Job, train
 from modelforge.training.saving import BestCallback, SavingCallback
 from tests import tiny
+from tests.machine import live_in
 
 Build = Callable[..., Any]
 LONG = "The lamp of house 0 is red and the boat of house 1 is blue and the door of house 2 is green. " * 2
@@ -522,11 +522,8 @@ def look_at(tmp_path_factory: pytest.TempPathFactory, measured: Path, base: Path
     from modelforge import Forge
     from modelforge.training.methods import dpo, grpo, sft_encoder, sft_encoder_decoder
 
-    with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("home")
-        patch.setenv("MODELFORGE_HOME", str(home))
-        paths.cache_dir().mkdir(parents=True)
-        shutil.copy(measured, paths.cache_dir() / "probe.json")
+    home = tmp_path_factory.mktemp("reached") / "home"
+    with live_in(home, measured), pytest.MonkeyPatch.context() as patch:
         files, forge = tmp_path_factory.mktemp("files"), Forge()
         result = Seen()
         for module in (sft_decoder, sft_encoder_decoder, sft_encoder, dpo, grpo):
