@@ -8,7 +8,8 @@ install: .venv/.installed
 
 .venv/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib 2>/dev/null >/dev/null || true  # pip uses one core for it
 	$(BIN)/modelforge starter
 	@touch $@
 
