@@ -16,7 +16,7 @@ from openpyxl.reader.excel import ExcelReader
 _CHUNK_BYTES = 1 << 20
 
 Check = Callable[[str, int], None]
-"""Raises if there are too many XML elements of one kind: of "sheets", of "strings" that they share, of other "parts"."""
+"""Raises if there are too many XML elements of one kind: of "sheets", "strings" that they share, or other "parts"."""
 
 
 def load_workbook(file: BinaryIO, check: Check) -> Any:

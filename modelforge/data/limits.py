@@ -60,7 +60,7 @@ def show_bytes(count: int) -> str:
 
 
 def check_columns(count: int, name: str, row: int = 0, line: int | None = None) -> None:
-    """Raise DatasetError if a file of this name has too many columns, or keys, up to a row and line; 0: in its header."""
+    """Raise DatasetError if a file has too many columns, or keys, up to a row and line; row 0: in its header."""
     if count <= MOST_COLUMNS:
         return
     place = f" up to row {row}" if row else ""

@@ -33,7 +33,7 @@ class Problem:
 
 @dataclass
 class Position:
-    """The progress of a reader: `share` of the file, from 0 to 1, and `bytes` of text, both updated about every thousand
+    """The progress of a reader: `share` of the file, from 0 to 1, and `bytes` of its text, updated about every thousand
     rows. limits: how much may be read."""
 
     limits: Limits = NO_LIMITS

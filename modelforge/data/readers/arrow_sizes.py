@@ -1,5 +1,6 @@
-"""How large the contents of Arrow and Parquet files are, found before they are unpacked or become Python objects: a file
-of one kilobyte can repeat a text until it fills all memory.
+"""How large the contents of Arrow and Parquet files are, found before they are unpacked or become Python objects.
+
+A file of one kilobyte can repeat a text until it fills all memory.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def measure_parquet(parquet: ParquetFile) -> Size:
 
 
 def plan_group(dictionaries: ParquetFile, group: int, rows: int) -> tuple[int, list[str]]:
-    """How many rows, at most `rows`, of a row group to read at a time, and the columns to read as dictionaries, since they
-    may repeat long texts. dictionaries: the file, with all columns read as dictionaries."""
+    """How many rows of a row group to read at a time, at most `rows`, and the columns to read as dictionaries, since
+    they may repeat long texts. dictionaries: the file, with all columns read as dictionaries."""
     about, long = dictionaries.metadata.row_group(group), []
     for chunk in map(about.column, range(about.num_columns)):
         if chunk.total_uncompressed_size * rows <= _BATCH_BYTES or chunk.physical_type != "BYTE_ARRAY":
@@ -86,9 +87,9 @@ def _measure_message(metadata: bytes, body: Any) -> Size:
     written = 0
     for start, length in header.pairs(_BUFFERS):
         if header.place(_COMPRESSION) and length >= 8:  # each buffer begins with its unpacked length, -1 for itself
-            (unpacked,) = struct.unpack_from("<q", body, start)
-            length = max(length, unpacked)
-        written += length
+            written += max(length, struct.unpack_from("<q", body, start)[0])
+        else:
+            written += length
     return Size(header.number(0), values, written)
 
 
@@ -137,35 +138,43 @@ def _weigh(array: Any) -> Weights:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kind, count = array.type, len(array)
-    flat = np.full(count, _VALUE_BYTES, np.int64)
+    found: Any = 0
     if isinstance(array, pa.ExtensionArray):
-        return _weigh(array.storage)
-    if pa.types.is_dictionary(kind):
+        found = _weigh(array.storage)
+    elif isinstance(array, pa.StructArray):
+        found = sum(map(_weigh, array.flatten()))
+    elif pa.types.is_nested(array.type):
+        found = _weigh_nested(array)
+    elif pa.types.is_dictionary(array.type):
         words = _weigh(array.dictionary)
-        return words[array.indices.fill_null(0).to_numpy(zero_copy_only=False)] if len(words) else flat
-    if isinstance(array, pa.StringViewArray | pa.BinaryViewArray):
+        found = words[array.indices.fill_null(0).to_numpy(zero_copy_only=False)] if len(words) else 0
+    elif isinstance(array, pa.StringViewArray | pa.BinaryViewArray):
         views = np.frombuffer(array.buffers()[1] or b"", np.int32).reshape(-1, 4)  # the first of four is the length
-        return flat + views[array.offset : array.offset + count, 0]
-    if isinstance(array, pa.StringArray | pa.BinaryArray | pa.LargeStringArray | pa.LargeBinaryArray):
-        return flat + pc.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False)
-    if isinstance(array, pa.StructArray):
-        return flat + np.sum([_weigh(child) for child in array.flatten()], axis=0, dtype=np.int64)
+        found = views[array.offset : array.offset + len(array), 0]
+    elif isinstance(array, pa.StringArray | pa.BinaryArray | pa.LargeStringArray | pa.LargeBinaryArray):
+        found = pc.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False)
+    elif isinstance(array, pa.FixedSizeBinaryArray):
+        found = array.type.byte_width
+    weights: Weights = np.full(len(array), _VALUE_BYTES, np.int64) + found
+    return weights
+
+
+def _weigh_nested(array: Any) -> Any:
+    """The weights of the contents of lists, unions and runs."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     if isinstance(array, pa.ListViewArray | pa.LargeListViewArray):
         ends = _sum_before(_weigh(array.values))
         starts = array.offsets.to_numpy(zero_copy_only=False)
-        return flat + ends[starts + array.sizes.to_numpy(zero_copy_only=False)] - ends[starts]
+        return ends[starts + array.sizes.to_numpy(zero_copy_only=False)] - ends[starts]
     if isinstance(array, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
         ends = _sum_before(pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False))
         inner = _sum_before(_weigh(array.flatten()))
-        return flat + inner[ends[1:]] - inner[ends[:-1]]
+        return inner[ends[1:]] - inner[ends[:-1]]
     if isinstance(array, pa.RunEndEncodedArray):
-        return flat + _find_longest(array.values)
-    if isinstance(array, pa.UnionArray):
-        return flat + sum(_find_longest(array.field(index)) for index in range(kind.num_fields))
-    if isinstance(array, pa.FixedSizeBinaryArray):
-        return flat + kind.byte_width
-    return flat
+        return _find_longest(array.values)
+    return sum(_find_longest(array.field(index)) for index in range(array.type.num_fields))
 
 
 def _sum_before(weights: NDArray[Any]) -> Weights:

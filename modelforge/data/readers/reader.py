@@ -65,8 +65,8 @@ class Reader:
 
     recognise: whether a file with this beginning has this format. read: path, encoding, position to update and whether
     numbers are read as written; yields all rows. describe: the outline of a file, given its limits; raises DatasetError
-    if it cannot be read. binary: whether it is tried before the file is known to be text. read_blocks: path, encoding, position, text
-    columns and how to convert them; yields all rows in blocks, if that is faster.
+    if it cannot be read. binary: whether it is tried before the file is known to be text. read_blocks: path, encoding,
+    position, text columns and how to convert them; yields all rows in blocks, if that is faster.
     """
 
     recognise: Callable[[Beginning], bool]

@@ -16,6 +16,7 @@ import pytest
 from pyarrow import parquet
 
 from modelforge import paths
+from modelforge.data import limits
 from modelforge.data.readers import archives, open_rows
 from modelforge.errors import DatasetError, DiskFullError
 from tests.data.readers.reading import places, values
@@ -160,10 +161,10 @@ def test_archive_made_to_fill_a_disk_is_refused(write_file, packed, monkeypatch)
     content = b'{"q": "' + b" " * (4 << 20) + b'"}\n'
     path = write_file("a.zip", gzip.compress(content) if packed == "gzip" else pack({"a.jsonl": content}))
     assert len(values(path)) == 1
-    monkeypatch.setattr(archives, "SUSPICIOUS_BYTES", 3 << 20)
-    with pytest.raises(DatasetError, match="unpacks to more than"):
-        open_rows(path)
-    monkeypatch.setattr(archives, "SUSPICIOUS_BYTES", 1 << 30)
+    with monkeypatch.context() as patch:
+        patch.setattr(limits.Limits, "bytes", 3 << 20)
+        with pytest.raises(DatasetError, match="has more than 3,146 kB of text"):
+            open_rows(path)
     monkeypatch.setattr(archives, "MOST_BYTES", 3 << 20)
     with pytest.raises(DatasetError, match="unpacks to more than"):
         open_rows(path)
@@ -191,4 +192,4 @@ def test_disk_that_fills_up_while_unpacking_is_said(write_file):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(DiskFullError), gzip.open(path) as content:
-        archives._copy(content, Full(), path)
+        archives._copy(content, Full(), path, limits.NO_LIMITS)

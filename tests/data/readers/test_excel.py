@@ -7,6 +7,7 @@ import zipfile
 import openpyxl
 import pytest
 
+from modelforge.data import limits
 from modelforge.data.readers import excel, open_rows
 from modelforge.data.rows import Problem, Row
 from modelforge.errors import DatasetError
@@ -179,11 +180,10 @@ def test_row_numbers_beyond_any_sheet_do_not_keep_it_busy(write_excel, monkeypat
 
 def test_workbook_made_to_fill_the_memory_is_refused_unread(write_excel, monkeypatch):
     path = write_excel({"S": [["q"], ["x" * 30_000]]})
-    monkeypatch.setattr(excel, "_SUSPICIOUS_BYTES", 10_000)
-    monkeypatch.setattr(excel, "_MOST_RATIO", 2)
-    with pytest.raises(DatasetError, match="unpacks to"):
-        open_rows(path)
-    monkeypatch.setattr(excel, "_SUSPICIOUS_BYTES", 1 << 30)
+    with monkeypatch.context() as patch:
+        patch.setattr(limits.Limits, "bytes", 10_000)
+        with pytest.raises(DatasetError, match="at most 10 kB"):
+            open_rows(path)
     monkeypatch.setattr(excel, "_MOST_BYTES", 10_000)
     with pytest.raises(DatasetError, match="unpacks to"):
         open_rows(path)

@@ -233,7 +233,7 @@ def test_row_longer_than_the_bound_is_a_problem(write_file, monkeypatch, broken)
     first, found = read(write_file("a.json", f'[{{"q": "1"}},\n{broken}, {{"q": "3"}}]' + " " * 3000))
     assert first.values == {"q": "1"}
     assert (found.row, found.line) == (2, 2)
-    assert "longer than" in found.problem
+    assert "more than 3,000 characters" in found.problem
 
 
 @pytest.mark.parametrize(

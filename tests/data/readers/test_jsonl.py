@@ -179,8 +179,8 @@ def test_line_that_is_too_long_is_a_problem_and_the_next_is_read(write_file, mon
     content = b'{"q": 1}\n{"q": "' + b"x" * (3 << 20) + b'"}\n' + longest + b'\n{"q": 4}\n{"q": "' + b"y" * (3 << 20)
     _, long, exact, after, last = read(write_file("a.jsonl", content))
     assert (long.row, long.line, last.row, last.line) == (2, 2, 5, 5)
-    assert "longer than 2 MB" in long.problem
-    assert "longer than 2 MB" in last.problem
+    assert "more than 2,097,152 characters" in long.problem
+    assert "more than 2,097,152 characters" in last.problem
     assert (exact.number, after) == (3, Row(4, 4, {"q": 4}))
 
 

@@ -137,7 +137,7 @@ def test_long_cell_is_read_and_one_beyond_the_bound_is_a_problem(write_file, mon
     assert len(values(write_file("a.csv", f"q,a\n{'x' * 1_000_000},y\n"))[0]["q"]) == 1_000_000
     monkeypatch.setattr(table, "LONGEST_ROW", 100_000)
     (found,) = problems(write_file("b.csv", f"q,a\n1,x\n{'x' * 100_001},y\n2,y\n"))
-    assert "longer than" in found.problem
+    assert "more than 100,000 characters" in found.problem
     assert (found.row, found.line) == (2, 3)
 
 
