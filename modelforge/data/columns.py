@@ -16,7 +16,8 @@ from modelforge.tasks.faults import Faults, Repairs, are_clean, is_absent
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """columns: role -> column. reasons: role -> one sentence why. missing: required roles without a column."""
+    """columns: role -> column. reasons: role -> one sentence why,
+    without the column's name: a field's help would take it for Markdown. missing: required roles without a column."""
 
     shape: Shape
     columns: Mapping[str, str]
@@ -158,12 +159,12 @@ def _find_by_name(role: Role, free: Sequence[str]) -> tuple[str, str] | None:
     for accepted in role.accepts:
         for column in free:
             if words[column] == accepted.split("_"):
-                return column, f"{column!r} is a common name for the {role.name}."
+                return column, f"Its name is common for the {role.name}."
     for accepted in role.accepts:
         for column in free:
             # only the last word: "customer question" is a question, "prompt id" is not a prompt
             if words[column][-1:] == [accepted]:
-                return column, f"The name {column!r} ends in {accepted!r}, a common name for the {role.name}."
+                return column, f"Its name ends in {accepted!r}, a common name for the {role.name}."
     return None
 
 

@@ -181,5 +181,6 @@ def test_name_of_a_column_is_text_in_the_help_of_its_role(page: Page, tmp_path: 
     name = "[x](javascript:alert(1))<img src=x onerror=alert(1)> **bold** www.example.com question"
     rows = [{name: f"Which town is number {n}?", "answer": f"Town {n}."} for n in range(30)]
     upload(page, write(tmp_path / "names.jsonl", "".join(json.dumps(row) + "\n" for row in rows)))
-    expect(page.get_by_text(f"The name '{name}' ends in 'question'")).to_be_visible()
-    assert page.locator("a[href*=javascript], a[href*=example], img[src=x]").count() == 0
+    expect(page.get_by_text("Its name ends in 'question'")).to_be_visible()
+    expect(page.get_by_label("prompt").first).to_have_value(name)
+    assert page.locator("a[href*=javascript], a[href*=example], img[src=x], .info-text strong").count() == 0

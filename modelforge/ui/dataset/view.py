@@ -151,7 +151,7 @@ def _show_role(report: Report, name: str) -> Any:
         choices=[NONE, *report.columns],
         value=report.mapping.columns.get(name, NONE),
         visible=role is not None,
-        info=f"{role.help if role else ''} {html.in_help(report.mapping.reasons.get(name, ''))}".strip(),
+        info=f"{role.help if role else ''} {report.mapping.reasons.get(name, '')}".strip(),
     )
 
 

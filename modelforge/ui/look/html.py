@@ -14,11 +14,6 @@ def text(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
-def in_help(value: object) -> str:
-    """The same for the help of a field, which Gradio reads as Markdown with HTML in it: signs become references."""
-    return "".join(sign if sign.isalnum() or sign == " " else f"&#{ord(sign)};" for sign in str(value))
-
-
 def tiles(pairs: Iterable[tuple[str, object]]) -> str:
     """Numbers side by side: (name, value)."""
     inner = "".join(
