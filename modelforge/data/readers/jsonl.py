@@ -55,8 +55,8 @@ def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> 
 def read_blocks(path: Path, encoding: str, position: Position, columns: Collection[str], take: Take) -> Iterator[Block]:
     """All rows, some thousand at a time: as columns of text if Arrow can read them, else one by one.
 
-    Arrow takes a third of the time. It rejects duplicate keys, numbers instead of text, columns that no line so far has,
-    and invalid JSON; then lines are read again one by one. What it accepts by mistake is checked here.
+    Arrow takes a third of the time. It rejects duplicate keys, numbers instead of text, columns that no line so far
+    has, and invalid JSON; then lines are read again one by one. What it accepts by mistake is checked here.
     """
     reader = _LineReader(exact_numbers=False)
     types: dict[str, Any] = {}
