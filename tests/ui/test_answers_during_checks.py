@@ -33,7 +33,7 @@ for line in sys.stdin:
 """
 CHARACTERS = 400_000  # a row
 ATTACKS = {
-    "hex digits": "0123456789abcdef",
+    "hex digits": "0123456789012abcdef",  # 13 digits in a row may be a card, so the row is looked at again
     "marks upon one letter": "\u0327\u0301",
     "beginnings of addresses": "a@b.",
     "digits of no card": "1-",
