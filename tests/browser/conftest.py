@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.timeout(600))  # a busy machine is many times slower
+            item.add_marker(pytest.mark.timeout(1200))  # a busy machine is many times slower
             if find_chromium() is None:
                 item.add_marker(pytest.mark.skip(MISSING))
 

@@ -87,7 +87,7 @@ def test_html_and_pictures_in_a_chat_are_text(page: Page) -> None:
     assert page.locator("#chat .message.user").inner_text().strip() == asked
     answer = page.locator("#chat .message.bot")
     expect(answer).to_have_count(1)
-    expect(answer).not_to_have_text("…", timeout=120_000)
+    expect(answer).not_to_have_text("…")
     assert page.locator("#chat .message img, #chat .message script").count() == 0
 
 
@@ -95,7 +95,7 @@ def test_html_and_pictures_in_a_chat_are_text(page: Page) -> None:
 def test_audit_12_an_unknown_base_model_gives_one_sentence(page: Page) -> None:
     type_base_model(page, "no-such-people/no-such-model")
     said = page.locator("#train-base-note .mf-bad")
-    expect(said).to_contain_text("no-such-people/no-such-model is not on this machine", timeout=60_000)
+    expect(said).to_contain_text("no-such-people/no-such-model is not on this machine")
     page.locator("#train-start").click()
     toast = read_toast(page)
     assert "no-such-people/no-such-model is not on this machine" in toast
@@ -130,11 +130,11 @@ def test_audit_19_a_second_start_waits_in_the_queue_and_both_can_be_stopped(app:
         expect(page.locator("#run-head")).to_contain_text("Waiting: another run is in progress")
         page.locator("#train-stop").click()
         choose(page, "train-earlier", "The first one")
-        expect(page.locator("#run-head .mf-bar-label")).to_contain_text("of 40 ", timeout=120_000)
+        expect(page.locator("#run-head .mf-bar-label")).to_contain_text("of 40 ")
         page.locator("#train-stop").click()
-        expect(page.locator("#run-head")).to_contain_text("Stopped early. The model trained so far", timeout=120_000)
+        expect(page.locator("#run-head")).to_contain_text("Stopped early. The model trained so far")
     choose(page, "train-earlier", "The second one")
-    expect(page.locator("#run-head")).to_contain_text("No step was trained", timeout=60_000)
+    expect(page.locator("#run-head")).to_contain_text("No step was trained")
 
 
 @pytest.mark.slow

@@ -171,7 +171,7 @@ def ask(page: Page, question: str) -> list[str]:
     before = answers.count()
     page.locator("#chat-question textarea").fill(question)
     page.locator("#chat-send").click()
-    expect(answers).to_have_count(before + 1, timeout=120_000)
+    expect(answers).to_have_count(before + 1)
     return watch(answers.last)
 
 

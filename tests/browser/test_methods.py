@@ -87,7 +87,7 @@ def test_question_answering_from_a_sample_to_an_answer_in_a_text(app: App, witne
     assert said in page.locator("#playground-context textarea").input_value()
     page.get_by_role("radio", name="Base", exact=True).check()
     page.locator("#playground-find").click()
-    expect(page.locator("#playground-answer")).to_contain_text("The base model", timeout=60_000)
+    expect(page.locator("#playground-answer")).to_contain_text("The base model")
 
     open_tab(page, "Models")
     expect(page.locator("#models-details")).to_contain_text("higher is better")
@@ -146,7 +146,7 @@ def test_rewards_are_tried_before_training_and_the_reward_is_drawn(
     set_number(page, "max_steps", "2")
     with slow_steps(app.home, 60):
         page.locator("#train-start").click()
-        expect(page.locator("#run-head")).to_contain_text("sums on", timeout=60_000)
+        expect(page.locator("#run-head")).to_contain_text("sums on")
         page.locator("#rewards-preview").click()
         assert "A run is in progress and needs the memory" in read_toast(page)
     wait_for_end(page, 2)

@@ -53,7 +53,7 @@ def _wait_for_content(page: Page, tab: str) -> None:
             expect(page.get_by_text("Everything is stored in")).to_be_visible(timeout=20_000)
         case "Dataset":
             choose(page, "dataset-sample", "Customer questions")
-            expect(page.locator("#dataset-verdict")).to_contain_text("Ready to train", timeout=90_000)
+            expect(page.locator("#dataset-verdict")).to_contain_text("Ready to train")
             # the tokenizer is loaded beside all else that an app does when it has just been opened
             expect(page.locator("#dataset-preview mark").first).to_be_visible(timeout=90_000)
         case "Train":
