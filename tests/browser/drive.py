@@ -108,8 +108,7 @@ def slow_steps(home: Path, seconds: float = 1.0) -> Iterator[None]:
 def environment_of(home: Path, **more: str) -> dict[str, str]:
     """The environment of a process that has only this home, no Hub, and no options from outside."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MODELFORGE_", "GRADIO_"))}
-    uploads = str(home.parent / "uploads")
-    return {**kept, "MODELFORGE_HOME": str(home), "HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": uploads, **more}
+    return {**kept, "MODELFORGE_HOME": str(home), "HF_HUB_OFFLINE": "1", **more}
 
 
 @contextlib.contextmanager

@@ -100,7 +100,7 @@ def test_killed_after_a_step_goes_on_with_the_same_losses(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", ["seal", "write_file", "sync_folder", "keep_only"])
+@pytest.mark.parametrize("place", ["seal", "place_folder", "keep_only"])
 def test_killed_while_a_checkpoint_is_written_goes_on_from_the_one_before(
     carry_out: Trainings, recipe: dict[str, Any], tmp_path: Path, place: str
 ) -> None:

@@ -33,8 +33,8 @@ from tests.old_modelforge import SECOND, write_adapter, write_database
 @dataclass(frozen=True)
 class Writer:
     """before, after: what `look` gives when nothing was done, and when all was. adds: done twice, it is there twice.
-    is_quiet: what cannot be written is not an
-    error, but can be made again, or is reported with the result."""
+    is_quiet: what cannot be written is not an error, but can be made again, or is reported with the result. deletes: on
+    a disk that stays full the files go, and the record when it is deleted again."""
 
     prepare: Callable[[], object]
     act: Callable[[], object]
@@ -43,6 +43,7 @@ class Writer:
     after: Any
     adds: bool = False
     is_quiet: bool = False
+    deletes: bool = False
 
     def again(self, found: Any) -> Any:
         """What is seen after it was done once more."""
@@ -72,7 +73,8 @@ def delete_dataset() -> None:
 
 def datasets() -> list[tuple[str, int]]:
     forge = Forge()
-    return [(record.name, len(forge.datasets.rows(record.id))) for record in forge.datasets.all()]
+    there = [record for record in forge.datasets.all() if paths.dataset_dir(record.id).exists()]
+    return [(record.name, len(forge.datasets.rows(record.id))) for record in there]
 
 
 # ---- models ----------------------------------------------------------------------------------------------------
@@ -118,11 +120,12 @@ def models() -> list[str]:
     from safetensors import safe_open
 
     found = Forge().models
-    for record in found.all():
+    there = [record for record in found.all() if found.path(record).exists()]
+    for record in there:
         assert found.manifest(record)["name"] == record.name
         with safe_open(found.path(record) / "adapter_model.safetensors", "np") as weights:
             assert weights.keys()
-    return sorted(record.name for record in found.all())
+    return sorted(record.name for record in there)
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------
@@ -152,8 +155,14 @@ def delete_run() -> None:
 
 
 def runs() -> list[str]:
-    found = Forge().runs.all()
-    return [Recipe.from_file(paths.run_dir(record.id) / "recipe.yaml").name for record in found]
+    there = [place for record in Forge().runs.all() if (place := paths.run_dir(record.id)).exists()]
+    return [Recipe.from_file(place / "recipe.yaml").name for place in there]
+
+
+def records() -> int:
+    """How many records there are, whether or not their files are."""
+    store = Forge().store
+    return store.datasets.count() + store.models.count() + store.runs.count()
 
 
 def append_events() -> None:
@@ -256,13 +265,13 @@ def delete_address() -> None:
 
 WRITERS = {
     "dataset": Writer(nothing, add_dataset, datasets, [], [("rows", 16)]),
-    "dataset deleted": Writer(add_dataset, delete_dataset, datasets, [("rows", 16)], []),
+    "dataset deleted": Writer(add_dataset, delete_dataset, datasets, [("rows", 16)], [], deletes=True),
     "model": Writer(nothing, save, models, [], ["Colours"], adds=True),
     "model renamed": Writer(save, rename_model, models, ["Colours"], ["Colors"]),
-    "model deleted": Writer(save, delete_model, models, ["Colours"], []),
+    "model deleted": Writer(save, delete_model, models, ["Colours"], [], deletes=True),
     "models imported": Writer(save, import_models, models, ["Colours"], ["Colours", "Support"], is_quiet=True),
     "run": Writer(add_dataset, start_run, runs, [], ["Colours"], adds=True),
-    "run deleted": Writer(add_run, delete_run, runs, ["x"], []),
+    "run deleted": Writer(add_run, delete_run, runs, ["x"], [], deletes=True),
     "events": Writer(append_events, append_events, events, [100_000], [100_000, 100_000], adds=True),
     "checkpoint": Writer(lambda: save_checkpoint(2), lambda: save_checkpoint(4), last_step, 2, 4),
     "outcome": Writer(add_outcome, add_outcome, measured, [2], [2, 2], adds=True, is_quiet=True),
