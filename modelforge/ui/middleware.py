@@ -16,8 +16,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-# Where a link from elsewhere may lead: the page, and the way back from signing in.
-OPEN_PATHS = {"", "/", "/login/huggingface", "/login/callback"}
+# Where a link from elsewhere may lead: the page, where it sends those who are not signed in, and the way back from that.
+OPEN_PATHS = {"", "/", "/login", "/login/huggingface", "/login/callback"}
 # All that the page asks for. Gradio has more: tools of its developers, proxies, monitoring, voice.
 SERVED = frozenset(
     {

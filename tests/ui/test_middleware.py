@@ -96,6 +96,7 @@ def test_own_pages_links_from_elsewhere_and_programs_get_in(served: tuple[str, s
     assert ask(served, "/login", "POST").status_code == 303
     opened = {name.replace("-", "_"): value for name, value in OPEN.items()}
     assert ask(served, "/?__theme=dark", sec_fetch_site="cross-site", **opened).status_code == 303
+    assert ask(served, "/login", sec_fetch_site="cross-site", **opened).status_code == 200  # where that leads
     behind_a_proxy = ask(served, "/login", "POST", origin="https://forge.example").status_code
     assert behind_a_proxy == (303 if served[0] == "network" else 403)
 

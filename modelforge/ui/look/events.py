@@ -101,7 +101,8 @@ def identify(inputs: Sequence[Any] = ()) -> Caller:
     caller: Caller = scope.get(CALLER) or STRANGER
     people = scope.get(PEOPLE)
     if people:
-        things = [f"page:{request.session_hash}", *(f"file:{each}" for each in inputs if _is_file(each))]
+        things = [f"file:{each}" for each in inputs if _is_file(each)]
+        things += [f"page:{request.session_hash}"] if request.session_hash else []
         if not all(people.claim(thing, caller) for thing in things):
             raise AccessError("This belongs to somebody else.", fix="Reload the page.")
     return caller
