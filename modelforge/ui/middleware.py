@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-# Where a link from elsewhere may lead: the page, where it sends those who are not signed in, and the way back from that.
+# Where a link from elsewhere may lead: the page, where it sends who is not signed in, and the way back from there.
 OPEN_PATHS = {"", "/", "/login", "/login/huggingface", "/login/callback"}
 # All that the page asks for. Gradio has more: tools of its developers, proxies, monitoring, voice.
 SERVED = frozenset(
