@@ -41,7 +41,7 @@ def test_folder_holds_adapter_tokenizer_template_and_manifest_and_no_weights_of_
     } <= found
     assert not found & {"README.md", "model.safetensors"}
     assert not [name for name in found if name.endswith((".bin", ".pt", ".pkl"))]
-    assert read_manifest(model_id) == {"id": model_id, "name": "Größe", **PARTS}
+    assert read_manifest(model_id) == {"id": model_id, "owner": "", "name": "Größe", **PARTS}
 
 
 def test_audit_18_failure_while_saving_leaves_nothing(tuned: Any) -> None:

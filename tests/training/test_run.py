@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from modelforge import paths
-from modelforge.errors import RunawayError
+from modelforge.errors import RunawayError, StoreError
 from modelforge.models.folder import read_manifest
 from modelforge.planner import outcomes
 from modelforge.store import RunState
@@ -135,7 +135,7 @@ def test_fault_03_failure_after_saving_costs_a_warning_and_not_the_model(
     assert result.metrics.keys() == {"before", "tuned", "base"}
     warnings = [event["message"] for event in run.of("warning")]
     assert any("no memory left for an answer" in message for message in warnings)
-    assert any("outcomes.json" in message for message in warnings)
+    assert any("outcomes.json" in message for message in warnings), warnings
 
 
 def test_fault_03_run_stopped_before_its_first_step_teaches_the_planner_nothing(
@@ -178,7 +178,7 @@ def test_fault_16_run_whose_model_could_not_be_saved_is_resumed_at_its_end(
     blocker = paths.home() / "models"
     blocker.write_text("a file where the folder must be")
     settings = {"max_steps": 3, "eval_split": 0.25, "evaluations": 1}
-    with pytest.raises(OSError, match="models"):
+    with pytest.raises(StoreError, match="models"):
         Followed(tmp_path).train(base, **settings)
     blocker.unlink()
     result = Followed(tmp_path).train(base, **settings)

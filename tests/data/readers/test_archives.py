@@ -87,16 +87,6 @@ def test_unpacked_file_lives_as_long_as_its_source(write_file):
     assert not left_over()
 
 
-def test_leftovers_of_a_killed_process_are_deleted_after_a_day(write_file):
-    stale, fresh = (paths.cache_dir() / f"unpacked-{name}" for name in ("stale", "fresh"))
-    for folder in (stale, fresh):
-        folder.mkdir(parents=True)
-    os.utime(stale, (0, 0))
-    values(write_file("a.gz", gzip.compress(JSONL)))
-    assert not stale.exists()
-    assert fresh.exists()
-
-
 @pytest.mark.parametrize("extra", ["__MACOSX/._rows.jsonl", ".DS_Store", "folder/.hidden", "folder/"])
 def test_what_is_no_data_in_a_zip_is_left_aside(write_file, extra):
     content = pack({extra: b"" if extra.endswith("/") else b"junk", "folder/rows.jsonl": JSONL})
