@@ -136,8 +136,7 @@ class DurableFile:
         """On a full disk the reserve goes first. Then, if the registry does not grow, its backup: there is a new one at
         the end, and deleting works even where the disk was full before there was a reserve."""
         shrinks = self.path.exists() and len(data) <= self.path.stat().st_size
-        spares = (self._reserve, *([self.backup] if shrinks else []))
-        for spare in filter(Path.exists, spares):
+        for spare in (self._reserve, *([self.backup] if shrinks else [])):
             try:
                 return self._replace_once(data, keep_backup=keep_backup)
             except OSError as error:

@@ -44,8 +44,9 @@ def full(disk: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     writers.add_run()
     store = Forge().store
     with store.transaction():
-        for number in range(300):
+        for number in range(299):
             store.runs.add(run_record(id=f"run-{number:012x}", recipe={"name": "x" * 2000}))
+    store.runs.add(run_record(id=f"run-{299:012x}", recipe={"name": "x" * 2000}))  # now its backup is as large
     if request.param != "with a reserve":
         (paths.home() / "modelforge.json.reserve").unlink()
     monkeypatch.setattr(forges, "_shared", None)

@@ -247,22 +247,6 @@ def failing(number: int) -> Callable[..., NoReturn]:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no device that is always full")
-def test_a_full_disk_is_an_error_and_the_old_data_stays(path: Path, store: Store, make_model: MakeModel) -> None:
-    model = store.models.add(make_model())
-    path.with_name("modelforge.json.tmp").symlink_to("/dev/full")
-    path.with_name("modelforge.json.reserve").unlink()
-    with pytest.raises(DiskFullError) as caught:
-        store.models.add(make_model())
-    assert isinstance(caught.value.__cause__, OSError)
-    assert caught.value.needed > path.stat().st_size
-    assert caught.value.where == str(path.resolve())
-    for opened in (store, Store(path)):
-        assert opened.models.all() == [model]
-        assert opened.message == ""
-    store.models.add(make_model())
-    assert Store(path).models.count() == 2
-
-
 @pytest.mark.parametrize(
     "step",
     [(os, "fsync"), (files, "copy_by_link"), (Path, "replace"), (files, "sync_folder")],

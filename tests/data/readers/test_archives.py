@@ -4,7 +4,6 @@ import errno
 import gc
 import gzip
 import io
-import os
 import shutil
 import struct
 import zipfile
