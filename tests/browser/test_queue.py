@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,18 @@ def waiting(page: Page) -> list[str]:
     """The settings that tell the waiting runs apart, in their order."""
     cells = page.locator("#train-queue tbody td[data-head=Run]")
     return [text.rpartition(" ")[2] for text in cells.all_inner_texts()]
+
+
+def count_finished(home: Path) -> int:
+    return sum('"type": "finished"' in events.read_text() for events in home.glob("runs/*/events.jsonl"))
+
+
+def wait_until(is_so: Callable[[], bool], page: Page) -> None:
+    for _ in range(PATIENCE // 500):
+        if is_so():
+            return
+        page.wait_for_timeout(500)
+    raise AssertionError("not so in time")
 
 
 @pytest.mark.slow
@@ -64,6 +77,8 @@ def test_sweep_is_queued_reordered_and_goes_on_after_the_app_was_closed(
         page.screenshot(path=screenshots / "light-1280-train-left.png", full_page=True)
         page.locator("#train-resume-all").click()
         expect(page.locator("#train-left")).to_be_hidden()
+        # Between two runs there may be a moment without one.
+        wait_until(lambda: count_finished(small_home) == 3, page)
         expect(page.locator("#header-run")).to_have_text("No run in progress", timeout=PATIENCE)
         expect(page.locator("#train-queue")).to_be_hidden()
         states = page.locator("#train-earlier input")
