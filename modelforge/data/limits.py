@@ -1,7 +1,7 @@
 """How much of a file is read, so that no file takes the memory or the hours of a machine.
 
-Some limits are the same for all files. The others grow with the file: text that is written out has fewer rows than
-bytes, so only compressed and repeated content can exceed them.
+Some limits are the same for all files. The others grow with the file: rows that are examples take more than eight
+bytes, so only content that is compressed, repeated or empty can exceed them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Limits:
 
     @property
     def rows(self) -> int:
-        return 250_000 + self.size // 2
+        return 200_000 + self.size // 8
 
     @property
     def values(self) -> int:
