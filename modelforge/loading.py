@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from modelforge.architecture import ENCODER, Architecture
 from modelforge.base_model import BaseModel
+from modelforge.base_model.config import CONFIG, read_config
+from modelforge.base_model.contents import refuse_packed
 from modelforge.building import BUILDING
 from modelforge.compat.bitsandbytes import keep_differentiable
 from modelforge.data.template_renderer import bound_templates
@@ -20,16 +24,30 @@ _PADDED_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "r
 
 
 def load_config(base: BaseModel) -> Any:
-    """The model's transformers config."""
-    from huggingface_hub.errors import StrictDataclassError
+    """The model's transformers config, without what would fetch or run something. Raises BaseModelError."""
+    values = read_config(base.folder, base.id)
+    refuse_packed(values, base.id)
+    config = make_config(values, base.id, str(base.folder))
+    config.name_or_path = str(base.folder)
+    return config
+
+
+def make_config(values: Mapping[str, Any], name: str, where: str = "") -> Any:
+    """The transformers config of values that `base_model.config` has let through."""
     from transformers import AutoConfig
 
-    try:
-        return AutoConfig.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
-        raise BaseModelError(
-            f"The architecture of {base.id} is not supported.", where=str(base.folder), fix=_first_line(error)
-        ) from error
+    with tempfile.TemporaryDirectory() as place:  # AutoConfig takes files alone, and some files not as they are
+        (Path(place) / CONFIG).write_text(json.dumps(values), encoding="utf-8")
+        try:
+            config = AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+        except Exception as error:  # of wrong values anything may come
+            raise BaseModelError(
+                f"The architecture of {name} is not supported.",
+                where=where,
+                fix=_first_line(error).replace(place, name),
+            ) from error
+    config.name_or_path = ""
+    return config
 
 
 def load_tokenizer(folder: Path, name: str, architecture: Architecture | None = None) -> Any:
@@ -37,8 +55,9 @@ def load_tokenizer(folder: Path, name: str, architecture: Architecture | None = 
     from transformers import AutoTokenizer
 
     bound_templates()
+    config = load_config(BaseModel(name, folder, "")) if (folder / CONFIG).exists() else None
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=config, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # a broken tokenizer.json raises a bare Exception
         raise BaseModelError(
             f"The tokenizer of {name} cannot be loaded.", where=str(folder), fix=_first_line(error)
@@ -78,11 +97,11 @@ def load_model(
     """
     import torch
     import transformers
-    from safetensors import SafetensorError
 
     from modelforge.base_model import architecture_of
 
     architecture = architecture or architecture_of(base)
+    config = load_config(base)
     placed = {"quantization_config": _nf4(base, architecture, dtype), "device_map": {"": device}} if quantised else {}
     try:
         # Only a head draws random numbers: they are not those of a run in progress.
@@ -91,6 +110,7 @@ def load_model(
                 torch.manual_seed(seed)
             model = getattr(transformers, architecture.auto_class).from_pretrained(
                 base.folder,
+                config=config,
                 dtype=getattr(torch, dtype),
                 use_safetensors=True,
                 local_files_only=True,
@@ -98,9 +118,9 @@ def load_model(
                 attn_implementation=attention,
                 **placed,
             )
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, MemoryError):
         raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # of wrong files anything may come
         raise BaseModelError(
             f"The weights of {base.id} cannot be loaded.", where=str(base.folder), fix=_first_line(error)
         ) from error

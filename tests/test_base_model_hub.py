@@ -268,7 +268,7 @@ def test_fault_15_bug_while_the_hub_is_asked_is_not_taken_for_its_silence(
         raise KeyError("a bug of ours")
 
     publish(hub, "anna/tiny", {path.name: path.read_bytes() for path in base.iterdir()})
-    for name in ("check_files", "parse_object"):
+    for name in ("check_files", "parse_config"):
         with monkeypatch.context() as patch:
             patch.setattr(hub_module, name, fail)
             with pytest.raises(KeyError, match="a bug of ours"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -10,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from modelforge.architecture import ARCHITECTURES, DECODER, Architecture, add_article, describe_class, recognise
+from modelforge.base_model.config import CONFIG, find_packed, read_config
+from modelforge.base_model.json_file import read_object
 from modelforge.errors import BaseModelError
 from modelforge.recipe import Task
 from modelforge.tasks import TASKS
 
 SETTING = "setting base_model"
-CONFIG = "config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 INDEX = "model.safetensors.index.json"
 _TOKENIZERS = (
@@ -59,7 +59,7 @@ def read_folder(folder: Path, name: str) -> Contents:
             f"{name} cannot be read.", where=str(folder), fix="Choose a folder that you have permission to read."
         ) from error
     check_files(files, name, str(folder))
-    config = read_object(folder / CONFIG, name)
+    config = read_config(folder, name)
     weights = [folder / each for each in weights_among(files)]
     _check_shards(folder, name, files)
     tokenizer = read_object(folder / TOKENIZER_CONFIG, name) if TOKENIZER_CONFIG in files else {}
@@ -111,19 +111,24 @@ def check_files(files: Collection[str], name: str, where: str) -> None:
 def check_fit(contents: Contents, task: Task) -> Architecture:
     """Refuse a model that does not suit the task, with the reason; else return its architecture."""
     found = recognise_for(task, contents.config, contents.id)
-    packed = contents.config.get("quantization_config")
-    if packed:
-        method = packed.get("quant_method", "") if isinstance(packed, dict) else ""
-        raise BaseModelError(
-            f"{contents.id} is already quantized{f' ({method})' if method else ''} and cannot be trained.",
-            where=SETTING,
-            fix="Choose the original model; tuning type qlora quantizes it to 4 bits by itself.",
-        )
+    refuse_packed(contents.config, contents.id)
     if not any(name in contents.files for name in _TOKENIZERS):
         raise BaseModelError(
             f"{contents.id} has no tokenizer.", where=contents.where, fix="Choose a model that has a tokenizer.json."
         )
     return found
+
+
+def refuse_packed(config: Mapping[str, Any], name: str) -> None:
+    """Refuse weights that are quantized already; unpacking some of them fetches code from the Hub."""
+    packed = find_packed(config)
+    if packed:
+        method = packed.get("quant_method", "") if isinstance(packed, dict) else ""
+        raise BaseModelError(
+            f"{name} is already quantized{f' ({method})' if method else ''} and cannot be trained.",
+            where=SETTING,
+            fix="Choose the original model; tuning type qlora quantizes it to 4 bits by itself.",
+        )
 
 
 def recognise_for(task: Task | None, config: Mapping[str, Any], name: str) -> Architecture:
@@ -141,29 +146,6 @@ def make_refusal(what: str, task: Task | None = None) -> BaseModelError:
     return BaseModelError(
         what, where=SETTING, fix=f"For {task.value}, choose {choice}." if task else f"Choose {choice}."
     )
-
-
-def read_object(path: Path, name: str) -> dict[str, Any]:
-    """A JSON file that holds an object."""
-    try:
-        return parse_object(path.read_bytes(), path.name, name, str(path))
-    except OSError as error:
-        raise BaseModelError(
-            f"The {path.name} of {name} cannot be read.", where=str(path), fix="Download the model again."
-        ) from error
-
-
-def parse_object(content: bytes, file: str, name: str, where: str) -> dict[str, Any]:
-    """The object that a JSON file of a model holds."""
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise BaseModelError(
-            f"The {file} of {name} is not valid JSON.", where=where, fix="Download the model again."
-        ) from error
-    if not isinstance(found, dict):
-        raise BaseModelError(f"The {file} of {name} is not a JSON object.", where=where, fix="Download it again.")
-    return found
 
 
 def missing_shards(folder: Path, files: Collection[str]) -> list[str]:

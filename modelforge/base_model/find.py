@@ -9,7 +9,8 @@ from pathlib import Path
 from modelforge import catalog, paths, starter
 from modelforge.architecture import ARCHITECTURES, Architecture, add_article
 from modelforge.base_model import hub
-from modelforge.base_model.contents import CONFIG, check_fit, make_refusal, read_folder, read_object, recognise_for
+from modelforge.base_model.config import read_config
+from modelforge.base_model.contents import check_fit, make_refusal, read_folder, recognise_for
 from modelforge.caller import current_caller
 from modelforge.recipe import Task
 from modelforge.tasks import TASKS
@@ -77,7 +78,7 @@ def canonical(name: str) -> str:
 
 def architecture_of(base: BaseModel, task: Task | None = None) -> Architecture:
     """Its architecture, by its config. Raises BaseModelError for one that does not suit the task, or any task."""
-    return recognise_for(task, read_object(base.folder / CONFIG, base.id), base.id)
+    return recognise_for(task, read_config(base.folder, base.id), base.id)
 
 
 def _typed_folder(name: str) -> Path | None:

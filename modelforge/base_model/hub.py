@@ -11,8 +11,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
+from modelforge.base_model.config import CONFIG, MOST_BYTES, parse_config
 from modelforge.base_model.contents import (
-    CONFIG,
     SETTING,
     TOKENIZER_CONFIG,
     Contents,
@@ -20,9 +20,9 @@ from modelforge.base_model.contents import (
     check_fit,
     has_chat_template,
     missing_shards,
-    parse_object,
     weights_among,
 )
+from modelforge.base_model.json_file import make_too_large, parse_object
 from modelforge.caller import acting_as, current_caller
 from modelforge.errors import BaseModelError, DiskFullError
 from modelforge.recipe import Task
@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 ASK_SECONDS = 20.0  # before a download: the connection may be slow
 _WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt")
 _UNWANTED = ("*/*", "consolidated*", "adapter_*", "optimizer*")  # duplicate weights and other formats are in folders
-_LARGEST_JSON_BYTES = 20_000_000
+_MOST_TOKENIZER_BYTES = 20_000_000
 _OFFLINE_FIX = "Connect to the internet, or choose a starter model or a folder on this machine."
 _SIGN_IN = "sign in with `hf auth login`"
 
@@ -154,10 +154,12 @@ def _ask(name: str, seconds: float) -> Contents:
         info = HfApi(token=current_caller().hub_token).model_info(name, files_metadata=True, timeout=seconds)
     files = {each.rfilename: each.size or 0 for each in info.siblings or [] if "/" not in each.rfilename}
     check_files(files, name, SETTING)
-    config = _read_object(name, CONFIG, files, seconds)
+    weight_bytes = sum(files[each] for each in weights_among(files))
+    config = parse_config(_read(name, CONFIG, files, seconds, MOST_BYTES), name, SETTING, weight_bytes)
     has_template = has_chat_template(files, {})
     if not has_template and TOKENIZER_CONFIG in files:
-        has_template = has_chat_template(files, _read_object(name, TOKENIZER_CONFIG, files, seconds))
+        content = _read(name, TOKENIZER_CONFIG, files, seconds, _MOST_TOKENIZER_BYTES)
+        has_template = has_chat_template(files, parse_object(content, TOKENIZER_CONFIG, name, SETTING))
     return Contents(
         id=name,
         where=SETTING,
@@ -169,16 +171,16 @@ def _ask(name: str, seconds: float) -> Contents:
     )
 
 
-def _read_object(name: str, file: str, files: dict[str, int], seconds: float) -> dict[str, Any]:
+def _read(name: str, file: str, files: dict[str, int], seconds: float, most_bytes: int) -> bytes:
     from huggingface_hub import get_session, hf_hub_url
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
-    if files[file] > _LARGEST_JSON_BYTES:
-        raise BaseModelError(f"The {file} of {name} is too large to be valid.", where=SETTING, fix="Choose another.")
+    if files[file] > most_bytes:
+        raise make_too_large(file, name, SETTING, most_bytes)
     headers = build_hf_headers(token=current_caller().hub_token)
     answer = get_session().get(hf_hub_url(name, file), headers=headers, timeout=seconds)
     hf_raise_for_status(answer)
-    return parse_object(answer.content, file, name, SETTING)
+    return bytes(answer.content)
 
 
 def _reach(name: str, call: Callable[[], Result]) -> Result | None:

@@ -26,7 +26,7 @@ from pydantic import TypeAdapter
 
 from modelforge import paths, warmup
 from modelforge.caller import OWNER, Caller, acting_as, current_caller
-from modelforge.errors import RecipeError
+from modelforge.errors import BaseModelError, RecipeError
 from modelforge.planner.estimate import Calibrate, Machine, Plan, Rows
 from modelforge.planner.plan import plan_for
 from modelforge.processes import python_command
@@ -240,7 +240,7 @@ def answer(line: str) -> Answer:
     try:
         with acting_as(caller):
             made = plan_for(asked.recipe, task.machine, asked.rows, calibrate=calibrate, with_advice=asked.with_advice)
-    except RecipeError as error:
+    except (RecipeError, BaseModelError) as error:
         return Answer(refusal={"what": error.what, "where": error.where, "fix": error.fix})
     except Exception:  # noqa: BLE001 - reported by the app; a model that cannot be planned may still be trained
         return Answer(failure=traceback.format_exc())

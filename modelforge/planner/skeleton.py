@@ -56,16 +56,27 @@ def build(config: Any, architecture: Architecture, recipe: Recipe, compute: Comp
     with BUILDING, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with torch.device("meta"):
-            make = partial(auto_class.from_config, dtype=getattr(torch, kept_dtype))
+            make = partial(_make, auto_class, config, dtype=getattr(torch, kept_dtype))
             try:
-                model = make(copy.deepcopy(config), attn_implementation=attention.choose(compute))
-            except KeyError:  # Falcon and GPT-Neo have a class for each attention, and none for one that is registered
-                model = make(copy.deepcopy(config), attn_implementation=compute.attention)
+                model = make(attn_implementation=attention.choose(compute))
+            except _NotBuiltError:  # Falcon and GPT-Neo have a class for each attention, none for a registered one
+                model = make(attn_implementation=compute.attention)
         kept = set(head_modules(model)) if architecture is ENCODER else set()
         model = tune(model, recipe, architecture)
         if compute.quantised:
             _pack(model, kept, getattr(torch, compute.dtype))
         return ready_to_train(model, recipe, compute)
+
+
+class _NotBuiltError(ValueError):
+    """transformers cannot build a model of this config."""
+
+
+def _make(auto_class: Any, config: Any, **options: Any) -> Any:
+    try:
+        return auto_class.from_config(copy.deepcopy(config), **options)
+    except Exception as error:  # of wrong values anything may come
+        raise _NotBuiltError(f"{type(error).__name__}: {error}") from error
 
 
 def ready_to_train(model: Any, recipe: Recipe, compute: Compute) -> Any:
@@ -83,9 +94,7 @@ def ready_to_train(model: Any, recipe: Recipe, compute: Compute) -> Any:
 def count_bytes(config: Any, architecture: Architecture, compute: Compute) -> int:
     """The bytes of the base model's weights and buffers, without an adapter, unpacked."""
     with torch.device("meta"):
-        model = getattr(transformers, architecture.auto_class).from_config(
-            copy.deepcopy(config), dtype=getattr(torch, compute.weights)
-        )
+        model = _make(getattr(transformers, architecture.auto_class), config, dtype=getattr(torch, compute.weights))
     return sum(part.nbytes for part in {*model.parameters(), *model.buffers()})
 
 

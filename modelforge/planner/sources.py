@@ -8,7 +8,7 @@ from typing import Any, Literal
 from modelforge import catalog, starter
 from modelforge.base_model import find, hub
 from modelforge.errors import ModelForgeError
-from modelforge.loading import load_config
+from modelforge.loading import load_config, make_config
 from modelforge.recipe import Recipe
 
 Source = Literal["config", "catalogue", "unknown"]
@@ -27,18 +27,21 @@ class Known:
 
 
 def look_up(recipe: Recipe) -> Known:
-    """Downloads no weights. If the Hub does not answer, the catalogue's figures are used."""
+    """Downloads no weights. If the Hub does not answer, the catalogue's figures are used. Raises BaseModelError where
+    transformers does not accept the config."""
     name = recipe.base_model
     try:
-        if here := find.find_here(name):
-            return Known(load_config(here), "config")
-        listed = catalog.find(name)
-        if name in starter.STARTERS:
-            return Known(like(listed.parameters) if listed else None, "catalogue", starter.STARTERS[name].disk_bytes)
-        contents = None if hub.is_switched_off() else hub.ask(name, seconds=_SECONDS)
+        here, listed, contents = find.find_here(name), catalog.find(name), None
+        if not (here or name in starter.STARTERS or hub.is_switched_off()):
+            contents = hub.ask(name, seconds=_SECONDS)
     except ModelForgeError:
         return Known(None, "unknown")
-    if contents is not None and (config := _from_values(dict(contents.config))) is not None:
+    if here:
+        return Known(load_config(here), "config")
+    if name in starter.STARTERS:
+        return Known(like(listed.parameters) if listed else None, "catalogue", starter.STARTERS[name].disk_bytes)
+    if contents is not None:
+        config = make_config(contents.config, name)
         return Known(config, "config", int(contents.weight_bytes * 1.05), to_hub_cache=True)
     if listed:
         return Known(like(listed.parameters), "catalogue", 2 * listed.parameters, to_hub_cache=True)
@@ -65,14 +68,3 @@ def like(parameters: int) -> Any:
         tie_word_embeddings=True,
         architectures=["LlamaForCausalLM"],
     )
-
-
-def _from_values(values: dict[str, Any]) -> Any:
-    """The config, or None for one that transformers does not know or accept."""
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.for_model(values.pop("model_type", ""), **values)
-    except (ValueError, TypeError, KeyError, StrictDataclassError):
-        return None
