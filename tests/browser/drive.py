@@ -119,14 +119,15 @@ def open_app(
     more: Mapping[str, str] | None = None,
     allowed: str = "",
     script: str = RUN_CLI,
+    python: str | Path = sys.executable,
 ) -> Iterator[App]:
     """Start `modelforge ui` and wait until it says where it is open; stop it as Ctrl-C does. programs: where it comes
-    from; otherwise from nothing, by `script`. more: variables. allowed: how a traceback of a library that may be in its
-    log ends."""
+    from; otherwise from nothing, by `script` and `python`. more: variables. allowed: how a traceback of a library that
+    may be in its log ends."""
     log = home.parent / f"{home.name}-app.log"
     arguments = ["ui", "--port", str(free_port()), "--no-browser", *options]
     environment = environment_of(home, **(more or {}))
-    with log.open("w") as said, _start(programs, script, arguments, environment, said) as process:
+    with log.open("w") as said, _start(programs, [python, "-c", script], arguments, environment, said) as process:
         try:
             yield App(_read_url(log, process), home, log, process)
             text = log.read_text(encoding="utf-8")
@@ -142,12 +143,15 @@ def open_app(
 
 
 def _start(
-    programs: Programs | None, script: str, arguments: list[str], environment: dict[str, str], log: IO[str]
+    programs: Programs | None,
+    command: Sequence[str | Path],
+    arguments: list[str],
+    environment: dict[str, str],
+    log: IO[str],
 ) -> Process:
     if programs:
         return programs.start(WITH_SLOW_STEPS + MODELFORGE, *arguments, env=environment, log=log)
-    command = [sys.executable, "-c", script, *arguments]
-    return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    return subprocess.Popen([*command, *arguments], env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
 def _read_url(log: Path, process: Process) -> str:

@@ -24,7 +24,11 @@ class Page:
         self.client = client
         client.get("/").raise_for_status()
         self.config = client.get("/config").raise_for_status().json()
-        self.values = {each["id"]: each["props"].get("value") for each in self.config["components"]}
+        empty = {"textbox": ""}  # by the kind of component; a page sends nothing for the others
+        self.values = {
+            each["id"]: each["props"].get("value") or empty.get(each["type"], each["props"].get("value"))
+            for each in self.config["components"]
+        }
         self.handlers = self.config["dependencies"]
         self.hash = secrets.token_hex(8)
         self.called = 0
