@@ -35,7 +35,10 @@ from tests.programs import WITHOUT_A_PLAN, Programs
 __all__ = ["base", "measured", "probed"]
 
 PROGRAM = Path(sys.executable).parent / "modelforge"
-EVENTS = {"started", "progress", "evaluated", "sampled", "checkpoint", "warning", "finished", "failed", "stopped"}
+EVENTS = {
+    *("started", "progress", "evaluated", "sampled", "checkpoint", "warning", "finished", "failed", "stopped"),
+    "measuring",
+}
 PROGRESS = {"step", "total_steps", "loss", "learning_rate", "tokens", "tokens_per_second", "eta_seconds"}
 RUN_KEYS = {"id", "state", "recipe", "step", "total_steps", "model_id", "created"}
 MODEL_KEYS = {"id", "name", "base_model", "task", "method", "tuning", "created", "path", "metrics", "custom_base_model"}
@@ -485,16 +488,25 @@ def test_evaluate_tells_rows_and_the_metrics_of_both_sides(
     trained: dict[str, Any], call: Callable[..., Any], capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     told = call("evaluate", trained["model_id"])
-    assert told.keys() == {"rows", "tuned", "base"}
-    assert told["rows"] == 2  # held out of 16
-    assert told["tuned"].keys() == told["base"].keys() == {"perplexity", "rougeL", "exact_match"}
+    shape = {"rows", "tuned", "base", "difference", "verdict", "regressions"}
+    assert told.keys() == shape | {"compared_with", "metric", "why", "enough_rows", "notes"}
+    assert told["rows"] == 4  # a quarter of 16: fewer than the 40 that are wanted
+    names = {"loss", "perplexity", "rougeL", "chrf", "exact_match"}
+    assert told["tuned"].keys() == told["base"].keys() == told["difference"].keys() == names
+    for name, each in told["difference"].items():
+        assert each["value"] == pytest.approx(told["tuned"][name] - told["base"][name])
+        assert each["low"] <= each["value"] <= each["high"]
+    assert (told["verdict"], told["metric"], told["compared_with"]) == ("no clear difference", "rougeL", "base")
+    assert "With 4 held-out rows no difference can be told from chance" in told["why"] and told["enough_rows"] >= 20
+    assert all(each.keys() == {"row", "base", "tuned", "expected"} for each in told["regressions"])
     assert told["tuned"]["perplexity"] == pytest.approx(trained["metrics"]["tuned"]["perplexity"], rel=1e-4)
     file = tiny.write_rows(tmp_path / "more.jsonl", tiny.PAIRS[16:24])
     assert call("evaluate", "Colours", "--data", file)["rows"] == 8
     assert main(["evaluate", "Colours", "--data", str(file), "--limit", "3"]) == 0
     printed = capfd.readouterr()
     first = [line.split()[0] for line in printed.out.splitlines()]
-    assert first == ["metric", "perplexity", "rougeL", "exact_match", "3"]
+    assert first[:-1] == ["metric", "rougeL", "loss", "perplexity", "chrf", "exact_match", "3"]
+    assert printed.out.splitlines()[-1].startswith("no clear difference: ROUGE-L ")
     assert printed.err == ""
 
 

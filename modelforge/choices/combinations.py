@@ -23,6 +23,7 @@ def check_combination(
     shape: of the dataset's rows. device: the kind of device that trains. Raises RecipeError.
     """
     check_method(recipe.task, recipe.method, shape)
+    check_metric(recipe)
     if architecture is not None:
         check_architecture(recipe.task, recipe.method, architecture)
     if device is not None:
@@ -76,3 +77,19 @@ def check_tuning(tuning: str, device: DeviceKind) -> None:
 def architectures_of(task: Task, method: str) -> tuple[str, ...]:
     """The architectures that a method can train for a task, the default first."""
     return tuple(name for name in TASKS[task].architectures if name in METHODS[method].files)
+
+
+def metrics_of(task: Task, method: str, shape: str = "") -> tuple[str, ...]:
+    """What a model is measured with, on rows of that shape; a verdict rests on the first one that can be measured."""
+    return METHODS[method].metrics or (SHAPES[shape].metrics if shape else ()) or TASKS[task].metrics
+
+
+def check_metric(recipe: Recipe) -> None:
+    """Refuse a `verdict_metric` that the recipe's method and task are not measured with."""
+    able = metrics_of(recipe.task, recipe.method)
+    if recipe.verdict_metric not in ("auto", *able):
+        raise RecipeError(
+            f"{recipe.verdict_metric} is not measured for {recipe.method} and {recipe.task.value}.",
+            where="setting verdict_metric",
+            fix=f"Possible are: {', '.join(('auto', *able))}.",
+        )

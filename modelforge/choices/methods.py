@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Method:
-    """One training objective. files: name of an architecture -> the file in `training/methods/` that trains it."""
+    """One training objective. files: name of an architecture -> the file in `training/methods/` that trains it.
+    metrics: what a model is measured with instead of the task's metrics; the first is what a verdict rests on."""
 
     title: str
     sentence: str
     files: Mapping[str, str]
+    metrics: tuple[str, ...] = ()
 
 
 METHODS = {
@@ -21,6 +23,13 @@ METHODS = {
         "Learns to answer like your examples.",
         {"decoder": "sft_decoder", "encoder-decoder": "sft_encoder_decoder", "encoder": "sft_encoder"},
     ),
-    "dpo": Method("Preferences (DPO)", "Learns to prefer the better of two answers.", {"decoder": "dpo"}),
-    "grpo": Method("Rewards (GRPO)", "Learns to write answers that earn rewards.", {"decoder": "grpo"}),
+    "dpo": Method(
+        "Preferences (DPO)",
+        "Learns to prefer the better of two answers.",
+        {"decoder": "dpo"},
+        ("preference_accuracy", "reward_margin"),
+    ),
+    "grpo": Method(
+        "Rewards (GRPO)", "Learns to write answers that earn rewards.", {"decoder": "grpo"}, ("mean_reward",)
+    ),
 }

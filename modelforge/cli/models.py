@@ -7,10 +7,12 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelforge.cli.terminal import add_command, add_group, answer, open_forge, say, table, watch_on_terminal
-from modelforge.scores.metrics import sides_of
+
+if TYPE_CHECKING:
+    from modelforge.models.evaluate import Evaluation
 
 
 def add_commands(commands: Any) -> None:
@@ -33,10 +35,15 @@ def add_commands(commands: Any) -> None:
         "--temperature", type=float, default=0.0, metavar="X", help="0 always takes the most likely token (default)"
     )
 
-    evaluate = add_command(commands, "evaluate", "evaluate a model and its base on the held-out rows", evaluate_model)
+    evaluate = add_command(
+        commands, "evaluate", "measure whether a model got better, on the held-out rows", evaluate_model
+    )
     evaluate.add_argument("model", metavar="MODEL", help="id, unique prefix or name")
     evaluate.add_argument("--data", type=Path, metavar="FILE", help="use the rows of this file instead")
     evaluate.add_argument("--limit", type=int, metavar="N", help="use at most N rows, evenly spaced")
+    evaluate.add_argument(
+        "--against", metavar="MODEL", help="compare with this model, not with what training started from"
+    )
 
     push = add_command(
         commands, "push", "push a model to the Hugging Face Hub (token from HF_TOKEN or the hub login)", push_model
@@ -112,13 +119,60 @@ def read_inputs(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def evaluate_model(arguments: argparse.Namespace) -> None:
-    model = open_forge().models[arguments.model]
-    found = model.evaluate(data=arguments.data, limit=arguments.limit, watch=watch_on_terminal("measuring"))
-    sides = sides_of(found.sides)
+    forge = open_forge()
+    model = forge.models[arguments.model]
+    against = forge.models.find(arguments.against) if arguments.against else None
+    watch = watch_on_terminal("measuring")
+    found = model.evaluate(data=arguments.data, limit=arguments.limit, against=against, watch=watch)
+    answer(arguments, describe_evaluation(found), write_evaluation(found))
+
+
+def describe_evaluation(found: Evaluation) -> dict[str, Any]:
+    """As JSON. tuned, base, and "before" or "against" where they were measured: metric -> value. compared_with: the
+    side that differences and regressions are about, the last of these."""
+    measured, side = found.measured, found.measured.against
+    return {
+        "rows": found.rows,
+        "tuned": found.tuned,
+        "base": found.base,
+        **{name: values for name, values in found.sides.items() if name not in ("tuned", "base")},
+        "compared_with": side,
+        "difference": {name: each.as_json() for name, each in found.differences.items()},
+        "verdict": found.verdict.word,
+        "metric": found.verdict.metric,
+        "why": found.verdict.why,
+        "enough_rows": found.verdict.enough,
+        "regressions": [
+            {
+                "row": each.row,
+                "base": each.answers.get(side, ""),
+                "tuned": each.answers.get("tuned", ""),
+                "expected": each.expected,
+            }
+            for each in measured.list_regressions()
+        ],
+        "notes": measured.notes,
+    }
+
+
+def write_evaluation(found: Evaluation) -> str:
+    """As text: the metrics of each side with the interval of the difference, and the verdict."""
+    names = [name for name in ("base", "before", "against", "tuned") if name in found.sides]
     rows = [
-        {"metric": name, **{side: f"{measured[name]:.4g}" for side, measured in sides.items()}} for name in found.tuned
+        {
+            "metric": name,
+            **{side: f"{found.sides[side][name]:.4g}" if name in found.sides[side] else None for side in names},
+            "difference": f"{each.value:+.4g} ({each.low:+.4g} to {each.high:+.4g})" if each else None,
+        }
+        for name in found.tuned
+        for each in [found.differences.get(name)]
     ]
-    answer(arguments, {"rows": found.rows, **found.sides}, f"{table(rows, ('metric', *sides))}\n{found.rows} rows")
+    lost = len(found.measured.list_lost())
+    lines = [table(rows, ("metric", *names, "difference")), f"{found.rows} rows; differences with 95% certainty"]
+    lines += [f"{found.verdict.word or 'no verdict'}: {found.verdict.why}", *found.measured.notes]
+    if lost:
+        lines.append(f"right before and wrong now: {lost}; --json lists them")
+    return "\n".join(lines)
 
 
 def push_model(arguments: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from modelforge.compute.fused import autocast_dtype
 from modelforge.compute.tune import unwrap
@@ -56,13 +57,39 @@ def has_answer_loss(model: Any, device: str) -> bool:
     """Whether supervised training of this decoder uses `answer_loss`: its output matrix is frozen and plain. On CUDA
     TRL's Triton kernel does the same."""
     decoder = unwrap(model)
+    return device != "cuda" and is_plain_head(decoder) and not decoder.get_output_embeddings().weight.requires_grad
+
+
+def is_plain_head(decoder: Any) -> bool:
+    """Whether a decoder's logits are its last hidden states times a matrix, and nothing else."""
     config = decoder.config.get_text_config()
     head = decoder.get_output_embeddings()
     return (
-        device != "cuda"
-        and type(head) is torch.nn.Linear
+        type(head) is torch.nn.Linear
         and head.bias is None
-        and not head.weight.requires_grad
         and not getattr(config, "output_router_logits", False)
         and all(getattr(config, name, None) in (None, 1, 1.0) for name in _LOGIT_CHANGES)
     )
+
+
+def sum_losses(model: Any, input_ids: Any, mask: Any, labels: Any) -> Any:
+    """The summed cross entropy of each row's labelled tokens, without gradients: input_ids, mask (1 on tokens, padded
+    on the right), labels (B, T) -> (B).
+
+    Logits are computed at the labelled places alone, where the output matrix is plain.
+    """
+    decoder = unwrap(model)
+    padding = {} if bool(mask.all()) else {"attention_mask": mask}
+    answered = labels[:, 1:] != -100  # position t predicts token t + 1
+    wanted = labels[:, 1:][answered]  # (N)
+    if is_plain_head(decoder):
+        hidden = decoder.base_model(input_ids=input_ids, use_cache=False, **padding).last_hidden_state[:, :-1][answered]
+        head = decoder.get_output_embeddings()
+        parts = zip(hidden.split(CHUNK_ROWS), wanted.split(CHUNK_ROWS), strict=True)
+        losses = [cross_entropy(head(part).float(), right, reduction="none") for part, right in parts]
+        found = torch.cat(losses) if losses else hidden.new_zeros(0)
+    else:
+        logits = model(input_ids=input_ids, use_cache=False, **padding).logits[:, :-1][answered].float()
+        found = cross_entropy(logits, wanted, reduction="none")
+    owners = answered.nonzero()[:, 0]  # (N): the row of each token
+    return torch.zeros(len(labels), device=found.device).index_add_(0, owners, found)

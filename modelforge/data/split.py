@@ -17,6 +17,7 @@ import numpy as np
 from modelforge.data.fingerprints import Fingerprints, Hashes, fingerprint_texts
 from modelforge.data.forms import dump_row
 from modelforge.data.similar import find_links, group_rows, hash_whole_texts, have_same_words
+from modelforge.recipe import Recipe
 from modelforge.tasks import read_texts
 from modelforge.tasks.base import Texts
 
@@ -25,12 +26,31 @@ SAME_WORDS = "identical except for case and white space"
 SAME_QUESTION = "same question"
 SAME_CONTEXT = "same context"
 SIMILAR = "near-duplicate"
+IDENTICAL = (SAME, SAME_WORDS)
+"""Kinds of leaks in which a row as a whole is also in the training data."""
 
 
-def split(rows: Sequence[Mapping[str, Any]], eval_split: float, seed: int) -> tuple[list[int], list[int]]:
+LARGEST_SHARE = 4  # at most one row in so many is held out only to have enough of them
+
+
+def divide(rows: Sequence[Mapping[str, Any]], recipe: Recipe) -> tuple[list[int], list[int]]:
+    """The `split` that a recipe asks for."""
+    return split(rows, recipe.eval_split, recipe.seed, recipe.min_eval_rows)
+
+
+def count_held_out(rows: int, eval_split: float, least: int = 0) -> int:
+    """How many of so many rows are to be held out: their share, and at least `least` where that is at most a
+    quarter."""
+    return max(round(rows * eval_split), min(least, rows // LARGEST_SHARE), 1) if eval_split > 0 else 0
+
+
+def split(
+    rows: Sequence[Mapping[str, Any]], eval_split: float, seed: int, least: int = 0
+) -> tuple[list[int], list[int]]:
     """Indices of the training rows and of the held-out rows, both in rising order, together all rows.
 
-    With eval_split > 0 and at least two groups of similar rows, at least one row is held out, and never all.
+    With eval_split > 0 and at least two groups of similar rows, at least one row is held out, and never all. least: as
+    in `count_held_out`.
     """
     everything = list(range(len(rows)))
     if eval_split <= 0 or len(rows) < 2:
@@ -43,7 +63,7 @@ def split(rows: Sequence[Mapping[str, Any]], eval_split: float, seed: int) -> tu
         groups.setdefault(group, []).append(index)
     if len(groups) < 2:
         return everything, []
-    held_out = _choose(groups, prints, max(1, round(len(rows) * eval_split)), seed)
+    held_out = _choose(groups, prints, count_held_out(len(rows), eval_split, least), seed)
     mask = np.isin(everything, list(held_out))
     # Grouping can miss a pair of similar rows; a held-out row that is still similar to a training row moves to the
     # training side.

@@ -51,18 +51,22 @@ class Model:
         *,
         data: Path | None = None,
         limit: int | None = None,
+        against: ModelRecord | None = None,
         watch: Callable[[float], None] | None = None,
     ) -> Evaluation:
-        """Measure the model, its base, and the model that was trained further, if any: on the rows held out in
-        training, or on those of the file `data`.
+        """Measure the model, its base, and the model that was trained further, if any, on the rows held out in
+        training or on those of the file `data`; and say whether it got better.
 
-        limit: at most that many rows, evenly spaced. watch: called with the share of the work that is done. Raises
-        DatasetError for a file with errors (naming row and line) and where there are no rows, NotFoundError or
-        BaseModelError where files of a model are missing.
+        limit: at most that many rows, evenly spaced. against: another model to compare with. watch: called with the
+        share of the work that is done, also for each token; what it raises cancels. Raises DatasetError for a file with
+        errors (naming row and line) and where there are no rows, NotFoundError or BaseModelError where files of a model
+        are missing, RecipeError for models that are not measured in the same way.
         """
         from modelforge.models.evaluate import evaluate  # loads torch: not before the first evaluation
 
-        return evaluate(self.record, self.playground, parent=self.parent, data=data, limit=limit, watch=watch)
+        return evaluate(
+            self.record, self.playground, parent=self.parent, against=against, data=data, limit=limit, watch=watch
+        )
 
 
 class Models:

@@ -1,205 +1,178 @@
-"""How a model and what it is compared with are measured, in one way for each method and architecture.
+"""How the sides of a comparison are measured, in one way for each method and architecture.
 
-A measure takes the sides, mapped rows and the names of the wanted metrics, and returns how many rows it measured with
-and {"tuned", "base", "before"} -> metric -> value. The sides are the tuned model, its base, and the model that its run
-started from.
+A measure takes the sides, numbered rows and the names of the wanted metrics, and returns an outcome for each row that
+it could measure; what it could not is noted in `Sides.notes`. Rows of similar length share a batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import torch
+from statistics import median
+from typing import Any
 
 from modelforge.data.encode import IGNORED, ChatEncoder, Encoded, PairEncoder
-from modelforge.loading import window_of
-from modelforge.models.chat import Playground
+from modelforge.errors import DatasetError
 from modelforge.models.generate import write_answers, write_texts
+from modelforge.models.outcomes import BASE, BEFORE, Outcome, identify_row
+from modelforge.models.sides import Side, Sides
 from modelforge.models.spans import find_answers, score_spans, window_encoder
-from modelforge.scores.metrics import METRICS, PERPLEXITY, perplexity
+from modelforge.scores.metrics import METRICS, PERPLEXITY, can_compare, count_words
 from modelforge.scores.rewards import check_rows, total
-from modelforge.store import ModelRecord
+from modelforge.scores.titles import SHOWN
 from modelforge.tasks import read_exchange
 from modelforge.tasks.base import MappedRow
 from modelforge.tasks.summarization import read_pair
 
-Measured = tuple[int, Mapping[str, Mapping[str, float]]]
-Row = TypeVar("Row")
+Numbered = tuple[int, MappedRow]
+"""A row and its number, from 1, in the file or the dataset."""
+Measure = Callable[[Sides, Sequence[Numbered], Sequence[str]], list[Outcome]]
 
-AT_ONCE = 8  # rows answered side by side
 LONGEST_ANSWER = 512  # tokens; a model that does not know where to stop writes on to the bound
+SHORT_ANSWER = 10  # words; of longer ones the same answer can be written in many ways, and none matches exactly
 _UNCUT = 10**9  # tokens; prompts are not cut, as in a chat
-
-
-@dataclass
-class Side:
-    """One of the models. Use it only inside `turn`, which switches shared weights to it."""
-
-    name: str
-    model: Any
-    playground: Playground
-
-    def turn(self) -> AbstractContextManager[None]:
-        return self.playground.turn(self.model, base=self.name == "base")
-
-    def compute_loss(self, encoded: Encoded) -> float:
-        """Negative log likelihood of the labelled tokens, in nats, summed."""
-        labels = torch.tensor(encoded.labels[1:], device=self.model.device)  # place t predicts token t + 1
-        places = (labels != IGNORED).nonzero().flatten()  # (N)
-        ids = torch.tensor([encoded.input_ids], device=self.model.device)  # (1, T)
-        with self.turn(), torch.inference_mode():
-            logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=places).logits[0]  # (N, V)
-        return float(torch.nn.functional.cross_entropy(logits.float(), labels[places], reduction="sum"))
-
-
-class Sides:
-    """The sides of a model, measured with the tokenizer and the recipe of that model.
-
-    longest: tokens of a row that count, as in training. parent: the model that its run started from; None for the base
-    model. watch: called with the share of the work that is done.
-    """
-
-    def __init__(
-        self,
-        playground: Playground,
-        record: ModelRecord,
-        parent: ModelRecord | None,
-        watch: Callable[[float], None] | None,
-    ) -> None:
-        loaded, _ = playground.load(record)
-        self.tokenizer = loaded.tokenizer
-        self.recipe = loaded.recipe
-        self.has_unanswerable = loaded.has_unanswerable
-        self.longest = min(loaded.recipe.max_length, window_of(loaded.tuned.config))
-        self._records = {"tuned": record, "base": record} | ({"before": parent} if parent else {})
-        self._playground = playground
-        self._watch = watch
-        self._steps, self._done = 1, 0
-
-    def each(self) -> Iterator[Side]:
-        """The sides, one after another; each is loaded when it is reached, and freed before another model is loaded."""
-        for name, record in self._records.items():
-            side = Side(name, self._playground.load(record, base=name == "base")[1], self._playground)
-            yield side
-            side.model = None
-
-    def expect(self, steps: int) -> None:
-        """Set how many steps there will be for each side."""
-        self._steps, self._done = max(steps * len(self._records), 1), 0
-
-    def advance(self, steps: int) -> None:
-        self._done += steps
-        if self._watch is not None:
-            self._watch(self._done / self._steps)
-
-    def batches(self, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-        """AT_ONCE rows at a time; each batch counts as done when the next one is taken."""
-        for start in range(0, len(rows), AT_ONCE):
-            batch = rows[start : start + AT_ONCE]
-            yield batch
-            self.advance(len(batch))
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One row to measure with. encoded: as training saw it. prompt: token ids whose answer is `reference`; empty where
-    the row has no answer in text."""
+    """One row to measure with. encoded: as training saw it. prompt: token ids whose answer is the outcome's `expected`;
+    empty where the row has no answer in text."""
 
+    outcome: Outcome
     encoded: Encoded
     prompt: list[int]
-    reference: str
 
 
-def measure_chats(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> Measured:
-    """perplexity, and the wanted comparisons of a decoder's answers with the expected ones, which are left out where no
-    row has a prompt."""
-    trials = make_trials(rows, ChatEncoder(sides.tokenizer, sides.longest))
-    tokens = sum(_count_labels(trial.encoded) for trial in trials)
-    compared = [name for name in wanted if name != PERPLEXITY]
-    sides.expect(len(trials) * ((PERPLEXITY in wanted) + bool(compared)))
-    found: dict[str, dict[str, float]] = {}
+def measure_chats(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[str]) -> list[Outcome]:
+    """loss and perplexity, and the wanted comparisons of a decoder's answers with the expected ones, which are left out
+    where no row has a prompt."""
+    trials = make_trials(rows, ChatEncoder(sides.tokenizer, sides.longest), sides.notes)
+    asked = [trial for trial in trials if trial.prompt]
+    learnt = [trial for trial in trials if trial.outcome.tokens] if {"loss", PERPLEXITY} & {*wanted} else []
+    compared = choose_metrics(sides, [trial.outcome for trial in asked], wanted) if asked else []
+    if trials and not asked:
+        sides.notes.append("No row has a prompt, so no answers were compared.")
+    sides.expect(len(learnt) + len(asked) * bool(compared))
     for side in sides.each() if trials else ():
-        measured = found.setdefault(side.name, {})
-        if PERPLEXITY in wanted:
-            loss = 0.0
-            for trial in trials:
-                loss += side.compute_loss(trial.encoded) if _count_labels(trial.encoded) else 0.0
-                sides.advance(1)
-            measured |= {PERPLEXITY: perplexity(loss / tokens)} if tokens else {}
+        for batch in sides.batches(learnt, lambda trial: len(trial.encoded.input_ids)):
+            sums = side.sum_losses([trial.encoded for trial in batch], sides.tokenizer.pad_token_id or 0)
+            for trial, loss in zip(batch, sums, strict=True):
+                note_score(trial.outcome, side, "loss", loss / trial.outcome.tokens)
         if compared:
-            answers, references = ask(sides, side, trials)
-            measured |= {name: METRICS[name](answers, references) for name in compared if answers}
-    return len(trials), found
+            answer_chats(sides, side, asked)
+            compare_answers(side, [trial.outcome for trial in asked], compared)
+    return [trial.outcome for trial in trials]
 
 
-def make_trials(rows: Sequence[MappedRow], encoder: ChatEncoder) -> list[Trial]:
-    """What is measured with. Rows whose answer lies beyond max_length are left out, as they are in training."""
+def make_trials(rows: Sequence[Numbered], encoder: ChatEncoder, notes: list[str]) -> list[Trial]:
+    """What is measured with. Rows whose answer lies beyond max_length are left out, as they are in training; so are
+    those that the chat template refuses, with a note."""
     asker = ChatEncoder(encoder.tokenizer, _UNCUT)
     trials = []
-    for row in rows:
-        encoded, exchange = encoder.encode_row(row), read_exchange(row)
-        prompt = asker.encode_row({"prompt": exchange.asked, "tools": exchange.tools}).input_ids if exchange else []
-        if _count_labels(encoded) or (prompt and not encoded.cut):
-            trials.append(Trial(encoded, prompt, exchange.answer if exchange else ""))
+    for number, row in rows:
+        try:
+            encoded, exchange = encoder.encode_row(row), read_exchange(row)
+            prompt = asker.encode_row({"prompt": exchange.asked, "tools": exchange.tools}).input_ids if exchange else []
+        except DatasetError as error:
+            notes.append(f"Row {number} was left out: {error}")
+            continue
+        tokens = _count_labels(encoded)
+        if tokens or (prompt and not encoded.cut):
+            asked = exchange.asked[-1]["content"] if exchange else ""
+            outcome = Outcome(
+                identify_row(row), number, str(asked), exchange.answer if exchange else row.get("text", ""),
+                tokens=tokens,
+            )  # fmt: skip
+            trials.append(Trial(outcome, encoded, prompt))
     return trials
 
 
-def ask(sides: Sides, side: Side, trials: Sequence[Trial]) -> tuple[list[str], list[str]]:
-    """(answers, references) of the trials that have a prompt. Prompts of similar length share a batch."""
-    asked = sorted((trial for trial in trials if trial.prompt), key=lambda trial: len(trial.prompt))
-    sides.advance(len(trials) - len(asked))
-    references = [trial.reference for trial in asked]
+def answer_chats(sides: Sides, side: Side, asked: Sequence[Trial]) -> None:
+    """Let a side answer the prompts."""
+    references = [trial.outcome.expected for trial in asked]
     longest = max(ChatEncoder(sides.tokenizer, _UNCUT).count_tokens(references), default=0)
     room = min(longest + max(16, longest // 4), LONGEST_ANSWER)  # as long as the longest reference and some more
-    answers: list[str] = []
-    for batch in sides.batches(asked):
-        answers += write_answers(side.model, sides.tokenizer, [trial.prompt for trial in batch], room, side.turn)
-    return answers, references
+    for batch in sides.batches(asked, lambda trial: len(trial.prompt) + room):
+        prompts = [trial.prompt for trial in batch]
+        with side.turn():
+            answers = write_answers(side.model, sides.tokenizer, prompts, room, sides.pulse)
+        for trial, answer in zip(batch, answers, strict=True):
+            trial.outcome.answers[side.name] = answer
 
 
-def measure_documents(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> Measured:
+def choose_metrics(sides: Sides, outcomes: Sequence[Outcome], wanted: Sequence[str]) -> list[str]:
+    """The wanted metrics that compare answers with the expected ones, but for those that these rows make meaningless; a
+    note says which, and of how many rows one cannot be computed."""
+    chosen = []
+    for name in wanted:
+        if name not in METRICS:
+            continue
+        title, blank = SHOWN[name].title, sum(not can_compare(name, each.expected) for each in outcomes)
+        if name == "exact_match" and median(count_words(each.expected) for each in outcomes) > SHORT_ANSWER:
+            why = f"half of the expected answers have more than {SHORT_ANSWER} words"
+            sides.notes.append(f"{title} was not measured: {why}.")
+            continue
+        if blank:
+            counted = "every row" if blank == len(outcomes) else f"{blank} of {len(outcomes)} rows"
+            sides.notes.append(f"{title} cannot be computed for {counted}: the expected answer has no words.")
+        if blank < len(outcomes):
+            chosen.append(name)
+    return chosen
+
+
+def compare_answers(side: Side, outcomes: Sequence[Outcome], metrics: Sequence[str]) -> None:
+    """Score the answers of a side, row by row."""
+    for outcome in outcomes:
+        for name in metrics:
+            if can_compare(name, outcome.expected):
+                note_score(outcome, side, name, METRICS[name]([outcome.answers[side.name]], [outcome.expected]))
+
+
+def measure_documents(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[str]) -> list[Outcome]:
     """The wanted comparisons of the summaries that an encoder-decoder writes with the expected ones."""
     recipe = sides.recipe
     encoder = PairEncoder(sides.tokenizer, recipe.max_length, recipe.max_target_length)
-    pairs = sorted((read_pair(row) for row in rows), key=lambda pair: len(pair[0]))
-    sides.expect(len(pairs))
-    found = {}
-    for side in sides.each():
-        answers: list[str] = []
-        for batch in sides.batches(pairs):
-            sources = [encoder.encode(*pair).input_ids for pair in batch]
-            answers += write_texts(side.model, sides.tokenizer, sources, recipe.max_target_length, side.turn)
-        references = [summary for _, summary in pairs]
-        found[side.name] = {name: METRICS[name](answers, references) for name in wanted if name != PERPLEXITY}
-    return len(pairs), found
+    outcomes = [Outcome(identify_row(row), number, *read_pair(row)) for number, row in rows]
+    sources = [(each, encoder.encode(each.prompt, each.expected).input_ids) for each in outcomes]
+    compared = choose_metrics(sides, outcomes, wanted)
+    sides.expect(len(outcomes))
+    for side in sides.each() if compared else ():
+        for batch in sides.batches(sources, lambda each: len(each[1]) + recipe.max_target_length):
+            inputs, room = [ids for _, ids in batch], recipe.max_target_length
+            with side.turn():
+                answers = write_texts(side.model, sides.tokenizer, inputs, room, sides.pulse)
+            for (outcome, _), answer in zip(batch, answers, strict=True):
+                outcome.answers[side.name] = answer
+        compare_answers(side, outcomes, compared)
+    return outcomes
 
 
-def measure_questions(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> Measured:
+def measure_questions(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[str]) -> list[Outcome]:
     """exact_match and f1 of the answers that an encoder finds in texts, by SQuAD's normalisation."""
-    sides.expect(len(rows))
-    found = {}
+    asked = [
+        (Outcome(identify_row(row), number, row["question"], " / ".join(row["answers"]["text"])), row)
+        for number, row in rows
+    ]
+    sides.expect(len(asked))
     for side in sides.each():
         encoder = window_encoder(sides.tokenizer, sides.recipe, side.model.config)
-        answers: list[str] = []
-        for batch in sides.batches(rows):
-            spans = find_answers(
-                side.model,
-                encoder,
-                [(row["context"], row["question"]) for row in batch],
-                max_answer_length=sides.recipe.max_answer_length,
-                may_be_missing=sides.has_unanswerable,
-                turn=side.turn,
-            )
-            answers += [span.text for span in spans]
-        scores = score_spans(answers, rows)
-        found[side.name] = {name: scores[name] for name in wanted if name in scores}
-    return len(rows), found
+        for batch in sides.batches(asked, lambda each: len(each[1]["context"]) // 4):  # characters a token, about
+            with side.turn():
+                spans = find_answers(
+                    side.model,
+                    encoder,
+                    [(row["context"], row["question"]) for _, row in batch],
+                    max_answer_length=sides.recipe.max_answer_length,
+                    may_be_missing=sides.has_unanswerable,
+                )
+            for (outcome, row), span in zip(batch, spans, strict=True):
+                outcome.answers[side.name] = span.text
+                for name, score in score_spans([span.text], [row]).items():
+                    note_score(outcome, side, name, score)
+    return [outcome for outcome, _ in asked]
 
 
-def measure_preferences(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> Measured:
+def measure_preferences(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[str]) -> list[Outcome]:
     """preference_accuracy and reward_margin of a decoder.
 
     preference_accuracy: share of pairs whose better answer the model finds likelier than the worse one, each by its
@@ -207,56 +180,97 @@ def measure_preferences(sides: Sides, rows: Sequence[MappedRow], wanted: Sequenc
     of beta times what a model adds, compared with the base model, to the log likelihood of the better answer over that
     of the worse one (the implicit reward of DPO, arXiv 2305.18290, equation 7); of the base model it is 0.
     """
-    encoder = ChatEncoder(sides.tokenizer, sides.longest)
-    pairs = [
-        [encoder.encode_row({"prompt": row["prompt"], "chosen": row[side]}) for side in ("chosen", "rejected")]
-        for row in rows
-    ]
-    pairs = [pair for pair in pairs if all(_count_labels(encoded) for encoded in pair)]
-    sides.expect(len(pairs))
-    margins: dict[str, list[float]] = {}  # of each pair: how much likelier the better answer is, in nats
-    found = {}
+    pairs = make_pairs(rows, ChatEncoder(sides.tokenizer, sides.longest), sides.notes)
+    answers = [(outcome, place, encoded) for outcome, *pair in pairs for place, encoded in enumerate(pair)]
+    sides.expect(len(answers))
+    margins: dict[str, dict[int, float]] = {}  # side -> row -> how much likelier the better answer is, in nats
     for side in sides.each() if pairs else ():
-        margins[side.name], right = [], 0
-        for better, worse in pairs:
-            losses = side.compute_loss(better), side.compute_loss(worse)
-            margins[side.name].append(losses[1] - losses[0])
-            right += losses[0] / _count_labels(better) < losses[1] / _count_labels(worse)
-            sides.advance(1)
-        found[side.name] = {"preference_accuracy": right / len(pairs)}
-    for name, values in margins.items():
-        gained = sum(value - before for value, before in zip(values, margins["base"], strict=True))
-        found[name]["reward_margin"] = sides.recipe.dpo.beta * gained / len(pairs)
-    return len(pairs), found
+        losses: dict[tuple[int, int], float] = {}
+        for batch in sides.batches(answers, lambda each: len(each[2].input_ids)):
+            sums = side.sum_losses([encoded for *_, encoded in batch], sides.tokenizer.pad_token_id or 0)
+            losses |= {(each[0].row, each[1]): loss for each, loss in zip(batch, sums, strict=True)}
+        for outcome, better, worse in pairs:
+            of_better, of_worse = losses[outcome.row, 0], losses[outcome.row, 1]
+            is_right = of_better / _count_labels(better) < of_worse / _count_labels(worse)
+            note_score(outcome, side, "preference_accuracy", float(is_right))
+            margins.setdefault(side.name, {})[outcome.row] = of_worse - of_better
+    reference = margins.get(BASE) or margins.get(BEFORE)
+    for name, values in margins.items() if reference else ():
+        for outcome, *_ in pairs:
+            gained = values[outcome.row] - reference[outcome.row] if reference else 0.0
+            outcome.scores[name]["reward_margin"] = sides.recipe.dpo.beta * gained
+    _show_preferred([outcome for outcome, *_ in pairs], rows)
+    return [outcome for outcome, *_ in pairs]
 
 
-def measure_rewards(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> Measured:
+def make_pairs(
+    rows: Sequence[Numbered], encoder: ChatEncoder, notes: list[str]
+) -> list[tuple[Outcome, Encoded, Encoded]]:
+    """(outcome, better answer, worse answer) of the rows of which both can be measured."""
+    pairs = []
+    for number, row in rows:
+        try:
+            better, worse = (
+                encoder.encode_row({"prompt": row["prompt"], "chosen": row[side]}) for side in ("chosen", "rejected")
+            )
+        except DatasetError as error:
+            notes.append(f"Row {number} was left out: {error}")
+            continue
+        if _count_labels(better) and _count_labels(worse):
+            prompt, expected = str(row["prompt"][-1]["content"]), _join_turns(row["chosen"])
+            pairs.append((Outcome(identify_row(row), number, prompt, expected), better, worse))
+    return pairs
+
+
+def _show_preferred(outcomes: Sequence[Outcome], rows: Sequence[Numbered]) -> None:
+    """The answer that each side prefers, as what it answered."""
+    rejected = {number: _join_turns(row["rejected"]) for number, row in rows}
+    for outcome in outcomes:
+        for side, scores in outcome.scores.items():
+            is_right = scores["preference_accuracy"] == 1
+            outcome.answers[side] = outcome.expected if is_right else rejected[outcome.row]
+
+
+def _join_turns(turns: Sequence[Mapping[str, Any]]) -> str:
+    return "\n".join(str(turn["content"]) for turn in turns)
+
+
+def measure_rewards(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[str]) -> list[Outcome]:
     """mean_reward: of a decoder's likeliest answer to each prompt, by the rewards that the model was trained with.
     Raises RecipeError where a reward needs references that rows lack."""
     grpo = sides.recipe.grpo
-    check_rows(grpo.rewards, rows)
+    check_rows(grpo.rewards, [row for _, row in rows])
     encoder = ChatEncoder(sides.tokenizer, _UNCUT)
-    asked = sorted(
-        ((encoder.encode_row({"prompt": row["prompt"]}).input_ids, row.get("reference") or "") for row in rows),
-        key=lambda pair: len(pair[0]),
-    )
+    asked: list[tuple[Outcome, list[int]]] = []
+    for number, row in rows:
+        try:
+            ids = encoder.encode_row({"prompt": row["prompt"]}).input_ids
+        except DatasetError as error:
+            sides.notes.append(f"Row {number} was left out: {error}")
+            continue
+        prompt = str(row["prompt"][-1]["content"])
+        asked.append((Outcome(identify_row(row), number, prompt, row.get("reference") or ""), ids))
     sides.expect(len(asked))
-    found = {}
-    for side in sides.each():
-        earned = 0.0
-        for batch in sides.batches(asked):
-            prompts = [ids for ids, _ in batch]
-            answers = write_answers(side.model, sides.tokenizer, prompts, grpo.max_completion_length, side.turn)
-            earned += sum(total(grpo.rewards, answer, pair[1]) for answer, pair in zip(answers, batch, strict=True))
-        found[side.name] = {"mean_reward": earned / len(asked)}
-    return len(asked), found
+    for side in sides.each() if asked else ():
+        for batch in sides.batches(asked, lambda each: len(each[1]) + grpo.max_completion_length):
+            prompts, room = [ids for _, ids in batch], grpo.max_completion_length
+            with side.turn():
+                answers = write_answers(side.model, sides.tokenizer, prompts, room, sides.pulse)
+            for (outcome, _), answer in zip(batch, answers, strict=True):
+                outcome.answers[side.name] = answer
+                note_score(outcome, side, "mean_reward", total(grpo.rewards, answer, outcome.expected))
+    return [outcome for outcome, _ in asked]
+
+
+def note_score(outcome: Outcome, side: Side, metric: str, score: float) -> None:
+    outcome.scores.setdefault(side.name, {})[metric] = score
 
 
 def _count_labels(encoded: Encoded) -> int:
     return sum(label != IGNORED for label in encoded.labels[1:])  # nothing predicts the first token
 
 
-MEASURES: Mapping[tuple[str, str], Callable[[Sides, Sequence[MappedRow], Sequence[str]], Measured]] = {
+MEASURES: Mapping[tuple[str, str], Measure] = {
     ("sft", "decoder"): measure_chats,
     ("sft", "encoder-decoder"): measure_documents,
     ("sft", "encoder"): measure_questions,

@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 from modelforge.compute.compute import Compute
+from modelforge.data.split import count_held_out
 from modelforge.hardware import DeviceKind, Probe
 from modelforge.recipe import Recipe
 from modelforge.tasks import TASKS
@@ -72,7 +73,7 @@ def count_batches(recipe: Recipe, rows: int | None) -> int:
     """Batches that go through the model; where the rows are not counted and no max_steps is set, 0."""
     if recipe.max_steps:
         return recipe.max_steps * recipe.gradient_accumulation_steps
-    kept = (rows or 0) * (1 - (0 if recipe.eval_dataset else recipe.eval_split))
+    kept = (rows or 0) - (0 if recipe.eval_dataset else _held_out(recipe, rows))
     return math.ceil(recipe.num_train_epochs * math.ceil(kept / recipe.per_device_train_batch_size))
 
 
@@ -99,7 +100,9 @@ def _round(value: float) -> str:
 
 def _held_out(recipe: Recipe, rows: int | None) -> float:
     """Rows that are measured with; a dataset for it is not looked at, and counts like a tenth."""
-    return (rows or 0) * (0.1 if recipe.eval_dataset else recipe.eval_split)
+    return (
+        (rows or 0) * 0.1 if recipe.eval_dataset else count_held_out(rows or 0, recipe.eval_split, recipe.min_eval_rows)
+    )
 
 
 def _work(recipe: Recipe, compute: Compute) -> int:

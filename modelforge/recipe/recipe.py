@@ -125,6 +125,22 @@ class Recipe(Settings):
     )
     max_answer_length: int = data(30, "Longest answer to find in a text.", unit="tokens", ge=1, le=1024)
     eval_split: float = data(0.1, "Share of the examples held out for evaluation; 0 evaluates nothing.", ge=0, le=0.5)
+    min_eval_rows: int = data(
+        40,
+        "Hold out at least this many examples, as long as that is at most a quarter of them: fewer can rarely show "
+        "whether the model got better.",
+        unit="examples",
+        ge=0,
+        le=10_000,
+    )
+    verdict_metric: Literal[
+        "auto", "loss", "rougeL", "rouge1", "rouge2", "chrf", "exact_match", "f1", "preference_accuracy",
+        "reward_margin", "mean_reward",
+    ] = training(
+        "auto",
+        "What decides whether the model got better, named before the run; auto: ROUGE-L of the answers, F1 of answers "
+        "found in a text, the share of pairs whose better answer is preferred, or the mean reward.",
+    )  # fmt: skip
     evaluations: int = training(
         4,
         "How many times to evaluate on the held-out examples during training, in addition to the start.",

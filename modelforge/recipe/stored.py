@@ -18,7 +18,13 @@ from modelforge.recipe.messages import explain, list_problems
 from modelforge.recipe.recipe import STORED, Recipe, fields
 from modelforge.recipe.settings import bounds
 
-MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
+
+def _hold_out_the_share(settings: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 held out exactly the share, however few rows that was."""
+    return {"min_eval_rows": 0, **settings}
+
+
+MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_hold_out_the_share]
 """The function at index n migrates settings of version n + 1 to version n + 2: a setting or a value with a new name. A
 removed setting does not need one."""
 

@@ -22,7 +22,6 @@ _SENTENCES = {
     "checkpoint": "saved after step {step}",
     "paused": "paused after {step} steps; it can be resumed",
     "warning": "warning: {message}",
-    "finished": "finished: model {model_id}",
 }
 """Type of event -> its line, where that has no conditions."""
 
@@ -30,6 +29,11 @@ _SENTENCES = {
 def describe_metrics(metrics: Mapping[str, Any]) -> str:
     """ "loss 1.2345, perplexity 3.44", of the metrics that are present."""
     return ", ".join(form.format(metrics[name]) for name, form in MEASURED.items() if name in metrics)
+
+
+def describe_verdict(verdict: Mapping[str, Any]) -> str:
+    """ "better: ROUGE-L rose by 0.120 ..." from a run's metrics."""
+    return " ".join([f"{verdict['word'] or 'no verdict'}:", verdict["why"], *verdict["notes"]])
 
 
 def describe_event(event: dict[str, Any]) -> str:
@@ -48,6 +52,9 @@ def describe_event(event: dict[str, Any]) -> str:
             )
         case "evaluated":
             return "held out: " + describe_metrics(event)
+        case "finished":
+            verdict = (event.get("metrics") or {}).get("verdict")
+            return f"finished: model {event['model_id']}" + (f"\n{describe_verdict(verdict)}" if verdict else "")
         case "failed":
             return " ".join(part for part in ("failed:", event["where"], event["what"], event["fix"]) if part)
         case "stopped":

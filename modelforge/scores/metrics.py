@@ -1,7 +1,9 @@
 """How good an answer is, as a number: pure functions of texts, each with its source.
 
 All go from 0 to 1 and higher is better, but for chrf (0 to 100) and perplexity (from 1, lower is better). It does
-not know models, tasks or rows; the metrics of a task are declared in `tasks/`.
+not know models, tasks or rows; the metrics of a task are declared in `tasks/`, those of a method in `choices/`. ROUGE
+and chrF come from rouge_score and sacrebleu, which are loaded when they are first used; SQuAD's measures are our own,
+since its published script is their definition.
 """
 
 from __future__ import annotations
@@ -12,13 +14,18 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from modelforge.text import find_all, normalize
 
 PERPLEXITY = "perplexity"
-"""The one metric that needs no answer: it is measured on the expected text itself, by `perplexity`."""
+"""Needs no answer, like the loss that it is computed of: both are measured on the expected text itself."""
 
+MOST_WORDS = 2000
+"""Words of a text that ROUGE compares; rouge_score fills a table of all words of one text by all of the other."""
+
+HIGHEST_LOSS = 80.0  # e to it is far below overflow
 _ENGLISH_WORD = re.compile(r"[a-z0-9]+")
 # Thai and Lao, Burmese, Khmer, kana, Chinese characters: written without blanks between words.
 _UNSPACED = re.compile(
@@ -26,28 +33,26 @@ _UNSPACED = re.compile(
 )
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-_CHRF_ORDER, _CHRF_BETA = 6, 2
 
 
 def rouge1(answer: str, reference: str) -> float:
     """F-measure of single words in common. See `rouge2`."""
-    return _rouge_n(answer, reference, 1)
+    return _score_rouge("rouge1", answer, reference)
 
 
 def rouge2(answer: str, reference: str) -> float:
     """F-measure of pairs of neighbouring words in common; 0 where either text has none.
 
-    ROUGE-N of Lin 2004 (https://aclanthology.org/W04-1013), computed as by rouge_score without stemming
+    ROUGE-N of Lin 2004 (https://aclanthology.org/W04-1013), by rouge_score without stemming
     (https://github.com/google-research/google-research/tree/master/rouge). The words are those of `split_words`.
     """
-    return _rouge_n(answer, reference, 2)
+    return _score_rouge("rouge2", answer, reference)
 
 
 def rouge_l(answer: str, reference: str) -> float:
-    """F-measure of the longest common subsequence of words: ROUGE-L over the whole text (Lin 2004, section 3.1), as by
+    """F-measure of the longest common subsequence of words: ROUGE-L over the whole text (Lin 2004, section 3.1), by
     rouge_score, where precision and recall weigh the same."""
-    answered, expected = split_words(answer), split_words(reference)
-    return _f_measure(_count_subsequence(answered, expected), len(answered), len(expected))
+    return _score_rouge("rougeL", answer, reference)
 
 
 def exact_match(answer: str, reference: str) -> float:
@@ -69,34 +74,31 @@ def chrf(answers: Sequence[str], references: Sequence[str]) -> float:
     """chrF2 of all answers together, 0 to 100: F-measure, with recall weighing twice, of character n-grams of length 1
     to 6 without white space.
 
-    Popović 2015 (https://aclanthology.org/W15-3049), computed as by sacrebleu's defaults
-    (https://github.com/mjpost/sacrebleu, metrics/chrf.py): counts are summed over all texts first, then precision and
-    recall are averaged over those lengths that occur on both sides.
+    Popović 2015 (https://aclanthology.org/W15-3049), by sacrebleu with its defaults
+    (https://github.com/mjpost/sacrebleu): counts are summed over all texts first, then precision and recall are
+    averaged over those lengths that occur on both sides.
     """
-    precisions, recalls = [], []
-    pairs = [
-        ("".join(answer.split()), "".join(reference.split()))
-        for answer, reference in zip(answers, references, strict=True)
-    ]
-    for length in range(1, _CHRF_ORDER + 1):
-        given = wanted = common = 0
-        for answer, reference in pairs:
-            answered, expected = _ngrams(answer, length), _ngrams(reference, length)
-            given += len(answered) if expected else 0  # a reference too short for this length says nothing about it
-            wanted += len(expected)
-            common += _count_common(answered, expected)
-        if given and wanted:
-            precisions.append(common / given)
-            recalls.append(common / wanted)
-    if not any(precisions):
-        return 0.0
-    precision, recall = sum(precisions) / len(precisions), sum(recalls) / len(recalls)
-    return 100 * (1 + _CHRF_BETA**2) * precision * recall / (_CHRF_BETA**2 * precision + recall)
+    from sacrebleu.metrics.chrf import CHRF
+
+    pairs = list(zip(answers, references, strict=True))
+    return float(CHRF().corpus_score([answer for answer, _ in pairs], [[reference for _, reference in pairs]]).score)
 
 
 def perplexity(loss: float) -> float:
     """e^loss of a mean negative log likelihood in nats a token (Jelinek et al. 1977), held below overflow."""
-    return math.exp(min(loss, 80.0))
+    return math.exp(min(loss, HIGHEST_LOSS))
+
+
+def can_compare(metric: str, reference: str) -> bool:
+    """Whether a metric of `METRICS` says anything about answers to this reference: is anything of it left to
+    compare?"""
+    if metric.startswith("rouge"):
+        return bool(split_words(reference))
+    return bool(reference.strip() if metric == "chrf" else normalise(reference))
+
+
+def count_words(text: str) -> int:
+    return len(text.split())
 
 
 def split_words(text: str) -> list[str]:
@@ -172,17 +174,22 @@ METRICS: dict[str, Metric] = {
 """Every metric that compares answers with references, by its name. A new one is a function and a line here."""
 
 
-def _rouge_n(answer: str, reference: str, length: int) -> float:
-    answered, expected = (_ngrams(split_words(text), length) for text in (answer, reference))
-    return _f_measure(_count_common(answered, expected), len(answered), len(expected))
+class _Words:
+    """The tokenizer that rouge_score gets."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return split_words(text)[:MOST_WORDS]
 
 
-def _ngrams(parts: Sequence[str], length: int) -> list[Sequence[str]]:
-    """All runs of that many neighbours; of a str they are its pieces, of a list they are tuples."""
-    starts = range(len(parts) - length + 1)
-    if isinstance(parts, str):
-        return [parts[start : start + length] for start in starts]
-    return [tuple(parts[start : start + length]) for start in starts]
+@lru_cache
+def _find_scorer(name: str) -> Any:
+    from rouge_score.rouge_scorer import RougeScorer  # loads nltk: not before the first score
+
+    return RougeScorer([name], tokenizer=_Words())
+
+
+def _score_rouge(name: str, answer: str, reference: str) -> float:
+    return float(_find_scorer(name).score(reference, answer)[name].fmeasure)
 
 
 def _count_common(one: Iterable[Hashable], other: Iterable[Hashable]) -> int:
@@ -193,16 +200,3 @@ def _count_common(one: Iterable[Hashable], other: Iterable[Hashable]) -> int:
 def _f_measure(common: int, given: int, wanted: int) -> float:
     """Harmonic mean of precision common/given and recall common/wanted."""
     return 2 * common / (given + wanted) if common else 0.0
-
-
-def _count_subsequence(one: Sequence[str], other: Sequence[str]) -> int:
-    """Length of the longest common subsequence, bit-parallel: a zero for each of its words among the bits of `row`
-    (Hyyrö 2004, "Bit-parallel LCS-length computation revisited")."""
-    places: dict[str, int] = {}
-    for index, word in enumerate(one):
-        places[word] = places.get(word, 0) | 1 << index
-    whole = row = (1 << len(one)) - 1
-    for word in other:
-        matched = row & places.get(word, 0)
-        row = (row + matched | row - matched) & whole
-    return len(one) - row.bit_count()

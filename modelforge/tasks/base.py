@@ -67,7 +67,8 @@ class Shape:
     noted in the faults. methods: those that can train it, the default first. form: how rows are kept where all mapped
     roles hold text (a key of `data.forms.FORMS`), and fill: role -> good texts of many rows ("" for one that is not
     there), gives the columns of that form. one_answer: whether two answers to one question contradict each other.
-    alone: guessed only where no other column holds text.
+    alone: guessed only where no other column holds text. metrics: what is measured on such rows instead of the task's
+    metrics.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Shape:
     form: str = "row"
     one_answer: bool = True
     alone: bool = False
+    metrics: tuple[str, ...] = ()
 
     def map_row(self, values: Mapping[str, Any], repairs: Repairs = frozenset()) -> tuple[MappedRow | None, Faults]:
         """The mapped row, None when it cannot be used, and its faults."""
@@ -100,7 +102,8 @@ class TaskSpec:
 
     shapes: the forms that its examples come in, the usual one first. to_messages: role -> value, gives the chat that
     the model sees; without the answer's role, the chat that asks for it, which is what inference sends. None where the
-    task is not a chat. metrics: names of what a model is measured with (`scores.metrics`), the telling one first.
+    task is not a chat. metrics: names of what a model is measured with (`scores.metrics`); a
+    verdict rests on the first one that can be measured.
     architectures: names of those that can do it (`modelforge.architecture`), the usual one first.
     """
 

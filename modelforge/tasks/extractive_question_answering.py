@@ -145,6 +145,6 @@ SPEC = TaskSpec(
             read_row=read_row,
         ),
     ),
-    metrics=("exact_match", "f1"),
+    metrics=("f1", "exact_match"),
     architectures=("encoder",),
 )

@@ -17,6 +17,7 @@ PLAIN_TEXT = Shape(
     fill=lambda texts: (texts["text"],),
     form="text",
     one_answer=False,
+    metrics=("loss", "perplexity"),
 )
 
 SPEC = TaskSpec(
@@ -24,7 +25,7 @@ SPEC = TaskSpec(
     title="Text generation",
     sentence="Answers a prompt with text, as in your examples.",
     shapes=(chat.SHAPE, prompts.PREFERENCE, prompts.PROMPTS, PLAIN_TEXT),
-    metrics=("perplexity", "rougeL", "exact_match"),
+    metrics=("rougeL", "loss", "perplexity", "chrf", "exact_match"),
     architectures=("decoder",),
     to_messages=chat.to_messages,
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from modelforge.data.lengths import longest_row
-from modelforge.data.split import find_leaks, split
+from modelforge.data.split import IDENTICAL, divide, find_leaks
 from modelforge.errors import TrainingError
 from modelforge.recipe import Recipe
 
@@ -44,6 +44,8 @@ class Examples:
     shown: mapped rows for sample answers, held-out ones if there are any. cut_rows: rows longer than max_length.
     left_out: rows with nothing left to learn after the cut. lost: `Encoding.losses` with the number of rows. leaked:
     evaluation rows that are also trained on. train_rows, eval_rows: the mapped rows that the features come from.
+    eval_numbers: of eval_rows, from 1, in their dataset. known: the numbers of those that are identical to training
+    rows.
     """
 
     train: list[Feature]
@@ -56,6 +58,8 @@ class Examples:
     leaked: int = 0
     train_rows: Sequence[Mapping[str, Any]] = ()
     eval_rows: Sequence[Mapping[str, Any]] = ()
+    eval_numbers: Sequence[int] = ()
+    known: frozenset[int] = frozenset()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -101,15 +105,16 @@ def encode_examples(
     encode: the method's. eval_rows: to evaluate on; without them a share of `rows` is held out. Raises TrainingError if
     nothing is left to train on, DatasetError if the chat template refuses a row.
     """
-    leaked = len(find_leaks(rows, eval_rows)) if eval_rows else 0
-    train_rows = rows
+    leaks = find_leaks(rows, eval_rows) if eval_rows else []
+    train_rows, eval_indices = rows, list(range(len(eval_rows or ())))
     if eval_rows is None:
-        train_indices, eval_indices = split(rows, recipe.eval_split, recipe.seed)
+        train_indices, eval_indices = divide(rows, recipe)
         train_rows, eval_rows = ([rows[index] for index in indices] for indices in (train_indices, eval_indices))
     counts: Counter[str] = Counter()
     lost: Counter[str] = Counter()
-    train, train_kept = _encode_each(train_rows, encode, counts, lost)
-    evaluation, eval_kept = _encode_each(eval_rows, encode, counts, lost)
+    train, train_places = _encode_each(train_rows, encode, counts, lost)
+    evaluation, eval_places = _encode_each(eval_rows, encode, counts, lost)
+    train_kept, eval_kept = [train_rows[place] for place in train_places], [eval_rows[place] for place in eval_places]
     if not train:
         raise _nothing_left(recipe, lost)
     return Examples(
@@ -120,9 +125,11 @@ def encode_examples(
         cut_tokens=counts["cut_tokens"],
         left_out=counts["left_out"],
         lost=dict(lost),
-        leaked=leaked,
+        leaked=len(leaks),
         train_rows=train_kept,
         eval_rows=eval_kept,
+        eval_numbers=[eval_indices[place] + 1 for place in eval_places],
+        known=frozenset(leak.evaluation_row for leak in leaks if leak.kind in IDENTICAL),
     )
 
 
@@ -131,17 +138,18 @@ def _encode_each(
     encode: Callable[[Mapping[str, Any]], Encoding],
     counts: Counter[str],
     lost: Counter[str],
-) -> tuple[list[Feature], list[Mapping[str, Any]]]:
-    """The features, and the rows that gave any. Adds to `counts` what was cut and left out, and to `lost`."""
+) -> tuple[list[Feature], list[int]]:
+    """The features, and the places of the rows that gave any. Adds to `counts` what was cut and left out, and to
+    `lost`."""
     features: list[Feature] = []
     kept = []
-    for row in rows:
+    for place, row in enumerate(rows):
         encoded = encode(row)
         lost.update(encoded.losses)
         counts.update(cut_rows=encoded.cut > 0, cut_tokens=encoded.cut, left_out=not encoded.features)
         features += encoded.features
         if encoded.features:
-            kept.append(row)
+            kept.append(place)
     return features, kept
 
 

@@ -35,6 +35,7 @@ from modelforge.training.methods import load_method
 from modelforge.training.samples import show_answers
 from modelforge.training.saving import add_saving, load_best, pause, train_from
 from modelforge.training.start import Start, find_start
+from modelforge.training.verdict import keep_verdict, measure_run
 
 log = logging.getLogger("modelforge")
 
@@ -80,7 +81,7 @@ class Result:
     total_steps: int
     peak_bytes: int = 0
     model_id: str | None = None
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
     error: ModelForgeError | None = None
 
     @property
@@ -94,6 +95,7 @@ class Ready:
     need. checkpoint: the one it resumes from."""
 
     began: float
+    recipe: Recipe
     start: Start
     method: Any
     tokenizer: Any
@@ -108,12 +110,18 @@ class Ready:
         return self.planned.compute
 
     @property
+    def has_unanswerable(self) -> bool:
+        """Whether questions are trained on that their text does not answer."""
+        return has_unanswerable(self.examples.train_rows)
+
+    @property
     def predicted_bytes(self) -> int | None:
         return self.planned.memory.total if self.planned.memory else None
 
 
 def train(job: Job) -> Result:
-    """Prepare, load, tune, build the trainer, train, evaluate, save; then show answers and tell the planner.
+    """Prepare, load, tune, build the trainer, train, evaluate, save; then show answers, measure whether the model got
+    better, and tell the planner.
 
     Raises ModelForgeError for what the user can fix.
     """
@@ -146,6 +154,8 @@ def carry_out(job: Job, ready: Ready) -> Result:
         result = replace(result, model_id=save_model(model, ready.tokenizer, describe(job, ready, result, step)))
         if not result.stopped:
             show(job, ready, model, step=step)
+        if state is RunState.finished:
+            result = replace(result, metrics=judge(job, ready, model, trainer, result))
     if result.step > callback.first_step:
         with warn_on_failure(job.emit, "The planner could not record what this run took"):
             speed = callback.tokens_per_second
@@ -170,7 +180,7 @@ def prepare(job: Job) -> Ready:
     examples = encode_examples(job.rows, encode, recipe, job.eval_rows)
     planned = predict(job, start.config, examples)
     checkpoint = checkpoints.find_last(job.checkpoints)
-    ready = Ready(began, start, method, tokenizer, examples, planned, checkpoint)
+    ready = Ready(began, recipe, start, method, tokenizer, examples, planned, checkpoint)
     job.emit(
         "started",
         source=start.base.source,
@@ -243,6 +253,18 @@ def show(job: Job, ready: Ready, model: Any, *, step: int) -> None:
         )
 
 
+def judge(job: Job, ready: Ready, model: Any, trainer: Any, result: Result) -> dict[str, Any]:
+    """The result's metrics, with the verdict on whether the model got better. If this fails, the run does not: the
+    model is saved."""
+    assert result.model_id  # noqa: S101 - a finished run has one
+    metrics = result.metrics
+    with warn_on_failure(job.emit, "Whether the model got better could not be measured"):
+        measured = measure_run(job, ready, model, trainer)
+        if measured:
+            metrics = keep_verdict(result.model_id, metrics, measured)
+    return metrics
+
+
 @contextlib.contextmanager
 def warn_on_failure(emit: Callable[..., None], what: str) -> Iterator[None]:
     """Turn any failure into a warning; the traceback goes to the log."""
@@ -277,7 +299,7 @@ def describe(job: Job, ready: Ready, result: Result, step: int) -> dict[str, Any
         "tuning": recipe.tuning.type,
         "created": utc_now(),
         "run_id": job.run_id,
-        "dataset": {**job.dataset, **counts, "has_unanswerable": has_unanswerable(ready.examples.train_rows)},
+        "dataset": {**job.dataset, **counts, "has_unanswerable": ready.has_unanswerable},
         "recipe": recipe.model_dump(mode="json"),
         "recipe_version": RECIPE_VERSION,
         "hardware": {"device": hardware.detect().device.name, "dtype": ready.compute.dtype},

@@ -3,8 +3,10 @@ and Hub."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -12,17 +14,24 @@ from modelforge import warmup
 from modelforge.choices.methods import METHODS
 from modelforge.choices.tunings import TUNINGS
 from modelforge.forge import Forge
+from modelforge.models.outcomes import read_outcomes
 from modelforge.recipe import Task
 from modelforge.store import ModelRecord
 from modelforge.tasks import TASKS
 from modelforge.ui.look import html
-from modelforge.ui.look.background import follow
+from modelforge.ui.look.background import FOLLOW_SECONDS, BackgroundCall
 from modelforge.ui.look.choices import DeleteButtons, pick, select
 from modelforge.ui.look.events import listen
 from modelforge.ui.look.metrics import describe_change, show_metrics
+from modelforge.ui.look.verdict import show_verdict
+from modelforge.ui.rows import RowsPanel, show_rows
 from modelforge.ui.train.reward_preview import refuse_beside_run
 
+if TYPE_CHECKING:
+    from modelforge.models.evaluate import Evaluation
+
 EVALUATED_ROWS = 40  # each takes some seconds on a CPU
+_FIRST_SHARE = 0.05  # of the work, after which the time that is left is estimated
 MOST_PROBLEMS = 5  # shown one by one when old models are imported
 
 
@@ -63,8 +72,14 @@ class ModelsTab:
                         elem_id="models-evaluate-rows",
                     )  # fmt: skip
                     self.evaluate = gr.Button("Evaluate", scale=0, min_width=140, elem_id="models-evaluate")
+                    self.cancel = gr.Button(
+                        "Cancel", visible=False, scale=0, min_width=110, elem_id="models-evaluate-cancel"
+                    )
+                self.running = gr.State(None)
                 self.evaluation = gr.HTML("", elem_id="models-evaluation")
-        self.shown = [self.old, self.table, self.panel, self.chosen, self.name, self.details]
+        self.rows = RowsPanel()
+        self.described = [self.name, self.details, *self.rows.shown]
+        self.shown = [self.old, self.table, self.panel, self.chosen, *self.described]
 
 
 def build(forge: Forge) -> ModelsTab:
@@ -73,16 +88,35 @@ def build(forge: Forge) -> ModelsTab:
     def choose(model_id: str | None) -> list[Any]:
         return [*describe_choice(forge, model_id), *tab.deletion.ask(False), ""]
 
-    def evaluate(model_id: str | None, limit: int | None) -> Iterator[str]:
-        """A progress bar, then the metrics."""
+    def evaluate(model_id: str | None, limit: int | None) -> Iterator[dict[Any, Any]]:
+        """A progress bar, then the verdict, the metrics, and the rows."""
         record = forge.models.find(model_id or "")
         refuse_beside_run(forge)
 
-        def measure(watch: Callable[[float], None]) -> Any:
+        def measure(watch: Callable[[float], None]) -> Evaluation:
             warmup.wait()
             return forge.models[record.id].evaluate(limit=int(limit or EVALUATED_ROWS), watch=watch)
 
-        yield from follow(measure, html.bar(0, "Loading the model …"), _show_evaluation)
+        call, began = BackgroundCall(measure), time.monotonic()
+        bar = html.bar(0, "Loading the model …")
+        yield {tab.evaluation: bar, tab.running: call, tab.cancel: gr.Button(visible=True)}
+        ended = {tab.running: None, tab.cancel: gr.Button(visible=False)}
+        while not call.wait(FOLLOW_SECONDS):
+            yield {tab.evaluation: show_progress(call.progress, time.monotonic() - began)}
+        try:
+            found = call.result()
+        except CancelledError:
+            yield {tab.evaluation: html.note("Cancelled; nothing was measured."), **ended}
+        except Exception as error:
+            yield {tab.evaluation: html.note(str(error), "bad"), **ended}
+            raise
+        else:
+            rows = dict(zip(tab.rows.shown, show_rows(found.measured), strict=True))
+            yield {tab.evaluation: show_evaluation(found), **rows, **ended}
+
+    def cancel(call: BackgroundCall[Any] | None) -> None:
+        if call is not None:
+            call.cancel()
 
     def rename(model_id: str | None, name: str) -> list[Any]:
         return show_models(forge, forge.models.rename(model_id or "", name).id)
@@ -99,8 +133,11 @@ def build(forge: Forge) -> ModelsTab:
         return show_models(forge)
 
     listen(tab.import_old.click, import_old, None, tab.shown)
-    listen(tab.chosen.change, choose, tab.chosen, [tab.name, tab.details, *tab.deletion.buttons, tab.evaluation])
-    listen(tab.evaluate.click, evaluate, [tab.chosen, tab.limit], tab.evaluation)
+    listen(tab.chosen.change, choose, tab.chosen, [*tab.described, *tab.deletion.buttons, tab.evaluation])
+    progress = [tab.evaluation, tab.running, tab.cancel]
+    listen(tab.evaluate.click, evaluate, [tab.chosen, tab.limit], [*progress, *tab.rows.shown])
+    listen(tab.cancel.click, cancel, tab.running)
+    tab.rows.attach()
     listen(tab.rename.click, rename, [tab.chosen, tab.name], tab.shown)
     tab.deletion.attach(delete, tab.chosen, tab.shown)
     return tab
@@ -157,11 +194,11 @@ def _label(forge: Forge, record: ModelRecord) -> str:
 
 
 def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
-    """[name, details] of one model."""
+    """Values of `ModelsTab.described` for one model."""
     known = {each.id: each for each in forge.models.all()}
     record = known.get(model_id or "")
     if record is None:
-        return ["", ""]
+        return ["", "", *show_rows(None)]
     problem = forge.models.find_problem(record)
     manifest = {} if problem else forge.models.manifest(record)
     note = html.note(str(problem), "bad") if problem else ""
@@ -188,12 +225,22 @@ def describe_choice(forge: Forge, model_id: str | None) -> list[Any]:
     ]
     if "steps" in manifest:
         numbers += [("Steps", manifest["steps"]), ("Training time", html.seconds(manifest.get("seconds", 0)))]
-    return [record.name, note + html.tiles(numbers) + show_metrics(record.metrics) + known_facts]
+    verdict = record.metrics.get("verdict")
+    card = show_verdict(verdict) if verdict else ""
+    shown = note + card + html.tiles(numbers) + show_metrics(record.metrics) + known_facts
+    return [record.name, shown, *show_rows(None if problem else read_outcomes(record.id))]
 
 
-def _show_evaluation(measured: Any) -> str:
-    """The share of the rows that are answered, or what was measured on them."""
-    if isinstance(measured, float | int):
-        return html.bar(measured, f"Answering the held-out rows: {measured:.0%}")
-    rows = f"Measured on {measured.rows} held-out row{'' if measured.rows == 1 else 's'}."
-    return html.aside(rows) + show_metrics(measured.sides)
+def show_progress(share: float | None, seconds: float) -> str:
+    """A bar with the time that is left. share: None while the model is loaded."""
+    if share is None:
+        return html.bar(0, "Loading the model …")
+    left = f", about {html.seconds(seconds * (1 - share) / share)} left" if share > _FIRST_SHARE else ""
+    return html.bar(share, f"Answering the held-out rows: {share:.0%}{left}")
+
+
+def show_evaluation(found: Evaluation) -> str:
+    """The verdict and all that was measured."""
+    metrics = found.as_metrics()
+    rows = f"Measured on {found.rows} held-out row{'' if found.rows == 1 else 's'}."
+    return show_verdict(metrics["verdict"]) + show_metrics(metrics) + html.aside(rows)

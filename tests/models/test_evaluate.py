@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from modelforge import Forge, paths
 from modelforge.data.encode import ChatEncoder
@@ -17,12 +18,13 @@ from modelforge.models.evaluate import choose_evenly, read_held_out
 from modelforge.models.folder import read_manifest
 from modelforge.models.measures import make_trials
 from modelforge.models.sampling import Sampling
+from modelforge.models.sides import Side
 from modelforge.recipe import Recipe
 from modelforge.scores.metrics import METRICS
 from modelforge.store import RunState
 from tests import tiny
 
-SIDES = {"perplexity", "rougeL", "exact_match"}
+SIDES = {"loss", "perplexity", "rougeL", "chrf", "exact_match"}
 LEARN = {"max_steps": 150, "learning_rate": 2e-2, "per_device_train_batch_size": 8, "evaluations": 1}
 FEW = {"max_steps": 3, "learning_rate": 1e-2, "eval_split": 0.25}
 
@@ -57,7 +59,7 @@ def train(
 
 def held_out(model: Any) -> list[dict[str, Any]]:
     manifest = read_manifest(model.record.id)
-    return read_held_out(manifest, Recipe.build(manifest["recipe"]))
+    return [row for _, row in read_held_out(manifest, Recipe.build(manifest["recipe"]))]
 
 
 # ---- what is measured ------------------------------------------------------------------------------------------
@@ -136,14 +138,17 @@ def test_plain_text_asks_nothing_and_has_perplexity_alone(forge: Forge, record: 
     (tmp_path / "text.jsonl").write_text("\n".join(json.dumps({"text": answer}) for _, answer in tiny.PAIRS[:4]))
     found = forge.models[record.id].evaluate(data=tmp_path / "text.jsonl")
     assert found.rows == 4
-    assert found.tuned.keys() == found.base.keys() == {"perplexity"}
+    assert found.tuned.keys() == found.base.keys() == {"loss", "perplexity"}
+    assert found.verdict.metric == "loss"
+    assert not found.measured.notes
 
 
 def test_rows_whose_answer_lies_beyond_max_length_are_left_out_as_in_training() -> None:
     short, long = {"messages": tiny.messages("Who?", "Me.")}, {"messages": tiny.messages("Who? " * 100, "Me.")}
-    assert [trial.reference for trial in make_trials([short, long], ChatEncoder(tiny.tokenizer(), 64))] == ["Me."]
+    trials = make_trials([(1, short), (2, long)], ChatEncoder(tiny.tokenizer(), 64), [])
+    assert [(trial.outcome.row, trial.outcome.expected) for trial in trials] == [(1, "Me.")]
     later = {"messages": [*short["messages"], *long["messages"]]}
-    (trial,) = make_trials([later], ChatEncoder(tiny.tokenizer(), 64))  # its first answer can be measured
+    (trial,) = make_trials([(1, later)], ChatEncoder(tiny.tokenizer(), 64), [])  # its first answer can be measured
     assert len(trial.encoded.input_ids) == 64 < len(trial.prompt)
 
 
@@ -172,7 +177,7 @@ def test_limit_and_progress(forge: Forge, record: Any, tmp_path: Path) -> None:
     file = tiny.write_rows(tmp_path / "rows.jsonl")
     found = forge.models[record.id].evaluate(data=file, limit=10, watch=told.append)
     assert found.rows == 10
-    assert told == sorted(told) and told[-1] == 1 and len(told) > 20
+    assert told == sorted(told) and told[-1] == 1 and len(told) > 20  # for each token, so that it can be cancelled
     with pytest.raises(RecipeError, match="0 rows"):
         forge.models[record.id].evaluate(data=file, limit=0)
 
@@ -225,3 +230,113 @@ def test_file_in_which_nothing_can_be_measured_says_so(forge: Forge, record: Any
     file = tiny.write_rows(tmp_path / "long.jsonl", [(f"{number} " * 600, "So.") for number in range(2)])
     with pytest.raises(DatasetError, match="beyond 512 tokens"):
         forge.models[record.id].evaluate(data=file)
+
+
+# ---- the verdict -----------------------------------------------------------------------------------------------
+
+
+def test_one_row_is_measured_and_says_that_it_shows_nothing(forge: Forge, record: Any, tmp_path: Path) -> None:
+    found = forge.models[record.id].evaluate(data=tiny.write_rows(tmp_path / "one.jsonl", tiny.PAIRS[20:21]))
+    assert found.rows == 1 and found.tuned.keys() >= {"loss", "rougeL"}
+    assert found.verdict.word == "no clear difference" and "With 1 held-out row " in found.verdict.why
+    assert found.differences["rougeL"].as_json()["low"] is None
+
+
+def test_rows_that_were_trained_on_show_what_was_memorised(train: Callable[..., Any], tmp_path: Path) -> None:
+    model = train({**LEARN, "eval_split": 0})
+    same = tiny.write_rows(tmp_path / "same.jsonl")
+    found = model.evaluate(data=same)
+    assert found.tuned["exact_match"] > 0.5 > found.base["exact_match"]
+    assert found.verdict.word == "no clear difference"
+    assert "All of these rows were trained on" in found.verdict.why
+    some = tiny.write_rows(tmp_path / "some.jsonl", tiny.PAIRS[12:28])
+    found = model.evaluate(data=some)
+    assert found.rows == 16 and found.verdict.rows == 12
+    assert any("4 of 16 rows were also trained on" in note for note in found.measured.notes)
+
+
+def test_row_that_the_chat_template_refuses_is_left_out_by_number(
+    train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"messages": tiny.messages(*pair)} for pair in tiny.PAIRS[:3]]
+    rows[1]["messages"] = [{"role": "assistant", "content": "First."}, *rows[1]["messages"]]
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = (
+        "{% if messages[0]['role'] != 'user' %}{{ raise_exception('roles must alternate') }}{% endif %}" + tiny.TEMPLATE
+    )
+    notes: list[str] = []
+    trials = make_trials(list(enumerate(rows, start=1)), ChatEncoder(tokenizer, 64), notes)
+    assert [trial.outcome.row for trial in trials] == [1, 3]
+    (note,) = notes
+    assert note.startswith("Row 2 was left out:") and "roles must alternate" in note
+
+
+def test_base_that_is_gone_leaves_the_tuned_model_measured(
+    train: Callable[..., Any], forge: Forge, tmp_path: Path
+) -> None:
+    import shutil
+
+    base = tmp_path / "base"
+    tiny.write_base(base)
+    run = forge.runs.start(
+        tiny.recipe(base, tiny.write_rows(tmp_path / "rows.jsonl"), {**FEW, "tuning.type": "full"})
+    )
+    assert run.wait(100) is RunState.finished
+    shutil.rmtree(base)
+    forge.playground.unload()
+    found = forge.models[run.model_id].evaluate()
+    assert found.tuned.keys() == SIDES and not found.base and not found.differences
+    assert found.verdict.word is None and "nothing to compare" in found.verdict.why
+    assert any(note.startswith("The base model could not be measured.") for note in found.measured.notes)
+
+
+def test_metric_that_cannot_be_computed_is_said_and_is_not_0(forge: Forge, record: Any, tmp_path: Path) -> None:
+    signs = tiny.write_rows(tmp_path / "signs.jsonl", [(f"Sign {number}?", "🏮" * number) for number in range(1, 5)])
+    found = forge.models[record.id].evaluate(data=signs)
+    assert "rougeL" not in found.tuned and found.verdict.metric == "loss"
+    notes = " ".join(found.measured.notes)
+    assert "ROUGE-L cannot be computed for every row: the expected answer has no words." in notes
+    assert "The verdict was to rest on ROUGE-L, which could not be measured; it rests on held-out loss." in notes
+    long = [(f"Tell {number}", " ".join(f"word{number}" for _ in range(20))) for number in range(4)]
+    found = forge.models[record.id].evaluate(data=tiny.write_rows(tmp_path / "long.jsonl", long))
+    assert "exact_match" not in found.tuned
+    assert any("half of the expected answers have more than 10 words" in note for note in found.measured.notes)
+
+
+def test_two_models_are_compared_on_the_same_rows(train: Callable[..., Any], forge: Forge, tmp_path: Path) -> None:
+    few, learnt = train(FEW), train({**LEARN, "eval_split": 0.25})
+    found = learnt.evaluate(against=few.record)
+    assert found.measured.against == "against" and found.rows == 4
+    assert found.sides["against"] == pytest.approx(few.evaluate().tuned)
+    assert found.differences["loss"].value == pytest.approx(found.tuned["loss"] - found.sides["against"]["loss"])
+    same = few.evaluate(against=few.record)
+    assert all(each.value == 0 for each in same.differences.values()) and same.verdict.word == "no clear difference"
+
+
+def test_measurement_can_be_cancelled_within_a_batch(forge: Forge, record: Any, tmp_path: Path) -> None:
+    told: list[float] = []
+
+    def watch(share: float) -> None:
+        told.append(share)
+        if len(told) == 6:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        forge.models[record.id].evaluate(data=tiny.write_rows(tmp_path / "rows.jsonl"), watch=watch)
+    assert told[-1] < 1
+    assert forge.models[record.id].chat("hi", sampling=Sampling(max_new_tokens=4)) is not None  # nothing stays locked
+
+
+def test_losses_of_rows_side_by_side_are_those_of_each_alone(forge: Forge, record: Any) -> None:
+    loaded, model = forge.playground.load(record)
+    encoder = ChatEncoder(loaded.tokenizer, 128)
+    rows = [encoder.encode_row(row) for row in tiny.rows(5)]
+    rows.append(encoder.encode_row({"messages": tiny.messages("Why? " * 20, "So. " * 9)}))
+    side = Side("tuned", model, lambda: forge.playground.turn(model, base=False))
+    together = side.sum_losses(rows, 0)
+    assert together == pytest.approx([side.sum_losses([row], 0)[0] for row in rows], rel=1e-4)
+    with torch.inference_mode():
+        for row, loss in zip(rows, together, strict=True):
+            labels = torch.tensor([row.labels])
+            whole = model(input_ids=torch.tensor([row.input_ids]), labels=labels).loss * (labels[:, 1:] != -100).sum()
+            assert loss == pytest.approx(float(whole), rel=1e-4)

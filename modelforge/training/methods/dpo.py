@@ -18,6 +18,8 @@ from modelforge.training.batching import LengthGrouped
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.saving import Durable
 
+TIE = 1e-6  # a reward margin that is no more than rounding
+
 
 def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
     """Pairs as prompt_ids, chosen_ids and rejected_ids; what is too long loses its end."""
@@ -67,13 +69,20 @@ def build_trainer(
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """loss, reward_margin, and preference_accuracy by rewards, from what the trainer measured."""
+    """loss, reward_margin, and preference_accuracy by rewards, from what the trainer measured.
+
+    Before the first step every reward is 0, and TRL counts a tie as a miss: there is no accuracy to show. A verdict
+    measures it by the likelihood of the answers (`models.measures`), which the model before training has too.
+    """
     names = {
         "loss": "eval_loss",
         "reward_margin": "eval_rewards/margins",
         "preference_accuracy": "eval_rewards/accuracies",
     }
-    return {name: metrics[key] for name, key in names.items() if key in metrics}
+    found = {name: metrics[key] for name, key in names.items() if key in metrics}
+    if abs(found.get("reward_margin", 1.0)) < TIE:
+        found.pop("preference_accuracy", None)
+    return found
 
 
 class PreferenceTrainer(Durable, LengthGrouped, EncodedRows, DPOTrainer):

@@ -3,39 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from modelforge.scores.metrics import LOWER_IS_BETTER, TELLING, before_of, sides_of
+from modelforge.scores.titles import SHOWN
 from modelforge.ui.look import html
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One metric. form: the format of its value. what: what it is, in a few words."""
-
-    title: str
-    form: str
-    what: str
-
-    def write(self, value: float) -> str:
-        return self.form.format(value)
-
-
-SHOWN: dict[str, Shown] = {
-    "mean_reward": Shown("Mean reward", "{:.3f}", "what answers earn on average"),
-    "reward_margin": Shown("Reward margin", "{:.3f}", "how clearly the better answer is preferred"),
-    "preference_accuracy": Shown("Better answer preferred", "{:.0%}", "share of pairs"),
-    "f1": Shown("F1", "{:.1%}", "words in common with the expected answer"),
-    "exact_match": Shown("Exact match", "{:.1%}", "answers that are exactly the expected text"),
-    "rougeL": Shown("ROUGE-L", "{:.3f}", "longest run of words in common"),
-    "rouge1": Shown("ROUGE-1", "{:.3f}", "words in common"),
-    "rouge2": Shown("ROUGE-2", "{:.3f}", "pairs of words in common"),
-    "chrf": Shown("chrF", "{:.1f}", "pieces of words in common"),
-    "loss": Shown("Held-out loss", "{:.3f}", "how unexpected the right answers are"),
-    "perplexity": Shown("Perplexity", "{:.1f}", "the loss as a number of choices"),
-}
-"""In the order in which they are shown."""
+from modelforge.ui.look.verdict import write_difference
 
 
 def find_telling(metrics: Mapping[str, Any]) -> str | None:
@@ -49,16 +22,22 @@ def is_better(name: str, before: float, after: float) -> bool:
 
 
 def describe_change(metrics: Mapping[str, Any]) -> str:
-    """ "Held-out loss 2.310 → 1.080", before and after training, of the telling metric."""
-    name = find_telling(metrics)
+    """ "better: ROUGE-L 0.210 → 0.330", before and after training, of the metric of the verdict; without the word for
+    a model of before there were verdicts."""
+    verdict = metrics.get("verdict") or {}
+    name = verdict.get("metric") or find_telling(metrics)
     if name is None:
         return "not measured"
-    shown = SHOWN[name]
-    return f"{shown.title} {shown.write(before_of(metrics)[name])} → {shown.write(metrics['tuned'][name])}"
+    shown, word = SHOWN[name], f"{verdict['word']}: " if verdict.get("word") else ""
+    return f"{word}{shown.title} {shown.write(before_of(metrics)[name])} → {shown.write(metrics['tuned'][name])}"
 
 
 def describe_outcome(metrics: Mapping[str, Any]) -> tuple[str, bool]:
-    """(one sentence on whether the model got better, False where it did not)."""
+    """(what is said of a finished run: the verdict, or for one of before there were verdicts, which way the metric went;
+    False where it did not get better)."""
+    if verdict := metrics.get("verdict"):
+        word = f"Finished: {verdict['word']}." if verdict["word"] else "Finished, without a verdict."
+        return f"{word} {verdict['why']}", verdict["word"] == "better"
     name = find_telling(metrics)
     if name is None:
         return "Finished. Nothing was held out, so quality was not measured; try the model in the Playground.", True
@@ -75,8 +54,10 @@ def describe_outcome(metrics: Mapping[str, Any]) -> tuple[str, bool]:
 
 
 def show_metrics(metrics: Mapping[str, Any]) -> str:
-    """A table of all that was measured: before training, of the base model where that is another, and after."""
+    """A table of all that was measured: before training, of the base model where that is another, and after; with the
+    interval of each difference, where there is a verdict."""
     sides = sides_of(metrics)
+    differences = (metrics.get("verdict") or {}).get("differences") or {}
     rows = (
         {
             "Metric": shown.title,
@@ -84,7 +65,9 @@ def show_metrics(metrics: Mapping[str, Any]) -> str:
                 side.capitalize(): shown.write(measured[name]) if name in measured else html.NOTHING
                 for side, measured in sides.items()
             },
-            "Change": _judge(name, sides["before"], sides["tuned"]),
+            "Difference": write_difference(name, differences.get(name))
+            if differences
+            else _judge(name, sides["before"], sides["tuned"]),
             "What it is": f"{'lower' if name in LOWER_IS_BETTER else 'higher'} is better: {shown.what}",
         }
         for name, shown in SHOWN.items()

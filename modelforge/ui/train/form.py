@@ -13,6 +13,7 @@ import gradio as gr
 
 from modelforge.choices.methods import METHODS
 from modelforge.choices.tunings import TUNINGS
+from modelforge.data.split import count_held_out
 from modelforge.errors import ModelForgeError
 from modelforge.forge import Forge
 from modelforge.goals import goals
@@ -30,6 +31,7 @@ OWN_PLACE = {
 }  # fmt: skip
 HELD_OUT = ("A held-out share of the dataset", "")
 FIRST_GOAL = "quick"
+VERDICT_SETTINGS = ("verdict_metric", "eval_dataset", "eval_split", "min_eval_rows")
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class TrainForm:
         )
         self.rewards = rewards.RewardEditor()
         self.name = gr.Textbox(label="Name of the model", info="Default: made from the dataset's name.", max_length=120)
+        self.verdict_note = gr.HTML("", elem_id="train-verdict-rests")
 
     def build_settings(self) -> None:
         """The widgets of all other settings, in the place where this is called; then the form is complete.
@@ -114,6 +117,8 @@ class TrainForm:
         inputs, about = [*self.chosen, self.case, self.advised], [self.base_model, self.case]
         listen_all([each.change for each in self.chosen], partial(fit_form, self), inputs, self.fitted)
         listen_all([each.change for each in about], describe_base_model, about, self.base_note)
+        rests = [self.case, *(self.settings[name] for name in VERDICT_SETTINGS)]
+        listen_all([each.change for each in rests], partial(describe_verdict, self.forge), rests, self.verdict_note)
 
     def read_if_complete(self, *values: Any) -> Recipe | None:
         """`read`, or None while the page is still filling in its choices."""
@@ -247,6 +252,18 @@ def describe_base_model(name: str | None, case: Case) -> str:
     if found.verdict == "good":
         return html.aside(found.sentence)
     return html.note(found.sentence, "bad" if found.verdict == "bad" else "warning")
+
+
+def describe_verdict(
+    forge: Forge, case: Case, metric: str, eval_dataset: str, eval_split: float | None, min_eval_rows: int | None
+) -> str:
+    """What the verdict on a run will rest on: named before the run."""
+    if not case.dataset:
+        return ""
+    examples = offers.find_examples(forge, case.dataset)
+    held_out = None if eval_dataset else count_held_out(examples.rows, eval_split or 0, int(min_eval_rows or 0))
+    sentence, is_enough = offers.describe_verdict(examples, case.method, metric, held_out)
+    return html.aside(sentence) if is_enough else html.note(sentence, "warning")
 
 
 def offer_datasets(forge: Forge, chosen: str | None = None, parent_id: str = "") -> Any:

@@ -20,12 +20,14 @@ from modelforge.hardware import describe_bytes
 from modelforge.runs.event_text import describe_event
 from modelforge.runs.feed import Feed
 from modelforge.scores.metrics import TELLING
+from modelforge.scores.titles import SHOWN
 from modelforge.store import RunRecord, RunState
 from modelforge.ui.look import html
 from modelforge.ui.look.chart import draw
 from modelforge.ui.look.events import listen
 from modelforge.ui.look.files import make_file
-from modelforge.ui.look.metrics import SHOWN, describe_outcome
+from modelforge.ui.look.metrics import describe_outcome
+from modelforge.ui.look.verdict import show_verdict
 
 SENTENCES = {
     RunState.queued: ("Starting.", "quiet"),
@@ -159,7 +161,11 @@ def show_run(record: RunRecord, view: RunView) -> list[Any]:
     if total:
         is_running = latest and record.state is RunState.running
         left = f"{html.seconds(latest['eta_seconds'])} left" if is_running else record.state.value
-        head += html.bar(step / total, f"step {step} of {total} · {step / total:.0%} · {left}")
+        if is_running and (measuring := view.latest.get("measuring")):
+            rest = f" · {html.seconds(measuring['seconds_left'])} left" if measuring["seconds_left"] is not None else ""
+            head += html.bar(measuring["share"], f"measuring whether it got better · {measuring['share']:.0%}{rest}")
+        else:
+            head += html.bar(step / total, f"step {step} of {total} · {step / total:.0%} · {left}")
     if latest:
         head += html.tiles(_numbers(record, view, latest))
     head += "".join(html.note(sentence, "warning") for sentence in view.warnings)
@@ -172,6 +178,8 @@ def show_nothing() -> list[Any]:
 
 def _state(record: RunRecord, view: RunView) -> str:
     if record.state is RunState.finished:
+        if verdict := record.metrics.get("verdict"):
+            return show_verdict(verdict)
         sentence, better = describe_outcome(record.metrics)
         return html.note(sentence, "good" if better else "warning")
     if record.state is RunState.failed and record.error:
@@ -183,7 +191,7 @@ def _state(record: RunRecord, view: RunView) -> str:
     if record.state is RunState.queued and view.is_waiting:
         sentence = WAITING
     if record.state is RunState.stopped:
-        saved = "The model trained so far was saved."
+        saved = "The model trained so far was saved, without a verdict: evaluate it on the Models tab."
         sentence += f" {saved if record.model_id else 'No step was trained, so no model was saved.'}"
     return html.note(sentence, kind)
 

@@ -13,7 +13,7 @@ from typing import Any
 from modelforge import base_model, catalog, hardware
 from modelforge.base_model import Look
 from modelforge.caller import current_caller
-from modelforge.choices.combinations import architectures_of
+from modelforge.choices.combinations import architectures_of, metrics_of
 from modelforge.choices.methods import METHODS
 from modelforge.choices.tunings import TUNINGS, tunings_of
 from modelforge.data.checks import check
@@ -22,6 +22,8 @@ from modelforge.data.samples import Sample, samples
 from modelforge.forge import Forge
 from modelforge.goals import goals
 from modelforge.recipe import STARTERS_BY_TASK, Recipe, Task
+from modelforge.scores.titles import SHOWN
+from modelforge.scores.verdict import FEWEST_ROWS
 from modelforge.store import ModelRecord
 from modelforge.tasks import SHAPES, TASKS
 from modelforge.tasks.base import Shape
@@ -114,6 +116,20 @@ def list_measuring(forge: Forge, examples: Examples) -> list[tuple[str, str]]:
 
 def list_methods(examples: Examples) -> list[tuple[str, str]]:
     return [(METHODS[name].title, name) for name in examples.shape.methods]
+
+
+def describe_verdict(examples: Examples, method: str, metric: str, held_out: int | None) -> tuple[str, bool]:
+    """(what the verdict will rest on, whether that can be enough). held_out: rows; None for another dataset's."""
+    name = metrics_of(examples.task, method, examples.shape.name)[0] if metric == "auto" else metric
+    shown = SHOWN[name]
+    sentence = f"Whether it got better will rest on {shown.in_sentence} ({shown.what})"
+    if held_out is None:
+        return f"{sentence}, measured on the other dataset.", True
+    if not held_out:
+        return "Nothing is held out, so whether it got better will not be measured.", False
+    rows = "1 example" if held_out == 1 else f"{held_out:,} examples"
+    few = f" Fewer than {FEWEST_ROWS} cannot show it: add examples." if held_out < FEWEST_ROWS else ""
+    return f"{sentence}, measured on about {rows} held out of the dataset.{few}", not few
 
 
 def list_tunings() -> list[tuple[str, str]]:

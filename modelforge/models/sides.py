@@ -1,0 +1,148 @@
+"""The sides of a comparison: the tuned model, its base, what its run started from, each ready to be measured.
+
+A side is opened when its turn comes and freed before the next one needs memory; where sides share their weights, as a
+model with an adapter and its base do, one load serves both, and the adapter is switched once a batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from modelforge.compute.answer_loss import sum_losses
+from modelforge.data.encode import IGNORED, Encoded
+from modelforge.errors import BaseModelError, NotFoundError
+from modelforge.loading import window_of
+from modelforge.models.chat import Playground
+from modelforge.models.outcomes import BASE, BEFORE, TUNED
+from modelforge.recipe import Recipe
+from modelforge.store import ModelRecord
+
+AT_ONCE = 16  # rows side by side
+TOKENS_AT_ONCE = 4096  # of a batch, padding and room for answers included: 190 MB of cache for the starter
+Item = TypeVar("Item")
+Open = Callable[[], tuple[Any, Callable[[], AbstractContextManager[Any]]]]
+"""Gives a model in eval mode, and what is entered while it is used: it switches shared weights to this side."""
+
+
+@dataclass
+class Side:
+    """One of them. Use the model only inside `turn`."""
+
+    name: str
+    model: Any
+    turn: Callable[[], AbstractContextManager[Any]]
+
+    def sum_losses(self, rows: Sequence[Encoded], filler: int) -> list[float]:
+        """Negative log likelihood of the labelled tokens of each row, in nats, summed. filler: a token id."""
+        longest = max(len(row.input_ids) for row in rows)
+
+        def pad(values: Sequence[int], with_: int) -> list[int]:
+            return [*values, *[with_] * (longest - len(values))]
+
+        ids = torch.tensor([pad(row.input_ids, filler) for row in rows], device=self.model.device)  # (B, T)
+        labels = torch.tensor([pad(row.labels, IGNORED) for row in rows], device=self.model.device)
+        mask = torch.tensor([pad([1] * len(row.input_ids), 0) for row in rows], device=self.model.device)
+        with self.turn(), torch.inference_mode():
+            found: list[float] = sum_losses(self.model, ids, mask, labels).tolist()
+        return found
+
+
+class Sides:
+    """All sides of one measurement, and how far it has come.
+
+    opens: side -> how it is opened, "tuned" among them. watch: called with the share of the work that is done, also for
+    each token; what it raises ends the measurement. notes: a sentence for whatever could not be measured.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        recipe: Recipe,
+        config: Any,
+        opens: Mapping[str, Open],
+        *,
+        has_unanswerable: bool = False,
+        watch: Callable[[float], None] | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.recipe = recipe
+        self.has_unanswerable = has_unanswerable
+        self.longest = min(recipe.max_length, window_of(config))
+        self.notes: list[str] = []
+        self._opens = opens
+        self._watch = watch or (lambda _: None)
+        self._steps, self._done = 1, 0
+
+    def each(self) -> Iterator[Side]:
+        """The sides, one after another; one whose files are gone is noted and left out, but for the tuned one."""
+        for name, open in self._opens.items():
+            try:
+                side = Side(name, *open())
+            except (BaseModelError, NotFoundError) as error:
+                if name == TUNED:
+                    raise
+                what = "base model" if name == BASE else "model that it is compared with"
+                self.notes.append(f"The {what} could not be measured. {error}")
+                self.advance(self._steps // len(self._opens))
+                continue
+            yield side
+            side.model = None
+
+    def expect(self, steps: int) -> None:
+        """Set how many steps there will be for each side."""
+        self._steps, self._done = max(steps * len(self._opens), 1), 0
+
+    def advance(self, steps: int) -> None:
+        self._done += steps
+        self._watch(min(self._done / self._steps, 1.0))
+
+    @contextlib.contextmanager
+    def pulse(self) -> Iterator[None]:
+        """Entered for each token that is written, so that a measurement can be cancelled within a batch."""
+        self._watch(min(self._done / self._steps, 1.0))
+        yield
+
+    def batches(self, items: Sequence[Item], tokens: Callable[[Item], int]) -> Iterator[list[Item]]:
+        """All items, those of similar length together; each batch counts as done when the next one is taken.
+
+        tokens: of an item, with room for its answer.
+        """
+        batch: list[Item] = []
+        for item in sorted(items, key=tokens):
+            if batch and (len(batch) == AT_ONCE or (len(batch) + 1) * tokens(item) > TOKENS_AT_ONCE):
+                yield batch
+                self.advance(len(batch))
+                batch = []
+            batch.append(item)
+        if batch:
+            yield batch
+            self.advance(len(batch))
+
+
+def open_sides(
+    playground: Playground,
+    record: ModelRecord,
+    parent: ModelRecord | None = None,
+    watch: Callable[[float], None] | None = None,
+) -> Sides:
+    """The sides of a finished model: "tuned", "base", and "before" where it was trained further. Raises NotFoundError,
+    BaseModelError."""
+    loaded, model = playground.load(record)
+
+    def opens(used: ModelRecord, *, base: bool) -> Open:
+        def open() -> tuple[Any, Callable[[], AbstractContextManager[Any]]]:
+            model = playground.load(used, base=base)[1]
+            return model, lambda: playground.turn(model, base=base)
+
+        return open
+
+    listed = {TUNED: opens(record, base=False), BASE: opens(record, base=True)}
+    listed |= {BEFORE: opens(parent, base=False)} if parent else {}
+    has_unanswerable = loaded.has_unanswerable
+    return Sides(loaded.tokenizer, loaded.recipe, model.config, listed, has_unanswerable=has_unanswerable, watch=watch)

@@ -1,0 +1,43 @@
+"""The metrics for people: their names, how a value is written, and what they are in a few words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One metric. form: the format of its value. what: what it is, in a few words."""
+
+    title: str
+    form: str
+    what: str
+
+    def write(self, value: float) -> str:
+        return self.form.format(value)
+
+    def write_change(self, value: float) -> str:
+        """A difference, without its sign; of shares in points: 12.0% of 100% are not "0.12 percent"."""
+        return self.form.format(abs(value)).replace("%", " points")
+
+    @property
+    def in_sentence(self) -> str:
+        """The title within a sentence: ROUGE-L, F1, held-out loss."""
+        is_name = self.title[1:2].isupper() or self.title[1:2].isdigit() or self.title == "chrF"
+        return self.title if is_name else self.title[0].lower() + self.title[1:]
+
+
+SHOWN: dict[str, Shown] = {
+    "mean_reward": Shown("Mean reward", "{:.3f}", "what answers earn on average"),
+    "reward_margin": Shown("Reward margin", "{:.3f}", "how clearly the better answer is preferred"),
+    "preference_accuracy": Shown("Better answer preferred", "{:.0%}", "share of pairs"),
+    "f1": Shown("F1", "{:.1%}", "words in common with the expected answer"),
+    "exact_match": Shown("Exact match", "{:.1%}", "answers that are exactly the expected text"),
+    "rougeL": Shown("ROUGE-L", "{:.3f}", "longest run of words in common"),
+    "rouge1": Shown("ROUGE-1", "{:.3f}", "words in common"),
+    "rouge2": Shown("ROUGE-2", "{:.3f}", "pairs of words in common"),
+    "chrf": Shown("chrF", "{:.1f}", "pieces of words in common"),
+    "loss": Shown("Held-out loss", "{:.3f}", "how unexpected the right answers are"),
+    "perplexity": Shown("Perplexity", "{:.1f}", "the loss as a number of choices"),
+}
+"""In the order in which they are shown."""
