@@ -77,6 +77,9 @@ def public_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
     So `base_model` in the copy is either a Hub id or starts with ``./``, which no library takes for a Hub id.
     """
     public = {str(key): _without_paths(value) for key, value in manifest.items()}
+    metrics = public.get("metrics")
+    if isinstance(metrics, dict) and isinstance(metrics.get("verdict"), dict):
+        metrics["verdict"].pop("notes", None)  # they can quote rows, and name folders
     recipe = dict(manifest["recipe"]) if isinstance(manifest.get("recipe"), Mapping) else None
     for original, copy in ((manifest, public), (recipe, public.get("recipe"))):
         if original and isinstance(copy, dict) and isinstance(base := original.get("base_model"), str):

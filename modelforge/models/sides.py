@@ -16,7 +16,7 @@ import torch
 
 from modelforge.compute.answer_loss import sum_losses
 from modelforge.data.encode import IGNORED, Encoded
-from modelforge.errors import BaseModelError, NotFoundError
+from modelforge.errors import ModelForgeError
 from modelforge.loading import window_of
 from modelforge.models.chat import Playground
 from modelforge.models.outcomes import BASE, BEFORE, TUNED
@@ -84,7 +84,7 @@ class Sides:
         for name, open in self._opens.items():
             try:
                 side = Side(name, *open())
-            except (BaseModelError, NotFoundError) as error:
+            except ModelForgeError as error:
                 if name == TUNED:
                     raise
                 what = "base model" if name == BASE else "model that it is compared with"

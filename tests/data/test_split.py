@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from modelforge.data.split import split
+from modelforge.data.split import count_held_out, divide, split
+from modelforge.recipe import Recipe, read_stored
 
 
 def chat(prompt, response="yes"):
@@ -80,3 +81,19 @@ def test_one_context_alone_is_never_split():
 def test_added_rows_do_not_move_the_others_in_order():
     fewer, more = split(ROWS[:40], 0.5, 0)[1], split(ROWS, 0.5, 0)[1]
     assert len(set(fewer) & set(more)) >= 15
+
+
+@pytest.mark.parametrize(
+    ("rows", "share", "least", "held_out"),
+    [(60, 0.1, 40, 15), (200, 0.1, 40, 40), (1000, 0.1, 40, 100), (3, 0.1, 40, 1), (60, 0.1, 0, 6), (60, 0, 40, 0),
+     (60, 0.5, 40, 30)],
+)  # fmt: skip
+def test_enough_rows_are_held_out_where_that_is_at_most_a_quarter(rows, share, least, held_out):
+    assert count_held_out(rows, share, least) == held_out
+
+
+def test_recipe_holds_out_enough_by_default_and_one_from_before_holds_out_what_it_did():
+    assert len(divide(ROWS, Recipe())[1]) == 12
+    old = read_stored({"eval_split": 0.1}, 1).recipe
+    assert divide(ROWS, old) == split(ROWS, 0.1, 0)
+    assert divide(ROWS, Recipe(min_eval_rows=0)) == split(ROWS, 0.1, 0)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from modelforge.compat.sacrebleu import score_pieces
 from modelforge.scores.intervals import (
     DRAWS,
     compare_right_and_wrong,
@@ -18,7 +17,6 @@ from modelforge.scores.intervals import (
     flip_sides,
     student_quantile,
 )
-from modelforge.scores.metrics import chrf
 from modelforge.scores.statistics import combine_mean, find_combine, stack_losses, stack_means, stack_pieces
 
 TOKENS = [3, 9, 4, 12, 7, 5, 8, 6, 11, 10]
@@ -111,14 +109,6 @@ def test_chance_equals_scipys_permutation_test() -> None:
         (gains,), lambda sample, axis: np.mean(sample, axis=axis), permutation_type="samples", n_resamples=10_000
     )
     assert flip_sides(before, after, combine_mean) == pytest.approx(theirs.pvalue)
-
-
-def test_pieces_that_are_summed_score_as_sacrebleus_corpus() -> None:
-    answers, references = ["the lamp is red", "a", "", "Größe"], ["the lamp is blue", "abc", "nothing", "größe"]
-    for count in range(1, 5):
-        counts = stack_pieces(answers[:count], references[:count])
-        assert counts.shape == (count, 18)
-        assert float(score_pieces(counts.sum(0))) == pytest.approx(chrf(answers[:count], references[:count]))
 
 
 def test_one_row_has_a_difference_and_no_interval() -> None:

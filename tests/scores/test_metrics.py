@@ -41,6 +41,27 @@ def test_rouge_l_is_that_of_the_tests_of_rouge_score(answer: str, score: float) 
     assert rouge_l(answer, "testing one two") == pytest.approx(score)
 
 
+@pytest.mark.parametrize("answer", ["Police killed the gunman!", "The gunman; killed 2 police-men", "", "a b a b c"])
+def test_rouge_of_english_is_that_of_rouge_score_as_it_comes(answer: str) -> None:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    theirs = RougeScorer(["rouge1", "rouge2", "rougeL"]).score(KILLED, answer)
+    assert (rouge1(answer, KILLED), rouge2(answer, KILLED), rouge_l(answer, KILLED)) == pytest.approx(
+        tuple(theirs[name].fmeasure for name in ("rouge1", "rouge2", "rougeL"))
+    )
+
+
+def test_what_cannot_be_compared_is_known() -> None:
+    assert not metrics.can_compare("rougeL", "🏮") and metrics.can_compare("chrf", "🏮")
+    assert not metrics.can_compare("exact_match", "the!") and not metrics.can_compare("chrf", " ")
+    assert all(metrics.can_compare(name, "Yes.") for name in METRICS)
+
+
+def test_very_long_texts_are_compared_up_to_a_bound() -> None:
+    long = "word " * 100_000
+    assert rouge_l(long, long) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

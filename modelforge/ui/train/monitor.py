@@ -126,6 +126,7 @@ class RunView:
             for name, points in curves.items():
                 curves[name] = [point for point in points if point[0] <= step]
         self.warnings = []
+        self.latest.pop("measuring", None)
 
 
 def _add_points(curves: dict[str, list[tuple[float, float]]], event: dict[str, Any], names: Sequence[str]) -> None:
