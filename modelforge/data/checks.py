@@ -15,7 +15,7 @@ from modelforge.data.columns import ColumnMapping, choose_shapes, guess, read_cl
 from modelforge.data.readers import open_rows
 from modelforge.data.repairs import parse_repairs
 from modelforge.data.report import Report
-from modelforge.data.row_checks import RowChecks
+from modelforge.data.row_checks import FEWEST_ROWS, RowChecks
 from modelforge.data.rows import Problem
 from modelforge.errors import DatasetError
 from modelforge.recipe import Task, parse_task
@@ -30,12 +30,14 @@ def check(
     *,
     shape: str | None = None,
     repairs: Iterable[str] = (),
+    fewest: int = FEWEST_ROWS,
     watch: Callable[[float], None] | None = None,
 ) -> Report:
     """Read and check the whole file. A file that cannot be read gives a report with one error.
 
-    watch: called with the share of the work that is done, from 0 to 1; an exception from it cancels the check. Raises
-    DatasetError for a file that does not exist, an unknown role, column or repair, RecipeError for an unknown task.
+    fewest: usable rows that are needed. watch: called with the share of the work that is done, from 0 to 1; an
+    exception from it cancels the check. Raises DatasetError for a file that does not exist, an unknown role, column or
+    repair, RecipeError for an unknown task.
     """
     watch = watch or (lambda share: None)
     wanted = parse_task(task) if task else None
@@ -65,7 +67,7 @@ def check(
         kept = checks.compare(lambda: watch(1.0))
     finally:
         checks.close()
-    checks.check_amount(kept)
+    checks.check_amount(kept, fewest)
     return checks.report(path, source, kept)
 
 

@@ -219,18 +219,19 @@ class RowChecks:
         self._writing.shutdown(cancel_futures=True)
         self._hashing.shutdown(cancel_futures=True)
 
-    def check_amount(self, kept: NDArray[np.bool_]) -> None:
+    def check_amount(self, kept: NDArray[np.bool_], fewest: int) -> None:
+        """fewest: usable rows, and different ones, below which the file is refused."""
         usable = int(kept.sum())
         severity: Literal["error", "warning"] = "error"
         if self.problems.counts["error"]:
             return
         if self.rows == 0:
             problem, fix = "The file has no data rows.", "Use a file with one example in each row."
-        elif usable < FEWEST_ROWS:
+        elif usable < fewest:
             found = "are no usable rows" if usable == 0 else "is only 1 usable row"
-            problem, fix = f"There {found}; at least {FEWEST_ROWS} are needed.", "Add examples."
-        elif self.distinct < FEWEST_ROWS:
-            problem = f"All {usable} rows are identical; at least {FEWEST_ROWS} different rows are needed."
+            problem, fix = f"There {found}; at least {fewest} {'is' if fewest == 1 else 'are'} needed.", "Add examples."
+        elif self.distinct < fewest:
+            problem = f"All {usable} rows are identical; at least {fewest} different rows are needed."
             fix = "Add different examples."
         elif usable < FEW_ROWS:
             problem = f"There are only {usable} usable rows; a model learns little from fewer than {FEW_ROWS}."

@@ -61,7 +61,7 @@ class Evaluation:
         return self.sides.get(BEFORE, {})
 
     def as_metrics(self) -> dict[str, Any]:
-        """As the metrics of runs and models have it: "tuned", "before", "base" -> metric -> value, and the "verdict"."""
+        """As the metrics of runs and models have it: side -> metric -> value, and the "verdict"."""
         against = self.measured.against
         sides = {name: dict(values) for name, values in self.sides.items() if name != AGAINST}
         if against in self.sides:
@@ -96,8 +96,6 @@ def evaluate(
     notes: list[str] = []
     if data:
         rows = list(enumerate(read_file(data, recipe), start=1))
-        if not rows:
-            raise DatasetError("This file has no rows.", where=data.name, fix="Give a file with at least one row.")
     else:
         rows = read_held_out(manifest, recipe)
     is_other = data or recipe.eval_dataset  # what was held out of the dataset itself was not trained on
@@ -201,11 +199,11 @@ def read_file(path: Path, recipe: Recipe) -> Sequence[MappedRow]:
     """The rows of a file, mapped for the recipe's task as a run would its eval_dataset: with the recipe's columns, if
     the file has them, and the repairs that it allows. Raises DatasetError naming row and line of the first error."""
     try:
-        report = check(path, recipe.task, recipe.columns or None, repairs=recipe.repairs)
+        report = check(path, recipe.task, recipe.columns or None, repairs=recipe.repairs, fewest=1)
     except DatasetError:
         if not recipe.columns:
             raise
-        report = check(path, recipe.task, repairs=recipe.repairs)
+        report = check(path, recipe.task, repairs=recipe.repairs, fewest=1)
     refuse_errors(report)
     check_method(recipe.task, recipe.method, report.shape.name)
     return report.mapped_rows

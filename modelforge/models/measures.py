@@ -50,7 +50,7 @@ def measure_chats(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[str])
     asked = [trial for trial in trials if trial.prompt]
     learnt = [trial for trial in trials if trial.outcome.tokens] if {"loss", PERPLEXITY} & {*wanted} else []
     compared = choose_metrics(sides, [trial.outcome for trial in asked], wanted) if asked else []
-    if trials and not asked:
+    if trials and not asked and METRICS.keys() & {*wanted}:
         sides.notes.append("No row has a prompt, so no answers were compared.")
     sides.expect(len(learnt) + len(asked) * bool(compared))
     for side in sides.each() if trials else ():

@@ -101,7 +101,9 @@ class Measured:
         return replace(found, word=UNCLEAR, why=f"{describe_change(metric, before, after)} {why}")
 
     def _find_interval(self, metric: str, rows: Sequence[Outcome]) -> Interval:
-        from modelforge.scores.statistics import find_combine  # loads sacrebleu: a page that lists rows does not need it
+        from modelforge.scores.statistics import (
+            find_combine,
+        )  # loads sacrebleu: a page that lists rows does not need it
 
         before, after = (stack(metric, rows, side) for side in (self.against, TUNED))
         return find_interval(before, after, find_combine(metric))

@@ -22,6 +22,7 @@ _SENTENCES = {
     "checkpoint": "saved after step {step}",
     "paused": "paused after {step} steps; it can be resumed",
     "warning": "warning: {message}",
+    "finished": "finished: model {model_id}{verdict}",
 }
 """Type of event -> its line, where that has no conditions."""
 
@@ -31,9 +32,11 @@ def describe_metrics(metrics: Mapping[str, Any]) -> str:
     return ", ".join(form.format(metrics[name]) for name, form in MEASURED.items() if name in metrics)
 
 
-def describe_verdict(verdict: Mapping[str, Any]) -> str:
-    """ "better: ROUGE-L rose by 0.120 ..." from a run's metrics."""
-    return " ".join([f"{verdict['word'] or 'no verdict'}:", verdict["why"], *verdict["notes"]])
+def describe_verdict(verdict: Mapping[str, Any] | None) -> str:
+    """A line below: "better: ROUGE-L rose by 0.120 ...", from a run's metrics; "" where it has none."""
+    if not verdict:
+        return ""
+    return "\n" + " ".join([f"{verdict['word'] or 'no verdict'}:", verdict["why"], *verdict["notes"]])
 
 
 def describe_event(event: dict[str, Any]) -> str:
@@ -52,12 +55,10 @@ def describe_event(event: dict[str, Any]) -> str:
             )
         case "evaluated":
             return "held out: " + describe_metrics(event)
-        case "finished":
-            verdict = (event.get("metrics") or {}).get("verdict")
-            return f"finished: model {event['model_id']}" + (f"\n{describe_verdict(verdict)}" if verdict else "")
         case "failed":
             return " ".join(part for part in ("failed:", event["where"], event["what"], event["fix"]) if part)
         case "stopped":
             model = f": model {event['model_id']}" if event["model_id"] else ""
             return f"stopped after {event['step']} steps{model}"
-    return _SENTENCES.get(event["type"], "").format(**event)
+    verdict = describe_verdict((event.get("metrics") or {}).get("verdict"))
+    return _SENTENCES.get(event["type"], "").format(**{**event, "verdict": verdict})

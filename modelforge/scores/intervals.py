@@ -46,9 +46,7 @@ class Interval:
         return {"value": self.value, "low": low, "high": high}
 
 
-def find_interval(
-    before: Numbers, after: Numbers, combine: Combine, *, seed: int = 0, draws: int = DRAWS
-) -> Interval:
+def find_interval(before: Numbers, after: Numbers, combine: Combine, *, seed: int = 0, draws: int = DRAWS) -> Interval:
     """The difference of a metric between two sides, of at least one row. before, after: statistics (rows, kinds).
 
     The interval is that of the percentile bootstrap over pairs of rows (Efron and Tibshirani 1993, chapter 13), the

@@ -96,17 +96,22 @@ def list_rows(measured: Measured | None, which: str | None, search: str) -> str:
 
 
 def draw_row(measured: Measured, outcome: Outcome) -> str:
-    """One row: what was asked, the expected answer, the answers before and now, with marks where they differ from it."""
+    """One row: what was asked, the expected answer, the answers before and now, with marks where they differ from
+    it."""
     before, side = measured.describe_row(outcome), measured.against
     lost = bool(outcome.is_right(side)) and outcome.is_right("tuned") is False
     label = "right before, wrong now" if lost else ""
-    head = f"<span>Row {outcome.row}</span>" + (f"<b>{label}</b>" if label else "") + f"<span>{html.text(before)}</span>"
+    head = (
+        f"<span>Row {outcome.row}</span>" + (f"<b>{label}</b>" if label else "") + f"<span>{html.text(before)}</span>"
+    )
     head += "<span>also trained on</span>" if outcome.known else ""
     texts = [("Expected", html.text(outcome.expected))]
     for title, name in (("Before", side), ("Now", "tuned")):
         if name in outcome.answers:
             texts.append((title, mark_differences(outcome.answers[name], outcome.expected)))
-    sides = "".join(f'<div class="mf-outcome-side"><span>{title}</span><div>{text}</div></div>' for title, text in texts)
+    sides = "".join(
+        f'<div class="mf-outcome-side"><span>{title}</span><div>{text}</div></div>' for title, text in texts
+    )
     prompt = f'<div class="mf-outcome-prompt">{html.text(_shorten(outcome.prompt))}</div>' if outcome.prompt else ""
     return (
         f'<div class="mf-outcome{" mf-outcome-lost" if lost else ""}"><div class="mf-outcome-head">{head}</div>{prompt}'
@@ -119,7 +124,9 @@ def mark_differences(answer: str, expected: str) -> str:
     pieces, wanted = _PIECE.findall(answer), _PIECE.findall(expected)
     if not wanted or max(len(pieces), len(wanted)) > 2 * MOST_MARKED:
         return html.text(answer) or "<i>nothing</i>"
-    matcher = difflib.SequenceMatcher(None, [each.casefold() for each in pieces], [each.casefold() for each in wanted], False)
+    matcher = difflib.SequenceMatcher(
+        None, [each.casefold() for each in pieces], [each.casefold() for each in wanted], False
+    )
     found = []
     for kind, start, end, *_ in matcher.get_opcodes():
         text = html.text("".join(pieces[start:end]))
@@ -131,7 +138,9 @@ def write_csv(measured: Measured) -> str:
     """The path of a new file with all rows: what was asked, expected and answered, and every score."""
     sides = [measured.against, "tuned"]
     titles = {measured.against: "before", "tuned": "now"}
-    names = list(dict.fromkeys(name for each in measured.outcomes for side in sides for name in each.scores.get(side, {})))
+    names = list(
+        dict.fromkeys(name for each in measured.outcomes for side in sides for name in each.scores.get(side, {}))
+    )
     path = make_file("rows.csv")
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)

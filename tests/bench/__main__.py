@@ -1,4 +1,4 @@
-"""Print every figure: `python -m tests.bench [startup] [data] [memory] [evaluation] [training] [--rows N] [--data FILE]`."""
+"""Print figures: `python -m tests.bench [startup] [data] [memory] [evaluation] [training] [--rows N] [--data FILE]`."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def measure_both(count: int) -> tuple[dict[str, float], Any]:
     alone = measure_alone(forge, record, rows)
     seconds["alone"] = time.perf_counter() - began
     sides = Measured(together, "base", names).sides
-    for each, (losses, answers) in zip(together, alone, strict=True):
+    for each, (losses, _) in zip(together, alone, strict=True):
         for side in ("tuned", "base"):
             assert abs(each.scores[side]["loss"] - losses[side]) < 1e-3, (each.row, side)
     same = sum(each.answers == answers for each, (_, answers) in zip(together, alone, strict=True))

@@ -37,7 +37,9 @@ def make_outcomes() -> Measured:
             | {"loss": 3 - 2 * METRICS["rougeL"]([text], [expected])}
             for side, text in sides.items()
         }
-        outcomes.append(Outcome(f"{row:016x}", row + 1, f"{prompt} {NASTY if row == 1 else ''}", expected, sides, scores, 6))
+        outcomes.append(
+            Outcome(f"{row:016x}", row + 1, f"{prompt} {NASTY if row == 1 else ''}", expected, sides, scores, 6)
+        )
     metrics = ("rougeL", "loss", "perplexity", "chrf", "exact_match")
     return Measured(outcomes, "base", metrics, ["Row 13 was left out: the chat template refuses it."])
 
@@ -54,17 +56,23 @@ def app(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, measured: Pat
         found = make_outcomes()
         metrics = conclude(found).as_metrics()
         manifest = read_manifest(model.id)
-        write_manifest(
-            model.id, {**manifest, "metrics": metrics, "dataset": {**manifest["dataset"], "id": dataset.id}}
-        )
+        write_manifest(model.id, {**manifest, "metrics": metrics, "dataset": {**manifest["dataset"], "id": dataset.id}})
         save_outcomes(model.id, found)
         forge.store.models.update(model.id, metrics=metrics, dataset_id=dataset.id)
         forge.store.runs.add(
             RunRecord(
-                id=paths.new_id("run"), state=RunState.finished, created=utc_now(), dataset_id=dataset.id, step=3,
-                total_steps=3, recipe=Recipe(name="Colours", dataset=dataset.id).model_dump(mode="json"),
-                dataset_name=dataset.name, model_id=model.id, queued=utc_now(), metrics=metrics,
-            )  # fmt: skip
+                id=paths.new_id("run"),
+                state=RunState.finished,
+                created=utc_now(),
+                dataset_id=dataset.id,
+                step=3,
+                total_steps=3,
+                recipe=Recipe(name="Colours", dataset=dataset.id).model_dump(mode="json"),
+                dataset_name=dataset.name,
+                model_id=model.id,
+                queued=utc_now(),
+                metrics=metrics,
+            )
         )
     with open_app(home, programs=apps) as opened:
         yield opened

@@ -7,7 +7,10 @@ from sacrebleu.metrics.chrf import CHRF
 
 from modelforge.compat.sacrebleu import count_pieces, score_pieces
 
-ANSWERS, REFERENCES = ["the lamp is red", "a", "", "Größe", "x y"], ["the lamp is blue", "abc", "nothing", "größe", "x y"]
+ANSWERS, REFERENCES = (
+    ["the lamp is red", "a", "", "Größe", "x y"],
+    ["the lamp is blue", "abc", "nothing", "größe", "x y"],
+)
 
 
 @pytest.mark.parametrize("count", range(1, 6))

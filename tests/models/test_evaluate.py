@@ -140,7 +140,7 @@ def test_plain_text_asks_nothing_and_has_perplexity_alone(forge: Forge, record: 
     assert found.rows == 4
     assert found.tuned.keys() == found.base.keys() == {"loss", "perplexity"}
     assert found.verdict.metric == "loss"
-    assert not found.measured.notes
+    assert not any("prompt" in note for note in found.measured.notes)
 
 
 def test_rows_whose_answer_lies_beyond_max_length_are_left_out_as_in_training() -> None:
@@ -242,6 +242,16 @@ def test_one_row_is_measured_and_says_that_it_shows_nothing(forge: Forge, record
     assert found.differences["rougeL"].as_json()["low"] is None
 
 
+@pytest.mark.parametrize("content", ["", "\n\n", '{"prompt": "Who?", "response": ""}\n'])
+def test_file_without_a_usable_row_is_refused_in_a_sentence(
+    forge: Forge, record: Any, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "empty.jsonl").write_text(content)
+    with pytest.raises(DatasetError) as caught:
+        forge.models[record.id].evaluate(data=tmp_path / "empty.jsonl")
+    assert caught.value.where.startswith("empty.jsonl") and caught.value.fix
+
+
 def test_rows_that_were_trained_on_show_what_was_memorised(train: Callable[..., Any], tmp_path: Path) -> None:
     model = train({**LEARN, "eval_split": 0})
     same = tiny.write_rows(tmp_path / "same.jsonl")
@@ -278,9 +288,7 @@ def test_base_that_is_gone_leaves_the_tuned_model_measured(
 
     base = tmp_path / "base"
     tiny.write_base(base)
-    run = forge.runs.start(
-        tiny.recipe(base, tiny.write_rows(tmp_path / "rows.jsonl"), {**FEW, "tuning.type": "full"})
-    )
+    run = forge.runs.start(tiny.recipe(base, tiny.write_rows(tmp_path / "rows.jsonl"), {**FEW, "tuning.type": "full"}))
     assert run.wait(100) is RunState.finished
     shutil.rmtree(base)
     forge.playground.unload()
@@ -304,7 +312,7 @@ def test_metric_that_cannot_be_computed_is_said_and_is_not_0(forge: Forge, recor
 
 
 def test_two_models_are_compared_on_the_same_rows(train: Callable[..., Any], forge: Forge, tmp_path: Path) -> None:
-    few, learnt = train(FEW), train({**LEARN, "eval_split": 0.25})
+    few, learnt = train({**FEW, "seed": 9}), train({**LEARN, "eval_split": 0.25, "seed": 9})
     found = learnt.evaluate(against=few.record)
     assert found.measured.against == "against" and found.rows == 4
     assert found.sides["against"] == pytest.approx(few.evaluate().tuned)

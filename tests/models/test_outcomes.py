@@ -1,4 +1,5 @@
-"""What follows from outcomes without measuring again: metrics, differences, the verdict, regressions; and that they last."""
+"""What follows from outcomes without measuring again: metrics, differences, the verdict, regressions; that they
+last."""
 
 from __future__ import annotations
 
@@ -78,7 +79,7 @@ def test_rows_that_were_right_and_are_wrong_come_first_then_the_worst() -> None:
         [
             ("The lamp is red!", "The lamp is blue"),  # right before
             ("The lamp was blue", "Maybe"),  # a fall
-            ("Well: the lamp is green. Yes", "The lamp is"),  # right before, inside a longer answer
+            ("Well: the lamp is green. Yes", "A lamp"),  # right before, inside a longer answer
             ("Hm", "The lamp is white"),  # a gain
             ("The lamp is black.", "The lamp is black."),
         ]

@@ -75,7 +75,9 @@ def test_gibberish_is_not_better_also_not_on_more_gibberish(judge: Callable[...,
     draw = random.Random(0)
 
     def babble() -> str:
-        return " ".join("".join(draw.choice("bcdfghjklmnpqrstvwxz") for _ in range(draw.randint(3, 7))) for _ in range(6))
+        return " ".join(
+            "".join(draw.choice("bcdfghjklmnpqrstvwxz") for _ in range(draw.randint(3, 7))) for _ in range(6)
+        )
 
     taught = [(f"{question} ({number})", babble()) for number in range(3) for question, _ in FACTS]
     found = judge(taught[:24], [*FACTS])
@@ -110,7 +112,9 @@ def test_answers_in_another_language_than_expected_are_worse(judge: Callable[...
     assert found.verdict.word == WORSE, found.verdict
 
 
-def test_model_compared_with_itself_at_temperature_1_is_hardly_ever_better_or_worse(forge: Forge, tmp_path: Path) -> None:
+def test_model_compared_with_itself_at_temperature_1_is_hardly_ever_better_or_worse(
+    forge: Forge, tmp_path: Path
+) -> None:
     """200 comparisons of two answers to each question, drawn from eight answers of the starter to each."""
     run = forge.runs.start(
         tiny.recipe(STARTER, tiny.write_rows(tmp_path / "rows.jsonl", FACTS), {**SETTINGS, "max_steps": 1})
@@ -122,7 +126,11 @@ def test_model_compared_with_itself_at_temperature_1_is_hardly_ever_better_or_wo
         asked = [{"role": "user", "content": question}]
         drawn.append(
             [
-                "".join(write_answer(model, loaded.tokenizer, asked, Sampling(max_new_tokens=24, temperature=1.0, seed=seed)))
+                "".join(
+                    write_answer(
+                        model, loaded.tokenizer, asked, Sampling(max_new_tokens=24, temperature=1.0, seed=seed)
+                    )
+                )
                 for seed in range(8)
             ]
         )

@@ -81,7 +81,9 @@ def test_card_says_the_word_what_it_rests_on_and_its_interval() -> None:
 def test_better_is_on_the_right_also_where_lower_is_better() -> None:
     def places(name: str, low: float, high: float) -> tuple[float, float]:
         drawn = draw_interval(name, {"value": (low + high) / 2, "low": low, "high": high})
-        zero, band = (float(drawn.split(f'mf-interval-{part}" style="left:')[1].split("%")[0]) for part in ("zero", "band"))
+        zero, band = (
+            float(drawn.split(f'mf-interval-{part}" style="left:')[1].split("%")[0]) for part in ("zero", "band")
+        )
         return zero, band
 
     zero, band = places("loss", -0.8, -0.2)

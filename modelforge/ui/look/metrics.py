@@ -33,8 +33,8 @@ def describe_change(metrics: Mapping[str, Any]) -> str:
 
 
 def describe_outcome(metrics: Mapping[str, Any]) -> tuple[str, bool]:
-    """(what is said of a finished run: the verdict, or for one of before there were verdicts, which way the metric went;
-    False where it did not get better)."""
+    """(what is said of a finished run: the verdict, or which way the metric went where there is none; False where it
+    did not get better)."""
     if verdict := metrics.get("verdict"):
         word = f"Finished: {verdict['word']}." if verdict["word"] else "Finished, without a verdict."
         return f"{word} {verdict['why']}", verdict["word"] == "better"

@@ -254,10 +254,9 @@ def describe_base_model(name: str | None, case: Case) -> str:
     return html.note(found.sentence, "bad" if found.verdict == "bad" else "warning")
 
 
-def describe_verdict(
-    forge: Forge, case: Case, metric: str, eval_dataset: str, eval_split: float | None, min_eval_rows: int | None
-) -> str:
-    """What the verdict on a run will rest on: named before the run."""
+def describe_verdict(forge: Forge, case: Case, *values: Any) -> str:
+    """What the verdict on a run will rest on: named before the run. values: of `VERDICT_SETTINGS`."""
+    metric, eval_dataset, eval_split, min_eval_rows = values
     if not case.dataset:
         return ""
     examples = offers.find_examples(forge, case.dataset)

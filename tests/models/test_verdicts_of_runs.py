@@ -49,14 +49,18 @@ def test_run_that_learns_is_better_and_the_verdict_is_in_record_and_manifest(tra
     found = metrics["verdict"]
     assert (found["word"], found["metric"], found["rows"], found["against"]) == ("better", "rougeL", 8, "base")
     assert "ROUGE-L rose by " in found["why"] and "on 8 rows." in found["why"]
-    assert metrics["tuned"]["rougeL"] - metrics["before"]["rougeL"] == pytest.approx(found["differences"]["rougeL"]["value"])
+    assert metrics["tuned"]["rougeL"] - metrics["before"]["rougeL"] == pytest.approx(
+        found["differences"]["rougeL"]["value"]
+    )
     assert metrics["base"] == metrics["before"]
     assert read_manifest(run.model_id)["metrics"] == shared_forge.models.find(run.model_id).metrics == metrics
     kept = read_outcomes(run.model_id)
     assert kept is not None and conclude(kept).verdict.why == found["why"]
     numbers = [each.row for each in kept.outcomes]
     rows = shared_forge.datasets.rows(run.record.dataset_id)
-    assert [rows[number - 1]["messages"][-1]["content"] for number in numbers] == [each.expected for each in kept.outcomes]
+    assert [rows[number - 1]["messages"][-1]["content"] for number in numbers] == [
+        each.expected for each in kept.outcomes
+    ]
 
 
 def test_evaluating_the_model_later_gives_the_same_numbers(train: Train, shared_forge: Forge) -> None:
@@ -77,7 +81,7 @@ def test_one_step_at_a_tiny_rate_makes_no_clear_difference(train: Train) -> None
 OF_EACH: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "preferences": ("decoder", "preference", {"method": "dpo"}, "preference_accuracy"),
     "rewards": ("decoder", "prompts", {"method": "grpo", "grpo.rewards": [{"type": "length", "least": 3, "most": 8}],
-        "grpo.max_completion_length": 8, "max_steps": 1}, "mean_reward"),
+        "grpo.max_completion_length": 8, "max_steps": 1, "per_device_train_batch_size": 4}, "mean_reward"),
     "summaries": ("encoder-decoder", "summary", {"task": "summarization", "max_target_length": 12}, "rougeL"),
     "spans": ("encoder", "span", {"task": "question-answering"}, "f1"),
     "text": ("decoder", "text", {}, "loss"),
@@ -135,9 +139,7 @@ def test_metric_is_named_before_the_run_and_one_that_is_not_measured_is_refused(
     assert "rougeL" in caught.value.fix  # type: ignore[attr-defined]
 
 
-def test_stop_during_the_verdict_keeps_the_model_and_says_so(
-    train: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stop_during_the_verdict_keeps_the_model_and_says_so(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(job: Any) -> Callable[[float], None]:
         def watch(share: float) -> None:
             raise verdict.RunStopped
