@@ -41,7 +41,7 @@ def divide(rows: Sequence[Mapping[str, Any]], recipe: Recipe) -> tuple[list[int]
 def count_held_out(rows: int, eval_split: float, least: int = 0) -> int:
     """How many of so many rows are to be held out: their share, and at least `least` where that is at most a
     quarter."""
-    return max(round(rows * eval_split), min(least, rows // LARGEST_SHARE), 1) if eval_split > 0 else 0
+    return max(round(rows * eval_split), min(least, rows // LARGEST_SHARE), 1) if rows and eval_split > 0 else 0
 
 
 def split(

@@ -21,6 +21,7 @@ SPREAD: dict[Timing, tuple[float, float]] = {"guess": (0.4, 3.0), "step": (0.8, 
 """Timing -> the fastest and the slowest that steps may be, as a factor of what is predicted."""
 
 SAMPLED_TOKENS = 2 * 3 * 48  # at most: `training.samples` has three questions answered before and after
+VERDICT_ROWS, VERDICT_ROWS_AT_ONCE = 40, 16
 _SAMPLED_SHARES = (0.25, 0.6, 1.0)  # of those: the fewest, usual, the most
 _WRITING_BYTES: dict[DeviceKind, float] = {"cpu": 10e9, "mps": 60e9, "cuda": 150e9}
 """Bytes of weights read in a second of writing, a token at a time: measured on a processor, usual on cards."""
@@ -40,7 +41,7 @@ def predict_seconds(
     weights: int,
     trained: int,
 ) -> tuple[float, float, float]:
-    """(likely, low, high) seconds from the first sampled answer to the saved model; zeros where the rows are not
+    """(likely, low, high) seconds from the first sampled answer to the verdict; zeros where the rows are not
     counted and max_steps is not set. row_tokens: the mean. speed: tokens a second. weights: bytes. trained: numbers."""
     batches = count_batches(recipe, rows)
     if not batches:
@@ -56,7 +57,8 @@ def predict_seconds(
     saves += int(training / (60 * recipe.checkpoint_minutes))
     saving = saves * (_SAVE_SECONDS + 12 * trained / _SAVE_BYTES)  # 4 bytes each, and two moments
     computing, (fastest, slowest) = training + evaluating, SPREAD[timing]
-    few, usual, most = (share * _writing_seconds(recipe, compute, weights) for share in _SAMPLED_SHARES)
+    written = SAMPLED_TOKENS + _verdict_tokens(held_out, row_tokens)
+    few, usual, most = (share * written * _token_seconds(recipe, compute, weights) for share in _SAMPLED_SHARES)
     low, high = fastest * computing + few + saving / 2, slowest * computing + most + saving * 2
     return computing + usual + saving, low, high
 
@@ -112,10 +114,15 @@ def _work(recipe: Recipe, compute: Compute) -> int:
     return work + (2 if recipe.method == "dpo" else 0)
 
 
-def _writing_seconds(recipe: Recipe, compute: Compute, weights: int) -> float:
-    """For the longest answers to the sampled questions; a model that marks answers in a text writes none."""
+def _verdict_tokens(held_out: float, row_tokens: float) -> float:
+    """At most: `training.verdict` has both sides answer 40 rows, 16 side by side, hardly slower than one."""
+    return 2 * math.ceil(min(held_out, VERDICT_ROWS) / VERDICT_ROWS_AT_ONCE) * row_tokens
+
+
+def _token_seconds(recipe: Recipe, compute: Compute, weights: int) -> float:
+    """Of one written token; a model that marks answers in a text writes none."""
     if "encoder" in TASKS[recipe.task].architectures:
         return 0.0
     slow = compute.device == "cpu" and compute.dtype != "float32"
     rate = _WRITING_BYTES_CPU_16_BITS if slow else _WRITING_BYTES[compute.device]
-    return SAMPLED_TOKENS * max(weights / rate, _FASTEST_TOKEN_SECONDS)
+    return max(weights / rate, _FASTEST_TOKEN_SECONDS)

@@ -116,7 +116,8 @@ def _explain_doubt(  # noqa: PLR0917 - all of them a result
     advice = f"Hold out about {enough:,} rows." if enough < MOST_ADVISED else f"Even {enough:,} rows may not show it."
     if shows is None:
         counted = "1 held-out row" if rows == 1 else f"{rows} held-out rows"
-        return f"With {counted} no difference can be told from chance: at least {FEWEST_ROWS} are needed. {advice}"
+        doubt = f"With {counted} no difference can be distinguished from chance"
+        return f"{doubt}: at least {FEWEST_ROWS} are needed. {advice}"
     if max(abs(interval.low), abs(interval.high)) < smallest:
         return f"Any difference is smaller than {write(smallest)}, too small to matter."
     if interval.chance <= CHANCE and (interval.low > 0 or interval.high < 0):

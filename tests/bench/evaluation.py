@@ -56,7 +56,7 @@ def measure_both(count: int) -> tuple[dict[str, float], Any]:
         for side in ("tuned", "base"):
             assert abs(each.scores[side]["loss"] - losses[side]) < 1e-3, (each.row, side)
     same = sum(each.answers == answers for each, (_, answers) in zip(together, alone, strict=True))
-    print(f"  answers that are the same both ways: {same} of {count}")
+    print(f"\n  answers that are the same both ways: {same} of {count}")
     return seconds, sides
 
 

@@ -129,7 +129,7 @@ def test_evaluation_gives_a_verdict_and_says_how_many_rows_would_be_enough(app: 
     page.locator("#models-evaluate").click()
     shown = page.locator("#models-evaluation")
     expect(shown.locator(".mf-verdict")).to_contain_text("No clear difference")
-    expect(shown).to_contain_text("held-out rows no difference can be told from chance")
+    expect(shown).to_contain_text("held-out rows no difference can be distinguished from chance")
     expect(shown).to_contain_text("Measured on 3 held-out rows.")
     expect(page.locator("#models-evaluate-cancel")).to_be_hidden()
     page.get_by_role("radio", name="All (3)").check()

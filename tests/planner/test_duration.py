@@ -59,7 +59,9 @@ def test_time_counts_what_a_run_does_besides_steps() -> None:
     assert steps == pytest.approx(8 * 4 * 50 / 200 + duration.SAMPLED_TOKENS * 0.6 * 0.02)  # and tiny answers
     assert predict(bare, weights=5_000_000_000)[0] > steps + 60  # answers of a large model
     measured, *_ = predict({"max_steps": 8, "evaluations": 4, "load_best_model_at_end": False}, weights=0)
-    assert measured - steps == pytest.approx(5 * 10 * 50 / 200 / 2)  # at the start and four times
+    evaluated = 5 * 25 * 50 / 200 / 2  # a quarter of the rows, at the start and four times
+    verdict = 2 * 2 * 50 * 0.6 * 0.02  # both sides, two batches
+    assert measured - steps == pytest.approx(evaluated + verdict)
     assert predict({**bare, "save_steps": 2}, weights=0)[0] > steps
     spans = {"task": "extractive-question-answering", "base_model": "sentence-transformers/all-MiniLM-L6-v2"}
     assert predict({**bare, **spans}, weights=10**12)[0] < 10  # writes nothing

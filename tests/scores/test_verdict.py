@@ -53,7 +53,8 @@ def test_too_few_rows_say_how_many_would_be_enough() -> None:
     found = judge_scores(before, before + 0.3)
     assert found.word == UNCLEAR and found.enough == 20
     assert (
-        "With 6 held-out rows no difference can be told from chance" in found.why and "Hold out about 20" in found.why
+        "With 6 held-out rows no difference can be distinguished from chance" in found.why
+        and "Hold out about 20" in found.why
     )
     (one,) = [judge_scores([0.1], [0.9])]
     assert one.word == UNCLEAR and "With 1 held-out row " in one.why and "certainty" not in one.why
@@ -81,10 +82,12 @@ def draw_answers(kind: str, rows: int, generator: Any) -> tuple[Any, Any, str]:
     """Two draws from the same distribution of scores: what a model at temperature 1 gives when it answers twice."""
     ease = generator.random(rows)  # rows differ more than draws
     if kind == "right or wrong":
-        return *(np.array(generator.random(rows) < ease, dtype=float) for _ in range(2)), "exact_match"  # type: ignore[return-value]
+        return *(np.array(generator.random(rows) < ease, dtype=float) for _ in range(2)), "exact_match"  # type:
+        ignore[return-value]
     if kind == "skewed":
         return *(ease + generator.exponential(0.3, rows) for _ in range(2)), "mean_reward"  # type: ignore[return-value]
-    return *(np.clip(ease + generator.normal(0, 0.2, rows), 0, 1) for _ in range(2)), "rougeL"  # type: ignore[return-value]
+    return *(np.clip(ease + generator.normal(0, 0.2, rows), 0, 1) for _ in range(2)), "rougeL"  # type:
+    ignore[return-value]
 
 
 @pytest.mark.parametrize("kind", ["smooth", "right or wrong", "skewed"])

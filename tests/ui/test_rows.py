@@ -22,9 +22,9 @@ def measure(*rows: tuple[str, str, str]) -> Measured:
 
 
 def test_lists_that_have_no_rows_are_not_offered() -> None:
-    labels = [label for label, _ in list_choices(measure(("a", "b", "a"), ("a", "c", "c")))]
+    labels = [label for label, _ in list_choices(measure(("red", "blue", "red"), ("red", "green", "green")))]
     assert labels == ["Best (1)", "All (2)"]
-    labels = [label for label, _ in list_choices(measure(("a", "a", "b"), ("a", "b", "a")))]
+    labels = [label for label, _ in list_choices(measure(("red", "red", "blue"), ("red", "blue", "red")))]
     assert labels == ["Right before, wrong now (1)", "Worst (1)", "Best (1)", "All (2)"]
 
 
@@ -52,7 +52,7 @@ def test_search_looks_in_prompts_and_answers_and_many_rows_are_cut_with_a_word()
 
 
 def test_csv_has_all_rows_the_worst_first_and_no_formulas(home: Path) -> None:
-    path = Path(write_csv(measure(("a", "b", "a"), ("a", "a", "=1+1"))))
+    path = Path(write_csv(measure(("red", "blue", "red"), ("red", "red", "=1+1"))))
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["row"] for row in rows] == ["2", "1"]
