@@ -81,13 +81,16 @@ def test_rows_that_are_said_to_be_enough_are() -> None:
 def draw_answers(kind: str, rows: int, generator: Any) -> tuple[Any, Any, str]:
     """Two draws from the same distribution of scores: what a model at temperature 1 gives when it answers twice."""
     ease = generator.random(rows)  # rows differ more than draws
-    if kind == "right or wrong":
-        return *(np.array(generator.random(rows) < ease, dtype=float) for _ in range(2)), "exact_match"  # type:
-        ignore[return-value]
-    if kind == "skewed":
-        return *(ease + generator.exponential(0.3, rows) for _ in range(2)), "mean_reward"  # type: ignore[return-value]
-    return *(np.clip(ease + generator.normal(0, 0.2, rows), 0, 1) for _ in range(2)), "rougeL"  # type:
-    ignore[return-value]
+
+    def draw() -> Any:
+        if kind == "right or wrong":
+            return np.array(generator.random(rows) < ease, dtype=float)
+        if kind == "skewed":
+            return ease + generator.exponential(0.3, rows)
+        return np.clip(ease + generator.normal(0, 0.2, rows), 0, 1)
+
+    metrics = {"right or wrong": "exact_match", "skewed": "mean_reward", "smooth": "rougeL"}
+    return draw(), draw(), metrics[kind]
 
 
 @pytest.mark.parametrize("kind", ["smooth", "right or wrong", "skewed"])
