@@ -343,7 +343,7 @@ forge, short, told = Forge(), Sampling(max_new_tokens=6), {}
 for model_id in sys.argv[1:]:
     model = forge.models[model_id]
     manifest = forge.models.manifest(model.record)
-    row = read_held_out(manifest, Recipe.build(manifest["recipe"]))[0]
+    row = read_held_out(manifest, Recipe.build(manifest["recipe"]))[0][1]
     said = told[model_id] = {}
     for base in (False, True):
         if "context" in row:
@@ -393,7 +393,7 @@ def test_model_is_measured_in_a_new_process_by_the_metrics_of_its_method(
         "dpo": {"preference_accuracy", "reward_margin"},
         "grpo": {"mean_reward"},
         "sft": {
-            "decoder": {"perplexity", "rougeL", "exact_match"},
+            "decoder": {"loss", "perplexity", "rougeL", "chrf", "exact_match"},
             "encoder-decoder": {"rouge1", "rouge2", "rougeL"},
             "encoder": {"exact_match", "f1"},
         }[cell.architecture],

@@ -132,7 +132,7 @@ def test_fault_03_failure_after_saving_costs_a_warning_and_not_the_model(
     result = run.train(base, eval_split=0.25)
     assert result.state is RunState.finished and result.error is None
     assert read_manifest(result.model_id or "")["metrics"] == result.metrics
-    assert result.metrics.keys() == {"before", "tuned", "base"}
+    assert result.metrics.keys() == {"before", "tuned", "base", "verdict"}
     warnings = [event["message"] for event in run.of("warning")]
     assert any("no memory left for an answer" in message for message in warnings)
     assert "outcomes.json is not kept" in caplog.text
@@ -166,7 +166,7 @@ def test_fault_16_run_resumed_at_its_last_step_trains_no_further(
     assert (result.state, result.step, result.total_steps) == (RunState.finished, whole.step, whole.total_steps)
     assert again.of("progress") == []
     assert result.metrics == whole.metrics
-    assert result.metrics.keys() == ({"before", "tuned", "base"} if "eval_split" in settings else set())
+    assert result.metrics.keys() == ({"before", "tuned", "base", "verdict"} if "eval_split" in settings else set())
     first, second = (paths.model_dir(each.model_id or "") / "adapter_model.safetensors" for each in (whole, result))
     assert first.read_bytes() == second.read_bytes()
     assert read_manifest(result.model_id or "")["steps"] == whole.step
@@ -183,4 +183,4 @@ def test_fault_16_run_whose_model_could_not_be_saved_is_resumed_at_its_end(
     blocker.unlink()
     result = Followed(tmp_path).train(base, **settings)
     assert (result.step, result.total_steps) == (3, 3)
-    assert result.metrics.keys() == {"before", "tuned", "base"}
+    assert result.metrics.keys() == {"before", "tuned", "base", "verdict"}

@@ -614,7 +614,7 @@ def test_separate_dataset_is_measured_with_in_place_of_a_share(probed: Path, bas
     assert (started["train_rows"], started["eval_rows"]) == (16, 3)
     asked = [event["prompt"] for event in run.events() if event["type"] == "sampled" and event["step"] == 0]
     assert asked == [prompt for prompt, _ in tiny.PAIRS[16:19]]
-    assert set(read_manifest(run.model_id)["metrics"]) == {"before", "base", "tuned"}
+    assert set(read_manifest(run.model_id)["metrics"]) == {"before", "base", "tuned", "verdict"}
 
 
 def test_manifest_holds_the_whole_recipe_that_trained(seen: Seen) -> None:
