@@ -18,7 +18,14 @@ from modelforge.recipe.messages import explain, list_problems
 from modelforge.recipe.recipe import STORED, Recipe, fields
 from modelforge.recipe.settings import bounds
 
-MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
+
+def _cut_long_texts(settings: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 cut long texts off: its runs resume, and its models are measured, with the rows they were trained
+    on."""
+    return {"long_texts": "cut", **settings}
+
+
+MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_cut_long_texts]
 """The function at index n migrates settings of version n + 1 to version n + 2: a setting or a value with a new name. A
 removed setting does not need one."""
 
