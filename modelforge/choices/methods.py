@@ -22,5 +22,6 @@ METHODS = {
         {"decoder": "sft_decoder", "encoder-decoder": "sft_encoder_decoder", "encoder": "sft_encoder"},
     ),
     "dpo": Method("Preferences (DPO)", "Learns to prefer the better of two answers.", {"decoder": "dpo"}),
+    "kto": Method("Labelled answers (KTO)", "Learns from answers that are labelled good or bad.", {"decoder": "kto"}),
     "grpo": Method("Rewards (GRPO)", "Learns to write answers that earn rewards.", {"decoder": "grpo"}),
 }

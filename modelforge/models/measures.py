@@ -116,7 +116,8 @@ class Trial:
 def measure_chats(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> Measured:
     """perplexity, and the wanted comparisons of a decoder's answers with the expected ones, which are left out where no
     row has a prompt."""
-    trials = make_trials(rows, ChatEncoder(sides.tokenizer, sides.longest))
+    divide = sides.recipe.long_texts == "divide"
+    trials = make_trials(rows, ChatEncoder(sides.tokenizer, sides.longest), divide=divide)
     tokens = sum(_count_labels(trial.encoded) for trial in trials)
     compared = [name for name in wanted if name != PERPLEXITY]
     sides.expect(len(trials) * ((PERPLEXITY in wanted) + bool(compared)))
@@ -135,11 +136,15 @@ def measure_chats(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]
     return len(trials), found
 
 
-def make_trials(rows: Sequence[MappedRow], encoder: ChatEncoder) -> list[Trial]:
-    """What is measured with. Rows whose answer lies beyond max_length are left out, as they are in training."""
+def make_trials(rows: Sequence[MappedRow], encoder: ChatEncoder, *, divide: bool = False) -> list[Trial]:
+    """What is measured with. divide: each piece of a long text is a trial. Rows whose answer lies beyond max_length are
+    left out, as they are in training."""
     asker = ChatEncoder(encoder.tokenizer, _UNCUT)
     trials = []
     for row in rows:
+        if divide and "text" in row:
+            trials += [Trial(piece, [], "") for piece in encoder.encode_pieces(row) if _count_labels(piece)]
+            continue
         encoded, exchange = encoder.encode_row(row), read_exchange(row)
         prompt = asker.encode_row({"prompt": exchange.asked, "tools": exchange.tools}).input_ids if exchange else []
         if _count_labels(encoded) or (prompt and not encoded.cut):
@@ -230,6 +235,29 @@ def measure_preferences(sides: Sides, rows: Sequence[MappedRow], wanted: Sequenc
     return len(pairs), found
 
 
+def measure_labels(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> Measured:
+    """reward_margin of a decoder: the mean reward of the answers labelled good minus that of the bad ones; the reward
+    is beta times what a model adds, compared with the base model, to an answer's log likelihood (the implied reward of
+    KTO, arXiv 2402.01306, section 4). Left out where all answers have one label; of the base model it is 0."""
+    encoder = ChatEncoder(sides.tokenizer, sides.longest)
+    encoded = [(encoder.encode_row(row), row) for row in rows]
+    trials = [(answer, bool(row["label"])) for answer, row in encoded if _count_labels(answer)]
+    goods = sum(label for _, label in trials)
+    sides.expect(len(trials))
+    losses: dict[str, list[float]] = {}
+    for side in sides.each() if trials else ():
+        for answer, _ in trials:
+            losses.setdefault(side.name, []).append(side.compute_loss(answer))
+            sides.advance(1)
+    found: dict[str, dict[str, float]] = {name: {} for name in losses}
+    for name in losses if 0 < goods < len(trials) else ():
+        means = {True: 0.0, False: 0.0}
+        for (_, label), loss, base in zip(trials, losses[name], losses["base"], strict=True):
+            means[label] += sides.recipe.kto.beta * (base - loss) / (goods if label else len(trials) - goods)
+        found[name]["reward_margin"] = means[True] - means[False]
+    return len(trials), found
+
+
 def measure_rewards(sides: Sides, rows: Sequence[MappedRow], wanted: Sequence[str]) -> Measured:
     """mean_reward: of a decoder's likeliest answer to each prompt, by the rewards that the model was trained with.
     Raises RecipeError where a reward needs references that rows lack."""
@@ -261,6 +289,7 @@ MEASURES: Mapping[tuple[str, str], Callable[[Sides, Sequence[MappedRow], Sequenc
     ("sft", "encoder-decoder"): measure_documents,
     ("sft", "encoder"): measure_questions,
     ("dpo", "decoder"): measure_preferences,
+    ("kto", "decoder"): measure_labels,
     ("grpo", "decoder"): measure_rewards,
 }
 """(method, architecture) -> the way to measure."""
