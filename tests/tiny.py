@@ -73,7 +73,7 @@ _USER_ROWS: dict[str, Callable[[int, str, str], dict[str, Any]]] = {
     "preference": lambda _, prompt, answer: {"prompt": prompt, "chosen": answer, "rejected": "I do not know."},
     "labelled": lambda number, prompt, answer: {
         "prompt": prompt,
-        "completion": answer if number % 2 == 0 else "I do not know.",
+        "completion": answer if number % 2 == 0 else " ".join(reversed(answer.split())),
         "label": number % 2 == 0,
     },
     "good_answers": lambda _, prompt, answer: {"prompt": prompt, "completion": answer, "label": True},
