@@ -26,7 +26,7 @@ MODELFORGE = "import sys; from modelforge.cli import main; sys.exit(main(sys.arg
 """`modelforge ...`"""
 WITHOUT_A_PLAN = "from modelforge.planner.service import SERVICE; SERVICE.ask = lambda *_, **__: None\n" + MODELFORGE
 """The same as it trains where the planner does not answer: that process takes as long to start as this one."""
-TRAINING = ("modelforge.training.run", *(f"trl.trainer.{name}_trainer" for name in ("sft", "dpo", "grpo")))
+TRAINING = ("modelforge.training.run", *(f"trl.trainer.{name}_trainer" for name in ("sft", "dpo", "kto", "grpo")))
 
 
 @dataclass

@@ -19,7 +19,7 @@ CASES = [(task, method, tuning) for task in Task for method in TASKS[task].metho
 AXES: dict[str, set[str]] = {
     "goal": {"quick", "balanced", "best"},
     "task": {task.value for task in Task},
-    "method": {"sft", "dpo", "grpo"},
+    "method": {"sft", "dpo", "kto", "grpo"},
     "tuning": set(TUNINGS),
     "architecture": set(ARCHITECTURES),
     "size": {*SIZES, "large"},

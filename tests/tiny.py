@@ -49,7 +49,7 @@ def user_rows(shape: str, count: int = 16) -> list[dict[str, Any]]:
 def mapped_rows(shape: str, count: int = 16) -> list[dict[str, Any]]:
     """The same rows as a dataset holds them."""
     found = [SHAPES[shape].map_row(row, frozenset()) for row in user_rows(shape, count)]
-    assert not any(faults for _, faults in found)
+    assert not any(fault.severity != "hint" for _, faults in found for fault in faults)
     return [row for row, _ in found if row is not None]
 
 
@@ -71,6 +71,12 @@ _USER_ROWS: dict[str, Callable[[int, str, str], dict[str, Any]]] = {
     "summary": lambda _, prompt, answer: {"document": f"{prompt} {answer} That is what they say.", "summary": answer},
     "span": _make_question,
     "preference": lambda _, prompt, answer: {"prompt": prompt, "chosen": answer, "rejected": "I do not know."},
+    "labelled": lambda number, prompt, answer: {
+        "prompt": prompt,
+        "completion": answer if number % 2 == 0 else " ".join(reversed(answer.split())),
+        "label": number % 2 == 0,
+    },
+    "good_answers": lambda _, prompt, answer: {"prompt": prompt, "completion": answer, "label": True},
     "prompts": lambda _, prompt, answer: {"prompt": prompt, "reference": answer},
 }
 

@@ -45,9 +45,9 @@ def check_method(task: Task, method: str, shape: str | None = None) -> None:
     trained = [f"{known} for {other.title.lower()}" for other in SHAPES.values() for known in other.methods]
     what = SHAPES[shape].title.lower() if shape else task.value
     nearest = f"Use {able[0]}. " if able else ""
-    raise RecipeError(
-        f"{method} cannot train {what}.", where="setting method", fix=f"{nearest}Possible are: {', '.join(trained)}."
-    )
+    instead = f"{SHAPES[shape].instead[method]} " if shape and method in SHAPES[shape].instead else ""
+    fix = f"{nearest}{instead}Possible are: {', '.join(trained)}."
+    raise RecipeError(f"{method} cannot train {what}.", where="setting method", fix=fix)
 
 
 def check_architecture(task: Task, method: str, architecture: Architecture) -> None:

@@ -29,6 +29,12 @@ METHODS = {
         {"decoder": "dpo"},
         ("preference_accuracy", "reward_margin"),
     ),
+    "kto": Method(
+        "Labelled answers (KTO)",
+        "Learns from answers that are labelled good or bad.",
+        {"decoder": "kto"},
+        ("reward_margin",),
+    ),
     "grpo": Method(
         "Rewards (GRPO)", "Learns to write answers that earn rewards.", {"decoder": "grpo"}, ("mean_reward",)
     ),

@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelforge import paths
 from modelforge.cli.terminal import add_command, add_group, answer, watch_on_terminal
 from modelforge.data.repairs import REPAIRS
 from modelforge.errors import RecipeError
 from modelforge.recipe import parse_task
+
+if TYPE_CHECKING:
+    from modelforge.data.report import Report
+
+LISTED_ROWS = 5  # of the problems of one kind
 
 
 def add_commands(commands: Any) -> None:
@@ -41,7 +46,7 @@ def check_data(arguments: argparse.Namespace) -> int:
     columns = _parse_mapping(arguments.map) or None
     report = check(path, task, columns, repairs=arguments.repair, watch=watch_on_terminal("reading"))
     shape = report.to_json()
-    lines = list(describe_report(shape, report.unused_columns))
+    lines = list(describe_report(report))
     if arguments.problems:
         report.all_problems.write_csv(Path(arguments.problems))
     if arguments.evaluation:
@@ -63,17 +68,23 @@ def check_data(arguments: argparse.Namespace) -> int:
     return 0 if shape["ok"] else 1
 
 
-def describe_report(shape: dict[str, Any], unused: tuple[str, ...]) -> Iterator[str]:
-    """The lines of a report."""
+def describe_report(report: Report) -> Iterator[str]:
+    """The lines of a report; problems of one kind are one line."""
+    shape = report.to_json()
     counts = shape["counts"]
     yield f"{shape['file']}: {', '.join(filter(None, (shape['format'], shape['encoding'])))}, {shape['rows']} rows"
     roles = ", ".join(f"{role} = {column}" for role, column in shape["mapping"].items())
     yield f"{shape['task']}, {shape['shape']}: {roles}"
-    if unused:
-        yield f"not used: {', '.join(unused)}"
-    for problem in shape["problems"]:
-        places = [f"{name} {problem[name]}" for name in ("row", "line", "column") if problem[name] is not None]
-        yield f"{problem['severity']}: {', '.join(places) or 'file'}: {problem['problem']} {problem['fix']}"
+    yield from report.notes
+    for kind, members in report.all_problems.kinds:
+        first = kind.first
+        places = [f"{name} {value}" for name in ("row", "line") if (value := getattr(first, name)) is not None]
+        if kind.count > 1:
+            rows = [str(each.row) for each in members[:LISTED_ROWS] if each.row]
+            listed = f" ({', '.join(rows)}{', ...' if kind.count > len(rows) else ''})"
+            places = [f"{kind.count:,} rows{listed}" if rows else f"{kind.count:,} times"]
+        places += [f"column {first.column}"] if first.column is not None else []
+        yield f"{first.severity}: {', '.join(places) or 'file'}: {first.problem} {first.fix}"
     for name, count in shape["repairs"].items():
         state = f"{count['done']} done" if count["done"] else f"would fix {count['possible']} (--repair {name})"
         yield f"{REPAIRS[name].lower()}: {state}"

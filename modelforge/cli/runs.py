@@ -70,15 +70,19 @@ def look_at_rows(recipe: Recipe) -> dict[str, Any]:
     """rows, mean_tokens and longest of a local dataset; {} for others, whose time is not estimated."""
     from modelforge import paths
     from modelforge.data.checks import check
-    from modelforge.data.lengths import longest_row, mean_row
+    from modelforge.data.lengths import count_pieces, longest_row, mean_row
     from modelforge.data.samples import samples
 
     sample = next((each for each in samples() if each.name == recipe.dataset), None)
     file = sample.path if sample else paths.existing(recipe.dataset) if recipe.dataset else None
     if file is None or not file.is_file():
         return {}
-    rows = check(file, recipe.task, dict(recipe.columns)).mapped_rows
-    return {"rows": len(rows), "mean_tokens": mean_row(rows.size, len(rows)), "longest": longest_row(rows)}
+    report = check(file, recipe.task, dict(recipe.columns), repairs=recipe.repairs)
+    rows = report.mapped_rows
+    count, mean_tokens = len(rows), mean_row(rows.size, len(rows))
+    if report.shape.form == "text" and recipe.long_texts == "divide":
+        count, mean_tokens = count_pieces(count, mean_tokens, recipe.max_length)
+    return {"rows": count, "mean_tokens": mean_tokens, "longest": longest_row(rows)}
 
 
 def describe_plan(found: Plan) -> str:

@@ -1,4 +1,5 @@
-"""TRL: rows that are encoded already, and the count of trained tokens, for which its trainers have no public names."""
+"""TRL: rows that are encoded already, the count of trained tokens, and the rewards of held-out answers, for which its
+trainers have no public names."""
 
 from __future__ import annotations
 
@@ -6,10 +7,36 @@ from typing import Any
 
 
 class EncodedRows:
-    """For DPOTrainer: its rows are encoded already. SFTTrainer has a setting for this (skip_prepare_dataset)."""
+    """For DPOTrainer and KTOTrainer: their rows are encoded already. SFTTrainer has a setting for this
+    (skip_prepare_dataset)."""
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset
+
+
+class LabelledRewards:
+    """For KTOTrainer: `eval_reward_margin`, the mean reward of all held-out good answers minus that of all bad ones.
+    Its own is a mean over the batches that happen to have both."""
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        computed = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
+        trainer: Any = self
+        if not trainer.model.training:
+            good = int(inputs["label"].sum())
+            for side, count in (("chosen", good), ("rejected", len(inputs["label"]) - good)):
+                if count:  # then TRL has just added the mean reward of these
+                    reward, before = self._rewards[side]
+                    mean = trainer._metrics["eval"][f"rewards/{side}"][-1]
+                    self._rewards[side] = (reward + mean * count, before + count)
+        return computed
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        self._rewards: dict[str, tuple[float, int]] = {"chosen": (0.0, 0), "rejected": (0.0, 0)}
+        output = super().evaluation_loop(*args, **kwargs)  # type: ignore[misc]
+        (good, goods), (bad, bads) = self._rewards.values()
+        if goods and bads:
+            output.metrics["eval_reward_margin"] = good / goods - bad / bads
+        return output
 
 
 class TokenCount:

@@ -51,7 +51,7 @@ def check(
         checks.problems.add(Problem("error", None, None, None, error.what, error.fix))
         return checks.report(path, None, np.zeros(0, np.bool_))
     _raise_thresholds()
-    mapping = guess(source.columns, (row.values for row in source.sample), wanted, columns, shape)
+    mapping = guess(source.columns, (row.values for row in source.sample), wanted, columns, shape, chosen)
     checks = RowChecks(mapping, chosen)
     for warning in source.warnings:
         checks.problems.add(warning)

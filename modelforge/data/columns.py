@@ -11,17 +11,21 @@ from modelforge.errors import DatasetError
 from modelforge.recipe import Task, parse_task
 from modelforge.tasks import SHAPES
 from modelforge.tasks.base import MappedRow, Role, Shape
-from modelforge.tasks.faults import Faults, Repairs, are_clean, is_absent
+from modelforge.tasks.faults import KEEP_GOOD, Faults, Repairs, are_clean, is_absent
+from modelforge.tasks.labels import are_labels, describe_scale, find_scale, rate
+from modelforge.tasks.shapes import labelled
 
 
 @dataclass(frozen=True)
 class ColumnMapping:
     """columns: role -> column. reasons: role -> one sentence why,
-    without the column's name: a field's help would take it for Markdown. missing: required roles without a column."""
+    without the column's name: a field's help would take it for Markdown. missing: required roles without a column.
+    scale: (lowest, highest) of the ratings where a label is one."""
 
     shape: Shape
     columns: Mapping[str, str]
     reasons: Mapping[str, str]
+    scale: tuple[float, float] | None = None
 
     @property
     def task(self) -> Task:
@@ -32,23 +36,28 @@ class ColumnMapping:
         return self.shape.missing_roles(self.columns)
 
 
-def guess(
+def guess(  # noqa: PLR0917
     source_columns: Sequence[str],
     sample_rows: Iterable[Mapping[str, Any]],
     task: Task | str | None = None,
     columns: Mapping[str, str] | None = None,
     shape: str | None = None,
+    repairs: Repairs = frozenset(),
 ) -> ColumnMapping:
     """The best mapping for the given shape or task, or for the shape that fits best.
 
     columns: chosen by the user, role -> column ("" for none); only the other roles are guessed. A role without a clear
-    match has no column: see `ColumnMapping.missing`. Raises DatasetError for a role or a column that does not exist.
-    """
+    match has no column: see `ColumnMapping.missing`. repairs: to keep the good answers makes them examples. Raises
+    DatasetError for a role or a column that does not exist."""
     chosen = dict(columns or {})
+    if KEEP_GOOD in repairs and shape == labelled.SHAPE.name:
+        shape = labelled.GOOD.name
     shapes = choose_shapes(task, shape)
     _check_chosen(chosen, source_columns, shapes)
     shapes = [each for each in shapes if chosen.keys() <= {role.name for role in each.roles}]
     sample = list(sample_rows)
+    if KEEP_GOOD in repairs and shape is None:
+        shapes = [each for each in shapes if each is not labelled.SHAPE] or shapes
     guesses = [_guess_for(each, source_columns, sample, chosen) for each in shapes]
     if shape is None and len(guesses) > 1:
         guesses = [each for each in guesses if not each.shape.alone or not _has_more_text(each, source_columns, sample)]
@@ -61,6 +70,8 @@ def apply(
     """The mapped row (None if it cannot be used), and its faults."""
     found = {role: values[column] for role, column in mapping.columns.items() if column in values}
     lacking = mapping.columns.keys() - found.keys()
+    if mapping.scale and "label" in found:
+        found["label"] = rate(found["label"], mapping.scale)
     if not any(role.required and role.name in lacking for role in mapping.shape.roles):
         return mapping.shape.map_row(found, repairs)
     faults = Faults(repairs)
@@ -150,7 +161,11 @@ def _guess_for(
             role.name in chosen or role.name in replaced or any(chosen.get(name) for name in role.replaces)
         ):
             columns[role.name], reasons[role.name] = found
-    return ColumnMapping(shape, columns, reasons)
+    labels = [row.get(columns["label"]) for row in sample] if "label" in columns else []
+    scale = find_scale(labels)
+    if scale:
+        reasons["label"] += f" {describe_scale(scale)}"
+    return ColumnMapping(shape, columns, reasons, scale)
 
 
 def _find_by_name(role: Role, free: Sequence[str]) -> tuple[str, str] | None:
@@ -175,7 +190,9 @@ def _split_words(column: str) -> list[str]:
 
 
 def _fits(role: Role, column: str, sample: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the first value that is not null can be what the role holds."""
+    """Whether the first value that is not null can be what the role holds; of labels, each value."""
+    if role.holds == "label":
+        return are_labels((row.get(column) for row in sample), (_split_words(column) or [""])[-1])
     value = next((row[column] for row in sample if row.get(column) is not None), None)
     if role.holds in ("turns", "tools"):
         return isinstance(value, list) or (role.holds == "tools" and isinstance(value, str))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from modelforge.data.pieces import divide_tokens
 from modelforge.data.template import ChatTemplate, Part, begins_with_bos
 from modelforge.data.token_text import Token, split_tokens
 from modelforge.errors import BaseModelError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 IGNORED = -100
 """The label of a token without loss, which torch's cross_entropy and transformers ignore."""
 
+_LEAST_PIECE = 4  # tokens; a shorter one is no context to learn from
 _CHARACTERS_AT_ONCE = 1_000_000  # a fast tokenizer keeps about 100 bytes a token while it works on a batch
 
 
@@ -56,13 +58,33 @@ class ChatEncoder:
         ``{"messages", "tools"}``: the chat up to its last answer, with loss on each answer and the end-of-text token
         after it. Up to the first answer the ids are those of ``apply_chat_template(..., add_generation_prompt=True)``;
         an uncut row ends in a labelled end-of-text token. ``{"text"}``: the text and an end-of-text token, all of it
-        labelled except the begin-of-text token, if the tokenizer adds one. ``{"prompt", "chosen"}``: the chat
-        of both, with loss on the chosen answer. ``{"prompt", "tools"}``: what inference sends, without loss. Raises
-        DatasetError if the template rejects the chat.
-        """
+        labelled except the begin-of-text token, if the tokenizer adds one. ``{"prompt", "chosen"}``: the chat of both,
+        with loss on the chosen answer; likewise ``{"prompt", "completion"}``. ``{"prompt", "tools"}``: what inference
+        sends, without loss. Raises DatasetError if the template rejects the chat."""
         input_ids, labels = self._label(row)
         cut = max(0, len(input_ids) - self.max_length)
         return Encoded(input_ids[: self.max_length], labels[: self.max_length], cut)
+
+    def encode_pieces(self, row: Mapping[str, Any]) -> list[Encoded]:
+        """As `encode_row`, but a text that is too long is divided into pieces that fit (`pieces`), and nothing is cut.
+        Only the last piece ends with the end-of-text token."""
+        room = self.max_length - len(self.text_begin)
+        if "text" not in row or room < _LEAST_PIECE:
+            return [self.encode_row(row)]
+        pieces = divide_tokens(self.tokenizer, row["text"], room)
+        pieces[-1] = [*pieces[-1], self._end]
+        begin = self.text_begin
+        return [Encoded(begin + ids, [IGNORED] * len(begin) + ids, 0) for ids in pieces]
+
+    def preview_pieces(self, row: Mapping[str, Any]) -> list[list[Token]]:
+        """The pieces of a row, decoded token by token; only a text can have more than one."""
+        pieces = self.encode_pieces(row) if "text" in row else []
+        if len(pieces) < 2:
+            return [self.preview_tokens(row)]
+        return [
+            split_tokens(piece.input_ids, [label != IGNORED for label in piece.labels], self.max_length, self._decode)
+            for piece in pieces
+        ]
 
     def preview_tokens(self, row: Mapping[str, Any]) -> list[Token]:
         """The uncut row decoded token by token; the joined texts are the whole decoded text."""
@@ -74,7 +96,8 @@ class ChatEncoder:
         """One sentence for each part of the row that the model's chat template leaves out."""
         if "messages" in row:
             return self.template.find_losses(row["messages"], row.get("tools") or ())
-        return []
+        chats = [[*row.get("prompt", ()), *row[side]] for side in ("chosen", "rejected", "completion") if side in row]
+        return list(dict.fromkeys(sentence for chat in chats for sentence in self.template.find_losses(chat)))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """The number of tokens of each text on its own, computed in batches."""
@@ -111,8 +134,9 @@ class ChatEncoder:
         if "messages" in row:
             return list(self.template.render_parts(row["messages"], row.get("tools") or ()))
         prompt = row["prompt"]
-        if "chosen" in row:
-            return list(self.template.render_parts([*prompt, *row["chosen"]], learn_from=len(prompt)))
+        for answer in ("chosen", "completion"):
+            if answer in row:
+                return list(self.template.render_parts([*prompt, *row[answer]], learn_from=len(prompt)))
         return [(self.template.render(prompt, row.get("tools") or (), for_answer=True), False)]
 
     def _tokenize(self, text: str, before: str = "") -> list[int]:

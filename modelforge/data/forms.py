@@ -16,6 +16,9 @@ from modelforge.tasks.base import MappedRow
 
 Values = tuple[str, ...]
 
+_CHATS = ("messages", "prompt", "chosen", "rejected", "completion")
+"""What holds messages in a mapped row."""
+
 
 @dataclass(frozen=True)
 class Form:
@@ -42,7 +45,7 @@ def _unpack_exchange(values: Values) -> MappedRow:
 
 def dump_row(row: MappedRow) -> bytes:
     """A mapped row as JSON; equal rows give equal bytes. Raises ValueError for a row that cannot be stored."""
-    if "tools" in row or any("tool_calls" in turn for turn in row.get("messages", ())):
+    if "tools" in row or any("tool_calls" in turn for name in _CHATS for turn in row.get(name, ())):
         try:
             row = _restore_numbers(row)
         except RecursionError as error:

@@ -28,14 +28,15 @@ class Lengths:
     """Token counts of a sample of rows.
 
     rows: the number of all rows. measured: the size of the sample, of which the template rejected `refused`. tokens:
-    the counts of the others, in rising order. The count of a chat is an upper bound: one token for each answer above
-    the encoder's, or three if the template does not end an answer with the end-of-text token.
-    """
+    the counts of the others, in rising order. are_texts: plain text, which is divided instead of cut. The count of a
+    chat is an upper bound: one token for each answer above the encoder's, or three if the template does not end an
+    answer with the end-of-text token."""
 
     rows: int
     measured: int
     refused: int
     tokens: tuple[int, ...]
+    are_texts: bool = False
 
     def count_cut(self, max_length: int) -> int:
         """The number of measured rows that are longer."""
@@ -52,6 +53,8 @@ class Lengths:
     def proposed(self, limit: int | None = None) -> int:
         """The smallest multiple of 64 that does not cut 99% of the rows; at most `limit`, the model's context."""
         longest = bounds(fields()["max_length"])["le"]
+        if self.are_texts and self._percentile_99() > (usual := int(fields()["max_length"].default)):
+            return usual if limit is None else min(usual, limit)  # longer ones are divided, at no loss
         wanted = max(_GRAIN, math.ceil(self._percentile_99() / _GRAIN) * _GRAIN)
         return min(wanted, int(longest), *([] if limit is None else [limit]))
 
@@ -77,10 +80,13 @@ class Lengths:
         rows, cut, proposed = len(self.tokens), self.count_cut(max_length), self.proposed(limit)
         share, lost = self.share_cut(max_length)
         verb = "is" if cut == 1 else "are"
+        pieces = sum(math.ceil(count / max_length) for count in self.tokens[rows - cut :])
         sentence = f"At max_length {max_length}, " + (
-            f"{cut} of {rows} rows ({_percent(share)}) {verb} cut and {_percent(lost)} of the tokens are lost."
+            f"{cut} of {rows} texts {verb} longer and divided into about {pieces} pieces; nothing is lost."
+            if cut and self.are_texts
+            else f"{cut} of {rows} rows ({_percent(share)}) {verb} cut and {_percent(lost)} of the tokens are lost."
             if cut
-            else f"none of {rows} rows is cut."
+            else f"none of {rows} {'texts is divided' if self.are_texts else 'rows is cut'}."
         )
         if proposed != max_length:
             sentence += f" Proposed: {proposed}."
@@ -99,13 +105,15 @@ def measure(rows: Sequence[Mapping[str, Any]], encoder: ChatEncoder, *, sampled:
     Rows are tokenized in batches, so a thousand rows take a fraction of a second. A preference pair counts with its
     longer answer, a question with its context.
     """
-    rendered = [_render(row, encoder) for row in _space_evenly(rows, sampled)]
+    chosen = _space_evenly(rows, sampled)
+    rendered = [_render(row, encoder) for row in chosen]
     characters = sum(len(text.text) for texts in rendered for text in texts)
     if characters > _MOST_CHARACTERS:
         rendered = _space_evenly(rendered, max(1, len(rendered) * _MOST_CHARACTERS // characters))
     counts = iter(encoder.count_tokens([text.text for texts in rendered for text in texts]))
     lengths = [max(next(counts) + text.more for text in texts) for texts in rendered if texts]
-    return Lengths(len(rows), len(rendered), len(rendered) - len(lengths), tuple(sorted(lengths)))
+    are_texts = bool(chosen) and "text" in chosen[0]
+    return Lengths(len(rows), len(rendered), len(rendered) - len(lengths), tuple(sorted(lengths)), are_texts)
 
 
 class _Text(NamedTuple):
@@ -122,8 +130,8 @@ def _render(row: Mapping[str, Any], encoder: ChatEncoder) -> list[_Text]:
             return [_render_chat(row["messages"], row.get("tools") or (), encoder)]
         if "text" in row:
             return [_Text(row["text"], len(encoder.text_begin) + 1)]
-        if "chosen" in row:
-            return [_render_chat([*row["prompt"], *row[side]], (), encoder) for side in ("chosen", "rejected")]
+        if answers := [row[side] for side in ("chosen", "rejected", "completion") if side in row]:
+            return [_render_chat([*row["prompt"], *answer], (), encoder) for answer in answers]
         if "prompt" in row:
             return [_Text(encoder.template.render(row["prompt"], for_answer=True), 0)]
     except DatasetError:
@@ -167,6 +175,12 @@ def longest_row(rows: Sequence[Mapping[str, Any]]) -> int:
     texts = ([value for value in walk_values(row) if isinstance(value, str)] for row in rows)
     longest = max((sum(map(len, each)) for each in texts), default=0)
     return longest // 3 + 2 * _TEMPLATE_TOKENS if longest else 0
+
+
+def count_pieces(rows: int, mean_tokens: float, max_length: int) -> tuple[int, float]:
+    """(rows, mean tokens) that texts become once those longer than max_length are divided, about."""
+    pieces = max(mean_tokens / max_length, 1)
+    return round(rows * pieces), mean_tokens / pieces
 
 
 def mean_row(content_bytes: int, rows: int) -> float:

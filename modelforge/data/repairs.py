@@ -20,6 +20,8 @@ REPAIRS = {
     "numbers_to_text": "Convert numbers to text",  # a number in a text column is used as it is written
     "relocate_answers": "Fix answer positions",  # where the given position of an answer in its context is wrong
     "strip": "Strip white space",
+    "leave_out_parts": "Leave out parts that are not text",  # images, audio and files within a message
+    "keep_good_answers": "Keep only the good answers",  # of rows labelled good or bad, for training by examples
     DROP_DUPLICATES: "Drop duplicates",  # of identical rows, the first is kept
     DROP_NEAR_DUPLICATES: "Drop near-duplicates",  # of rows that differ in at most one word in nine
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -22,10 +23,25 @@ from modelforge.data.row_cache import MappedRows
 from modelforge.data.rows import Problem
 from modelforge.recipe import Task
 from modelforge.tasks.base import Shape
+from modelforge.tasks.labels import describe_scale
 
 SHOWN_PROBLEMS = 1000
+MOST_KINDS = 200
+_VARIES = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d,.]*")  # what differs between problems of one kind
 COLUMNS = ("severity", "row", "line", "column", "problem", "fix")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass
+class ProblemKind:
+    """Problems of one column whose sentences differ only in numbers and quoted texts. first: the first one found."""
+
+    first: Problem
+    count: int = 0
+
+
+def _name_kind(problem: Problem) -> tuple[str, str | None, str]:
+    return problem.severity, problem.column, _VARIES.sub("", problem.problem)
 
 
 class Problems:
@@ -34,10 +50,15 @@ class Problems:
     def __init__(self) -> None:
         self.counts = {"error": 0, "warning": 0}
         self._first: dict[str, list[Problem]] = {"error": [], "warning": []}
+        self._kinds: dict[tuple[str, str | None, str], ProblemKind] = {}
         self._more: IO[bytes] | None = None  # one line of JSON for each problem beyond the first
 
     def add(self, problem: Problem) -> None:
         self.counts[problem.severity] += 1
+        name = _name_kind(problem)
+        if name not in self._kinds and len(self._kinds) >= MOST_KINDS:
+            name = (problem.severity, None, "")
+        self._kinds.setdefault(name, ProblemKind(problem)).count += 1
         kept = self._first[problem.severity]
         if len(kept) < SHOWN_PROBLEMS:
             kept.append(problem)
@@ -50,6 +71,17 @@ class Problems:
         except TypeError:  # half a character
             line = json.dumps(asdict(problem)).encode()
         self._more.write(line + b"\n")
+
+    @property
+    def kinds(self) -> list[tuple[ProblemKind, list[Problem]]]:
+        """Each kind with those of its problems that are `shown`; errors first, then in the order of their rows. Beyond
+        200 kinds, the others count as one."""
+        members: dict[tuple[str, str | None, str], list[Problem]] = {name: [] for name in self._kinds}
+        for problem in self.shown:
+            name = _name_kind(problem)
+            members[name if name in members else (problem.severity, None, "")].append(problem)
+        found = [(kind, members[name]) for name, kind in self._kinds.items()]
+        return sorted(found, key=lambda pair: (pair[0].first.severity, _place(pair[0].first)))
 
     @property
     def first_error(self) -> Problem | None:
@@ -100,9 +132,8 @@ class Report:
     """What is in a file and what is wrong with it.
 
     rows: the number of data rows, readable or not. problems: at most 1,000, errors before warnings; all_problems: all
-    of them, counts: their numbers. mapped_rows: the usable rows, in order, read on demand. repairs: name -> how often
-    it applies and was applied.
-    """
+    of them, counts: their numbers. unused_notes: a sentence for each kind of unused column. mapped_rows: the usable
+    rows, in order, read on demand. repairs: name -> how often it applies and was applied."""
 
     file: str
     format: str
@@ -116,6 +147,8 @@ class Report:
     repairs: Mapping[str, RepairCount]
     mapped_rows: MappedRows = field(repr=False)
     all_problems: Problems = field(repr=False)
+    labels: Mapping[bool, int] = field(default_factory=dict)
+    unused_notes: tuple[str, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -129,6 +162,16 @@ class Report:
     def unused_columns(self) -> tuple[str, ...]:
         return tuple(column for column in self.columns if column not in self.mapping.columns.values())
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about how the file is read: labels, and columns that are not used."""
+        found = []
+        if "label" in self.mapping.columns and self.mapping.scale:
+            found.append(describe_scale(self.mapping.scale))
+        if any(self.labels.values()):
+            found.append(f"{self.labels[True]:,} answers are labelled good and {self.labels[False]:,} bad.")
+        return (*found, *self.unused_notes)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "file": self.file,
@@ -140,6 +183,8 @@ class Report:
             "usable": len(self.mapped_rows),
             "columns": list(self.columns),
             "mapping": dict(self.mapping.columns),
+            "unused": list(self.unused_columns),
+            "notes": list(self.notes),
             "ok": self.ok,
             "problems": [asdict(problem) for problem in self.problems],
             "counts": asdict(self.counts),

@@ -26,6 +26,7 @@ from modelforge.data.report import Counts, Problems, Report
 from modelforge.data.row_cache import MappedRows, RowCache
 from modelforge.data.rows import Problem, Row
 from modelforge.data.similar import find_conflicts, find_first, find_near_duplicates, hash_whole_texts, have_same_words
+from modelforge.data.unused import describe_unused
 from modelforge.tasks import read_texts
 from modelforge.tasks.base import Texts
 from modelforge.tasks.faults import Fault, Repairs
@@ -57,6 +58,7 @@ class RowChecks:
         self.lines = array("L")  # 0 where there are none
         self.done = dict.fromkeys(REPAIRS, 0)
         self.left = dict.fromkeys(REPAIRS, 0)  # how often repairs that were not chosen apply
+        self.labels = {True: 0, False: 0}  # how many answers are labelled good and bad
         self.duplicates = 0
         self.distinct = 0
 
@@ -112,8 +114,11 @@ class RowChecks:
                 self._add(Problem("error", row.number, row.line, None, str(error), "Fix it, or remove the row."))
                 values = None
             if mapped is None or values is None:
-                self._count(SKIP_BAD_ROWS)
+                if not faults.leave_out:
+                    self._count(SKIP_BAD_ROWS)
                 continue
+            if "label" in mapped:
+                self.labels[mapped["label"]] += 1
             good.append(row)
             packed.append(values)
             texts.append(read_texts(mapped))
@@ -233,6 +238,10 @@ class RowChecks:
         elif self.distinct < fewest:
             problem = f"All {usable} rows are identical; at least {fewest} different rows are needed."
             fix = "Add different examples."
+        elif any(self.labels.values()) and not all(self.labels.values()):
+            which = "good" if self.labels[True] else "bad"
+            problem = f"All {usable} answers are labelled {which}; kto learns from what good and bad ones differ in."
+            fix = "Add answers with the other label" + (", or choose prompts and answers." if which == "good" else ".")
         elif usable < FEW_ROWS:
             problem = f"There are only {usable} usable rows; a model learns little from fewer than {FEW_ROWS}."
             severity, fix = "warning", "Add examples."
@@ -242,6 +251,8 @@ class RowChecks:
 
     def report(self, path: Path, source: RowSource | None, kept: NDArray[np.bool_]) -> Report:
         found = dict.fromkeys(source.columns if source else ()) | self.columns
+        unused = [column for column in found if column not in self.mapping.columns.values()]
+        sample = [row.values for row in source.sample] if source else []
         return Report(
             file=str(path),
             format=source.format if source else "",
@@ -255,6 +266,8 @@ class RowChecks:
             repairs={name: RepairCount(self.done[name] + self.left[name], self.done[name]) for name in REPAIRS},
             mapped_rows=MappedRows(self.cache, kept, self.numbers),
             all_problems=self.problems,
+            labels=self.labels,
+            unused_notes=describe_unused(unused, sample, learns_all="sft" in self.mapping.shape.methods),
         )
 
     def _count(self, repair: str) -> None:

@@ -32,7 +32,6 @@ PLAIN_TEMPLATE = """\
 """For a base model without a chat format."""
 
 _STAND_IN = "modelforge-answer-2b9e"
-_STAND_IN_ANSWER = {"role": "assistant", "content": _STAND_IN}
 _STAND_IN_CALL = {"id": "2b9e2b9e2", "type": "function", "function": {"name": _STAND_IN, "arguments": {}}}
 _WRITTEN_ARGUMENTS = '{"a": "b"}'
 
@@ -107,7 +106,8 @@ class ChatTemplate:
         chats: list[Chat] = [(answered, False)]
         for turn in turns:
             # A placeholder answer shows what the template puts around any answer.
-            closed = answered[turn] if answered[turn].get("tool_calls") else _STAND_IN_ANSWER
+            calls = answered[turn].get("tool_calls")
+            closed = answered[turn] if calls else {**answered[turn], "content": _STAND_IN}
             chats += [(answered[:turn], True), ([*answered[:turn], closed], False)]
         whole, *pairs = self._render_each(chats, tools)
         position = end = 0
@@ -138,7 +138,8 @@ class ChatTemplate:
         calling = [bool(message.get("tool_calls")) for message in messages]
         talking = [calls and bool(message["content"]) for calls, message in zip(calling, messages, strict=True)]
         answering = [message["role"] == "tool" for message in messages]
-        if not (tools or any(calling) or any(answering)):
+        thinking = [bool(message.get("reasoning_content")) for message in messages]
+        if not (tools or any(calling) or any(answering) or any(thinking)):
             return []
         whole = self.render(messages, tools)
 
@@ -160,6 +161,8 @@ class ChatTemplate:
             losses.append(f"{says} the text next to a tool call, so it is not trained.")
         if any(answering) and is_left_out(answering, {"content": _STAND_IN}):
             losses.append(f"{says} tool results, so the model does not see them.")
+        if any(thinking) and is_left_out(thinking, {"reasoning_content": ""}):
+            losses.append(f"{says} reasoning, so it is not trained.")
         return losses
 
     def _find_calls_end(

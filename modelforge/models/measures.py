@@ -6,6 +6,7 @@ it could measure; what it could not is noted in `Sides.notes`. Rows of similar l
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -35,55 +36,61 @@ _UNCUT = 10**9  # tokens; prompts are not cut, as in a chat
 
 @dataclass(frozen=True)
 class Trial:
-    """One row to measure with. encoded: as training saw it. prompt: token ids whose answer is the outcome's `expected`;
-    empty where the row has no answer in text."""
+    """One row to measure with. pieces: as training saw it, one but for a long text. prompt: token ids whose answer is
+    the outcome's `expected`; empty where the row has no answer in text."""
 
     outcome: Outcome
-    encoded: Encoded
+    pieces: list[Encoded]
     prompt: list[int]
 
 
 def measure_chats(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[str]) -> list[Outcome]:
     """loss and perplexity, and the wanted comparisons of a decoder's answers with the expected ones, which are left out
     where no row has a prompt."""
-    trials = make_trials(rows, ChatEncoder(sides.tokenizer, sides.longest), sides.notes)
+    divide = sides.recipe.long_texts == "divide"
+    trials = make_trials(rows, ChatEncoder(sides.tokenizer, sides.longest), sides.notes, divide=divide)
     asked = [trial for trial in trials if trial.prompt]
-    learnt = [trial for trial in trials if trial.outcome.tokens] if {"loss", PERPLEXITY} & {*wanted} else []
+    learnt = [(trial.outcome, piece) for trial in trials for piece in trial.pieces if _count_labels(piece)]
+    learnt = learnt if {"loss", PERPLEXITY} & {*wanted} else []
     compared = choose_metrics(sides, [trial.outcome for trial in asked], wanted) if asked else []
     if trials and not asked and METRICS.keys() & {*wanted}:
         sides.notes.append("No row has a prompt, so no answers were compared.")
     sides.expect(len(learnt) + len(asked) * bool(compared))
     for side in sides.each() if trials else ():
-        for batch in sides.batches(learnt, lambda trial: len(trial.encoded.input_ids)):
-            sums = side.sum_losses([trial.encoded for trial in batch], sides.tokenizer.pad_token_id or 0)
-            for trial, loss in zip(batch, sums, strict=True):
-                note_score(trial.outcome, side, "loss", loss / trial.outcome.tokens)
+        for batch in sides.batches(learnt, lambda each: len(each[1].input_ids)):
+            sums = side.sum_losses([piece for _, piece in batch], sides.tokenizer.pad_token_id or 0)
+            for (outcome, _), loss in zip(batch, sums, strict=True):
+                so_far = outcome.scores.get(side.name, {}).get("loss", 0.0)
+                note_score(outcome, side, "loss", so_far + loss / outcome.tokens)
         if compared:
             answer_chats(sides, side, asked)
             compare_answers(side, [trial.outcome for trial in asked], compared)
     return [trial.outcome for trial in trials]
 
 
-def make_trials(rows: Sequence[Numbered], encoder: ChatEncoder, notes: list[str]) -> list[Trial]:
-    """What is measured with. Rows whose answer lies beyond max_length are left out, as they are in training; so are
-    those that the chat template refuses, with a note."""
+def make_trials(
+    rows: Sequence[Numbered], encoder: ChatEncoder, notes: list[str], *, divide: bool = False
+) -> list[Trial]:
+    """What is measured with. divide: long texts are measured in pieces. Rows whose answer lies beyond max_length are
+    left out, as they are in training; so are those that the chat template refuses, with a note."""
     asker = ChatEncoder(encoder.tokenizer, _UNCUT)
     trials = []
     for number, row in rows:
         try:
-            encoded, exchange = encoder.encode_row(row), read_exchange(row)
+            pieces = encoder.encode_pieces(row) if divide and "text" in row else [encoder.encode_row(row)]
+            exchange = read_exchange(row)
             prompt = asker.encode_row({"prompt": exchange.asked, "tools": exchange.tools}).input_ids if exchange else []
         except DatasetError as error:
             notes.append(f"Row {number} was left out: {error}")
             continue
-        tokens = _count_labels(encoded)
-        if tokens or (prompt and not encoded.cut):
+        tokens = sum(map(_count_labels, pieces))
+        if tokens or (prompt and not pieces[0].cut):
             asked = exchange.asked[-1]["content"] if exchange else ""
             outcome = Outcome(
                 identify_row(row), number, str(asked), exchange.answer if exchange else row.get("text", ""),
                 tokens=tokens,
             )  # fmt: skip
-            trials.append(Trial(outcome, encoded, prompt))
+            trials.append(Trial(outcome, pieces, prompt))
     return trials
 
 
@@ -235,6 +242,50 @@ def _join_turns(turns: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(str(turn["content"]) for turn in turns)
 
 
+def measure_labels(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[str]) -> list[Outcome]:
+    """reward_margin of a decoder: the mean reward of the answers labelled good minus that of the bad ones; the reward
+    is beta times what a model adds, compared with the base model, to an answer's log likelihood (the implied reward of
+    KTO, arXiv 2402.01306, section 4). Left out where all answers have one label; of the base model it is 0.
+
+    Each row has its share of that difference, so that the mean over all rows is the difference.
+    """
+    encoder = ChatEncoder(sides.tokenizer, sides.longest)
+    trials = [
+        (outcome, encoded, bool(row["label"]))
+        for number, row in rows
+        for encoded in encode_or_note(encoder, number, row, sides.notes)
+        for outcome in [
+            Outcome(identify_row(row), number, _join_turns(row["prompt"][-1:]), _join_turns(row["completion"]))
+        ]
+        if _count_labels(encoded)
+    ]
+    counts = Counter(label for *_, label in trials)
+    if trials and len(counts) < 2:
+        sides.notes.append("All of these answers have the same label, so the reward margin cannot be computed.")
+    sides.expect(len(trials))
+    losses: dict[str, dict[int, float]] = {}  # side -> row -> summed loss
+    for side in sides.each() if trials else ():
+        for batch in sides.batches(trials, lambda trial: len(trial[1].input_ids)):
+            sums = side.sum_losses([encoded for _, encoded, _ in batch], sides.tokenizer.pad_token_id or 0)
+            losses.setdefault(side.name, {}).update((each[0].row, loss) for each, loss in zip(batch, sums, strict=True))
+    reference = losses.get(BASE) or losses.get(BEFORE) or {}
+    for name, found in losses.items() if reference and len(counts) == 2 else ():
+        for outcome, _, label in trials:
+            weight = (1 if label else -1) * len(trials) / counts[label]
+            reward = sides.recipe.kto.beta * (reference[outcome.row] - found[outcome.row])
+            outcome.scores.setdefault(name, {})["reward_margin"] = weight * reward
+    return [outcome for outcome, *_ in trials]
+
+
+def encode_or_note(encoder: ChatEncoder, number: int, row: MappedRow, notes: list[str]) -> list[Encoded]:
+    """The encoded row, or nothing and a note where the chat template refuses it."""
+    try:
+        return [encoder.encode_row(row)]
+    except DatasetError as error:
+        notes.append(f"Row {number} was left out: {error}")
+        return []
+
+
 def measure_rewards(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[str]) -> list[Outcome]:
     """mean_reward: of a decoder's likeliest answer to each prompt, by the rewards that the model was trained with.
     Raises RecipeError where a reward needs references that rows lack."""
@@ -275,6 +326,7 @@ MEASURES: Mapping[tuple[str, str], Measure] = {
     ("sft", "encoder-decoder"): measure_documents,
     ("sft", "encoder"): measure_questions,
     ("dpo", "decoder"): measure_preferences,
+    ("kto", "decoder"): measure_labels,
     ("grpo", "decoder"): measure_rewards,
 }
 """(method, architecture) -> the way to measure."""

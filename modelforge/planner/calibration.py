@@ -20,7 +20,7 @@ from typing import Any
 
 from modelforge.compute.compute import Compute
 from modelforge.hardware import Probe
-from modelforge.planner.duration import speed_by_work
+from modelforge.planner.duration import SEQUENCES, speed_by_work
 from modelforge.planner.memory import weight_bytes
 from modelforge.processes import python_command
 from modelforge.recipe import Recipe
@@ -88,7 +88,7 @@ def is_cheap(recipe: Recipe, compute: Compute, config: Any, length: int, *, prob
     from modelforge.planner.skeleton import shorten
 
     weights = weight_bytes(shorten(config, max(LAYERS)).get_text_config(), dtype="float32")
-    tokens = recipe.per_device_train_batch_size * length * (2 if recipe.method == "dpo" else 1)
+    tokens = recipe.per_device_train_batch_size * length * SEQUENCES[recipe.method]
     seconds = tokens / speed_by_work(recipe, compute, probe, weights // 4)
     return compute.device == "cpu" and weights < free_bytes / 8 and seconds < CHEAP_SECONDS
 
@@ -197,7 +197,7 @@ def _measure_layers(config: Any, architecture: Any, recipe: Recipe, compute: Com
                 optimizer.step()
                 optimizer.zero_grad()
                 fastest = min(fastest, time.perf_counter() - start)
-    tokens = rows * length * steps.SEQUENCES[recipe.method]
+    tokens = rows * length * SEQUENCES[recipe.method]
     return {"bytes": meter.peak_bytes - before, "seconds": fastest, "tokens": tokens}
 
 

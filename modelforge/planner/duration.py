@@ -13,6 +13,10 @@ from modelforge.tasks import TASKS
 
 EFFICIENCY: dict[DeviceKind, float] = {"cpu": 0.45, "mps": 0.4, "cuda": 0.35}
 """Share of a bare matrix product's rate that a whole step reaches: measured on a processor, usual on cards."""
+SEQUENCES = {"sft": 1, "dpo": 2, "kto": 1, "grpo": 1}
+"""Method -> sequences that are trained for each example of a batch: dpo compares two answers."""
+FORWARDS = {"dpo": 1, "kto": 3}
+"""Method -> how often as many go forward only: through the reference, and for kto also with mismatched answers."""
 SHARE_OF_LENGTH = 0.5  # of max_length, where nothing is known of the rows: most are far shorter
 
 Timing = Literal["guess", "step", "run"]
@@ -46,7 +50,7 @@ def predict_seconds(
     batches = count_batches(recipe, rows)
     if not batches:
         return 0.0, 0.0, 0.0
-    sequences = 2 if recipe.method == "dpo" else 1
+    sequences = SEQUENCES[recipe.method]
     training = batches * recipe.per_device_train_batch_size * row_tokens * sequences / speed
     steps = math.ceil(batches / recipe.gradient_accumulation_steps)
     held_out = _held_out(recipe, rows)
@@ -109,9 +113,10 @@ def _held_out(recipe: Recipe, rows: int | None) -> float:
 
 def _work(recipe: Recipe, compute: Compute) -> int:
     """Operations for each weight and token: 2 forward, 2 backward for the input, and 2 more where the weights are
-    trained (Kaplan et al., arXiv 2001.08361, section 2.1); checkpointing goes forward twice, dpo has a reference."""
+    trained (Kaplan et al., arXiv 2001.08361, section 2.1); checkpointing goes forward twice, and so do those with a
+    reference."""
     work = 4 + (0 if recipe.tuning.has_adapter else 2) + (2 if compute.gradient_checkpointing else 0)
-    return work + (2 if recipe.method == "dpo" else 0)
+    return work + 2 * FORWARDS.get(recipe.method, 0)
 
 
 def _verdict_tokens(held_out: float, row_tokens: float) -> float:

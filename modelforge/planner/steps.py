@@ -16,10 +16,8 @@ from modelforge.compute.answer_loss import CHUNK_ROWS, answer_loss, has_answer_l
 from modelforge.compute.compute import Compute
 from modelforge.compute.fused import autocast_dtype
 from modelforge.compute.tune import unwrap
+from modelforge.planner.duration import FORWARDS, SEQUENCES
 from modelforge.recipe import Recipe
-
-SEQUENCES = {"sft": 1, "dpo": 2, "grpo": 1}
-"""Method -> sequences that go through the model for each example of a batch: dpo compares two answers."""
 
 
 def prepare(model: Any, architecture: Architecture, recipe: Recipe, compute: Compute) -> Callable[[int, int], Any]:
@@ -52,9 +50,10 @@ def _decoder_loss(model: Any, recipe: Recipe, compute: Compute, ids: Any) -> Any
         hidden = decoder.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
         labels = ids[:, 1:].reshape(-1)
         return _answer_loss(hidden.reshape(len(labels), -1), decoder.get_output_embeddings().weight, labels)
-    if recipe.method == "dpo":
+    if recipe.method in FORWARDS:
         with torch.no_grad():  # the same sequences, through the reference model
-            decoder(input_ids=ids, labels=ids, fused_lm_head=True)
+            for _ in range(FORWARDS[recipe.method]):
+                decoder(input_ids=ids, labels=ids, fused_lm_head=True)
     return decoder(input_ids=ids, labels=ids, fused_lm_head=True).log_probs.sum()
 
 

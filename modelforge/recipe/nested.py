@@ -1,6 +1,6 @@
 """The settings that stand in a group of their own: `tuning`, and those of a single method.
 
-Names are those of peft.LoraConfig, and of TRL's DPOConfig and GRPOConfig.
+Names are those of peft.LoraConfig, and of TRL's DPOConfig, KTOConfig and GRPOConfig.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from modelforge.recipe.rewards import Rewards
 from modelforge.recipe.settings import Settings, setting
 
-tuning, dpo, grpo = (partial(setting, group=group) for group in ("tuning", "dpo", "grpo"))
+tuning, dpo, kto, grpo = (partial(setting, group=group) for group in ("tuning", "dpo", "kto", "grpo"))
 
 
 class Tuning(Settings):
@@ -67,6 +67,21 @@ class Dpo(Settings):
     ] = dpo("sigmoid", "Form of the loss; sigmoid is the published method.")  # fmt: skip
     label_smoothing: float = dpo(
         0.0, "Share of pairs whose answers may be swapped; for the losses robust and exo_pair.", ge=0, lt=0.5
+    )
+
+
+class Kto(Settings):
+    """Kahneman-Tversky optimisation (arXiv 2402.01306): answers labelled good become more likely, bad ones less."""
+
+    beta: float = kto(0.1, "How close the model stays to the one it started from: higher changes it less.", gt=0, le=10)
+    desirable_weight: float = kto(
+        1.0, "Weight of the good answers; raise it where they are far fewer than the bad ones.", gt=0, le=100
+    )
+    undesirable_weight: float = kto(
+        1.0, "Weight of the bad answers; raise it where they are far fewer than the good ones.", gt=0, le=100
+    )
+    loss_type: Literal["kto", "apo_zero_unpaired"] = kto(
+        "kto", "Form of the loss; kto is the published method, apo_zero_unpaired needs no batches of two or more."
     )
 
 

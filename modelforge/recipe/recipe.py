@@ -20,7 +20,7 @@ from modelforge import paths
 from modelforge.errors import RecipeError
 from modelforge.recipe.foreign_names import translate
 from modelforge.recipe.messages import explain, find_nearest
-from modelforge.recipe.nested import Dpo, Grpo, Tuning
+from modelforge.recipe.nested import Dpo, Grpo, Kto, Tuning
 from modelforge.recipe.settings import Settings, setting
 from modelforge.recipe.task import Task, parse_task
 from modelforge.recipe.yaml_text import LONGEST, read_yaml
@@ -41,12 +41,20 @@ STARTERS_BY_TASK = {
 LEARNING_RATES = {
     "sft": {"lora": 2e-4, "qlora": 2e-4, "full": 5e-5},
     "dpo": {"lora": 5e-5, "qlora": 5e-5, "full": 5e-6},
+    "kto": {"lora": 5e-5, "qlora": 5e-5, "full": 5e-6},
     "grpo": {"lora": 1e-4, "qlora": 1e-4, "full": 5e-6},
 }
 """Method -> tuning -> the learning rate of a recipe that names none, as in the examples of TRL and PEFT."""
 
 Repair = Literal[
-    "skip_bad_rows", "strip", "numbers_to_text", "relocate_answers", "drop_duplicates", "drop_near_duplicates"
+    "skip_bad_rows",
+    "strip",
+    "leave_out_parts",
+    "keep_good_answers",
+    "numbers_to_text",
+    "relocate_answers",
+    "drop_duplicates",
+    "drop_near_duplicates",
 ]
 
 _FORM = "Write one setting per line, as `name: value`."
@@ -68,10 +76,10 @@ class Recipe(Settings):
     parent: str = model(
         "", "A finished model to train further: its id or name. If empty, training starts from the base model."
     )
-    method: Literal["sft", "dpo", "grpo"] = model(
+    method: Literal["sft", "dpo", "kto", "grpo"] = model(
         "sft",
         "The training objective. sft: learn the answers in your examples; dpo: learn to prefer the better "
-        "of two answers; grpo: learn to earn rewards.",
+        "of two answers; kto: learn from answers labelled good or bad; grpo: learn to earn rewards.",
     )
     dataset: str = data("", "The examples: a file, a Hub dataset id, or the id of a dataset in the library.")
     dataset_config: str = data("", "Configuration of a Hub dataset that has several. If empty, its default.")
@@ -85,6 +93,7 @@ class Recipe(Settings):
     )
     tuning: Tuning = Field(default_factory=Tuning)
     dpo: Dpo = Field(default_factory=Dpo)
+    kto: Kto = Field(default_factory=Kto)
     grpo: Grpo = Field(default_factory=Grpo)
     num_train_epochs: float = training(3.0, "How many times to train on every example.", unit="epochs", gt=0, le=1000)
     max_steps: int = training(
@@ -116,6 +125,11 @@ class Recipe(Settings):
     )
     max_length: int = data(
         512, "Longest example. Longer ones are cut off and counted.", unit="tokens", ge=8, le=131_072
+    )
+    long_texts: Literal["divide", "cut"] = data(
+        "divide",
+        "What happens to plain text longer than max_length. divide: it becomes several pieces, at the ends of "
+        "paragraphs or sentences; cut: its end is lost.",
     )
     max_target_length: int = data(
         128, "Longest summary of an encoder-decoder. Longer ones are cut off and counted.", unit="tokens", ge=4, le=8192
@@ -220,6 +234,11 @@ class Recipe(Settings):
             )
         if self.method == "grpo" and not self.grpo.rewards:
             raise ValueError("grpo needs at least one reward in grpo.rewards")
+        if self.method == "kto" and self.kto.loss_type == "kto" and self.per_device_train_batch_size < 2:
+            raise ValueError(
+                "the loss kto needs a per_device_train_batch_size of at least 2: it compares each answer with others "
+                "of its batch"
+            )
         if self.method == "dpo" and self.dpo.loss_type == "exo_pair" and not self.dpo.label_smoothing:
             raise ValueError("the loss exo_pair needs dpo.label_smoothing above 0; 0.001 is usual")
         return self

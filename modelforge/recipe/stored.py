@@ -19,12 +19,13 @@ from modelforge.recipe.recipe import STORED, Recipe, fields
 from modelforge.recipe.settings import bounds
 
 
-def _hold_out_the_share(settings: dict[str, Any]) -> dict[str, Any]:
-    """Version 1 held out exactly the share, however few rows that was."""
-    return {"min_eval_rows": 0, **settings}
+def _hold_out_and_cut_as_before(settings: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 held out exactly the share, however few rows that was, and cut long texts off: its runs resume, and its
+    models are measured, with the rows they were trained on."""
+    return {"min_eval_rows": 0, "long_texts": "cut", **settings}
 
 
-MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_hold_out_the_share]
+MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_hold_out_and_cut_as_before]
 """The function at index n migrates settings of version n + 1 to version n + 2: a setting or a value with a new name. A
 removed setting does not need one."""
 

@@ -6,7 +6,7 @@ It defines the form of these declarations. It does not read files; the tasks are
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from modelforge.recipe import Task
@@ -14,11 +14,12 @@ from modelforge.tasks.faults import Faults, Repairs
 
 Message = dict[str, Any]
 """One turn of a chat, as OpenAI writes it: ``{"role": "system" | "user" | "assistant" | "tool", "content": text}``; a
-turn of the assistant can have ``tool_calls``."""
+turn of the assistant can have ``tool_calls`` and ``reasoning_content``, one of a tool ``name`` and ``tool_call_id``."""
 MappedRow = dict[str, Any]
 """A row as trainers take it, in TRL's own forms: ``{"messages": [Message]}`` (with ``tools`` where there are any),
-``{"text": text}``, ``{"prompt": [Message], "chosen": [Message], "rejected": [Message]}``, ``{"prompt": [Message]}``
-(with a ``reference``), or SQuAD's ``{"context", "question", "answers": {"text": [text], "answer_start": [int]}}``."""
+``{"text": text}``, ``{"prompt": [Message], "chosen": [Message], "rejected": [Message]}``, ``{"prompt": [Message],
+"completion": [Message], "label": bool}``, ``{"prompt": [Message]}`` (with a ``reference``), or SQuAD's ``{"context",
+"question", "answers": {"text": [text], "answer_start": [int]}}``."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Role:
     help: str
     accepts: tuple[str, ...]
     required: bool = True
-    holds: Literal["text", "turns", "chat", "answers", "number", "tools"] = "text"
+    holds: Literal["text", "turns", "chat", "answers", "number", "tools", "label"] = "text"
     replaces: tuple[str, ...] = ()
 
 
@@ -68,7 +69,7 @@ class Shape:
     roles hold text (a key of `data.forms.FORMS`), and fill: role -> good texts of many rows ("" for one that is not
     there), gives the columns of that form. one_answer: whether two answers to one question contradict each other.
     alone: guessed only where no other column holds text. metrics: what is measured on such rows instead of the task's
-    metrics.
+    metrics. instead: method -> a sentence on how such rows are trained with it all the same.
     """
 
     name: str
@@ -83,12 +84,13 @@ class Shape:
     one_answer: bool = True
     alone: bool = False
     metrics: tuple[str, ...] = ()
+    instead: Mapping[str, str] = field(default_factory=dict)
 
     def map_row(self, values: Mapping[str, Any], repairs: Repairs = frozenset()) -> tuple[MappedRow | None, Faults]:
-        """The mapped row, None when it cannot be used, and its faults."""
+        """The mapped row, None when it cannot be used or a repair leaves it out, and its faults."""
         faults = Faults(repairs)
         row = self.read_row(values, faults)
-        return (None if faults.are_fatal else row), faults
+        return (None if faults.are_fatal or faults.leave_out else row), faults
 
     def missing_roles(self, mapped: Collection[str]) -> tuple[Role, ...]:
         """The required roles that have no column, given the names of those that have one."""

@@ -10,6 +10,8 @@ LONGEST_TEXT = 1_000_000  # characters; more than any model reads, so most of it
 
 STRIP = "strip"
 NUMBERS_TO_TEXT = "numbers_to_text"
+KEEP_GOOD = "keep_good_answers"
+_LEAVE_ROW_OUT = (KEEP_GOOD,)  # repairs that fix a row by leaving it out
 
 Severity = Literal["error", "warning", "hint"]
 """An error keeps a row from being used; a warning does not; a hint is counted and not listed."""
@@ -44,6 +46,11 @@ class Faults(list[Fault]):
     @property
     def are_fatal(self) -> bool:
         return any(fault.is_fatal for fault in self)
+
+    @property
+    def leave_out(self) -> bool:
+        """Whether a repair leaves the whole row out."""
+        return any(fault.fixed and fault.repair in _LEAVE_ROW_OUT for fault in self)
 
     def note(self, severity: Severity, role: str, problem: str, fix: str, repair: str = "") -> None:
         self.append(Fault(severity, role, problem, fix, repair, repair in self.repairs))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelforge.recipe import Task
 from modelforge.tasks.base import Role, Shape, TaskSpec
-from modelforge.tasks.shapes import chat, prompts
+from modelforge.tasks.shapes import chat, labelled, prompts
 
 PLAIN_TEXT = Shape(
     name="text",
@@ -24,7 +24,7 @@ SPEC = TaskSpec(
     task=Task.TEXT_GENERATION,
     title="Text generation",
     sentence="Answers a prompt with text, as in your examples.",
-    shapes=(chat.SHAPE, prompts.PREFERENCE, prompts.PROMPTS, PLAIN_TEXT),
+    shapes=(chat.SHAPE, prompts.PREFERENCE, labelled.SHAPE, labelled.GOOD, prompts.PROMPTS, PLAIN_TEXT),
     metrics=("rougeL", "loss", "perplexity", "chrf", "exact_match"),
     architectures=("decoder",),
     to_messages=chat.to_messages,

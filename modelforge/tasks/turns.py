@@ -1,4 +1,5 @@
-"""Reads the turns of a chat, in OpenAI's form (role, content, tool_calls) or in sharegpt's (from, value)."""
+"""Reads the turns of a chat, in OpenAI's form (role, content, tool_calls) or in sharegpt's (from, value); a content
+that is a list of parts is read by `parts`."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 
 from modelforge.tasks.base import Exchange, Message
 from modelforge.tasks.faults import Faults, is_absent, name_type
+from modelforge.tasks.parts import are_parts, name_results, read_parts, read_reasoning
 
 _SPEAKERS = {
     "system": ("system", "developer"),
@@ -32,18 +34,24 @@ def read_turns(role: str, turns: Any, faults: Faults) -> list[Message]:
         faults.note("error", role, problem, "Choose another column.")
         return []
     messages: list[Message] = []
+    has_results = False
     for number, turn in enumerate(turns, start=1):
-        message = _read_turn(role, number, turn, faults)
-        if message is None or not _check_order(role, number, message, messages, faults):
+        found = _read_turn(role, number, turn, faults)
+        if not found or not _check_order(role, number, found[0], messages, faults):
             return []
-        messages.append(message)
-    return messages
+        messages += found
+        has_results = has_results or any(message["role"] == "tool" for message in found)
+    return list(name_results(messages)) if has_results else messages
 
 
 def read_chat(role: str, value: Any, speaker: str, faults: Faults) -> list[Message]:
-    """Turns as they are; one turn, or plain text, as a chat of one turn of that speaker."""
+    """Turns as they are; one turn, parts of one, or plain text, as a chat of one turn of that speaker."""
     if isinstance(value, Mapping):
         value = [value]
+    if are_parts(value):
+        value = [{"role": speaker, "content": value}]
+        if speaker == "user":
+            return read_turns(role, value, faults)
     if not isinstance(value, list):
         return [{"role": speaker, "content": faults.read_text(role, value)}]
     if len(value) == 1 and isinstance(value[0], Mapping):  # an answer alone is not a valid chat: add a turn before it
@@ -82,37 +90,48 @@ def find_last_answer(messages: Sequence[Message], tools: Sequence[Any] = ()) -> 
     return Exchange(messages[: answers[-1]], messages[answers[-1]]["content"], tools)
 
 
-def _read_turn(role: str, number: int, turn: Any, faults: Faults) -> Message | None:
+def say(turn: Message) -> str:
+    """All that a turn says, for comparing it with others."""
+    calls = turn.get("tool_calls")
+    thought = turn.get("reasoning_content")
+    return "\n".join([*([thought] if thought else []), str(turn["content"]), *([str(calls)] if calls else [])])
+
+
+def _read_turn(role: str, number: int, turn: Any, faults: Faults) -> list[Message]:
+    """The messages of one turn: usually one, more where it has the results of tools; none where it is wrong."""
     if not isinstance(turn, Mapping):
         problem = f"Turn {number} is {name_type(turn)}, not an object."
         faults.note("error", role, problem, "Give each turn a role and a content.")
-        return None
+        return []
     given = turn.get("role", turn.get("from"))
     speaker = _ROLES.get(given.strip().lower()) if isinstance(given, str) else None
     if speaker is None:
         problem = f"Turn {number} has the unknown role {str(given)[:40]!r}."
         faults.note("error", role, problem, "Roles are system, user, assistant, tool.")
-        return None
-    content = _join_parts(turn.get("content", turn.get("value")))
-    calls = turn.get("tool_calls")
+        return []
+    place, before = f"Turn {number} ({speaker}): ", len(faults)
+    content = turn["content"] if turn.get("content") is not None else turn.get("value")
+    if not isinstance(content, list) or not content:
+        message = _finish_message(role, {"role": speaker, "content": content}, turn, faults, place)
+        return [] if any(fault.is_fatal for fault in faults[before:]) else [message]
+    messages = read_parts(role, speaker, content, faults, place)
+    if not any(fault.is_fatal for fault in faults[before:]):
+        messages = [_finish_message(role, message, turn, faults, place) for message in messages]
+    return [] if any(fault.is_fatal for fault in faults[before:]) else messages
+
+
+def _finish_message(role: str, message: Message, turn: Mapping[str, Any], faults: Faults, place: str) -> Message:
+    """The message with its text checked, and with what the turn has beside its content."""
+    speaker, content = message["role"], message["content"]
+    calls = message.get("tool_calls") or (turn.get("tool_calls") if speaker == "assistant" else None)
     if speaker == "assistant" and isinstance(calls, list) and calls:
-        return {"role": speaker, "content": "" if is_absent(content) else content, "tool_calls": calls}
-    before = len(faults)
-    text = faults.read_text(role, content, place=f"Turn {number} ({speaker}): ")
-    if any(fault.is_fatal for fault in faults[before:]):
-        return None
-    message: Message = {"role": speaker, "content": text}
+        message = {**message, "content": "" if is_absent(content) else content, "tool_calls": calls}
+    else:
+        message = {**message, "content": faults.read_text(role, content, place=place)}
     if speaker == "tool":
-        message |= {key: turn[key] for key in ("name", "tool_call_id") if isinstance(turn.get(key), str)}
-    return message
-
-
-def _join_parts(content: Any) -> Any:
-    """OpenAI also writes a content as a list of parts; those of type text are joined, others are left to the check."""
-    if isinstance(content, list) and content and all(isinstance(part, Mapping) and "text" in part for part in content):
-        texts = [part["text"] for part in content]
-        return "".join(texts) if all(isinstance(text, str) for text in texts) else content
-    return content
+        message = {**{key: turn[key] for key in ("name", "tool_call_id") if isinstance(turn.get(key), str)}, **message}
+    thought = message.pop("reasoning_content", "") or read_reasoning(turn)
+    return {**message, "reasoning_content": thought} if speaker == "assistant" and thought.strip() else message
 
 
 def _check_order(role: str, number: int, message: Message, before: list[Message], faults: Faults) -> bool:

@@ -23,6 +23,8 @@ Feature = dict[str, Any]
 
 def count_tokens(feature: Feature) -> int:
     """How many tokens the trainer reads at once; 0 for a prompt whose answers are not generated yet."""
+    if "completion_ids" in feature:
+        return len(feature["prompt_ids"]) + len(feature["completion_ids"])
     if "prompt_ids" in feature:
         return len(feature["prompt_ids"]) + max(len(feature["chosen_ids"]), len(feature["rejected_ids"]))
     return len(feature.get("input_ids", ()))
@@ -42,10 +44,10 @@ class Examples:
     """Encoded examples to train on and to evaluate on.
 
     shown: mapped rows for sample answers, held-out ones if there are any. cut_rows: rows longer than max_length.
-    left_out: rows with nothing left to learn after the cut. lost: `Encoding.losses` with the number of rows. leaked:
-    evaluation rows that are also trained on. train_rows, eval_rows: the mapped rows that the features come from.
-    eval_numbers: of eval_rows, from 1, in their dataset. known: the numbers of those that are identical to training
-    rows.
+    left_out: rows with nothing left to learn after the cut. divided_rows: texts longer than max_length; pieces: how
+    many they were divided into. lost: `Encoding.losses` with the number of rows. leaked: evaluation rows that are also
+    trained on. train_rows, eval_rows: the mapped rows that the features come from. eval_numbers: of eval_rows, from 1,
+    in their dataset. known: the numbers of those that are identical to training rows.
     """
 
     train: list[Feature]
@@ -60,6 +62,8 @@ class Examples:
     eval_rows: Sequence[Mapping[str, Any]] = ()
     eval_numbers: Sequence[int] = ()
     known: frozenset[int] = frozenset()
+    divided_rows: int = 0
+    pieces: int = 0
 
     @property
     def counts(self) -> dict[str, int]:
@@ -76,6 +80,9 @@ class Examples:
     def warnings(self) -> list[str]:
         """A sentence for each thing that the user should know about these examples."""
         found = [f"{sentence} This affects {_count(rows)}." for sentence, rows in self.lost.items()]
+        if self.divided_rows:
+            texts = "1 long text was" if self.divided_rows == 1 else f"{self.divided_rows:,} long texts were"
+            found.append(f"{texts} divided into {self.pieces:,} pieces of at most max_length; nothing was cut off.")
         if self.cut_rows:
             found.append(f"Cut {_count(self.cut_rows)} to max_length: {self.cut_tokens:,} tokens removed.")
         if self.left_out:
@@ -85,6 +92,10 @@ class Examples:
                 f"Evaluation rows that are in the training data, or near-duplicates of rows there: {self.leaked:,}. "
                 "The metrics will look better than they are."
             )
+        labels = {feature.get("label") for feature in self.evaluation}
+        if labels in ({True}, {False}):
+            which = "good" if True in labels else "bad"
+            found.append(f"All held-out answers are labelled {which}, so there is no reward margin to measure.")
         if not self.evaluation:
             found.append("No examples were held out, so there will be no metrics to show whether the model got better.")
         return found
@@ -130,6 +141,8 @@ def encode_examples(
         eval_rows=eval_kept,
         eval_numbers=[eval_indices[place] + 1 for place in eval_places],
         known=frozenset(leak.evaluation_row for leak in leaks if leak.kind in IDENTICAL),
+        divided_rows=counts["divided_rows"],
+        pieces=counts["pieces"],
     )
 
 
@@ -147,6 +160,8 @@ def _encode_each(
         encoded = encode(row)
         lost.update(encoded.losses)
         counts.update(cut_rows=encoded.cut > 0, cut_tokens=encoded.cut, left_out=not encoded.features)
+        if "text" in row and len(encoded.features) > 1:
+            counts.update(divided_rows=1, pieces=len(encoded.features))
         features += encoded.features
         if encoded.features:
             kept.append(place)

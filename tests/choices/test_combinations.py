@@ -57,7 +57,7 @@ def test_audit_20_method_that_does_not_train_an_architecture_names_one_that_it_d
 
 def test_menus_offer_what_is_allowed() -> None:
     assert {task: spec.methods for task, spec in TASKS.items()} == {
-        Task.TEXT_GENERATION: ("sft", "dpo", "grpo"),
+        Task.TEXT_GENERATION: ("sft", "dpo", "kto", "grpo"),
         Task.SUMMARIZATION: ("sft",),
         Task.EXTRACTIVE_QUESTION_ANSWERING: ("sft",),
     }

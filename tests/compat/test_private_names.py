@@ -95,6 +95,7 @@ DERIVED = [
     ("modelforge.training.methods.sft_encoder", "SpanTrainer"),
     ("modelforge.training.methods.sft_encoder_decoder", "SummaryTrainer"),
     ("modelforge.training.methods.dpo", "PreferenceTrainer"),
+    ("modelforge.training.methods.kto", "LabelTrainer"),
     ("modelforge.training.methods.grpo", "RewardTrainer"),
     ("modelforge.training.batching", "LengthGroupedSampler"),
     ("modelforge.planner.simulation", "LiveBytes"),

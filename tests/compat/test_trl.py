@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from trl import DPOTrainer, SFTTrainer
+import pytest
+from trl import DPOTrainer, KTOTrainer, SFTTrainer
 
 from modelforge.compat.trl import EncodedRows, TokenCount, restore_token_count
 
@@ -26,10 +27,17 @@ def test_trls_own_loss_counts_in_the_same_place() -> None:
     assert 'self._metrics[mode]["num_tokens"] = [self._total_train_tokens]' in source
 
 
-def test_rows_are_prepared_in_one_method() -> None:
-    assert list(inspect.signature(DPOTrainer._prepare_dataset).parameters)[:2] == ["self", "dataset"]
-    assert "_prepare_dataset(" in inspect.getsource(DPOTrainer.__init__)
+@pytest.mark.parametrize("trainer", [DPOTrainer, KTOTrainer])
+def test_rows_are_prepared_in_one_method(trainer: Any) -> None:
+    assert list(inspect.signature(trainer._prepare_dataset).parameters)[:2] == ["self", "dataset"]
+    assert "_prepare_dataset(" in inspect.getsource(trainer.__init__)
     assert EncodedRows()._prepare_dataset("rows", None, None, "train") == "rows"
+
+
+def test_rewards_of_each_batch_are_where_they_are_read() -> None:
+    source = inspect.getsource(KTOTrainer._compute_loss)
+    assert 'self._metrics[mode]["rewards/chosen"].append(' in source
+    assert 'self._metrics[mode]["rewards/rejected"].append(' in source
 
 
 def test_our_names_are_not_names_of_the_trainers() -> None:

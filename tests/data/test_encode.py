@@ -493,6 +493,34 @@ def test_chat_without_tools_loses_nothing():
     assert encoder.losses({"messages": chat("q", "a")}) == encoder.losses({"text": "x"}) == []
 
 
+REASONING = TOOLS.replace(
+    "{{ '<tool>' if",
+    "{% if m['reasoning_content'] %}{{ '<think>' + m['reasoning_content'] + '</think>' }}{% endif %}{{ '<tool>' if",
+)
+
+
+def test_reasoning_is_learnt_with_its_answer_where_the_template_knows_it():
+    encoder = ChatEncoder(make_tokenizer(REASONING), 512)
+    messages = [*chat("q", "Red."), *chat("r", "Blue.")]
+    messages[1]["reasoning_content"] = "Red. Or blue?"  # which has the answer in it
+    messages[3]["reasoning_content"] = "Blue. Or red?"
+    assert trained_text(encoder, messages) == [
+        "<think>Red. Or blue?</think>Red.<|im_end|>",
+        "<think>Blue. Or red?</think>Blue.<|im_end|>",
+    ]
+    assert encoder.losses({"messages": messages}) == []
+
+
+def test_reasoning_that_the_template_leaves_out_is_said_of_chats_and_pairs():
+    encoder = ChatEncoder(make_tokenizer(CHATML), 512)
+    asked, answered = chat("q", "Red.")
+    thought = {**answered, "reasoning_content": "Hm."}
+    says = ["The chat template of this base model leaves out reasoning, so it is not trained."]
+    assert encoder.losses({"messages": [asked, thought]}) == says
+    assert encoder.losses({"prompt": [asked], "chosen": [thought], "rejected": [answered]}) == says
+    assert trained_text(encoder, [asked, thought]) == ["Red.<|im_end|>"]
+
+
 def test_call_that_the_template_leaves_out_is_not_learnt_as_an_empty_answer():
     encoder = ChatEncoder(make_tokenizer(CHATML), 512)
     assert trained_text(encoder, tool_chat()) == ["It is sunny.<|im_end|>"]

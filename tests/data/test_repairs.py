@@ -33,12 +33,25 @@ def ask_mill(start, text="mill"):
     return {"context": CONTEXT, "question": "What burnt?", "answers": {"text": [text], "answer_start": [start]}}
 
 
+TEXT = {"type": "text", "text": "Look well."}
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/mill.png"}}
+AUDIO = {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
+
+
+def chat_about(*parts):
+    asked = [{"type": "text", "text": f"What is this, {len(parts)} {parts[0]['type']}?"}, *parts]
+    answered = f"It is number {len(str(parts))} of them."
+    return {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]}
+
+
 # For each repair: rows that need it, and how often they do.
 NEEDY = {
     "skip_bad_rows": ([*GOOD, {"question": "q"}, {"question": None, "answer": "a"}], 2),
     "numbers_to_text": ([*GOOD, {"question": 7, "answer": 1.5}, {"question": "q", "answer": 3}], 3),
     "relocate_answers": ([*SPANS, ask_mill(3)], 1),
     "strip": ([*GOOD, {"question": " q ", "answer": "\ta"}, {"question": "r", "answer": "b\n"}], 3),
+    "leave_out_parts": ([*(chat_about(part) for part in (IMAGE, AUDIO, TEXT)), chat_about(IMAGE, AUDIO)], 4),
+    "keep_good_answers": ([{**row, "label": number % 4 > 0} for number, row in enumerate(GOOD)], 3),
     "drop_duplicates": ([*GOOD, LONG, LONG, LONG], 2),
     "drop_near_duplicates": ([*GOOD, LONG, NEAR, SAME_WORDS], 2),
 }
@@ -108,6 +121,8 @@ def test_all_repairs_together_do_what_each_does(write_jsonl):
         "numbers_to_text": 1,
         "relocate_answers": 0,
         "strip": 1,
+        "leave_out_parts": 0,
+        "keep_good_answers": 0,
         "drop_duplicates": 1,
         "drop_near_duplicates": 1,
     }

@@ -46,6 +46,36 @@ TOOL_CHAT = [
     assistant("It rains."),
 ]
 MAPPED_TOOL_CHAT = [*TOOL_CHAT[:2], {"role": "assistant", "content": "", "tool_calls": [CALL]}, *TOOL_CHAT[3:]]
+BLOCKS = [
+    user([{"type": "text", "text": "How is it in Bremen?"}]),
+    assistant(
+        [
+            {"type": "thinking", "thinking": "I do not know, so I look.", "signature": "x"},
+            {"type": "text", "text": "Let me look."},
+            {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {"city": "Bremen"}},
+        ]
+    ),
+    user(
+        [
+            {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": "rain"}]},
+            {"type": "text", "text": "And now?"},
+        ]
+    ),
+    assistant([{"type": "text", "text": "It rains."}]),
+]
+MAPPED_BLOCKS = [
+    user("How is it in Bremen?"),
+    {
+        **assistant("Let me look."),
+        "tool_calls": [
+            {"id": "toolu_1", "type": "function", "function": {"name": "get_weather", "arguments": {"city": "Bremen"}}}
+        ],
+        "reasoning_content": "I do not know, so I look.",
+    },
+    {"role": "tool", "content": "rain", "tool_call_id": "toolu_1", "name": "get_weather"},
+    user("And now?"),
+    assistant("It rains."),
+]
 PASSAGE = "The lighthouse of Norderkoog was built in 1884 by Ida Petersen."
 
 # Name, a row as it comes, the shape, role -> column, and the row that training takes.
@@ -149,6 +179,58 @@ FORMS = [
         "chat",
         {"messages": "messages"},
         {"messages": [user("Name a river near Bremen."), assistant("The Weser.")]},
+    ),
+    (
+        "sharegpt in parts, and parts by value",
+        {
+            "conversations": [
+                said("human", [{"type": "text", "value": "Name a river."}]),
+                said("gpt", [{"type": "text", "text": "The "}, {"type": "text", "value": "Weser."}]),
+            ]
+        },
+        "chat",
+        {"messages": "conversations"},
+        {"messages": [user("Name a river."), assistant("The Weser.")]},
+    ),
+    (
+        "blocks of Anthropic: thinking, a call of a tool and its result",
+        {
+            "messages": BLOCKS,
+            "tools": [{"name": "get_weather", "description": "It.", "input_schema": {"type": "object"}}],
+        },
+        "chat",
+        {"messages": "messages", "tools": "tools"},
+        {
+            "messages": MAPPED_BLOCKS,
+            "tools": [
+                {
+                    "type": "function",
+                    "function": {"name": "get_weather", "description": "It.", "parameters": {"type": "object"}},
+                }
+            ],
+        },
+    ),
+    (
+        "reasoning beside the content",
+        {"messages": [user("Name a river."), {**assistant("The Weser."), "reasoning_content": "Bremen is near."}]},
+        "chat",
+        {"messages": "messages"},
+        {"messages": [user("Name a river."), {**assistant("The Weser."), "reasoning_content": "Bremen is near."}]},
+    ),
+    (
+        "preferences in parts",
+        {
+            "prompt": [user([{"type": "text", "text": "Name a river."}])],
+            "chosen": [assistant([{"type": "reasoning", "text": "Bremen."}, {"type": "text", "text": "The Weser."}])],
+            "rejected": [{"type": "text", "text": "No"}, {"type": "text", "text": "."}],
+        },
+        "preference",
+        {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"},
+        {
+            "prompt": [user("Name a river.")],
+            "chosen": [{**assistant("The Weser."), "reasoning_content": "Bremen."}],
+            "rejected": [assistant("No.")],
+        },
     ),
     ("plain text", {"text": PASSAGE}, "text", {"text": "text"}, {"text": PASSAGE}),
     (
@@ -362,7 +444,7 @@ def test_prompts_are_not_guessed_where_another_column_holds_text_that_could_be_t
 @pytest.mark.parametrize(
     ("task", "shape", "said"),
     [
-        (None, "poem", r"chat, preference, prompts, text, summary, span"),
+        (None, "poem", r"chat, preference, labelled, good_answers, prompts, text, summary, span"),
         ("summarization", "chat", r"The shapes are: summary\."),
     ],
 )

@@ -149,7 +149,7 @@ def test_rows_whose_answer_lies_beyond_max_length_are_left_out_as_in_training() 
     assert [(trial.outcome.row, trial.outcome.expected) for trial in trials] == [(1, "Me.")]
     later = {"messages": [*short["messages"], *long["messages"]]}
     (trial,) = make_trials([(1, later)], ChatEncoder(tiny.tokenizer(), 64), [])  # its first answer can be measured
-    assert len(trial.encoded.input_ids) == 64 < len(trial.prompt)
+    assert len(trial.pieces[0].input_ids) == 64 < len(trial.prompt)
 
 
 def test_measuring_leaves_the_model_as_it_was(forge: Forge, record: Any, tmp_path: Path) -> None:

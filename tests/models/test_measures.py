@@ -26,6 +26,7 @@ REWARDS = [{"type": "length", "least": 3, "most": 8}, {"type": "matches_referenc
 GRPO = {"method": "grpo", "grpo.rewards": REWARDS, "grpo.max_completion_length": 8, "max_steps": 1}
 OF_EACH: dict[str, tuple[str, str, dict[str, Any]]] = {
     "dpo": ("decoder", "preference", {"method": "dpo"}),
+    "kto": ("decoder", "labelled", {"method": "kto"}),
     "grpo": ("decoder", "prompts", GRPO),
     "summary": ("encoder-decoder", "summary", {"task": "summarization", "max_target_length": 12}),
     "span": ("encoder", "span", {"task": "question-answering"}),
@@ -76,6 +77,19 @@ def test_preferences_learnt_show_as_a_margin_and_the_base_has_none(train: Train,
     manifest = model.playground.load(model.record)[0].manifest
     assert found.tuned["reward_margin"] == pytest.approx(manifest["metrics"]["tuned"]["reward_margin"], rel=1e-3)
     assert model.evaluate(data=file_of("preference", tmp_path), limit=5).rows == 5
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_labelled_answers_learnt_show_as_a_margin_and_the_base_has_none(
+    train: Train, tmp_path: Path, tuning: str
+) -> None:
+    model = train_one(train, "kto", tuning)
+    found = model.evaluate()
+    assert found.rows == 4
+    assert found.base == {"reward_margin": 0} and found.tuned["reward_margin"] > 0
+    manifest = model.playground.load(model.record)[0].manifest
+    assert found.tuned["reward_margin"] == pytest.approx(manifest["metrics"]["tuned"]["reward_margin"], rel=1e-3)
+    assert model.evaluate(data=file_of("labelled", tmp_path), limit=5).rows == 5
 
 
 def test_pairs_whose_answers_lie_beyond_max_length_are_left_out(train: Train, tmp_path: Path) -> None:

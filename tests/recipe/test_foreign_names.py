@@ -39,6 +39,8 @@ VALUES: dict[str, Any] = {
     "grpo.max_completion_length": 16,
     "grpo.temperature": 0.5,
     "dpo.label_smoothing": 0.1,
+    "kto.desirable_weight": 1.5,
+    "kto.undesirable_weight": 1.33,
 }
 """A value other than the default of each setting that has another name elsewhere."""
 

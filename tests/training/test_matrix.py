@@ -57,6 +57,7 @@ STEPS = 12
 OF_METHOD: dict[str, dict[str, Any]] = {
     "sft": {},
     "dpo": {},
+    "kto": {},
     "grpo": {
         "grpo.rewards": REWARDS,
         "grpo.max_completion_length": 8,
@@ -391,6 +392,7 @@ def test_model_is_measured_in_a_new_process_by_the_metrics_of_its_method(
     metrics = elsewhere[one.run.model_id]["metrics"]
     expected = {
         "dpo": {"preference_accuracy", "reward_margin"},
+        "kto": {"reward_margin"},
         "grpo": {"mean_reward"},
         "sft": {
             "decoder": {"loss", "perplexity", "rougeL", "chrf", "exact_match"},
@@ -401,7 +403,7 @@ def test_model_is_measured_in_a_new_process_by_the_metrics_of_its_method(
     if cell.task is Task.SUMMARIZATION:
         expected = {"rouge1", "rouge2", "rougeL"}
     assert metrics["tuned"].keys() == metrics["base"].keys() == expected
-    if cell.method == "dpo":
+    if cell.method in ("dpo", "kto"):
         assert metrics["base"]["reward_margin"] == 0 < metrics["tuned"]["reward_margin"]
 
 
@@ -468,6 +470,8 @@ def test_finished_model_is_trained_further_from_where_it_was(
     assert child.manifest["parent"] == trainings.forge.models[child.run.model_id].record.parent == parent.run.model_id
     if cell.method == "dpo":  # what it is compared with is the parent
         assert child.manifest["metrics"]["before"]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    elif cell.method == "kto":
+        assert child.manifest["metrics"]["before"]["reward_margin"] == pytest.approx(0, abs=1e-5)
     elif cell.method == "sft":
         assert child.manifest["metrics"]["before"]["loss"] == pytest.approx(
             parent.manifest["metrics"]["tuned"]["loss"], rel=1e-4

@@ -25,6 +25,7 @@ SHAPES = {
     ("sft", "encoder-decoder"): "summary",
     ("sft", "encoder"): "span",
     ("dpo", "decoder"): "preference",
+    ("kto", "decoder"): "labelled",
     ("grpo", "decoder"): "prompts",
 }
 TASKS = {"chat": "text-generation", "summary": "summarization", "span": "question-answering"}

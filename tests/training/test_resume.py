@@ -309,3 +309,21 @@ def test_disk_full_while_a_checkpoint_is_written_keeps_the_one_before(
     filler.mkdir()  # nothing fills the disk again
     result = start()
     assert result.state is RunState.finished and result.step == 12
+
+
+def test_run_of_before_texts_were_divided_resumes_with_the_rows_that_it_had(
+    forge: Forge, base: Path, tmp_path: Path
+) -> None:
+    file = tiny.write_jsonl(
+        tmp_path / "texts.jsonl", [{"text": " ".join(pair) + f" {pair[1]}" * 9} for pair in tiny.PAIRS]
+    )
+    recipe = tiny.recipe(base, file, STEADY | {"max_length": 24, "long_texts": "cut"})
+    whole, run = forge.runs.start(recipe), forge.runs.start(recipe)
+    whole.wait(60)
+    leave_after(run, 5, run.pause)
+    stored = {name: value for name, value in run.record.recipe.items() if name != "long_texts"}
+    forge.store.runs.update(run.id, recipe=stored, recipe_version=1)
+    again = Forge().runs.resume(run.id)
+    assert again.wait(60) is RunState.finished
+    assert losses(again) == pytest.approx(losses(whole), abs=1e-6)
+    assert again.record.metrics == whole.record.metrics

@@ -453,6 +453,19 @@ PREFERENCES: Reached = {
     "dpo.loss_type": ("robust", lambda seen: seen.built["trainer"].loss_types, ["robust"]),
     "dpo.label_smoothing": (0.125, lambda seen: seen.built["trainer"].label_smoothing, 0.125),
 }
+LABELS: Reached = {
+    "kto.beta": (0.3, lambda seen: (seen.args.beta, seen.built["trainer"].beta), (0.3, 0.3)),
+    "kto.desirable_weight": (1.5, lambda seen: seen.built["trainer"].desirable_weight, 1.5),
+    "kto.undesirable_weight": (1.25, lambda seen: seen.built["trainer"].undesirable_weight, 1.25),
+    "kto.loss_type": ("apo_zero_unpaired", lambda seen: seen.built["trainer"].loss_type, "apo_zero_unpaired"),
+}
+TEXTS: Reached = {
+    "long_texts": (
+        "cut",
+        lambda seen: [event["message"][:3] for event in seen.of("warning") if "max_length" in event["message"]],
+        ["Cut"],
+    ),
+}
 REWARDS: Reached = {
     "grpo.num_generations": (2, lambda seen: seen.built["trainer"].num_generations, 2),
     "grpo.max_completion_length": (
@@ -505,6 +518,8 @@ QUICK = {"max_steps": 1, "dtype": "float32", "per_device_train_batch_size": 2}
 RUNS = {
     "decoder": Tried(DECODER),
     "preferences": Tried(PREFERENCES, "preference", others=QUICK),
+    "labels": Tried(LABELS, "labelled", others=QUICK | {"method": "kto"}),
+    "texts": Tried(TEXTS, "text", others=QUICK | {"max_length": 12}),
     "rewards": Tried(REWARDS, "prompts", others=QUICK | {"method": "grpo"}),
     "documents": Tried(DOCUMENTS, "summary", "encoder-decoder", QUICK | {"task": "summarization"}),
     "questions": Tried(QUESTIONS, "span", "encoder", QUICK | {"task": "question-answering", "max_length": 32}),
@@ -520,13 +535,13 @@ OWN_RUN = {"eval_dataset", "auto_resume"}
 def look_at(tmp_path_factory: pytest.TempPathFactory, measured: Path, base: Path) -> Iterator[Callable[[str], Seen]]:
     """look_at("decoder") -> that run, seen from everywhere; each is carried out once."""
     from modelforge import Forge
-    from modelforge.training.methods import dpo, grpo, sft_encoder, sft_encoder_decoder
+    from modelforge.training.methods import dpo, grpo, kto, sft_encoder, sft_encoder_decoder
 
     home = tmp_path_factory.mktemp("reached") / "home"
     with live_in(home, measured), pytest.MonkeyPatch.context() as patch:
         files, forge = tmp_path_factory.mktemp("files"), Forge()
         result = Seen()
-        for module in (sft_decoder, sft_encoder_decoder, sft_encoder, dpo, grpo):
+        for module in (sft_decoder, sft_encoder_decoder, sft_encoder, dpo, kto, grpo):
 
             def watch(*given: Any, build: Any = module.build_trainer, **more: Any) -> Any:
                 result.built["trainer"] = build(*given, **more)

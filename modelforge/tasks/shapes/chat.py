@@ -8,7 +8,8 @@ from typing import Any
 from modelforge.recipe import Task
 from modelforge.tasks.base import Exchange, MappedRow, Message, Role, Shape, Texts
 from modelforge.tasks.faults import Faults, is_absent, name_type
-from modelforge.tasks.turns import begin_with, check_answered, find_last_answer, read_turns
+from modelforge.tasks.labels import LABEL_NAMES, refuse_bad_answer
+from modelforge.tasks.turns import begin_with, check_answered, find_last_answer, read_turns, say
 
 ROLES = (
     Role(
@@ -31,6 +32,13 @@ ROLES = (
     ),
     Role("input", "More text for the prompt, added after a blank line.", ("input", "context"), False),
     Role("system", "Standing instructions that come before the chat.", ("system", "system_prompt"), False),
+    Role(
+        "label",
+        "Whether the answer is a good one; a bad one is not learned.",
+        LABEL_NAMES,
+        False,
+        holds="label",
+    ),
     Role("tools", "The tools that the model can call, as OpenAI describes them.", ("tools",), False, holds="tools"),
 )
 
@@ -58,6 +66,8 @@ def read_row(values: Mapping[str, Any], faults: Faults) -> MappedRow:
         texts["input"] = faults.read_optional_text("input", values.get("input"))
         texts["response"] = faults.read_text("response", values["response"])
         messages = to_messages(texts)
+    if "label" in values:
+        refuse_bad_answer("label", values["label"], faults)
     tools = _read_tools(values.get("tools"), faults)
     return {"messages": messages, **({"tools": tools} if tools else {})}
 
@@ -80,17 +90,12 @@ def read_texts(row: MappedRow) -> Texts:
     system = messages[0]["content"] if messages[0]["role"] == "system" else ""
     turns = messages[1:] if system else messages
     first = next((index for index, turn in enumerate(turns) if turn["role"] == "assistant"), len(turns))
-    return Texts(system, "\n".join(map(_say, turns[:first])), "\n".join(map(_say, turns[first:])))
+    return Texts(system, "\n".join(map(say, turns[:first])), "\n".join(map(say, turns[first:])))
 
 
 def read_exchange(row: MappedRow) -> Exchange | None:
     """The chat up to its last answer; None where that is a call of tools, which is not text to compare."""
     return find_last_answer(row["messages"], row.get("tools") or ())
-
-
-def _say(turn: Message) -> str:
-    calls = turn.get("tool_calls")
-    return f"{turn['content']}\n{calls}" if calls else str(turn["content"])
 
 
 def _read_tools(tools: Any, faults: Faults) -> list[Any]:
@@ -109,7 +114,15 @@ def _read_tools(tools: Any, faults: Faults) -> list[Any]:
     if not isinstance(tools, list):
         faults.note("error", "tools", f"This is {name_type(tools)} where a list of tools belongs.", fix)
         return []
-    return tools
+    return [_describe_tool(tool) for tool in tools]
+
+
+def _describe_tool(tool: Any) -> Any:
+    """A tool as OpenAI describes it; Anthropic's description has the same content."""
+    if not isinstance(tool, Mapping) or "function" in tool or tool.get("input_schema") is None:
+        return tool
+    named = {key: tool[key] for key in ("name", "description") if key in tool}
+    return {"type": "function", "function": {**named, "parameters": tool["input_schema"]}}
 
 
 SHAPE = Shape(

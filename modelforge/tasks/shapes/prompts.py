@@ -12,9 +12,9 @@ from typing import Any
 from modelforge.recipe import Task
 from modelforge.tasks.base import Exchange, MappedRow, Message, Role, Shape, Texts
 from modelforge.tasks.faults import Faults
-from modelforge.tasks.turns import begin_with, find_last_answer, read_chat
+from modelforge.tasks.turns import begin_with, find_last_answer, read_chat, say
 
-_SYSTEM = Role("system", "Standing instructions that come before the chat.", ("system", "system_prompt"), False)
+SYSTEM = Role("system", "Standing instructions that come before the chat.", ("system", "system_prompt"), False)
 
 
 def read_pair(values: Mapping[str, Any], faults: Faults) -> MappedRow:
@@ -35,7 +35,7 @@ def read_pair(values: Mapping[str, Any], faults: Faults) -> MappedRow:
         faults.note("error", "rejected", problem, "Give another worse answer, or remove the row.")
     elif not prompt:
         faults.note("error", "prompt", "There is no prompt.", "Fill it in, or remove the row.")
-    elif _can_be_answered(prompt, faults):
+    elif can_be_answered(prompt, faults):
         for role, answer in (("chosen", chosen), ("rejected", rejected)):
             if not answer or answer[0]["role"] != "assistant":
                 problem = "This answer does not begin with a turn of the assistant."
@@ -49,11 +49,11 @@ def read_prompt(values: Mapping[str, Any], faults: Faults) -> MappedRow:
     reference = faults.read_optional_text("reference", values.get("reference"))
     system = faults.read_optional_text("system", values.get("system"))
     if not faults.are_fatal:
-        _can_be_answered(prompt, faults)
+        can_be_answered(prompt, faults)
     return {"prompt": begin_with(system, prompt), **({"reference": reference} if reference else {})}
 
 
-def _can_be_answered(prompt: list[Message], faults: Faults) -> bool:
+def can_be_answered(prompt: list[Message], faults: Faults) -> bool:
     if prompt and prompt[-1]["role"] != "assistant":
         return True
     problem = "The prompt ends with a turn of the assistant, so there is nothing to answer."
@@ -62,17 +62,20 @@ def _can_be_answered(prompt: list[Message], faults: Faults) -> bool:
 
 
 def read_texts(row: MappedRow) -> Texts:
-    """The answers of a pair, or the reference of a prompt, follow the question."""
+    """The answers of a pair, a labelled answer, or the reference of a prompt, follow the question."""
     system = [turn["content"] for turn in row["prompt"] if turn["role"] == "system"]
-    asked = [turn["content"] for turn in row["prompt"] if turn["role"] != "system"]
-    answers = [turn["content"] for side in ("chosen", "rejected") for turn in row.get(side, ())]
+    asked = [say(turn) for turn in row["prompt"] if turn["role"] != "system"]
+    answers = [say(turn) for side in ("chosen", "rejected", "completion") for turn in row.get(side, ())]
+    answers += ["good" if row["label"] else "bad"] if "label" in row else []
     return Texts("\n".join(system), "\n".join(asked), "\n".join(answers) or row.get("reference", ""))
 
 
 def read_exchange(row: MappedRow) -> Exchange | None:
-    """The prompt and the better answer, or the reference, where it has one."""
+    """The prompt and the better answer, one labelled good, or the reference, where it has one."""
     if "chosen" in row:
         return find_last_answer([*row["prompt"], *row["chosen"]])
+    if "completion" in row:
+        return find_last_answer([*row["prompt"], *row["completion"]]) if row["label"] else None
     return Exchange(row["prompt"], row["reference"]) if row.get("reference") else None
 
 
@@ -93,7 +96,7 @@ PREFERENCE = Shape(
             required=False,
             holds="chat",
         ),
-        _SYSTEM,
+        SYSTEM,
     ),
     methods=("dpo",),
     read_row=read_pair,
@@ -112,7 +115,7 @@ PROMPTS = Shape(
             holds="chat",
         ),
         Role("reference", "The text that answers are compared with.", ("reference", "solution", "ground_truth"), False),
-        _SYSTEM,
+        SYSTEM,
     ),
     methods=("grpo",),
     read_row=read_prompt,

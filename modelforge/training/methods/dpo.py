@@ -33,7 +33,7 @@ def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mappi
         kept = {**pair, **{side: pair[side][:room] for side in ("chosen_ids", "rejected_ids")}}
         # identical answers, after the cut, teach nothing
         learnable = kept["chosen_ids"] != kept["rejected_ids"] and kept["chosen_ids"] and kept["rejected_ids"]
-        return Encoding([kept] if learnable else [], cut, [])
+        return Encoding([kept] if learnable else [], cut, encoder.losses(row))
 
     return encode
 
@@ -42,7 +42,7 @@ def encode_pair(encoder: ChatEncoder, row: Mapping[str, Any]) -> dict[str, list[
     """prompt_ids, chosen_ids and rejected_ids of a mapped row, uncut if the encoder cuts nothing."""
     chosen = encoder.encode_row({"prompt": row["prompt"], "chosen": row["chosen"]})
     rejected = encoder.encode_row({"prompt": row["prompt"], "chosen": row["rejected"]})
-    prompt = min(_count_unlabelled(chosen.labels), _count_unlabelled(rejected.labels))
+    prompt = min(count_unlabelled(chosen.labels), count_unlabelled(rejected.labels))
     return {
         "prompt_ids": chosen.input_ids[:prompt],
         "chosen_ids": chosen.input_ids[prompt:],
@@ -93,6 +93,6 @@ class PreferenceTrainer(Durable, LengthGrouped, EncodedRows, DPOTrainer):
         return [len(prompt) + max(len(chosen), len(rejected)) for prompt, chosen, rejected in sides]
 
 
-def _count_unlabelled(labels: list[int]) -> int:
+def count_unlabelled(labels: list[int]) -> int:
     """How many tokens stand before the first that carries a loss."""
     return next((index for index, label in enumerate(labels) if label != IGNORED), len(labels))

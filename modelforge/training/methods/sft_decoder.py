@@ -24,14 +24,18 @@ from modelforge.training.saving import Durable
 
 
 def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
-    """Chats and texts as input_ids and labels, cut to max_length tokens or the model's window."""
+    """Chats and texts as input_ids and labels, cut to max_length tokens or the model's window; texts also divided."""
     encoder = ChatEncoder(tokenizer, min(recipe.max_length, window_of(config)))
 
     def encode(row: Mapping[str, Any]) -> Encoding:
-        encoded = encoder.encode_row(row)
-        learnable = any(label != IGNORED for label in encoded.labels[1:])
-        feature = {"input_ids": list(encoded.input_ids), "labels": list(encoded.labels)}
-        return Encoding([feature] if learnable else [], encoded.cut, encoder.losses(row))
+        divided = recipe.long_texts == "divide" and "text" in row
+        pieces = encoder.encode_pieces(row) if divided else [encoder.encode_row(row)]
+        features = [
+            {"input_ids": list(piece.input_ids), "labels": list(piece.labels)}
+            for piece in pieces
+            if any(label != IGNORED for label in piece.labels[1:])
+        ]
+        return Encoding(features, sum(piece.cut for piece in pieces), [] if divided else encoder.losses(row))
 
     return encode
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from modelforge import loading, starter, warmup
 from modelforge.data.row_cache import MappedRows
+from modelforge.data.token_text import Token
 from modelforge.errors import BaseModelError, DatasetError
 from modelforge.recipe import STARTER, Recipe
+from modelforge.tasks.turns import say
 from modelforge.ui.dataset.tokens import show_text, show_tokens
 from modelforge.ui.look import html
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from modelforge.data.lengths import Lengths
 
 ROWS = 3
+PIECES = 4  # of one long text
 MOST_CHARACTERS = 6000  # of a text that is shown without its tokens
 
 
@@ -68,7 +71,7 @@ def show_lengths(lengths: Lengths, max_length: int) -> str:
     if not lengths.tokens:
         return refused or html.note("There are no rows to measure.")
     edges, counts = lengths.bins()
-    kind = "warning" if lengths.count_cut(max_length) else "quiet"
+    kind = "warning" if lengths.count_cut(max_length) and not lengths.are_texts else "quiet"
     return html.note(lengths.describe(max_length), kind) + refused + draw_lengths(edges, counts, max_length)
 
 
@@ -99,6 +102,9 @@ def _legend(row: Mapping[str, Any], encoder: ChatEncoder | None) -> str:
     elif "chosen" in row:
         worse = '<b class="mf-rejected">red</b>'
         parts = [f"The model learns to prefer the {learned} answer to the {worse} one", tokens, cut, signs]
+    elif "label" in row:
+        bad = '<b class="mf-rejected">red</b>'
+        parts = [f"A {learned} answer is labelled good, a {bad} one bad, and made less likely", tokens, cut, signs]
     elif "prompt" in row:
         parts = ["The prompt that the model gets", tokens, cut, signs]
     else:
@@ -113,16 +119,31 @@ def _show_row(row: Mapping[str, Any], place: str, encoder: ChatEncoder | None) -
     if encoder is None:
         return _head(place) + _box(_show_turns(row))
     try:
+        if "text" in row and len(pieces := encoder.preview_pieces(row)) > 1:
+            return _show_pieces(pieces, place, encoder.max_length)
         encoded = encoder.encode_row(row)
-        body = _box(show_tokens(encoder.preview_tokens(row), encoder.max_length, encoded.cut))
+        css = "mf-learned" if row.get("label", True) else "mf-rejected"
+        body = _box(show_tokens(encoder.preview_tokens(row), encoder.max_length, encoded.cut, css))
         if "rejected" in row:
             body += _show_rejected(row, encoder)
     except DatasetError as error:
         return _head(place) + html.note(str(error), "bad") + _box(_show_turns(row))
     learned = sum(label >= 0 for label in encoded.labels)
     total = len(encoded.input_ids) + encoded.cut
+    if "label" in row:
+        place += f": labelled {'good' if row['label'] else 'bad'}"
     losses = "".join(html.note(sentence, "warning") for sentence in encoder.losses(row))
-    return _head(f"{place}: {total} tokens, {learned} of them learned") + losses + body
+    return _head(f"{place}{',' if 'label' in row else ':'} {total} tokens, {learned} of them learned") + losses + body
+
+
+def _show_pieces(pieces: Sequence[Sequence[Token]], place: str, max_length: int) -> str:
+    """A long text as what it is trained in."""
+    heads = [f"Piece {number} of {len(pieces)}" for number in range(1, len(pieces) + 1)]
+    shown = [_head(head) + _box(show_tokens(piece, max_length, 0)) for head, piece in zip(heads, pieces, strict=True)]
+    left_out = len(shown) - PIECES
+    more = html.note(f"{left_out:,} more pieces are not shown.") if left_out > 0 else ""
+    sentence = f"{place}: longer than max_length, divided into {len(pieces)} pieces; all of it is learned"
+    return _head(sentence) + "".join(shown[:PIECES]) + more
 
 
 def _show_rejected(row: Mapping[str, Any], encoder: ChatEncoder) -> str:
@@ -143,10 +164,10 @@ def _show_turns(row: Mapping[str, Any]) -> str:
         ("prompt", ""),
         ("chosen", "mf-learned"),
         ("rejected", "mf-rejected"),
+        ("completion", "mf-learned" if row.get("label") else "mf-rejected"),
     ):
         for message in row.get(side, ()):
-            calls = message.get("tool_calls") or ""
-            content = show_text(_shorten(f"{message['content']}{calls}"))
+            content = show_text(_shorten(say(message)))
             coloured = bool(css) and message["role"] == "assistant"
             body = f'<mark class="{css}">{content}</mark>' if coloured else content
             parts.append(f"{html.text(message['role'])}: {body}\n")

@@ -6,14 +6,14 @@ The handlers are in `tab`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any
 
 import gradio as gr
 
 from modelforge.data.repairs import REPAIRS
-from modelforge.data.report import COLUMNS, Report
+from modelforge.data.report import COLUMNS, ProblemKind, Report
 from modelforge.data.row_cache import MappedRows
+from modelforge.data.rows import Problem
 from modelforge.data.split import Leak
 from modelforge.recipe import Recipe, bounds, fields
 from modelforge.tasks import TASKS
@@ -23,7 +23,8 @@ from modelforge.ui.dataset.widgets import DatasetTab
 from modelforge.ui.look import html
 from modelforge.ui.look.files import make_file
 
-SHOWN_PROBLEMS = 12
+SHOWN_KINDS = 12
+SHOWN_OF_A_KIND = 100
 SHOWN_LEAKS = 50
 LONGEST_SUGGESTED = 2048  # tokens
 
@@ -74,7 +75,7 @@ def show_report(tab: DatasetTab, report: Report, request: CheckRequest) -> Updat
         tab.repairs: _offer_repairs(report, request.repairs),
         tab.mapping: gr.Group(visible=bool(report.columns)),
         **{tab.roles[name]: _show_role(report, name) for name in ROLES},
-        tab.unused: _show_unused(report),
+        tab.unused: _show_notes(report),
         tab.problems: show_problems(report),
         tab.all_problems: gr.DownloadButton(
             value=_write_problems(report) if has_problems else None, visible=has_problems
@@ -155,10 +156,8 @@ def _show_role(report: Report, name: str) -> Any:
     )
 
 
-def _show_unused(report: Report) -> str:
-    unused = report.unused_columns
-    listed = ", ".join(unused[:20]) + (f" and {len(unused) - 20} more" if len(unused) > 20 else "")
-    return f'<div class="mf-unused">Unused columns: {html.text(listed)}.</div>' if unused else ""
+def _show_notes(report: Report) -> str:
+    return "".join(f'<div class="mf-unused">{html.text(sentence)}</div>' for sentence in report.notes)
 
 
 def _offer_repairs(report: Report, chosen: Sequence[str]) -> Any:
@@ -175,12 +174,24 @@ def _offer_repairs(report: Report, chosen: Sequence[str]) -> Any:
 def show_problems(report: Report) -> str:
     if not report.problems:
         return ""
-    errors_first = sorted(report.problems, key=lambda each: each.severity)
-    rows = ({name.capitalize(): getattr(each, name) or html.NOTHING for name in COLUMNS} for each in errors_first)
-    total = report.counts.errors + report.counts.warnings
-    sentence = f"The first {SHOWN_PROBLEMS} of {total:,}. Download the file below for all of them."
-    more = html.note(sentence) if total > SHOWN_PROBLEMS else ""
-    return f"<h3>Problems</h3>{html.table(islice(rows, SHOWN_PROBLEMS))}{more}"
+    kinds = report.all_problems.kinds
+    rows = (_show_kind(kind, members) for kind, members in kinds[:SHOWN_KINDS])
+    sentence = f"The first {SHOWN_KINDS} kinds of {len(kinds):,}. Download the file below for all problems."
+    more = html.note(sentence) if len(kinds) > SHOWN_KINDS else ""
+    return f"<h3>Problems</h3>{html.table(rows)}{more}"
+
+
+def _show_kind(kind: ProblemKind, members: Sequence[Problem]) -> dict[str, object]:
+    """A row of the table: one problem, or all of one kind, which open at a press."""
+    row: dict[str, object] = {name.capitalize(): getattr(kind.first, name) or html.NOTHING for name in COLUMNS}
+    if kind.count == 1:
+        return row
+    listed = [f"Row {each.row or html.NOTHING}: {each.problem}" for each in members[:SHOWN_OF_A_KIND]]
+    if kind.count > len(listed):
+        listed.append(f"and {kind.count - len(listed):,} more, in the file below")
+    opened = html.details(f"Show {kind.count:,} like it", listed)
+    problem = html.Markup(f"<div>{html.text(kind.first.problem)}{opened}</div>")
+    return {**row, "Row": f"{kind.count:,} rows", "Line": html.NOTHING, "Problem": problem}
 
 
 def _write_problems(report: Report) -> str:

@@ -15,6 +15,7 @@ from modelforge.recipe import Recipe, bounds, describe_bounds, fields
 TITLES = {
     "tuning": "Adapter",
     "dpo": "Preferences (DPO)",
+    "kto": "Labelled answers (KTO)",
     "grpo": "Rewards (GRPO)",
     "training": "Training",
     "data": "Data",
@@ -49,7 +50,7 @@ def is_applied(group: str, method: str = "sft", tuning: str = "lora", *, is_furt
     """Whether the settings of a group apply. is_further: to a model that is trained further, whose adapter is fixed."""
     if group == "tuning":
         return tuning != "full" and not is_further
-    return group == method or group not in ("dpo", "grpo")
+    return group == method or group not in ("dpo", "kto", "grpo")
 
 
 def read_defaults(task: str, method: str, tuning: str) -> dict[str, Any]:

@@ -9,6 +9,10 @@ NOTHING = "-"
 """The content of an empty cell."""
 
 
+class Markup(str):
+    """HTML that is ready to be shown."""
+
+
 def text(value: object) -> str:
     """Escaped, so that nothing in a dataset or a name becomes markup."""
     return html.escape(str(value), quote=True)
@@ -38,7 +42,14 @@ def table(rows: Iterable[Mapping[str, object]], *, empty: str = "") -> str:
 
 
 def _cell(name: str, value: object) -> str:
-    return f'<td data-head="{text(name)}"{" data-nothing" if value == NOTHING else ""}>{text(value)}</td>'
+    inner = value if isinstance(value, Markup) else text(value)
+    return f'<td data-head="{text(name)}"{" data-nothing" if value == NOTHING else ""}>{inner}</td>'
+
+
+def details(summary: str, lines: Iterable[str]) -> str:
+    """Lines that a press opens."""
+    items = "".join(f"<li>{text(line)}</li>" for line in lines)
+    return f'<details class="mf-details"><summary>{text(summary)}</summary><ul>{items}</ul></details>'
 
 
 def pairs(rows: Iterable[tuple[str, object]]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from modelforge.data.lengths import count_pieces
 from modelforge.errors import ModelForgeError
 from modelforge.forge import Forge
 from modelforge.hardware import describe_bytes
@@ -143,7 +144,10 @@ def judge(
 ) -> Judgement | None:
     """The planner's verdict; None if it is not ready within `seconds`."""
     examples = find_examples(forge, recipe.dataset)
-    rows = Rows(examples.rows, examples.longest or None, examples.mean_tokens)
+    count, mean_tokens = examples.rows, examples.mean_tokens
+    if examples.shape.form == "text" and recipe.long_texts == "divide":
+        count, mean_tokens = count_pieces(count, mean_tokens, recipe.max_length)
+    rows = Rows(count, examples.longest or None, mean_tokens)
     try:
         made = SERVICE.ask(recipe, rows, seconds=seconds, with_advice=advise, calibrate=calibrate)
     except ModelForgeError as error:

@@ -195,6 +195,31 @@ def test_pair_shows_the_prompt_once_the_better_answer_coloured_and_the_worse_one
     assert shown.text("mark", "mf-rejected") == "No idea.<|im_end|>"
 
 
+@pytest.mark.parametrize(("label", "css", "said"), [(True, "mf-learned", "good"), (False, "mf-rejected", "bad")])
+def test_labelled_answer_shows_its_label_and_colour(base: Path, label: bool, css: str, said: str) -> None:
+    asked, answered = tiny.messages("Why?", "Because.")
+    for place in (base, None):
+        shown = read({"prompt": [asked], "completion": [answered], "label": label}, place)
+        assert shown.text("mark", css).startswith("Because.")
+        assert shown.text("div", "mf-preview-head").startswith("Row 1: labelled " + said if place else "Row 1")
+
+
+def test_long_text_is_shown_in_its_pieces(base: Path) -> None:
+    text = " ".join(f"The {thing} of house {number} is red." for number in range(12) for thing in tiny.THINGS)
+    shown = read({"text": text}, base, max_length=64)
+    heads = shown.text("div", "mf-preview-head")
+    assert "longer than max_length, divided into" in heads and "Piece 1 of " in heads and "Piece 4 of " in heads
+    assert text.startswith(shown.text("pre")) and "cut here" not in shown.text("pre")
+    assert "more pieces are not shown" in shown.text("div", "mf-note")
+
+
+def test_reasoning_that_the_template_leaves_out_is_said(base: Path) -> None:
+    asked, answered = tiny.messages("Why?", "Because.")
+    row = {"messages": [asked, {**answered, "reasoning_content": "Let me think."}]}
+    assert "leaves out reasoning, so it is not trained" in show(row, base)
+    assert "Let me think." in read(row, None).text("pre")
+
+
 def test_answer_is_coloured_where_it_stands(base: Path) -> None:
     context = "red and red and red"
     shown = read(question(context, "Which?", ("red", 8)), base)
