@@ -152,6 +152,7 @@ def describe_evaluation(found: Evaluation) -> dict[str, Any]:
             for each in measured.list_regressions()
         ],
         "notes": measured.notes,
+        "forgetting": {**found.forgetting, "warning": found.forgot} if found.forgetting else None,
     }
 
 
@@ -170,6 +171,7 @@ def write_evaluation(found: Evaluation) -> str:
     lost = len(found.measured.list_lost())
     lines = [table(rows, ("metric", *names, "difference")), f"{found.rows} rows; differences with 95% certainty"]
     lines += [f"{found.verdict.word or 'no verdict'}: {found.verdict.why}", *found.measured.notes]
+    lines += [found.forgot] if found.forgot else []
     if lost:
         lines.append(f"right before and wrong now: {lost}; --json lists them")
     return "\n".join(lines)

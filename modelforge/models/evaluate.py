@@ -7,10 +7,11 @@ metrics there are is declared in `tasks/` and `choices/`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from modelforge.architecture import DECODER
 from modelforge.choices.combinations import check_method, metrics_of
 from modelforge.data.checks import check
 from modelforge.data.prepare import read_rows, refuse_errors
@@ -18,6 +19,7 @@ from modelforge.data.split import IDENTICAL, divide, find_leaks
 from modelforge.errors import DatasetError, NotFoundError, RecipeError
 from modelforge.models.chat import Playground
 from modelforge.models.folder import read_manifest
+from modelforge.models.forgetting import Known, describe_forgetting, measure_forgetting, round_known
 from modelforge.models.measures import MEASURES, Numbered
 from modelforge.models.outcomes import AGAINST, BASE, BEFORE, TUNED, Measured, read_outcomes, save_outcomes
 from modelforge.models.sides import Sides, open_sides
@@ -31,17 +33,22 @@ from modelforge.tasks.text_generation import PLAIN_TEXT
 
 _OTHER_FILE = "Give a file to measure with (--data FILE)"
 _HELD_OUT_BY = {"eval_dataset", "eval_split", "min_eval_rows", "seed"}  # the settings that decide which rows
+_ROWS_SHARE = 0.85  # of the time, about; the rest goes to general text
 Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured, and what follows. rows: how many. differences: metric -> tuned minus `measured.against`."""
+    """What was measured, and what follows. rows: how many. differences: metric -> tuned minus `measured.against`.
+
+    forgetting: "tuned" and what it is compared with -> what each knows of general text; empty where not measured.
+    """
 
     measured: Measured
     sides: Mapping[str, Mapping[str, float]]
     differences: Mapping[str, Interval]
     verdict: Verdict
+    forgetting: Mapping[str, Known] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -60,6 +67,11 @@ class Evaluation:
         """Of the model that was trained further; empty where training started from the base model."""
         return self.sides.get(BEFORE, {})
 
+    @property
+    def forgot(self) -> str:
+        """A warning where the model lost much of what it knew; else ""."""
+        return describe_forgetting(self.forgetting)
+
     def as_metrics(self) -> dict[str, Any]:
         """As the metrics of runs and models have it: side -> metric -> value, and the "verdict"."""
         against = self.measured.against
@@ -68,6 +80,7 @@ class Evaluation:
             sides[BEFORE] = dict(self.sides[against])
         differences = {name: each.as_json() for name, each in self.differences.items()}
         more = {"against": against, "notes": list(self.measured.notes), "differences": differences}
+        more |= {"forgetting": dict(self.forgetting), "forgot": self.forgot}
         return {**sides, "verdict": {**asdict(self.verdict), **more}}
 
 
@@ -102,7 +115,8 @@ def evaluate(
     known = find_known(rows, manifest, recipe, notes) if is_other else set[int]()
     chosen = choose_evenly(rows, limit)
     watches = divide_watch(watch, 2 if against else 1)
-    measured = measure(open_sides(playground, record, parent, watches[0]), record.architecture, chosen)
+    sides = open_sides(playground, record, parent, watches[0])
+    measured, forgetting = measure_all(sides, record.architecture, chosen)
     if not measured.outcomes:
         raise DatasetError(
             _explain_nothing(measured.notes, recipe),
@@ -116,7 +130,17 @@ def evaluate(
     measured = replace(measured, outcomes=outcomes, notes=[*notes, *measured.notes])
     if not data and not against and read_outcomes(record.id) is None:
         save_outcomes(record.id, measured)
-    return conclude(measured)
+    return conclude(measured, forgetting)
+
+
+def measure_all(sides: Sides, architecture: str, rows: Sequence[Numbered]) -> tuple[Measured, Mapping[str, Known]]:
+    """The outcomes of the rows, and what the model forgot besides, if it is a decoder."""
+    sides.span = (0.0, _ROWS_SHARE)
+    measured = measure(sides, architecture, rows)
+    sides.span = (_ROWS_SHARE, 1.0)
+    is_measured = architecture == DECODER.name and measured.outcomes
+    forgetting = measure_forgetting(sides) if is_measured else {}
+    return replace(measured, notes=sides.notes), round_known(forgetting)
 
 
 def measure(sides: Sides, architecture: str, rows: Sequence[Numbered]) -> Measured:
@@ -137,9 +161,9 @@ def measure(sides: Sides, architecture: str, rows: Sequence[Numbered]) -> Measur
     return found
 
 
-def conclude(measured: Measured) -> Evaluation:
+def conclude(measured: Measured, forgetting: Mapping[str, Known]) -> Evaluation:
     """What follows from a measurement."""
-    return Evaluation(measured, measured.sides, measured.compare(), measured.judge())
+    return Evaluation(measured, measured.sides, measured.compare(), measured.judge(), forgetting)
 
 
 def join(measured: Measured, other: Measured, *, is_same_base: bool) -> Measured:

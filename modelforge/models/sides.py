@@ -57,7 +57,8 @@ class Sides:
     """All sides of one measurement, and how far it has come.
 
     opens: side -> how it is opened, "tuned" among them. watch: called with the share of the work that is done, also for
-    each token; what it raises ends the measurement. notes: a sentence for whatever could not be measured.
+    each token; what it raises ends the measurement. notes: a sentence for whatever could not be measured. span: the
+    part of the work that is measured now, from and to which share.
     """
 
     def __init__(
@@ -75,13 +76,19 @@ class Sides:
         self.has_unanswerable = has_unanswerable
         self.longest = min(recipe.max_length, window_of(config))
         self.notes: list[str] = []
+        self.span = (0.0, 1.0)
+        self.names = list(opens)
         self._opens = opens
         self._watch = watch or (lambda _: None)
         self._steps, self._done = 1, 0
 
-    def each(self) -> Iterator[Side]:
-        """The sides, one after another; one whose files are gone is noted and left out, but for the tuned one."""
+    def each(self, *names: str) -> Iterator[Side]:
+        """The sides, or those of these names, one after another; one whose files are gone is noted and left out, but
+        for the tuned one."""
         for name, open in self._opens.items():
+            if names and name not in names:
+                self.advance(self._steps // len(self._opens))
+                continue
             try:
                 side = Side(name, *open())
             except ModelForgeError as error:
@@ -100,13 +107,17 @@ class Sides:
 
     def advance(self, steps: int) -> None:
         self._done += steps
-        self._watch(min(self._done / self._steps, 1.0))
+        self._report()
 
     @contextlib.contextmanager
     def pulse(self) -> Iterator[None]:
         """Entered for each token that is written, so that a measurement can be cancelled within a batch."""
-        self._watch(min(self._done / self._steps, 1.0))
+        self._report()
         yield
+
+    def _report(self) -> None:
+        begin, end = self.span
+        self._watch(begin + (end - begin) * min(self._done / self._steps, 1.0))
 
     def batches(self, items: Sequence[Item], tokens: Callable[[Item], int]) -> Iterator[list[Item]]:
         """All items, those of similar length together; each batch counts as done when the next one is taken.

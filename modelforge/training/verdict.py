@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from modelforge.models.evaluate import Evaluation, choose_evenly, conclude, measure
+from modelforge.models.evaluate import Evaluation, choose_evenly, conclude, measure_all
 from modelforge.models.folder import read_manifest, write_manifest
 from modelforge.models.outcomes import BASE, BEFORE, TUNED, save_outcomes
 from modelforge.models.sides import Open, Sides
@@ -39,14 +39,14 @@ def measure_run(job: Any, ready: Any, model: Any, trainer: Any) -> Evaluation | 
     model.eval()
     try:
         with open_run(ready, model, trainer, make_watch(job)) as sides:
-            measured = measure(sides, architecture, rows)
+            measured, forgetting = measure_all(sides, architecture, rows)
     except RunStopped:
         job.emit("warning", message="Stopped before the verdict was measured. Evaluate the model on the Models tab.")
         return None
     finally:
         model.train(was_training)
     outcomes = [replace(each, known=each.row in examples.known) for each in measured.outcomes]
-    return conclude(replace(measured, outcomes=outcomes))
+    return conclude(replace(measured, outcomes=outcomes), forgetting)
 
 
 def keep_verdict(model_id: str, metrics: Mapping[str, Any], found: Evaluation) -> dict[str, Any]:

@@ -22,6 +22,7 @@ def show_verdict(verdict: Mapping[str, Any]) -> str:
     difference = verdict["differences"].get(name)
     picture = draw_interval(name, difference) if difference and difference["low"] is not None else ""
     notes = "".join(html.aside(sentence) for sentence in verdict["notes"])
+    notes += html.note(forgot, "warning") if (forgot := verdict.get("forgot")) else ""
     return (
         f'<div class="mf-verdict mf-{KINDS[word]}"><div class="mf-verdict-word">{WORDS[word]}</div>'
         f'<div class="mf-verdict-why">{html.text(verdict["why"])}</div>{picture}'
