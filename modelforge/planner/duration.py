@@ -19,7 +19,7 @@ Timing = Literal["guess", "step", "run"]
 SPREAD: dict[Timing, tuple[float, float]] = {"guess": (0.4, 3.0), "step": (0.8, 1.3), "run": (0.85, 1.25)}
 """Timing -> the fastest and the slowest that steps may be, as a factor of what is predicted."""
 
-SAMPLED_TOKENS = 2 * 3 * 48  # at most: `training.samples` has three questions answered before and after
+SAMPLED_TOKENS, SAMPLED_TIMES = 48, 10  # of each answer, side by side; after evaluations (`training.samples`), at most
 _SAMPLED_SHARES = (0.25, 0.6, 1.0)  # of those: the fewest, usual, the most
 _WRITING_BYTES: dict[DeviceKind, float] = {"cpu": 10e9, "mps": 60e9, "cuda": 150e9}
 """Bytes of weights read in a second of writing, a token at a time: measured on a processor, usual on cards."""
@@ -55,7 +55,8 @@ def predict_seconds(
     saves += int(training / (60 * recipe.checkpoint_minutes))
     saving = saves * (_SAVE_SECONDS + 12 * trained / _SAVE_BYTES)  # 4 bytes each, and two moments
     computing, (fastest, slowest) = training + evaluating, SPREAD[timing]
-    few, usual, most = (share * _writing_seconds(recipe, compute, weights) for share in _SAMPLED_SHARES)
+    times = 2 + min(max(evaluations - 1, 0), SAMPLED_TIMES)  # before, between and after
+    few, usual, most = (times * share * _writing_seconds(recipe, compute, weights) for share in _SAMPLED_SHARES)
     low, high = fastest * computing + few + saving / 2, slowest * computing + most + saving * 2
     return computing + usual + saving, low, high
 
@@ -110,7 +111,7 @@ def _work(recipe: Recipe, compute: Compute) -> int:
 
 
 def _writing_seconds(recipe: Recipe, compute: Compute, weights: int) -> float:
-    """For the longest answers to the sampled questions; a model that marks answers in a text writes none."""
+    """For the longest answers to the sampled questions, once; a model that marks answers in a text writes none."""
     if "encoder" in TASKS[recipe.task].architectures:
         return 0.0
     slow = compute.device == "cpu" and compute.dtype != "float32"

@@ -32,7 +32,7 @@ from modelforge.training import checkpoints
 from modelforge.training.callback import EventCallback, RunStopped
 from modelforge.training.examples import Encoding, Examples, encode_examples
 from modelforge.training.methods import load_method
-from modelforge.training.samples import show_answers
+from modelforge.training.samples import SamplingCallback, show_answers
 from modelforge.training.saving import add_saving, load_best, pause, train_from
 from modelforge.training.start import Start, find_start
 
@@ -61,6 +61,11 @@ class Job:
     def is_leaving(self) -> bool:
         """Whether Stop or Pause was pressed."""
         return self.is_stopping() or self.is_pausing()
+
+    def leave(self) -> None:
+        """Raise RunStopped once Stop or Pause was pressed."""
+        if self.is_leaving():
+            raise RunStopped
 
     def leave_early(self) -> None:
         """Raise RunStopped once Stop or Pause was pressed. For what comes before training, when there is nothing to
@@ -134,7 +139,7 @@ def carry_out(job: Job, ready: Ready) -> Result:
             trainer, callback = build_trainer(job, ready, model)
         with memory.kept_blocks(), fused_lora(model), fused_norms(model):
             if ready.checkpoint is None:
-                show(job, ready, model, step=0)
+                show(job, ready, model, step=0, leave=job.leave_early)
             error = train_and_evaluate(trainer, callback, ready.checkpoint)
     state = decide_state(job, trainer.state, error)
     result = Result(state, trainer.state.global_step, trainer.state.max_steps, meter.peak_bytes, error=error)
@@ -193,6 +198,10 @@ def build_trainer(job: Job, ready: Ready, model: Any) -> tuple[Any, EventCallbac
     callback = EventCallback(job.emit, job.is_leaving, ready.compute.device, ready.method.read_metrics)
     trainer.add_callback(callback)
     add_saving(trainer, callback.measured, job.recipe, job.emit, job.is_pausing)
+    sampling = SamplingCallback(
+        lambda step: show(job, ready, model, step=step, leave=job.leave), callback.leave_out, job.recipe.evaluations
+    )
+    trainer.add_callback(sampling)
     return trainer, callback
 
 
@@ -220,16 +229,16 @@ def decide_state(job: Job, progress: Any, error: RunawayError | None) -> RunStat
     return RunState.stopped if stopped else RunState.finished
 
 
-def show(job: Job, ready: Ready, model: Any, *, step: int) -> None:
-    """Show what the model answers now. If this fails, the run does not. Raises RunStopped if the run is left before
-    training."""
+def show(job: Job, ready: Ready, model: Any, *, step: int, leave: Callable[[], None] = lambda: None) -> bool:
+    """Show what the model answers now. Returns whether it could: if this fails, the run does not. leave: called before
+    each token; what it raises ends it."""
 
     @contextlib.contextmanager
     def turn() -> Iterator[None]:
-        if step == 0:
-            job.leave_early()
+        leave()
         yield
 
+    shown = False
     with warn_on_failure(job.emit, "The model's answers could not be shown"):
         show_answers(
             model,
@@ -241,6 +250,8 @@ def show(job: Job, ready: Ready, model: Any, *, step: int) -> None:
             emit=job.emit,
             turn=turn,
         )
+        shown = True
+    return shown  # noqa: RET504 - False where it failed
 
 
 @contextlib.contextmanager
