@@ -21,9 +21,10 @@ from modelforge.errors import RecipeError
 from modelforge.recipe.foreign_names import translate
 from modelforge.recipe.messages import explain, find_nearest
 from modelforge.recipe.nested import Dpo, Grpo, Tuning
+from modelforge.recipe.proof import BLOCK
 from modelforge.recipe.settings import Settings, setting
 from modelforge.recipe.task import Task, parse_task
-from modelforge.recipe.yaml_text import LONGEST, read_yaml
+from modelforge.recipe.yaml_text import read_text, read_yaml
 
 # How a setting is defined, by the group that it is shown in.
 run, model, data, training, hardware = (
@@ -225,22 +226,16 @@ class Recipe(Settings):
 
     @classmethod
     def from_yaml(cls, text: str, *, where: str = "recipe") -> Self:
+        """A recipe from text; the proof that a finished run added to it is left out. Raises RecipeError."""
         loaded = read_yaml(text, where=where, what="This is not valid YAML.", fix=_FORM)
         if not isinstance(loaded, dict):
             raise RecipeError("A recipe is a list of settings.", where=where, fix=_FORM)
-        return cls.build({str(key): value for key, value in loaded.items()})
+        return cls.build({str(key): value for key, value in loaded.items() if key != BLOCK})
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
         """Read a recipe; relative paths of datasets and of the base model are relative to the recipe's folder."""
-        try:
-            with path.open(encoding="utf-8") as file:
-                text = file.read(LONGEST + 1)
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(
-                "This recipe cannot be read.", where=str(path), fix="Give the path of a YAML file."
-            ) from error
-        recipe = cls.from_yaml(text, where=str(path))
+        recipe = cls.from_yaml(read_text(path), where=str(path))
         beside = {
             field: paths.existing(str(path.parent / getattr(recipe, field)))
             for field in ("dataset", "eval_dataset", "base_model")

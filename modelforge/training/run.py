@@ -181,6 +181,10 @@ def prepare(job: Job) -> Ready:
         source=start.base.source,
         step=checkpoints.step_of(checkpoint) if checkpoint else 0,
         predicted_bytes=ready.predicted_bytes,
+        dataset=dict(job.dataset),
+        revisions=start.find_revisions(),
+        versions=package_versions(),
+        machine=describe_machine(ready.compute),
         **asdict(ready.compute),
         **examples.counts,
     )
@@ -271,6 +275,15 @@ def predict(job: Job, config: Any, examples: Examples) -> Plan:
     rows = Rows(**examples.sizes)
     planned = SERVICE.ask(job.recipe, rows, meanwhile=job.leave_early)
     return planned if planned and planned.compute else estimate_roughly(job.recipe, Machine.here(), rows, config)
+
+
+def describe_machine(compute: Compute) -> dict[str, str]:
+    """What the numbers of a run depend on besides its recipe, its data and versions."""
+    import torch
+
+    here = hardware.detect()
+    computing = {name: str(getattr(compute, name)) for name in ("dtype", "weights", "attention", "optimizer")}
+    return {"device": here.device.name, "system": here.system, "threads": str(torch.get_num_threads()), **computing}
 
 
 def describe(job: Job, ready: Ready, result: Result, step: int) -> dict[str, Any]:

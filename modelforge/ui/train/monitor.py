@@ -64,6 +64,16 @@ class Monitor:
         self.outputs = [self.head, self.chart, self.log, *self.timeline.outputs]
 
 
+def attach_proof(forge: Forge, button: Any, file: Any, run_id: Any) -> None:
+    def write(chosen: str) -> Any:
+        path = make_file(f"{forge.runs.get(chosen).id}.yaml")
+        path.write_text(forge.runs.write_proof(chosen), encoding="utf-8")
+        return gr.DownloadButton(value=str(path))
+
+    written = listen(button.click, write, run_id, file)
+    written.success(None, js="() => document.querySelector('#train-proof-file').click()")
+
+
 def attach_log(forge: Forge, monitor: Monitor, run_id: Any) -> None:
     def copy_log(chosen: str) -> Any:
         """A copy of the run's log: only what is in the folder of uploads is given to a browser."""

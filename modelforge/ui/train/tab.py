@@ -20,11 +20,13 @@ from modelforge.store import RunRecord, RunState
 from modelforge.ui.look import html
 from modelforge.ui.look.choices import DeleteButtons, select
 from modelforge.ui.look.events import listen, listen_all
+from modelforge.ui.train.comparison import ComparisonPanel, attach_comparison, offer_runs
 from modelforge.ui.train.form import TrainForm
 from modelforge.ui.train.monitor import (
     Monitor,
     Views,
     attach_log,
+    attach_proof,
     has_saved_model,
     show_nothing,
     show_run,
@@ -84,15 +86,20 @@ class TrainTab:
                 with gr.Row(visible=False, elem_classes="mf-actions") as self.next_row:
                     self.chat = gr.Button("Try it →", variant="primary", elem_id="train-chat")
                     self.look = gr.Button("Show in Models")
+                    self.proof = gr.Button("Recipe and proof", elem_id="train-proof")
+                # The file is made on demand; then the browser presses this one.
+                self.proof_file = gr.DownloadButton("recipe.yaml", visible="hidden", elem_id="train-proof-file")
                 self.queue.build_waiting()
         gr.HTML("<h3>Earlier runs</h3>")
         with gr.Row(elem_classes="mf-actions"):
             self.earlier = gr.Dropdown([], label="Run", scale=3, min_width=260, elem_id="train-earlier")
             self.deletion = DeleteButtons("train-delete", "Delete this run…")
+        with gr.Accordion("Compare runs", open=False):
+            self.comparison = ComparisonPanel()
         self.timer = gr.Timer(IDLE_SECONDS)
         buttons = [self.timer, self.start, self.stop, self.pause, self.resume, self.retry, self.next_row]
         self.at = self.monitor.timeline.at
-        lists = [self.earlier, *self.queue.outputs]
+        lists = [self.earlier, self.comparison.chosen, *self.queue.outputs]
         self.shown = [self.run_id, self.seen, self.at, *self.monitor.outputs, *buttons, *lists]
 
     def refresh(self, run_id: str, seen: Any, waiting: str | None = None, at: int | None = None) -> Any:
@@ -134,7 +141,8 @@ class TrainTab:
 
     def _lists(self, run_id: str, waiting: str | None) -> dict[Any, Any]:
         queue = show_queue(self._forge, waiting)
-        return {self.earlier: self.list_runs(run_id), **dict(zip(self.queue.outputs, queue, strict=True))}
+        compared = {self.comparison.chosen: offer_runs(self._forge.runs.all())}
+        return {self.earlier: self.list_runs(run_id), **compared, **dict(zip(self.queue.outputs, queue, strict=True))}
 
     def _buttons(self, record: RunRecord | None) -> dict[Any, Any]:
         """The buttons for a run in this state."""
@@ -159,8 +167,10 @@ def build(forge: Forge) -> TrainTab:
     attach_verdict(tab.form, tab.verdict)
     _attach_runs(forge, tab)
     attach_log(forge, tab.monitor, tab.run_id)
+    attach_proof(forge, tab.proof, tab.proof_file, tab.run_id)
     attach_timeline(tab.monitor.timeline, tab.run_id, tab.find_answers)
     attach_queue(forge, tab.queue, tab.run_id, tab.refresh, tab.shown)
+    attach_comparison(forge, tab.comparison)
     attach_sweep(tab.form, tab.sweep, tab.refresh, tab.shown)
     _attach_recipe(forge, tab)
     return tab
