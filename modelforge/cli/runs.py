@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 STOPPED = 130
 """The exit code of a command that was stopped."""
-PLACES = ("dataset", "eval_dataset", "base_model", "parent", "name")
+PLACES = ("dataset", "eval_dataset", "base_model", "parent", "name", "report_to")
 """The settings that say where things are, and so may differ where a recipe is trained again."""
 
 

@@ -168,6 +168,11 @@ class Recipe(Settings):
     optim: Literal["auto", "adamw_torch", "adamw_torch_fused", "paged_adamw_8bit", "adafactor"] = hardware(
         "auto", "The optimizer; auto uses AdamW, in 8 bits if an NVIDIA GPU is short of memory."
     )
+    report_to: Literal["none", "trackio", "wandb", "tensorboard"] = run(
+        "none",
+        "Also record the run's numbers with another program, which must be installed; nothing is sent unless that "
+        "program is set up to.",
+    )
     seed: int = run(0, "The same seed gives the same run.", ge=0, le=2**31 - 1)
 
     @field_validator("task", mode="before")
@@ -181,6 +186,13 @@ class Recipe(Settings):
         names = [name.strip() for name in value.split(",")] if isinstance(value, str) else value
         each_once = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
         return tuple(name for name in dict.fromkeys(names) if name) if each_once else names
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _accept_list(cls, value: Any) -> Any:
+        # transformers takes a list; YAML reads an empty value as None
+        values = value if isinstance(value, list) else [value or "none"]
+        return (values or ["none"])[0] if len(values) <= 1 else value
 
     @field_validator("max_steps", mode="before")
     @classmethod

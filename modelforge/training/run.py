@@ -35,6 +35,7 @@ from modelforge.training.methods import load_method
 from modelforge.training.samples import SamplingCallback, show_answers
 from modelforge.training.saving import add_saving, load_best, pause, train_from
 from modelforge.training.start import Start, find_start
+from modelforge.training.trackers import tracked
 
 log = logging.getLogger("modelforge")
 
@@ -137,7 +138,7 @@ def carry_out(job: Job, ready: Ready) -> Result:
             model = tune(start.load_model(ready.compute, recipe.seed), recipe, start.architecture, start.adapter)
             job.leave_early()
             trainer, callback = build_trainer(job, ready, model)
-        with memory.kept_blocks(), fused_lora(model), fused_norms(model):
+        with memory.kept_blocks(), fused_lora(model), fused_norms(model), track(job, trainer, callback):
             if ready.checkpoint is None:
                 show(job, ready, model, step=0, leave=job.leave_early)
             error = train_and_evaluate(trainer, callback, ready.checkpoint)
@@ -256,6 +257,11 @@ def show(job: Job, ready: Ready, model: Any, *, step: int, leave: Callable[[], N
         )
         shown = True
     return shown  # noqa: RET504 - False where it failed
+
+
+def track(job: Job, trainer: Any, callback: EventCallback) -> contextlib.AbstractContextManager[None]:
+    """Record the run's numbers with another program, if the recipe names one."""
+    return tracked(trainer, callback.measured, recipe=job.recipe, run_id=job.run_id, folder=job.folder, emit=job.emit)
 
 
 @contextlib.contextmanager
