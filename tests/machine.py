@@ -15,7 +15,6 @@ import pytest
 from filelock import FileLock
 
 from modelforge import hardware, paths
-from modelforge.models.sampling import Sampling
 from tests import tiny
 
 
@@ -42,7 +41,7 @@ def live_in(home: Path, measured: Path) -> Iterator[Path]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODELFORGE_HOME", str(home))
-        patch.setattr(samples, "_SAMPLING", Sampling(max_new_tokens=6))
+        patch.setattr(samples, "ANSWER_TOKENS", 6)
         paths.cache_dir().mkdir(parents=True)
         shutil.copy(measured, paths.cache_dir() / "probe.json")
         yield home

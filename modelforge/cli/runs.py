@@ -7,6 +7,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelforge.cli.terminal import (
@@ -21,8 +22,10 @@ from modelforge.cli.terminal import (
     say,
     table,
 )
-from modelforge.errors import RunStateError
-from modelforge.recipe import Recipe
+from modelforge.errors import RecipeError, RunStateError
+from modelforge.recipe import Recipe, parse_assignments, read_proof
+from modelforge.recipe.yaml_text import read_text
+from modelforge.runs.comparison import write_change
 from modelforge.runs.event_text import describe_event, describe_metrics
 from modelforge.runs.sweep import read_values
 from modelforge.scores.metrics import rank
@@ -30,10 +33,13 @@ from modelforge.store import RunState
 
 if TYPE_CHECKING:
     from modelforge.planner.estimate import Plan
+    from modelforge.runs.comparison import Comparison
     from modelforge.runs.service import Run
 
 STOPPED = 130
 """The exit code of a command that was stopped."""
+PLACES = ("dataset", "eval_dataset", "base_model", "parent", "name", "report_to")
+"""The settings that say where things are, and so may differ where a recipe is trained again."""
 
 
 def add_commands(commands: Any) -> None:
@@ -45,7 +51,15 @@ def add_commands(commands: Any) -> None:
     )
     for command in (plan, train, sweep):
         add_recipe(command)
+    train.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare with the curve in the recipe of a finished run; exit code 1 if it differs",
+    )
     add_command(commands, "demo", "train the starter model on a bundled dataset, compare its answers", train_demo)
+
+    compared = add_command(commands, "compare", "show two to eight runs side by side", compare_runs)
+    compared.add_argument("ids", metavar="RUN", nargs="+")
 
     runs = add_group(commands, "runs", "runs, past and present")
     add_command(runs, "list", "every run, the newest first", list_runs)
@@ -54,7 +68,12 @@ def add_commands(commands: Any) -> None:
         ("resume", "resume a run that was paused, interrupted or failed", resume_run),
         ("delete", "remove a run's log and events; its model stays", delete_run),
     ):
-        add_command(runs, name, help, command).add_argument("id", metavar="ID")
+        made = add_command(runs, name, help, command)
+        made.add_argument("id", metavar="ID")
+        if name == "show":
+            made.add_argument(
+                "--recipe", action="store_true", help="its recipe with a proof: data hash, versions, curve"
+            )
 
 
 def plan_recipe(arguments: argparse.Namespace) -> None:
@@ -102,8 +121,30 @@ def describe_plan(found: Plan) -> str:
 
 
 def train_recipe(arguments: argparse.Namespace) -> int:
+    if arguments.verify:
+        return verify_recipe(arguments)
     recipe = read_recipe(arguments)
     return follow([open_forge().runs.start(recipe)], as_json=arguments.json)
+
+
+def verify_recipe(arguments: argparse.Namespace) -> int:
+    """Train a finished run's recipe again. Prints at the end whether the curve matches, as an event with --json."""
+    proof = read_proof(read_text(Path(arguments.recipe)), where=arguments.recipe)
+    recipe = read_recipe(arguments)
+    if changed := sorted(parse_assignments(arguments.set).keys() - PLACES):
+        what = f"With --verify a recipe is trained as it is; {changed[0]} cannot be set."
+        raise RecipeError(what, where="--set", fix=f"Only {', '.join(PLACES)} can: where to find them.")
+    runs = open_forge().runs
+    run = runs.start_again(recipe, proof)
+    code = follow([run], as_json=arguments.json)
+    if code:
+        return code
+    found = runs.verify(run.id, proof)
+    if arguments.json:
+        print_json({"type": "verified", "run_id": run.id, **found.as_json()})
+    else:
+        print_line(found.sentence)
+    return 0 if found.matches else 1
 
 
 def sweep_recipe(arguments: argparse.Namespace) -> int:
@@ -196,13 +237,39 @@ def list_runs(arguments: argparse.Namespace) -> None:
 
 def show_run(arguments: argparse.Namespace) -> None:
     runs = open_forge().runs
-    answer(arguments, run_row(runs, runs.get(arguments.id)))
+    if arguments.recipe:
+        text = runs.write_proof(arguments.id)
+        answer(arguments, {"recipe": text}, text.rstrip())
+    else:
+        answer(arguments, run_row(runs, runs.get(arguments.id)))
 
 
 def resume_run(arguments: argparse.Namespace) -> int:
     runs = open_forge().runs
     _, printed = runs.feed(runs.get(arguments.id).id).since(0)  # only the events from now on
     return follow([runs.resume(arguments.id)], as_json=arguments.json, printed=printed)
+
+
+def compare_runs(arguments: argparse.Namespace) -> None:
+    found = open_forge().runs.compare(arguments.ids)
+    for note in found.notes if arguments.json else ():
+        say(note)
+    answer(arguments, found.as_json(), describe_comparison(found))
+
+
+def describe_comparison(found: Comparison) -> str:
+    """A line for each setting that differs and for each metric, a column for each run."""
+    runs = [record.id for record in found.runs]
+    rows = [dict(zip(runs, [record.label or "-" for record in found.runs], strict=True)) | {"": "name"}]
+    rows += [
+        {"": name, **dict(zip(runs, values, strict=True))} for name, values in found.settings.items() if name != "name"
+    ]
+    for name, values in found.metrics.items():
+        changes = found.differences.get(name, [None] * len(runs))
+        pairs = zip(values, changes, strict=True)
+        cells = ["-" if value is None else f"{value:.4g}{write_change(change)}" for value, change in pairs]
+        rows.append({"": name, **dict(zip(runs, cells, strict=True))})
+    return "\n".join([table(rows, ("", *runs)), *found.notes])
 
 
 def delete_run(arguments: argparse.Namespace) -> None:

@@ -1,5 +1,5 @@
-"""transformers: the private steps in which a Trainer saves itself and chooses batches, as methods to override; and what
-renders a chat template.
+"""transformers: the private steps in which a Trainer saves itself and chooses batches, as methods to override; the
+setup of trackers; and what renders a chat template.
 
 Trainer has no public place for any of these steps: callbacks run only before or after, and see neither the folder nor
 the sampler. Nor is there one for rendering, which is bounded neither in time nor in memory.
@@ -59,6 +59,17 @@ class ChosenSampler:
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return self.make_sampler(train_dataset or self.train_dataset)  # type: ignore[attr-defined]
+
+
+class OwnSetup:
+    """For the callbacks of trackers: `begin` in place of their setup, which describes the machine and the arguments."""
+
+    def begin(self) -> None:
+        raise NotImplementedError
+
+    def setup(self, args: Any, state: Any, model: Any, **kwargs: Any) -> None:
+        self.begin()
+        self._initialized = True  # or it would be set up again at the next number
 
 
 def use_one_card(arguments: Any) -> Any:

@@ -107,10 +107,7 @@ def evaluate(
     if against:
         _check_comparable(record, against)
     notes: list[str] = []
-    if data:
-        rows = list(enumerate(read_file(data, recipe), start=1))
-    else:
-        rows = read_held_out(manifest, recipe)
+    rows = list(enumerate(read_file(data, recipe), start=1)) if data else read_held_out(manifest, recipe)
     is_other = data or recipe.eval_dataset  # what was held out of the dataset itself was not trained on
     known = find_known(rows, manifest, recipe, notes) if is_other else set[int]()
     chosen = choose_evenly(rows, limit)

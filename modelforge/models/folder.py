@@ -6,18 +6,19 @@ A folder without a valid manifest is not a model. The registry can be rebuilt fr
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from modelforge import paths
+from modelforge import __version__, paths
 from modelforge.caller import current_caller
 from modelforge.errors import NotFoundError, check_space
 from modelforge.store.files import save_file
 from modelforge.store.folders import place_folder, unfinished
 
 MANIFEST = "modelforge.json"
-_PACKAGES = ("torch", "transformers", "trl", "peft", "tokenizers")
+_PACKAGES = ("torch", "transformers", "trl", "peft", "tokenizers", "accelerate")
 
 
 def save_model(model: Any, tokenizer: Any, manifest: Mapping[str, Any]) -> str:
@@ -68,4 +69,5 @@ def write_manifest(model_id: str, manifest: Mapping[str, Any]) -> None:
 
 
 def package_versions() -> dict[str, str]:
-    return {name: version(name) for name in _PACKAGES}
+    ours = {"python": platform.python_version(), "modelforge": __version__}
+    return {**ours, **{name: version(name) for name in _PACKAGES}}

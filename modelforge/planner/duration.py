@@ -24,7 +24,7 @@ Timing = Literal["guess", "step", "run"]
 SPREAD: dict[Timing, tuple[float, float]] = {"guess": (0.4, 3.0), "step": (0.8, 1.3), "run": (0.85, 1.25)}
 """Timing -> the fastest and the slowest that steps may be, as a factor of what is predicted."""
 
-SAMPLED_TOKENS = 2 * 3 * 48  # at most: `training.samples` has three questions answered before and after
+SAMPLED_TOKENS, SAMPLED_TIMES = 48, 10  # of each answer, side by side; after evaluations (`training.samples`), at most
 VERDICT_ROWS, VERDICT_ROWS_AT_ONCE = 40, 16
 _SAMPLED_SHARES = (0.25, 0.6, 1.0)  # of those: the fewest, usual, the most
 _WRITING_BYTES: dict[DeviceKind, float] = {"cpu": 10e9, "mps": 60e9, "cuda": 150e9}
@@ -61,7 +61,8 @@ def predict_seconds(
     saves += int(training / (60 * recipe.checkpoint_minutes))
     saving = saves * (_SAVE_SECONDS + 12 * trained / _SAVE_BYTES)  # 4 bytes each, and two moments
     computing, (fastest, slowest) = training + evaluating, SPREAD[timing]
-    written = SAMPLED_TOKENS + _verdict_tokens(held_out, row_tokens)
+    times = 2 + min(max(evaluations - 1, 0), SAMPLED_TIMES)  # before, between and after
+    written = times * SAMPLED_TOKENS + _verdict_tokens(held_out, row_tokens)
     few, usual, most = (share * written * _token_seconds(recipe, compute, weights) for share in _SAMPLED_SHARES)
     low, high = fastest * computing + few + saving / 2, slowest * computing + most + saving * 2
     return computing + usual + saving, low, high

@@ -1,6 +1,7 @@
 """The Recipe: everything that decides a run, defined once."""
 
 from modelforge.recipe.nested import Tuning
+from modelforge.recipe.proof import Proof, read_proof
 from modelforge.recipe.recipe import (
     STARTER,
     STARTERS_BY_TASK,
@@ -17,6 +18,7 @@ __all__ = [
     "STARTER",
     "STARTERS_BY_TASK",
     "TASK_ALIASES",
+    "Proof",
     "Recipe",
     "Task",
     "Tuning",
@@ -25,5 +27,6 @@ __all__ = [
     "fields",
     "parse_assignments",
     "parse_task",
+    "read_proof",
     "read_stored",
 ]

@@ -21,9 +21,10 @@ from modelforge.errors import RecipeError
 from modelforge.recipe.foreign_names import translate
 from modelforge.recipe.messages import explain, find_nearest
 from modelforge.recipe.nested import Dpo, Grpo, Kto, Tuning
+from modelforge.recipe.proof import BLOCK
 from modelforge.recipe.settings import Settings, setting
 from modelforge.recipe.task import Task, parse_task
-from modelforge.recipe.yaml_text import LONGEST, read_yaml
+from modelforge.recipe.yaml_text import read_text, read_yaml
 
 # How a setting is defined, by the group that it is shown in.
 run, model, data, training, hardware = (
@@ -197,6 +198,11 @@ class Recipe(Settings):
     optim: Literal["auto", "adamw_torch", "adamw_torch_fused", "paged_adamw_8bit", "adafactor"] = hardware(
         "auto", "The optimizer; auto uses AdamW, in 8 bits if an NVIDIA GPU is short of memory."
     )
+    report_to: Literal["none", "trackio", "wandb", "tensorboard"] = run(
+        "none",
+        "Also record the run's numbers with another program, which must be installed; nothing is sent unless that "
+        "program is set up to.",
+    )
     seed: int = run(0, "The same seed gives the same run.", ge=0, le=2**31 - 1)
 
     @field_validator("task", mode="before")
@@ -210,6 +216,13 @@ class Recipe(Settings):
         names = [name.strip() for name in value.split(",")] if isinstance(value, str) else value
         each_once = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
         return tuple(name for name in dict.fromkeys(names) if name) if each_once else names
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _accept_list(cls, value: Any) -> Any:
+        # transformers takes a list; YAML reads an empty value as None
+        values = value if isinstance(value, list) else [value or "none"]
+        return (values or ["none"])[0] if len(values) <= 1 else value
 
     @field_validator("max_steps", mode="before")
     @classmethod
@@ -260,22 +273,16 @@ class Recipe(Settings):
 
     @classmethod
     def from_yaml(cls, text: str, *, where: str = "recipe") -> Self:
+        """A recipe from text; the proof that a finished run added to it is left out. Raises RecipeError."""
         loaded = read_yaml(text, where=where, what="This is not valid YAML.", fix=_FORM)
         if not isinstance(loaded, dict):
             raise RecipeError("A recipe is a list of settings.", where=where, fix=_FORM)
-        return cls.build({str(key): value for key, value in loaded.items()})
+        return cls.build({str(key): value for key, value in loaded.items() if key != BLOCK})
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
         """Read a recipe; relative paths of datasets and of the base model are relative to the recipe's folder."""
-        try:
-            with path.open(encoding="utf-8") as file:
-                text = file.read(LONGEST + 1)
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(
-                "This recipe cannot be read.", where=str(path), fix="Give the path of a YAML file."
-            ) from error
-        recipe = cls.from_yaml(text, where=str(path))
+        recipe = cls.from_yaml(read_text(path), where=str(path))
         beside = {
             field: paths.existing(str(path.parent / getattr(recipe, field)))
             for field in ("dataset", "eval_dataset", "base_model")

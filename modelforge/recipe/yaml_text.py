@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -10,6 +11,17 @@ from modelforge.errors import RecipeError
 
 LONGEST = 200_000
 """Characters of a text, also once its aliases are written out. PyYAML reads about that many in a few seconds."""
+
+
+def read_text(path: Path) -> str:
+    """What a recipe's file holds, up to what `read_yaml` refuses. Raises RecipeError."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.read(LONGEST + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            "This recipe cannot be read.", where=str(path), fix="Give the path of a YAML file."
+        ) from error
 
 
 def read_yaml(text: str, *, where: str, what: str, fix: str) -> Any:

@@ -1,6 +1,7 @@
 """Whether a run may start: the only check for the app, the command line, sweeps, retries, resumed runs and Python.
 
-In this order, once each: the combination of choices, the limits of this machine, the disk, the dataset, the memory.
+In this order, once each: the combination of choices, the tracker, the limits of this machine, the disk, the dataset,
+the memory.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 from modelforge import base_model, hardware
 from modelforge.choices.combinations import check_combination
+from modelforge.choices.trackers import check_tracker
 from modelforge.data.lengths import longest_row, mean_row
 from modelforge.data.library import Datasets
 from modelforge.models.library import Models
@@ -44,6 +46,7 @@ class Admission:
     def admit(self, recipe: Recipe) -> Admitted:
         """Refuse a recipe that cannot work. Raises ModelForgeError for the first thing that is wrong."""
         recipe = self._check_combination(recipe)
+        check_tracker(recipe.report_to)
         check_limits(recipe, hardware.detect())
         check_disk(recipe)
         dataset, evaluation = self._find_datasets(recipe)

@@ -14,15 +14,18 @@ import psutil
 
 from modelforge import base_model, paths, quotas
 from modelforge.caller import OWNER, acting_as, check_may_train, current_caller
-from modelforge.errors import DiskFullError, ModelForgeError, RunStateError, explain_os_errors
+from modelforge.errors import DiskFullError, ModelForgeError, NotFoundError, RunStateError, explain_os_errors
 from modelforge.processes import find_start_time, is_alive
-from modelforge.recipe import RECIPE_VERSION, Recipe, read_stored
+from modelforge.recipe import RECIPE_VERSION, Proof, Recipe, read_stored
 from modelforge.runs.admission import Admission, Admitted
-from modelforge.runs.feed import Feed
+from modelforge.runs.comparison import Comparison, Entry, check_count, compare
+from modelforge.runs.feed import Feed, read_events
+from modelforge.runs.proof import Verification, check_inputs, verify, write_proof
 from modelforge.runs.sweep import vary
 from modelforge.runs.worker import Worker
 from modelforge.store import DatasetRecord, RunRecord, RunState, Store, utc_now
 from modelforge.store.folders import delete_folder, place_folder, unfinished
+from modelforge.training.start import find_start
 
 log = logging.getLogger("modelforge")
 
@@ -88,6 +91,29 @@ class Runs:
         """Queue a run. Raises ModelForgeError at once where it is known that the recipe cannot work."""
         self._check_person()
         return self._enqueue(self._admission.admit(recipe))
+
+    def start_again(self, recipe: Recipe, proof: Proof) -> Run:
+        """Queue a run of a recipe whose curve `verify` compares. Raises RecipeError if its data or the model that it
+        starts from is not what the proof names, and what `start` raises."""
+        self._check_person()
+        admitted = self._admission.admit(recipe)
+        revisions = find_start(admitted.recipe).find_revisions()
+        check_inputs(proof, admitted.dataset, admitted.evaluation, revisions)
+        return self._enqueue(admitted)
+
+    def verify(self, text: str, proof: Proof) -> Verification:
+        """Whether a run has the curve that a proof recorded."""
+        return verify(proof, list(read_events(self.feed(self.get(text).id).path)))
+
+    def write_proof(self, text: str) -> str:
+        """The recipe of a finished run as YAML, with what it was trained on and its curve. Raises RunStateError."""
+        record = self.get(text)
+        recipe = read_stored(record.recipe, record.recipe_version).recipe
+        with contextlib.suppress(NotFoundError):  # as the dataset was made of its file, to make it again elsewhere
+            dataset = self._store.datasets.get(record.dataset_id)
+            repairs: tuple[str, ...] = recipe.repairs or tuple(dataset.repairs)
+            recipe = recipe.model_copy(update={"columns": recipe.columns or dataset.columns, "repairs": repairs})
+        return write_proof(record, recipe, read_events(self.feed(record.id).path))
 
     def _check_person(self, runs: int = 1) -> None:
         """Whether this person may start so many more runs. Raises AccessError."""
@@ -291,6 +317,24 @@ class Runs:
     def wait(self, run_id: str, seconds: float | None = None) -> bool:
         """Wait for the end of a run of this process; True when it is over."""
         return self._worker.wait(run_id, seconds)
+
+    def compare(self, texts: Sequence[str]) -> Comparison:
+        """Two to eight runs side by side, each by id or unique prefix. Raises NotFoundError, RunStateError."""
+        records = [self.get(text) for text in texts]
+        check_count([record.id for record in records])
+        return compare([self._read_entry(record) for record in records])
+
+    def _read_entry(self, record: RunRecord) -> Entry:
+        recipe = read_stored(record.recipe, record.recipe_version).recipe
+        held_out = (self._hash_of(record.dataset_id), recipe.eval_split, recipe.seed)
+        rows = (self._hash_of(recipe.eval_dataset),) if recipe.eval_dataset else held_out
+        return Entry(record, recipe, rows, read_events(self.feed(record.id).path))
+
+    def _hash_of(self, dataset_id: str) -> str:
+        """Of its content; the id itself for a dataset that was deleted."""
+        with contextlib.suppress(NotFoundError):
+            return self._store.datasets.get(dataset_id).sha256
+        return dataset_id
 
     def delete(self, text: str) -> str:
         """Remove a run's record, log and events; its model stays. Returns its id."""

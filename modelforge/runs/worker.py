@@ -251,6 +251,8 @@ class Worker:
         dataset = self._store.datasets.get(record.dataset_id)
         stored = read_stored(record.recipe, record.recipe_version)
         recipe = stored.recipe
+        evaluation = self._store.datasets.get(recipe.eval_dataset) if recipe.eval_dataset else None
+        used = {"id": dataset.id, "name": dataset.name, "rows": dataset.rows, "sha256": dataset.sha256}
         for note in stored.notes:
             emit("warning", message=note)
         return train(
@@ -258,8 +260,8 @@ class Worker:
                 run_id=record.id,
                 recipe=recipe,
                 rows=read_rows(dataset.id),
-                eval_rows=read_rows(recipe.eval_dataset) if recipe.eval_dataset else None,
-                dataset={"id": dataset.id, "name": dataset.name, "rows": dataset.rows, "sha256": dataset.sha256},
+                eval_rows=read_rows(evaluation.id) if evaluation else None,
+                dataset={**used, "eval_sha256": evaluation.sha256 if evaluation else ""},
                 folder=paths.run_dir(record.id),
                 emit=emit,
                 is_stopping=submission.stop.is_set,

@@ -41,7 +41,7 @@ class EventCallback(TrainerCallback):
         self._clock: float | None = None  # when this process started its first step
         self.first_step = self._tokens_before = 0  # what an earlier process of this run has trained
         self.tokens_per_second = 0.0
-        self._measuring = 0.0  # seconds spent on evaluations, which do not count as training time
+        self._measuring = 0.0  # seconds spent on evaluations and answers, which do not count as training time
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.first_step = state.global_step
@@ -94,13 +94,17 @@ class EventCallback(TrainerCallback):
         metrics = metrics or {}
         if "eval_loss" not in metrics:
             return
-        self._measuring += float(metrics.get("eval_runtime", 0.0))
+        self.leave_out(float(metrics.get("eval_runtime", 0.0)))
         _refuse_infinite(float(metrics["eval_loss"]), state.global_step)
         measured = self.read_metrics(metrics)
         self.measured[state.global_step] = measured
         self.emit(
             "evaluated", step=state.global_step, total_steps=state.max_steps, eval_loss=measured["loss"], **measured
         )
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count these as training time."""
+        self._measuring += seconds
 
     def finish(self, trainer: Any) -> None:
         """Evaluate the last step if that has not been done and anything is held out."""

@@ -32,9 +32,10 @@ from modelforge.training import checkpoints
 from modelforge.training.callback import EventCallback, RunStopped
 from modelforge.training.examples import Encoding, Examples, encode_examples
 from modelforge.training.methods import load_method
-from modelforge.training.samples import show_answers
+from modelforge.training.samples import SamplingCallback, show_answers
 from modelforge.training.saving import add_saving, load_best, pause, train_from
 from modelforge.training.start import Start, find_start
+from modelforge.training.trackers import tracked
 from modelforge.training.verdict import keep_verdict, measure_run
 
 log = logging.getLogger("modelforge")
@@ -62,6 +63,11 @@ class Job:
     def is_leaving(self) -> bool:
         """Whether Stop or Pause was pressed."""
         return self.is_stopping() or self.is_pausing()
+
+    def leave(self) -> None:
+        """Raise RunStopped once Stop or Pause was pressed."""
+        if self.is_leaving():
+            raise RunStopped
 
     def leave_early(self) -> None:
         """Raise RunStopped once Stop or Pause was pressed. For what comes before training, when there is nothing to
@@ -140,9 +146,9 @@ def carry_out(job: Job, ready: Ready) -> Result:
             model = tune(start.load_model(ready.compute, recipe.seed), recipe, start.architecture, start.adapter)
             job.leave_early()
             trainer, callback = build_trainer(job, ready, model)
-        with memory.kept_blocks(), fused_lora(model), fused_norms(model):
+        with memory.kept_blocks(), fused_lora(model), fused_norms(model), track(job, trainer, callback):
             if ready.checkpoint is None:
-                show(job, ready, model, step=0)
+                show(job, ready, model, step=0, leave=job.leave_early)
             error = train_and_evaluate(trainer, callback, ready.checkpoint)
     state = decide_state(job, trainer.state, error)
     result = Result(state, trainer.state.global_step, trainer.state.max_steps, meter.peak_bytes, error=error)
@@ -186,6 +192,10 @@ def prepare(job: Job) -> Ready:
         source=start.base.source,
         step=checkpoints.step_of(checkpoint) if checkpoint else 0,
         predicted_bytes=ready.predicted_bytes,
+        dataset=dict(job.dataset),
+        revisions=start.find_revisions(),
+        versions=package_versions(),
+        machine=describe_machine(ready.compute),
         **asdict(ready.compute),
         **examples.counts,
     )
@@ -203,6 +213,10 @@ def build_trainer(job: Job, ready: Ready, model: Any) -> tuple[Any, EventCallbac
     callback = EventCallback(job.emit, job.is_leaving, ready.compute.device, ready.method.read_metrics)
     trainer.add_callback(callback)
     add_saving(trainer, callback.measured, job.recipe, job.emit, job.is_pausing)
+    sampling = SamplingCallback(
+        lambda step: show(job, ready, model, step=step, leave=job.leave), callback.leave_out, job.recipe.evaluations
+    )
+    trainer.add_callback(sampling)
     return trainer, callback
 
 
@@ -230,16 +244,16 @@ def decide_state(job: Job, progress: Any, error: RunawayError | None) -> RunStat
     return RunState.stopped if stopped else RunState.finished
 
 
-def show(job: Job, ready: Ready, model: Any, *, step: int) -> None:
-    """Show what the model answers now. If this fails, the run does not. Raises RunStopped if the run is left before
-    training."""
+def show(job: Job, ready: Ready, model: Any, *, step: int, leave: Callable[[], None] = lambda: None) -> bool:
+    """Show what the model answers now. Returns whether it could: if this fails, the run does not. leave: called before
+    each token; what it raises ends it."""
 
     @contextlib.contextmanager
     def turn() -> Iterator[None]:
-        if step == 0:
-            job.leave_early()
+        leave()
         yield
 
+    shown = False
     with warn_on_failure(job.emit, "The model's answers could not be shown"):
         show_answers(
             model,
@@ -251,6 +265,13 @@ def show(job: Job, ready: Ready, model: Any, *, step: int) -> None:
             emit=job.emit,
             turn=turn,
         )
+        shown = True
+    return shown  # noqa: RET504 - False where it failed
+
+
+def track(job: Job, trainer: Any, callback: EventCallback) -> contextlib.AbstractContextManager[None]:
+    """Record the run's numbers with another program, if the recipe names one."""
+    return tracked(trainer, callback.measured, recipe=job.recipe, run_id=job.run_id, folder=job.folder, emit=job.emit)
 
 
 def judge(job: Job, ready: Ready, model: Any, trainer: Any, result: Result) -> dict[str, Any]:
@@ -282,6 +303,15 @@ def predict(job: Job, config: Any, examples: Examples) -> Plan:
     rows = Rows(**examples.sizes)
     planned = SERVICE.ask(job.recipe, rows, meanwhile=job.leave_early)
     return planned if planned and planned.compute else estimate_roughly(job.recipe, Machine.here(), rows, config)
+
+
+def describe_machine(compute: Compute) -> dict[str, str]:
+    """What the numbers of a run depend on besides its recipe, its data and versions."""
+    import torch
+
+    here = hardware.detect()
+    computing = {name: str(getattr(compute, name)) for name in ("dtype", "weights", "attention", "optimizer")}
+    return {"device": here.device.name, "system": here.system, "threads": str(torch.get_num_threads()), **computing}
 
 
 def describe(job: Job, ready: Ready, result: Result, step: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from modelforge import base_model, loading, paths
 from modelforge.architecture import Architecture
 from modelforge.base_model import BaseModel
+from modelforge.base_model.revision import find_revision
 from modelforge.compute.compute import Compute
 from modelforge.errors import NotFoundError, RecipeError
 from modelforge.recipe import Recipe
@@ -26,6 +27,11 @@ class Start:
     adapter: Path | None
     architecture: Architecture
     config: Any
+
+    def find_revisions(self) -> dict[str, str]:
+        """{"base_model", "parent"} -> the revision of the files that it starts from; "" without a parent."""
+        parent = self.adapter or (self.weights.folder if self.weights != self.base else None)
+        return {"base_model": find_revision(self.base.folder), "parent": find_revision(parent) if parent else ""}
 
     def load_tokenizer(self) -> Any:
         return loading.load_tokenizer(self.adapter or self.weights.folder, self.base.id, self.architecture)

@@ -86,11 +86,10 @@ def _measure(settings: Mapping[str, Any]) -> dict[str, float]:
     from modelforge.compute import memory
 
     memory.share_one_arena()
-    from modelforge.models.sampling import Sampling
     from modelforge.training import samples
     from modelforge.training.run import Job, train
 
-    samples._SAMPLING = Sampling(max_new_tokens=4)  # answers are shown before and after: here they only take time
+    samples.ANSWER_TOKENS = 4  # answers are shown before and after: here they only take time
     recipe = _recipe(settings)
     text = "the lamp of house seven is green and " * 100
     if recipe.task.value == "extractive-question-answering":

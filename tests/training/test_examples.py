@@ -9,7 +9,6 @@ import pytest
 
 from modelforge.data.encode import ChatEncoder
 from modelforge.errors import DatasetError, TrainingError
-from modelforge.models.sampling import Sampling
 from modelforge.recipe import Recipe
 from modelforge.training import samples
 from modelforge.training.examples import Examples, encode_examples
@@ -116,7 +115,7 @@ def test_chat_that_the_template_refuses_is_an_error_of_the_dataset() -> None:
 
 
 def show(rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    monkeypatch.setattr(samples, "_SAMPLING", Sampling(max_new_tokens=2))
+    monkeypatch.setattr(samples, "ANSWER_TOKENS", 2)
     events: list[dict[str, Any]] = []
     emit = lambda type, **more: events.append({"type": type, **more})  # noqa: E731
     samples.show_answers(tiny.model(), tiny.tokenizer(), rows, recipe=Recipe(), step=1, emit=emit)

@@ -29,6 +29,7 @@ from modelforge.choices.tunings import TUNINGS
 from modelforge.errors import NotFoundError, RecipeError
 from modelforge.hardware import DeviceKind
 from modelforge.models.folder import read_manifest
+from modelforge.models.sampling import Sampling
 from modelforge.recipe import Recipe, Task
 from modelforge.store import RunState
 from modelforge.tasks import SHAPES
@@ -494,7 +495,7 @@ def test_finished_model_is_trained_further_from_where_it_was(
 
 
 def ask(model: Any, row: Mapping[str, Any]) -> str:
-    short = samples._SAMPLING
+    short = Sampling(max_new_tokens=samples.ANSWER_TOKENS)
     if "context" in row:
         return str(model.find_answer(row["context"], row["question"]).text)
     if model.record.task == Task.SUMMARIZATION:

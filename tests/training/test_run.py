@@ -127,7 +127,7 @@ def test_fault_03_failure_after_saving_costs_a_warning_and_not_the_model(
         raise RuntimeError("no memory left for an answer")
 
     (paths.cache_dir() / "outcomes.json").mkdir(parents=True)  # nothing can be written there
-    monkeypatch.setattr(samples, "write_answer", fail)
+    monkeypatch.setattr(samples, "write_answers", fail)
     run = Followed(tmp_path)
     result = run.train(base, eval_split=0.25)
     assert result.state is RunState.finished and result.error is None

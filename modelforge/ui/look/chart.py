@@ -1,4 +1,4 @@
-"""The charts of a run as SVG, without a script: a number at every step, and the same on held-out rows."""
+"""The charts of runs as SVG, without a script: a number at every step, and the same on held-out rows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from modelforge.ui.look import html
 
 WIDTH, HEIGHT = 720, 260
 LEFT, RIGHT, TOP, BOTTOM = 60, 24, 16, 34
+LINE_HEIGHT = 14
 
 Point = tuple[float, float]
 
@@ -49,11 +50,82 @@ def draw(
     return (
         f'<svg class="mf-chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{html.text(title.capitalize())} over {len(steps)} steps, last {newest:.3f}">'
-        f"{_grid(lowest, highest, last)}"
+        f"{_grid(lowest, highest)}{_step_marks(last)}"
         f"{line(steps, 'mf-loss-raw')}{line(_smoothed(steps), 'mf-loss')}{line(held_out, 'mf-held-out')}{dots}</svg>"
         f'<div class="mf-legend"><span class="mf-key-loss">{html.text(step_title)}</span>'
         f'<span class="mf-key-held-out">{html.text(held_out_title)}</span></div>'
     )
+
+
+Line = tuple[str, Sequence[Point], Sequence[Point]]
+"""(label, points of training steps, points of evaluations) of a run; x is in steps, tokens or minutes."""
+
+
+def draw_runs(lines: Sequence[Line], *, title: str, unit: str) -> str:
+    """The curves of up to eight runs as one SVG element: smoothed, with a dot for each evaluation. Each has its number
+    at its end, so that colours alone tell nothing apart. Nothing for runs without such a curve."""
+    curves = [(label, _smoothed(_finite(steps)), _finite(held_out)) for label, steps, held_out in lines]
+    known = [point for _, steps, held_out in curves for point in (*steps, *held_out)]
+    if not known:
+        return ""
+    lowest, highest = _close_bounds([value for _, value in known])
+    last = max(x for x, _ in known) or 1.0
+
+    def place(point: Point) -> tuple[float, float]:
+        across, up = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+        return LEFT + across * point[0] / last, TOP + up * (1 - (point[1] - lowest) / (highest - lowest))
+
+    drawn, keys = "", ""
+    ends: list[tuple[float, float, int]] = []  # where each run's number is written
+    for number, (label, steps, held_out) in enumerate(curves, start=1):
+        keys += f'<span class="mf-run-{number}">{number} {html.text(label)}</span>'
+        for points, css in ((steps, "mf-run-line"), (held_out, "mf-run-line mf-run-held-out")):
+            joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(place, points))
+            drawn += f'<polyline class="{css} mf-run-{number}" points="{joined}"/>' if points else ""
+        for point in held_out:
+            x, y = place(point)
+            said = f"{number}: held out {point[1]:.4f} at {point[0]:g} {unit}"
+            drawn += f'<circle class="mf-run-{number}" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{said}</title></circle>'
+        if end := max((*steps[-1:], *held_out[-1:]), default=None):
+            ends.append((*place(end), number))
+    drawn += "".join(
+        f'<text class="mf-run-{number}" x="{x + 8:.1f}" y="{y + 4:.1f}">{number}</text>'
+        for x, y, number in _spread(ends)
+    )
+    across = WIDTH - LEFT - RIGHT
+    parts = [(LEFT + across * part / 4, _shorten(last * part / 4)) for part in range(5)]
+    marks = "".join(f'<text x="{x:.1f}" y="{HEIGHT - 12}" text-anchor="middle">{mark}</text>' for x, mark in parts)
+    marks = _step_marks(round(last)) if unit == "steps" else marks  # whole steps
+    drawn = f"{_grid(lowest, highest)}{marks}{drawn}"
+    return (
+        f'<h3>{html.text(title)}</h3><svg class="mf-chart mf-chart-runs" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{html.text(title)} of {len(curves)} runs over {unit}">{drawn}</svg>'
+        f'<div class="mf-legend mf-legend-runs">{keys}</div>'
+    )
+
+
+def _spread(ends: Sequence[tuple[float, float, int]]) -> list[tuple[float, float, int]]:
+    """(x, y, number) of labels, moved apart where they would cover each other."""
+    placed: list[tuple[float, float, int]] = []
+    for x, y, number in sorted(ends, key=lambda end: end[1]):
+        placed.append((x, max(y, placed[-1][1] + LINE_HEIGHT) if placed else y, number))
+    below = max(placed[-1][1] - (HEIGHT - BOTTOM), 0) if placed else 0
+    return [(x, y - below, number) for x, y, number in placed]
+
+
+def _close_bounds(known: Sequence[float]) -> tuple[float, float]:
+    """Four equal parts of round numbers that just hold all values: runs often differ by little."""
+    low, high = min(known), max(known)
+    part = _round_up((high - low) / 4 or abs(high) / 40 or 0.25)
+    while (lowest := math.floor(low / part) * part) + 4 * part < high:
+        part = _round_up(part * 1.1)
+    return lowest, lowest + 4 * part
+
+
+def _shorten(count: float) -> str:
+    """12300 -> "12.3k"."""
+    size, suffix = next((pair for pair in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if count >= pair[0]), (1.0, ""))
+    return f"{count / size:.3g}{suffix}"
 
 
 def _finite(points: Sequence[Point]) -> list[Point]:
@@ -73,17 +145,22 @@ def _bounds(known: Sequence[float]) -> tuple[float, float]:
     return -below * part, (4 - below) * part
 
 
-def _grid(lowest: float, highest: float, last: int) -> str:
+def _grid(lowest: float, highest: float) -> str:
     parts = []
     for index in range(5):
         y = TOP + (HEIGHT - TOP - BOTTOM) * index / 4
         value = highest - (highest - lowest) * index / 4
         parts.append(f'<line class="mf-grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:.4g}</text>')
+    return "".join(parts)
+
+
+def _step_marks(last: int) -> str:
+    marks = []
     for step in range(0, last + 1, max(round(last / 4), 1)):  # whole steps: a short run has fewer than five
         x = LEFT + (WIDTH - LEFT - RIGHT) * step / last
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 12}" text-anchor="middle">{step}</text>')
-    return "".join(parts)
+        marks.append(f'<text x="{x:.1f}" y="{HEIGHT - 12}" text-anchor="middle">{step}</text>')
+    return "".join(marks)
 
 
 def _round_up(value: float) -> float:

@@ -1,4 +1,4 @@
-"""The monitor of a run, part of the Train tab: state, numbers, chart, answers before and after, log.
+"""The monitor of a run, part of the Train tab: state, numbers, chart, answers step by step, log.
 
 It only displays. Closing the page changes nothing, and any number of pages show the same.
 """
@@ -28,6 +28,7 @@ from modelforge.ui.look.events import listen
 from modelforge.ui.look.files import make_file
 from modelforge.ui.look.metrics import describe_outcome
 from modelforge.ui.look.verdict import show_verdict
+from modelforge.ui.train.timeline import Answers, Timeline, show_answers
 
 SENTENCES = {
     RunState.queued: ("Starting.", "quiet"),
@@ -54,7 +55,7 @@ class Monitor:
     def __init__(self) -> None:
         self.head = gr.HTML(elem_id="run-head")
         self.chart = gr.HTML(elem_id="run-chart")
-        self.answers = gr.HTML(elem_id="run-answers")
+        self.timeline = Timeline()
         with gr.Accordion("Log", open=False):
             self.log = gr.Textbox(
                 label="Log", lines=12, max_lines=12, show_label=False, interactive=False, elem_id="run-log"
@@ -62,7 +63,17 @@ class Monitor:
             self.fetch_log = gr.Button("Download the log", size="sm", elem_id="run-log-fetch")
             # The file is made on demand; then the browser presses this one.
             self.log_file = gr.DownloadButton("log.txt", visible="hidden", elem_id="run-log-file")
-        self.outputs = [self.head, self.chart, self.answers, self.log]
+        self.outputs = [self.head, self.chart, self.log, *self.timeline.outputs]
+
+
+def attach_proof(forge: Forge, button: Any, file: Any, run_id: Any) -> None:
+    def write(chosen: str) -> Any:
+        path = make_file(f"{forge.runs.get(chosen).id}.yaml")
+        path.write_text(forge.runs.write_proof(chosen), encoding="utf-8")
+        return gr.DownloadButton(value=str(path))
+
+    written = listen(button.click, write, run_id, file)
+    written.success(None, js="() => document.querySelector('#train-proof-file').click()")
 
 
 def attach_log(forge: Forge, monitor: Monitor, run_id: Any) -> None:
@@ -90,7 +101,7 @@ class RunView:
         self.cursor = 0
         self.curves: dict[str, list[tuple[float, float]]] = {}  # name in progress events -> (step, value)
         self.held_out: dict[str, list[tuple[float, float]]] = {}  # metric -> (step, value)
-        self.answers: dict[str, dict[str, Any]] = {}
+        self.answers = Answers()
         self.latest: dict[str, dict[str, Any]] = {}
         self.warnings: list[str] = []
         self.lines: list[str] = []
@@ -113,8 +124,7 @@ class RunView:
                 measured = {"loss": event.get("eval_loss"), **event}  # older runs wrote it under that name alone
                 _add_points(self.held_out, measured, tuple(SHOWN))
             case "sampled":
-                shown = self.answers.setdefault(event["prompt"], {"expected": event["expected"]})
-                shown["before" if event["step"] == 0 else "after"] = event["answer"]
+                self.answers.add(event)
             case "warning":
                 self.warnings.append(event["message"])
         if line := describe_event(event):
@@ -125,6 +135,7 @@ class RunView:
         for curves in (self.curves, self.held_out):
             for name, points in curves.items():
                 curves[name] = [point for point in points if point[0] <= step]
+        self.answers.rewind(step)
         self.warnings = []
         self.latest.pop("measuring", None)
 
@@ -153,8 +164,8 @@ class Views:
         return view
 
 
-def show_run(record: RunRecord, view: RunView) -> list[Any]:
-    """Values of the monitor's widgets, in the order of `Monitor.outputs`."""
+def show_run(record: RunRecord, view: RunView, at: int | None = None) -> list[Any]:
+    """Values of the monitor's widgets, in the order of `Monitor.outputs`. at: the step whose answers are shown."""
     latest = view.latest.get("progress", {})
     step, total = latest.get("step", record.step), latest.get("total_steps", record.total_steps)
     head = f'<div class="mf-run-name">{html.text(record.recipe.get("name") or record.id)}</div>'
@@ -170,11 +181,18 @@ def show_run(record: RunRecord, view: RunView) -> list[Any]:
     if latest:
         head += html.tiles(_numbers(record, view, latest))
     head += "".join(html.note(sentence, "warning") for sentence in view.warnings)
-    return [head, _charts(record, view, total), _answers(view), "\n".join(view.lines)]
+    answers = show_answers(view.answers, at, has_model=has_saved_model(record))
+    return [head, _charts(record, view, total), "\n".join(view.lines), *answers]
 
 
 def show_nothing() -> list[Any]:
-    return [html.note("No runs yet. Press Start training: all settings have defaults."), "", "", ""]
+    nothing = show_answers(Answers(), None, has_model=False)
+    return [html.note("No runs yet. Press Start training: all settings have defaults."), "", "", *nothing]
+
+
+def has_saved_model(record: RunRecord) -> bool:
+    """Whether the newest answers are those of its model; a run that is stopped gives none at its end."""
+    return bool(record.model_id) and record.state is not RunState.stopped
 
 
 def _state(record: RunRecord, view: RunView) -> str:
@@ -246,18 +264,3 @@ def _charts(record: RunRecord, view: RunView, total: int) -> str:
             held_out_title="on held-out pairs",
         )
     return charts
-
-
-def _answers(view: RunView) -> str:
-    if not view.answers:
-        return ""
-    rows = (
-        {
-            "Prompt": prompt,
-            "Before": shown.get("before", ""),
-            "After": shown.get("after", "…"),
-            "Expected": shown["expected"],
-        }
-        for prompt, shown in view.answers.items()
-    )
-    return f"<h3>Answers before and after</h3>{html.table(rows)}"

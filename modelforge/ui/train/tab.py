@@ -20,11 +20,21 @@ from modelforge.store import RunRecord, RunState
 from modelforge.ui.look import html
 from modelforge.ui.look.choices import DeleteButtons, select
 from modelforge.ui.look.events import listen, listen_all
+from modelforge.ui.train.comparison import ComparisonPanel, attach_comparison, offer_runs
 from modelforge.ui.train.form import TrainForm
-from modelforge.ui.train.monitor import Monitor, Views, attach_log, show_nothing, show_run
+from modelforge.ui.train.monitor import (
+    Monitor,
+    Views,
+    attach_log,
+    attach_proof,
+    has_saved_model,
+    show_nothing,
+    show_run,
+)
 from modelforge.ui.train.queue import RunQueue, attach_queue, describe_state, show_queue
 from modelforge.ui.train.reward_preview import try_rewards
 from modelforge.ui.train.sweep import SweepPanel, attach_sweep
+from modelforge.ui.train.timeline import Answers, attach_timeline
 from modelforge.ui.train.verdict import VerdictPanel, attach_verdict, find_remedy
 
 # How often the page asks for news. Gradio's page walks through all of itself for each event, a quarter of a second on a
@@ -76,17 +86,25 @@ class TrainTab:
                 with gr.Row(visible=False, elem_classes="mf-actions") as self.next_row:
                     self.chat = gr.Button("Try it →", variant="primary", elem_id="train-chat")
                     self.look = gr.Button("Show in Models")
+                    self.proof = gr.Button("Recipe and proof", elem_id="train-proof")
+                # The file is made on demand; then the browser presses this one.
+                self.proof_file = gr.DownloadButton("recipe.yaml", visible="hidden", elem_id="train-proof-file")
                 self.queue.build_waiting()
         gr.HTML("<h3>Earlier runs</h3>")
         with gr.Row(elem_classes="mf-actions"):
             self.earlier = gr.Dropdown([], label="Run", scale=3, min_width=260, elem_id="train-earlier")
             self.deletion = DeleteButtons("train-delete", "Delete this run…")
+        with gr.Accordion("Compare runs", open=False):
+            self.comparison = ComparisonPanel()
         self.timer = gr.Timer(IDLE_SECONDS)
         buttons = [self.timer, self.start, self.stop, self.pause, self.resume, self.retry, self.next_row]
-        self.shown = [self.run_id, self.seen, *self.monitor.outputs, *buttons, self.earlier, *self.queue.outputs]
+        self.at = self.monitor.timeline.at
+        lists = [self.earlier, self.comparison.chosen, *self.queue.outputs]
+        self.shown = [self.run_id, self.seen, self.at, *self.monitor.outputs, *buttons, *lists]
 
-    def refresh(self, run_id: str, seen: Any, waiting: str | None = None) -> Any:
-        """Values of `shown`, or no change where the page has seen it all. waiting: the queued run that is selected."""
+    def refresh(self, run_id: str, seen: Any, waiting: str | None = None, at: int | None = None) -> Any:
+        """Values of `shown`, or no change where the page has seen it all. waiting: the queued run that is selected. at:
+        the step whose answers are shown."""
         runs = self._forge.runs
         known = {record.id: record for record in runs.all()}
         record = known.get(run_id) or runs.current() or next(iter(known.values()), None)
@@ -100,10 +118,17 @@ class TrainTab:
         now_seen = [record.id, view.cursor, states]
         if now_seen == seen:
             return gr.skip()
-        monitor = dict(zip(self.monitor.outputs, show_run(record, view), strict=True))
+        monitor = dict(zip(self.monitor.outputs, show_run(record, view, at), strict=True))
         is_same = seen and [seen[0], seen[2]] == [record.id, states]
         lists = {} if is_same else self._lists(record.id, waiting)
+        if not seen or seen[0] != record.id:
+            monitor[self.at] = None
         return {self.run_id: record.id, self.seen: now_seen, **monitor, **self._buttons(record), **lists}
+
+    def find_answers(self, run_id: str) -> tuple[Answers, bool]:
+        """Of a run: its answers, and whether it has left a model."""
+        record = self._forge.runs.get(run_id)
+        return self._views.refreshed(record.id).answers, has_saved_model(record)
 
     def list_runs(self, chosen: str) -> Any:
         """The dropdown of earlier runs, with `chosen` or the newest one selected."""
@@ -116,7 +141,8 @@ class TrainTab:
 
     def _lists(self, run_id: str, waiting: str | None) -> dict[Any, Any]:
         queue = show_queue(self._forge, waiting)
-        return {self.earlier: self.list_runs(run_id), **dict(zip(self.queue.outputs, queue, strict=True))}
+        compared = {self.comparison.chosen: offer_runs(self._forge.runs.all())}
+        return {self.earlier: self.list_runs(run_id), **compared, **dict(zip(self.queue.outputs, queue, strict=True))}
 
     def _buttons(self, record: RunRecord | None) -> dict[Any, Any]:
         """The buttons for a run in this state."""
@@ -141,7 +167,10 @@ def build(forge: Forge) -> TrainTab:
     attach_verdict(tab.form, tab.verdict)
     _attach_runs(forge, tab)
     attach_log(forge, tab.monitor, tab.run_id)
+    attach_proof(forge, tab.proof, tab.proof_file, tab.run_id)
+    attach_timeline(tab.monitor.timeline, tab.run_id, tab.find_answers)
     attach_queue(forge, tab.queue, tab.run_id, tab.refresh, tab.shown)
+    attach_comparison(forge, tab.comparison)
     attach_sweep(tab.form, tab.sweep, tab.refresh, tab.shown)
     _attach_recipe(forge, tab)
     return tab
@@ -211,6 +240,8 @@ def _attach_runs(forge: Forge, tab: TrainTab) -> None:
     listen(tab.retry.click, retry, tab.run_id, tab.shown)
     for button, action in ((tab.stop, stop), (tab.pause, forge.runs.pause), (tab.resume, resume)):
         listen(button.click, partial(change, action), tab.run_id, tab.shown)
-    listen(tab.timer.tick, tab.refresh, [tab.run_id, tab.seen, tab.queue.chosen], tab.shown, trigger_mode="once")
+    listen(
+        tab.timer.tick, tab.refresh, [tab.run_id, tab.seen, tab.queue.chosen, tab.at], tab.shown, trigger_mode="once"
+    )
     listen(tab.earlier.input, lambda run_id: tab.refresh(run_id, None), tab.earlier, tab.shown)
     tab.deletion.attach(delete, tab.earlier, tab.shown)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 
 from modelforge.ui.look import chart
-from modelforge.ui.look.chart import draw
+from modelforge.ui.look.chart import draw, draw_runs
 
 
 def read_points(svg: str, css: str) -> list[tuple[float, float]]:
@@ -77,3 +78,25 @@ def test_titles_are_text() -> None:
 
 def test_a_short_run_has_whole_steps_on_its_axis() -> None:
     assert re.findall(r'text-anchor="middle">([^<]*)<', draw([(1, 1.0)], [], 3)) == ["0", "1", "2", "3"]
+
+
+def test_runs_share_one_chart_and_each_has_its_number() -> None:
+    lines = [("<b>", [(100, 2.0), (12_000, 1.0)], [(12_000, math.nan)]), ("none", [], []), ("c", [], [(500, 0.5)])]
+    svg = draw_runs(lines, title="Loss", unit="tokens")
+    assert "<b>" not in svg and "nan" not in svg
+    assert re.findall(r'<text class="mf-run-(\d)"[^>]*>(\d)<', svg) == [("1", "1"), ("3", "3")]
+    assert re.findall(r'text-anchor="middle">([^<]*)<', svg) == ["0", "3k", "6k", "9k", "12k"]
+    assert re.findall("<title>([^<]*)</title>", svg) == ["3: held out 0.5000 at 500 tokens"]
+    assert draw_runs([("a", [], []), ("b", [(1, math.inf)], [])], title="Loss", unit="steps") == ""
+
+
+def test_chart_of_runs_has_whole_steps_on_its_axis() -> None:
+    svg = draw_runs([("a", [(1, 1.0), (3, 1.0)], []), ("b", [(2, 1.0)], [])], title="Loss", unit="steps")
+    assert re.findall(r'text-anchor="middle">([^<]*)<', svg) == ["0", "1", "2", "3"]
+
+
+def test_numbers_of_runs_that_end_alike_do_not_cover_each_other() -> None:
+    svg = draw_runs([(str(each), [(1, 10.0 + each / 1000)], []) for each in range(8)], title="Loss", unit="tokens")
+    heights = sorted(float(y) for y in re.findall(r'<text class="mf-run-\d" x="[^"]*" y="([^"]*)"', svg))
+    assert len(heights) == 8 and all(b - a >= chart.LINE_HEIGHT - 0.1 for a, b in itertools.pairwise(heights))
+    assert read_axis(svg)[-1] > 9  # close to the values: runs differ by little

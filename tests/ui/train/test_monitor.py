@@ -90,20 +90,43 @@ def test_a_long_run_keeps_a_bounded_number_of_points(path: Path) -> None:
     assert points[-1][0] >= 2 * MOST_POINTS - 2
 
 
+def sampled(step: int, answer: str, prompt: str = "Where?") -> dict[str, Any]:
+    return {"type": "sampled", "prompt": prompt, "expected": "There.", "step": step, "answer": answer}
+
+
+def cells(shown: list[Any]) -> list[str]:
+    return re.findall("<td[^>]*>([^<]*)</td>", shown[-1])
+
+
 def test_answers_before_and_after_are_side_by_side(path: Path) -> None:
-    sample = {"type": "sampled", "prompt": "Where?", "expected": "There."}
-    view = view_of(path, {**sample, "step": 0, "answer": "Who knows?"})
-    shown = show_run(record(), view)[2]
-    assert re.findall("<td[^>]*>([^<]*)</td>", shown) == ["Where?", "Who knows?", "…", "There."]
-    write(path, {**sample, "step": 10, "answer": "<b>There</b>"})
-    view = view_of(path)
-    shown = show_run(record(), view)[2]
-    assert re.findall("<td[^>]*>([^<]*)</td>", shown)[2] == "&lt;b&gt;There&lt;/b&gt;"
+    shown = show_run(record(), view_of(path, sampled(0, "Who knows?")))
+    assert "before training" in shown[3] and cells(shown) == ["Where?", "There.", "Who knows?"]
+    shown = show_run(record(), view_of(path, sampled(10, "<b>There</b>")))
+    assert "after step 10" in shown[3] and "1" in shown[3]
+    assert cells(shown) == ["Where?", "There.", "Who knows?", "&lt;b&gt;There&lt;/b&gt;"]
+
+
+def test_answers_of_each_step_can_be_shown_and_those_of_the_saved_model_come_first(path: Path) -> None:
+    events = [sampled(step, f"{prompt} {step}", prompt) for step in (0, 3, 6) for prompt in ("a", "b")]
+    view = view_of(path, *events, sampled(3, "a best", "a"), sampled(3, "b best", "b"))
+    title, _, earlier, later, table = show_run(record(RunState.finished, model_id="model-1"), view)[3:]
+    assert "after step 3, of the saved model" in title and "2 of 3" in title
+    assert "a best" in table and earlier.interactive and later.interactive
+    title, _, _, later, table = show_run(record(), view, at=6)[3:]
+    assert "after step 6" in title and "saved" not in title and "b 6" in table and not later.interactive
+    title, *_, table = show_run(record(), view, at=5)[3:]  # no such step: the newest
+    assert "after step 3" in title and "a best" in table
+
+
+def test_resumed_run_keeps_the_answers_before_its_checkpoint(path: Path) -> None:
+    events = [sampled(step, str(step)) for step in (0, 3, 6)]
+    view = view_of(path, STARTED, *events, {**STARTED, "step": 4}, sampled(8, "8"))
+    assert view.answers.steps == [0, 3, 8]
 
 
 def test_a_running_run_shows_its_step_its_time_and_its_numbers(path: Path) -> None:
     view = view_of(path, STARTED, progress(3, 1.25), {"type": "evaluated", "step": 3, "loss": 1.5})
-    head, chart, _, log = show_run(record(peak_bytes=2 * 1024**3), view)
+    head, chart, log, *_ = show_run(record(peak_bytes=2 * 1024**3), view)
     assert "step 3 of 10 · 30% · 1 min 15 s left" in head
     tiles = dict(re.findall(r"<span>([^<]*)</span><b>([^<]*)</b>", head))
     assert tiles["Step"] == "3 / 10"
@@ -138,7 +161,7 @@ def test_a_failed_run_shows_what_happened_and_the_fix_as_text(path: Path) -> Non
 @pytest.mark.parametrize("state", [state for state in RunState if state not in (RunState.finished, RunState.failed)])
 def test_every_state_has_a_sentence_before_the_first_event(path: Path, state: RunState) -> None:
     path.touch()
-    head, chart, answers, log = show_run(record(state), view_of(path))
+    head, chart, log, *_, answers = show_run(record(state), view_of(path))
     assert "mf-note" in head
     assert "Towns" in head
     assert (chart, answers, log) == ("", "", "")
