@@ -66,6 +66,11 @@ def add_commands(commands: Any) -> None:
     for name, help, command in (
         ("show", "one run", show_run),
         ("resume", "resume a run that was paused, interrupted or failed", resume_run),
+        (
+            "more-data",
+            "train on a half and a quarter of a run's data, to tell what more data would give",
+            ask_more_data,
+        ),
         ("delete", "remove a run's log and events; its model stays", delete_run),
     ):
         made = add_command(runs, name, help, command)
@@ -169,21 +174,22 @@ def train_demo(arguments: argparse.Namespace) -> int:
     return follow([open_forge().runs.start(demo_recipe())], as_json=arguments.json)
 
 
-def follow(runs: Sequence[Run], *, as_json: bool, printed: int = 0) -> int:
+def follow(runs: Sequence[Run], *, as_json: bool | None, printed: int = 0) -> int:
     """Print the events of runs, one run after another, until all have ended. Returns the exit code.
 
-    printed: how many events of the first run to leave out. Ctrl-C saves a model and stops, a second Ctrl-C exits at
-    once. SIGTERM saves the run in progress, to be resumed. Either way the runs that wait are paused.
+    as_json: None prints them as text on stderr, for a command whose result is something else. printed: how many events
+    of the first run to leave out. Ctrl-C saves a model and stops, a second Ctrl-C exits at once. SIGTERM saves the run
+    in progress, to be resumed. Either way the runs that wait are paused.
     """
     # In a thread: a signal can come while this one holds a lock that pausing needs.
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=_pause, args=(runs,)).start())
     codes = []
     for index, run in enumerate(runs):
         codes.append(_follow(run, runs[index + 1 :], as_json=as_json, printed=0 if index else printed))
-    return max(codes)
+    return max(codes, default=0)
 
 
-def _follow(run: Run, later: Sequence[Run], *, as_json: bool, printed: int) -> int:
+def _follow(run: Run, later: Sequence[Run], *, as_json: bool | None, printed: int) -> int:
     stopping = False
     while True:
         try:
@@ -210,11 +216,11 @@ def _end(calls: Sequence[Callable[[], None]]) -> None:
             call()
 
 
-def print_event(event: dict[str, Any], *, as_json: bool) -> None:
+def print_event(event: dict[str, Any], *, as_json: bool | None) -> None:
     if as_json:
         print_json(event)
     elif event["type"] != "failed" and (line := describe_event(event)):  # a failure is printed on stderr, at the end
-        print_line(line)
+        (say if as_json is None else print_line)(line)
 
 
 def conclude(run: Run) -> int:
@@ -270,6 +276,18 @@ def describe_comparison(found: Comparison) -> str:
         cells = ["-" if value is None else f"{value:.4g}{write_change(change)}" for value, change in pairs]
         rows.append({"": name, **dict(zip(runs, cells, strict=True))})
     return "\n".join([table(rows, ("", *runs)), *found.notes])
+
+
+def ask_more_data(arguments: argparse.Namespace) -> int:
+    """Train the smaller runs, unless they are there, and print what all three tell."""
+    runs = open_forge().runs
+    record = runs.get(arguments.id)
+    smaller = runs.start_smaller(record.id)
+    code = follow([run for run in smaller if run.state.active], as_json=None)
+    found = runs.describe_growth(record.id)
+    data = f"{found.data.word}. {found.data.why}" if found.data else "the smaller runs have not finished."
+    answer(arguments, found.as_json(), f"epochs: {found.epochs.word}. {found.epochs.why}\ndata: {data}")
+    return code
 
 
 def delete_run(arguments: argparse.Namespace) -> None:

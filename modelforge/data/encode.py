@@ -136,7 +136,8 @@ class ChatEncoder:
         prompt = row["prompt"]
         for answer in ("chosen", "completion"):
             if answer in row:
-                return list(self.template.render_parts([*prompt, *row[answer]], learn_from=len(prompt)))
+                whole, tools = [*prompt, *row[answer]], row.get("tools") or ()
+                return list(self.template.render_parts(whole, tools, learn_from=len(prompt)))
         return [(self.template.render(prompt, row.get("tools") or (), for_answer=True), False)]
 
     def _tokenize(self, text: str, before: str = "") -> list[int]:

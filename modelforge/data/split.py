@@ -34,8 +34,21 @@ LARGEST_SHARE = 4  # at most one row in so many is held out only to have enough 
 
 
 def divide(rows: Sequence[Mapping[str, Any]], recipe: Recipe) -> tuple[list[int], list[int]]:
-    """The `split` that a recipe asks for."""
-    return split(rows, recipe.eval_split, recipe.seed, recipe.min_eval_rows)
+    """The `split` that a recipe asks for, and of its training rows the share that it trains on."""
+    training, held_out = split(rows, recipe.eval_split, recipe.seed, recipe.min_eval_rows)
+    return keep_share(training, recipe), held_out
+
+
+def keep_share(training: Sequence[int], recipe: Recipe) -> list[int]:
+    """The recipe's `train_share` of the training rows, at least one, in their order. A smaller share is a part of a
+    larger one."""
+    if recipe.train_share >= 1:
+        return list(training)
+
+    def draw(index: int) -> bytes:
+        return hashlib.sha256(f"{recipe.seed}\0{index}".encode()).digest()
+
+    return sorted(sorted(training, key=draw)[: max(1, round(recipe.train_share * len(training)))])
 
 
 def count_held_out(rows: int, eval_split: float, least: int = 0) -> int:

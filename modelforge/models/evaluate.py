@@ -15,7 +15,7 @@ from modelforge.architecture import DECODER
 from modelforge.choices.combinations import check_method, metrics_of
 from modelforge.data.checks import check
 from modelforge.data.prepare import read_rows, refuse_errors
-from modelforge.data.split import IDENTICAL, divide, find_leaks
+from modelforge.data.split import IDENTICAL, divide, find_leaks, keep_share
 from modelforge.errors import DatasetError, NotFoundError, RecipeError
 from modelforge.models.chat import Playground
 from modelforge.models.folder import read_manifest
@@ -207,7 +207,7 @@ def find_known(rows: Sequence[Numbered], manifest: Mapping[str, Any], recipe: Re
     except NotFoundError:
         notes.append("The dataset of this model was deleted, so whether these rows were trained on is not known.")
         return set()
-    indices, _ = ([*range(len(trained))], []) if recipe.eval_dataset else divide(trained, recipe)
+    indices = keep_share(range(len(trained)), recipe) if recipe.eval_dataset else divide(trained, recipe)[0]
     leaks = find_leaks([trained[index] for index in indices], [row for _, row in rows])
     known = {rows[leak.evaluation_row - 1][0] for leak in leaks if leak.kind in IDENTICAL}
     if known and len(known) < len(rows):

@@ -31,7 +31,7 @@ Measure = Callable[[Sides, Sequence[Numbered], Sequence[str]], list[Outcome]]
 
 LONGEST_ANSWER = 512  # tokens; a model that does not know where to stop writes on to the bound
 SHORT_ANSWER = 10  # words; of longer ones the same answer can be written in many ways, and none matches exactly
-_UNCUT = 10**9  # tokens; prompts are not cut, as in a chat
+UNCUT = 10**9  # tokens; prompts are not cut, as in a chat
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,14 @@ def measure_chats(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[str])
     where no row has a prompt."""
     divide = sides.recipe.long_texts == "divide"
     trials = make_trials(rows, ChatEncoder(sides.tokenizer, sides.longest), sides.notes, divide=divide)
+    measure_trials(sides, trials, wanted)
+    return [trial.outcome for trial in trials]
+
+
+def measure_trials(sides: Sides, trials: Sequence[Trial], wanted: Sequence[str]) -> None:
+    """Add the scores of all sides to the outcomes of the trials."""
     asked = [trial for trial in trials if trial.prompt]
-    learnt = [(trial.outcome, piece) for trial in trials for piece in trial.pieces if _count_labels(piece)]
+    learnt = [(trial.outcome, piece) for trial in trials for piece in trial.pieces if count_labels(piece)]
     learnt = learnt if {"loss", PERPLEXITY} & {*wanted} else []
     compared = choose_metrics(sides, [trial.outcome for trial in asked], wanted) if asked else []
     if trials and not asked and METRICS.keys() & {*wanted}:
@@ -65,7 +71,6 @@ def measure_chats(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[str])
         if compared:
             answer_chats(sides, side, asked)
             compare_answers(side, [trial.outcome for trial in asked], compared)
-    return [trial.outcome for trial in trials]
 
 
 def make_trials(
@@ -73,7 +78,7 @@ def make_trials(
 ) -> list[Trial]:
     """What is measured with. divide: long texts are measured in pieces. Rows whose answer lies beyond max_length are
     left out, as they are in training; so are those that the chat template refuses, with a note."""
-    asker = ChatEncoder(encoder.tokenizer, _UNCUT)
+    asker = ChatEncoder(encoder.tokenizer, UNCUT)
     trials = []
     for number, row in rows:
         try:
@@ -83,7 +88,7 @@ def make_trials(
         except DatasetError as error:
             notes.append(f"Row {number} was left out: {error}")
             continue
-        tokens = sum(map(_count_labels, pieces))
+        tokens = sum(map(count_labels, pieces))
         if tokens or (prompt and not pieces[0].cut):
             asked = exchange.asked[-1]["content"] if exchange else ""
             outcome = Outcome(
@@ -96,15 +101,20 @@ def make_trials(
 
 def answer_chats(sides: Sides, side: Side, asked: Sequence[Trial]) -> None:
     """Let a side answer the prompts."""
-    references = [trial.outcome.expected for trial in asked]
-    longest = max(ChatEncoder(sides.tokenizer, _UNCUT).count_tokens(references), default=0)
-    room = min(longest + max(16, longest // 4), LONGEST_ANSWER)  # as long as the longest reference and some more
+    room = find_room(sides, asked)
     for batch in sides.batches(asked, lambda trial: len(trial.prompt) + room):
         prompts = [trial.prompt for trial in batch]
         with side.turn():
             answers = write_answers(side.model, sides.tokenizer, prompts, room, sides.pulse)
         for trial, answer in zip(batch, answers, strict=True):
             trial.outcome.answers[side.name] = answer
+
+
+def find_room(sides: Sides, asked: Sequence[Trial]) -> int:
+    """Tokens of an answer: as long as the longest reference and some more."""
+    references = [trial.outcome.expected for trial in asked]
+    longest = max(ChatEncoder(sides.tokenizer, UNCUT).count_tokens(references), default=0)
+    return min(longest + max(16, longest // 4), LONGEST_ANSWER)
 
 
 def choose_metrics(sides: Sides, outcomes: Sequence[Outcome], wanted: Sequence[str]) -> list[str]:
@@ -198,7 +208,7 @@ def measure_preferences(sides: Sides, rows: Sequence[Numbered], wanted: Sequence
             losses |= {(each[0].row, each[1]): loss for each, loss in zip(batch, sums, strict=True)}
         for outcome, better, worse in pairs:
             of_better, of_worse = losses[outcome.row, 0], losses[outcome.row, 1]
-            is_right = of_better / _count_labels(better) < of_worse / _count_labels(worse)
+            is_right = of_better / count_labels(better) < of_worse / count_labels(worse)
             note_score(outcome, side, "preference_accuracy", float(is_right))
             margins.setdefault(side.name, {})[outcome.row] = of_worse - of_better
     reference = margins.get(BASE) or margins.get(BEFORE)
@@ -223,7 +233,7 @@ def make_pairs(
         except DatasetError as error:
             notes.append(f"Row {number} was left out: {error}")
             continue
-        if _count_labels(better) and _count_labels(worse):
+        if count_labels(better) and count_labels(worse):
             prompt, expected = str(row["prompt"][-1]["content"]), _join_turns(row["chosen"])
             pairs.append((Outcome(identify_row(row), number, prompt, expected), better, worse))
     return pairs
@@ -257,7 +267,7 @@ def measure_labels(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[str]
         for outcome in [
             Outcome(identify_row(row), number, _join_turns(row["prompt"][-1:]), _join_turns(row["completion"]))
         ]
-        if _count_labels(encoded)
+        if count_labels(encoded)
     ]
     counts = Counter(label for *_, label in trials)
     if trials and len(counts) < 2:
@@ -291,7 +301,7 @@ def measure_rewards(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[str
     Raises RecipeError where a reward needs references that rows lack."""
     grpo = sides.recipe.grpo
     check_rows(grpo.rewards, [row for _, row in rows])
-    encoder = ChatEncoder(sides.tokenizer, _UNCUT)
+    encoder = ChatEncoder(sides.tokenizer, UNCUT)
     asked: list[tuple[Outcome, list[int]]] = []
     for number, row in rows:
         try:
@@ -317,7 +327,7 @@ def note_score(outcome: Outcome, side: Side, metric: str, score: float) -> None:
     outcome.scores.setdefault(side.name, {})[metric] = score
 
 
-def _count_labels(encoded: Encoded) -> int:
+def count_labels(encoded: Encoded) -> int:
     return sum(label != IGNORED for label in encoded.labels[1:])  # nothing predicts the first token
 
 

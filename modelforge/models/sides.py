@@ -74,6 +74,7 @@ class Sides:
         self.tokenizer = tokenizer
         self.recipe = recipe
         self.has_unanswerable = has_unanswerable
+        self.config = config
         self.longest = min(recipe.max_length, window_of(config))
         self.notes: list[str] = []
         self.span = (0.0, 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from modelforge.compute.compute import Compute
 from modelforge.data.split import count_held_out
@@ -31,6 +31,8 @@ _WRITING_BYTES: dict[DeviceKind, float] = {"cpu": 10e9, "mps": 60e9, "cuda": 150
 """Bytes of weights read in a second of writing, a token at a time: measured on a processor, usual on cards."""
 _WRITING_BYTES_CPU_16_BITS = 2e9  # measured: single rows are slow in bfloat16 even where matrices are fast
 _FASTEST_TOKEN_SECONDS = 0.02  # however small the model is
+_AT_ONCE, _LONGEST_ANSWER, _EXAMPLE_TOKENS = 16, 512, 1024  # as `models` has them: rows side by side, and tokens
+_OPENING_BYTES, _STARTING_SECONDS = 500e6, 8.0  # bytes of weights loaded in a second; at most, for the libraries
 _SAVE_SECONDS, _SAVE_BYTES = 0.2, 150e6  # a checkpoint, and bytes of it a second, flushed to the disk
 
 
@@ -81,6 +83,7 @@ def count_batches(recipe: Recipe, rows: int | None) -> int:
     if recipe.max_steps:
         return recipe.max_steps * recipe.gradient_accumulation_steps
     kept = (rows or 0) - (0 if recipe.eval_dataset else _held_out(recipe, rows))
+    kept = max(round(kept * recipe.train_share), 1) if kept else 0
     return math.ceil(recipe.num_train_epochs * math.ceil(kept / recipe.per_device_train_batch_size))
 
 
@@ -97,6 +100,30 @@ def describe_range(low: float, high: float) -> str:
     unit, size = ("s", 1.0) if high < 180 else ("min", 60.0) if high < 3 * 3600 else ("h", 3600.0)
     shortest, longest = (_round(seconds / size) for seconds in (low, high))
     return f"about {longest} {unit}" if shortest == longest else f"about {shortest} to {longest} {unit}"
+
+
+def predict_baseline(plan: Any, held_out: int, longest: int | None) -> tuple[float, float]:
+    """(low, high) seconds of trying the base model on so many held-out rows, as it is and with examples; zeros where
+    nothing is known. plan: a `Plan`. longest: tokens of the longest row.
+
+    The weights are those of the run, but in float32 on a processor, where writing in 16 bits is slow.
+    """
+    recipe, compute = plan.recipe, plan.compute
+    if not plan.tokens_per_second or not plan.memory or not compute or not held_out:
+        return 0.0, 0.0
+    forward = plan.tokens_per_second * _work(recipe, compute) / 2  # tokens a second
+    mean = plan.mean_tokens or SHARE_OF_LENGTH * recipe.max_length
+    reading = held_out * (5 * mean + 2 * min(3 * mean, _EXAMPLE_TOKENS)) / forward  # each loss, each prompt
+    weights = plan.memory.weights * (2 if compute.device == "cpu" and compute.weights != "float32" else 1)
+    step = max(weights / _WRITING_BYTES[compute.device], _FASTEST_TOKEN_SECONDS) + min(held_out, _AT_ONCE) / forward
+    room = min(longest or recipe.max_length, _LONGEST_ANSWER)
+    writes = "encoder" not in TASKS[recipe.task].architectures and recipe.method != "dpo"
+    writing = 2 * math.ceil(held_out / _AT_ONCE) * room * step if writes else 0.0
+    fastest, slowest = SPREAD[plan.timing]
+    opening = weights / _OPENING_BYTES
+    return opening + fastest * (reading + 0.2 * writing), 3 * opening + _STARTING_SECONDS + slowest * (
+        reading + writing
+    )
 
 
 def _round(value: float) -> str:

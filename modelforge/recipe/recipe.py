@@ -148,6 +148,13 @@ class Recipe(Settings):
         ge=0,
         le=10_000,
     )
+    train_share: float = data(
+        1.0,
+        "Share of the training examples to train on; those held out stay the same. Runs on a half and a quarter show "
+        "what more data would give.",
+        gt=0,
+        le=1,
+    )
     verdict_metric: Literal[
         "auto", "loss", "rougeL", "rouge1", "rouge2", "chrf", "exact_match", "f1", "preference_accuracy",
         "reward_margin", "mean_reward",

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -18,14 +18,19 @@ from modelforge.errors import DiskFullError, ModelForgeError, NotFoundError, Run
 from modelforge.processes import find_start_time, is_alive
 from modelforge.recipe import RECIPE_VERSION, Proof, Recipe, read_stored
 from modelforge.runs.admission import Admission, Admitted
+from modelforge.runs.baseline import predict_seconds, try_base
 from modelforge.runs.comparison import Comparison, Entry, check_count, compare
 from modelforge.runs.feed import Feed, read_events
+from modelforge.runs.more_data import SHARES, Growth, check_can_ask, describe_growth, find_smaller, vary_share
 from modelforge.runs.proof import Verification, check_inputs, verify, write_proof
 from modelforge.runs.sweep import vary
 from modelforge.runs.worker import Worker
 from modelforge.store import DatasetRecord, RunRecord, RunState, Store, utc_now
 from modelforge.store.folders import delete_folder, place_folder, unfinished
 from modelforge.training.start import find_start
+
+if TYPE_CHECKING:
+    from modelforge.models.baseline import Baseline
 
 log = logging.getLogger("modelforge")
 
@@ -85,6 +90,7 @@ class Runs:
     def __init__(self, store: Store, admission: Admission, before_run: Callable[[], None] = lambda: None) -> None:
         self._store = store
         self._admission = admission
+        self._before_run = before_run
         self._worker = Worker(store, before_run)
 
     def start(self, recipe: Recipe) -> Run:
@@ -150,6 +156,32 @@ class Runs:
         self._worker.submit(record)
         return Run(self, record.id)
 
+    def try_base(
+        self, recipe: Recipe, *, limit: int | None = None, watch: Callable[[float], None] | None = None
+    ) -> Baseline:
+        """The base model on rows that the recipe would hold out, before a first run; see `baseline.try_base`."""
+        self._check_person()
+        busy = self.refuse_beside_run
+        return try_base(
+            self._admission, recipe, free_memory=self._before_run, refuse_busy=busy, limit=limit, watch=watch
+        )
+
+    def predict_base(self, recipe: Recipe, *, limit: int | None = None) -> str:
+        """How long `try_base` takes, by the planner, for people: "about 20 to 60 s"; "" where that is not known. Raises
+        ModelForgeError for whatever a start would refuse."""
+        self._check_person()
+        return predict_seconds(self._admission, recipe, limit)
+
+    def refuse_beside_run(self) -> None:
+        """Raises RunStateError while a run is in progress: it needs the memory."""
+        if self.is_busy():
+            own = self.current()
+            raise RunStateError(
+                "A run is in progress and needs the memory.",
+                where=own.label if own else "",
+                fix="Wait until it has ended, or stop it." if own else "Wait until it has ended.",
+            )
+
     def start_sweep(self, recipe: Recipe, values: Mapping[str, Sequence[Any]]) -> list[Run]:
         """Queue a run for every combination of the values of one or two settings: all of them, or none. Raises
         ModelForgeError."""
@@ -157,6 +189,24 @@ class Runs:
         self._check_person(len(varied))
         admitted = [self._admission.admit(each) for each in varied]
         return [self._enqueue(each) for each in admitted]
+
+    def start_smaller(self, text: str) -> list[Run]:
+        """Queue runs of a finished run's recipe on a half and a quarter of its examples, those that there are not yet;
+        the handles of both. Raises ModelForgeError for a run that cannot be asked about."""
+        record = self.get(text)
+        recipe, found = check_can_ask(record), find_smaller(record, self.all())
+        missing = [share for share in SHARES if share not in found]
+        if missing:
+            self._check_person(len(missing))
+        admitted = {share: self._admission.admit(vary_share(recipe, share)) for share in missing}
+        started = {share: self._enqueue(each).id for share, each in admitted.items()}
+        return [Run(self, started.get(share) or found[share].id) for share in SHARES]
+
+    def describe_growth(self, text: str) -> Growth:
+        """Whether more epochs, and as far as the smaller runs have finished, more data would help a finished run."""
+        record = self.get(text)
+        events, _ = self.feed(record.id).since(0)
+        return describe_growth(record, find_smaller(record, self.all()), events)
 
     def _default_name(self, dataset: DatasetRecord, recipe: Recipe) -> str:
         if recipe.parent:

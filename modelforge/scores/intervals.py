@@ -10,7 +10,7 @@ rows, and a row stays with its counterpart (paired). It does not know metrics; w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -64,10 +64,16 @@ def draw_differences(
     before: Numbers, after: Numbers, combine: Combine, *, seed: int = 0, draws: int = DRAWS
 ) -> Numbers:
     """The differences of `draws` samples of rows, drawn with replacement -> (draws)."""
-    rows, generator, found = len(before), np.random.default_rng(seed), []
-    for count in _divide(draws, before.size):
+    drawn = draw_metrics((before, after), combine, seed=seed, draws=draws)
+    return drawn[:, 1] - drawn[:, 0]
+
+
+def draw_metrics(sides: Sequence[Numbers], combine: Combine, *, seed: int = 0, draws: int = DRAWS) -> Numbers:
+    """The metric of each side, of the same `draws` samples of rows, drawn with replacement -> (draws, sides)."""
+    rows, generator, found = len(sides[0]), np.random.default_rng(seed), []
+    for count in _divide(draws, sides[0].size):
         chosen = generator.integers(0, rows, (count, rows))  # (count, rows)
-        found.append(combine(after[chosen].sum(1)) - combine(before[chosen].sum(1)))
+        found.append(np.stack([combine(side[chosen].sum(1)) for side in sides], axis=1))
     return np.concatenate(found)
 
 

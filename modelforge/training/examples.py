@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from modelforge.data.lengths import longest_row
-from modelforge.data.split import IDENTICAL, divide, find_leaks
+from modelforge.data.split import IDENTICAL, divide, find_leaks, keep_share
 from modelforge.errors import TrainingError
 from modelforge.recipe import Recipe
 
@@ -116,11 +116,14 @@ def encode_examples(
     encode: the method's. eval_rows: to evaluate on; without them a share of `rows` is held out. Raises TrainingError if
     nothing is left to train on, DatasetError if the chat template refuses a row.
     """
-    leaks = find_leaks(rows, eval_rows) if eval_rows else []
-    train_rows, eval_indices = rows, list(range(len(eval_rows or ())))
     if eval_rows is None:
         train_indices, eval_indices = divide(rows, recipe)
         train_rows, eval_rows = ([rows[index] for index in indices] for indices in (train_indices, eval_indices))
+        leaks = []
+    else:
+        train_rows = [rows[index] for index in keep_share(range(len(rows)), recipe)]
+        eval_indices = [*range(len(eval_rows))]
+        leaks = find_leaks(train_rows, eval_rows) if eval_rows else []
     counts: Counter[str] = Counter()
     lost: Counter[str] = Counter()
     train, train_places = _encode_each(train_rows, encode, counts, lost)

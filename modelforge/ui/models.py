@@ -25,7 +25,6 @@ from modelforge.ui.look.events import listen
 from modelforge.ui.look.metrics import describe_change, show_metrics
 from modelforge.ui.look.verdict import show_verdict
 from modelforge.ui.rows import RowsPanel, show_rows
-from modelforge.ui.train.reward_preview import refuse_beside_run
 
 if TYPE_CHECKING:
     from modelforge.models.evaluate import Evaluation
@@ -91,7 +90,7 @@ def build(forge: Forge) -> ModelsTab:
     def evaluate(model_id: str | None, limit: int | None) -> Iterator[dict[Any, Any]]:
         """A progress bar, then the verdict, the metrics, and the rows."""
         record = forge.models.find(model_id or "")
-        refuse_beside_run(forge)
+        forge.runs.refuse_beside_run()
 
         def measure(watch: Callable[[float], None]) -> Evaluation:
             warmup.wait()

@@ -1,6 +1,7 @@
-"""Row by row, part of the Models tab: what a model answered before and answers now, beside the expected answer.
+"""Row by row: what a model answered before and answers now, beside the expected answer; or a base model without and
+with examples in the prompt.
 
-It shows outcomes that were measured (`models.outcomes`), of the run or of the last evaluation on the page.
+It shows outcomes that were measured (`models.outcomes`), of a run, or of the last evaluation or trial on the page.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import csv
 import difflib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -29,34 +31,54 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute a cel
 _PIECE = re.compile(r"\s+|\w+|[^\w\s]+")
 
 
-class RowsPanel:
-    """Its components. measured: what is shown, a `Measured`; None where nothing was measured."""
+@dataclass(frozen=True)
+class Titles:
+    """How the two sides, and the lists of rows, are called."""
 
-    def __init__(self) -> None:
+    before: str = "Before"
+    now: str = "Now"
+    lost: str = "Right before, wrong now"
+    worst: str = "Worst"
+    best: str = "Best"
+
+
+WITH_EXAMPLES = Titles(
+    "As it is", "With examples", "Right only without examples", "Better without examples", "Better with examples"
+)
+TITLES = {"zero_shot": WITH_EXAMPLES}
+"""The side that is compared with -> titles, where they are not the usual ones."""
+
+
+class RowsPanel:
+    """Its components. measured: what is shown, a `Measured`; None where nothing was measured. prefix: of the ids of its
+    elements."""
+
+    def __init__(self, prefix: str = "models-rows") -> None:
+        self._prefix = prefix
         self.measured = gr.State(None)
-        with gr.Column(visible=False, elem_id="models-rows") as self.box:
+        with gr.Column(visible=False, elem_id=prefix) as self.box:
             gr.HTML("<h3>Row by row</h3>")
             with gr.Row(elem_classes="mf-actions"):
-                self.which = gr.Radio([], label="Rows", elem_id="models-rows-which", scale=3, min_width=300)
+                self.which = gr.Radio([], label="Rows", elem_id=f"{prefix}-which", scale=3, min_width=300)
                 self.search = gr.Textbox(
-                    label="Containing", max_length=200, elem_id="models-rows-search", scale=2, min_width=180
+                    label="Containing", max_length=200, elem_id=f"{prefix}-search", scale=2, min_width=180
                 )
-                self.fetch = gr.Button("Download CSV", elem_id="models-rows-fetch", scale=0, min_width=150)
-            self.file = gr.DownloadButton("rows.csv", visible="hidden", elem_id="models-rows-file")
-            self.list = gr.HTML("", elem_id="models-rows-list")
+                self.fetch = gr.Button("Download CSV", elem_id=f"{prefix}-fetch", scale=0, min_width=150)
+            self.file = gr.DownloadButton("rows.csv", visible="hidden", elem_id=f"{prefix}-file")
+            self.list = gr.HTML("", elem_id=f"{prefix}-list")
         self.shown = [self.measured, self.box, self.which, self.list]
 
     def attach(self) -> None:
         def copy_rows(measured: Measured | None) -> Any:
             if measured is None:
-                raise NotFoundError("Nothing was measured yet.", fix="Press Evaluate.")
+                raise NotFoundError("Nothing was measured yet.", fix="Measure first.")
             return gr.DownloadButton(value=write_csv(measured))
 
         inputs = [self.measured, self.which, self.search]
         listen(self.which.input, list_rows, inputs, self.list)
         listen(self.search.submit, list_rows, inputs, self.list)
         copied = listen(self.fetch.click, copy_rows, self.measured, self.file)
-        copied.success(None, js="() => document.querySelector('#models-rows-file').click()")
+        copied.success(None, js=f"() => document.querySelector('#{self._prefix}-file').click()")
 
 
 def show_rows(measured: Measured | None) -> list[Any]:
@@ -68,9 +90,14 @@ def show_rows(measured: Measured | None) -> list[Any]:
     return [measured, gr.Column(visible=True), gr.Radio(choices, value=chosen), list_rows(measured, chosen, "")]
 
 
+def find_titles(measured: Measured) -> Titles:
+    return TITLES.get(measured.against, Titles())
+
+
 def list_choices(measured: Measured) -> list[tuple[str, str]]:
     """(label, key) of the lists that have rows, what a sceptic looks at first."""
-    found = [(LOST, "Right before, wrong now"), (WORST, "Worst"), (BEST, "Best"), (EVERY, "All")]
+    titles = find_titles(measured)
+    found = [(LOST, titles.lost), (WORST, titles.worst), (BEST, titles.best), (EVERY, "All")]
     counts = {key: len(choose_rows(measured, key)) for key, _ in found}
     return [(f"{label} ({counts[key]})", key) for key, label in found if counts[key]]
 
@@ -98,15 +125,15 @@ def list_rows(measured: Measured | None, which: str | None, search: str) -> str:
 def draw_row(measured: Measured, outcome: Outcome) -> str:
     """One row: what was asked, the expected answer, the answers before and now, with marks where they differ from
     it."""
-    before, side = measured.describe_row(outcome), measured.against
+    before, side, titles = measured.describe_row(outcome), measured.against, find_titles(measured)
     lost = bool(outcome.is_right(side)) and outcome.is_right("tuned") is False
-    label = "right before, wrong now" if lost else ""
+    label = titles.lost.lower() if lost else ""
     head = (
         f"<span>Row {outcome.row}</span>" + (f"<b>{label}</b>" if label else "") + f"<span>{html.text(before)}</span>"
     )
     head += "<span>also trained on</span>" if outcome.known else ""
     texts = [("Expected", html.text(outcome.expected))]
-    for title, name in (("Before", side), ("Now", "tuned")):
+    for title, name in ((titles.before, side), (titles.now, "tuned")):
         if name in outcome.answers:
             texts.append((title, mark_differences(outcome.answers[name], outcome.expected)))
     sides = "".join(
@@ -137,7 +164,9 @@ def mark_differences(answer: str, expected: str) -> str:
 def write_csv(measured: Measured) -> str:
     """The path of a new file with all rows: what was asked, expected and answered, and every score."""
     sides = [measured.against, "tuned"]
-    titles = {measured.against: "before", "tuned": "now"}
+    shown = find_titles(measured)
+    titles = {measured.against: shown.before.lower(), "tuned": shown.now.lower()}
+    before, now = titles.values()
     names = list(
         dict.fromkeys(name for each in measured.outcomes for side in sides for name in each.scores.get(side, {}))
     )
@@ -145,7 +174,7 @@ def write_csv(measured: Measured) -> str:
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)
         scored = [f"{name} {titles[side]}" for name in names for side in sides]
-        writer.writerow(["row", "prompt", "expected", "before", "now", "right before", "right now", *scored])
+        writer.writerow(["row", "prompt", "expected", before, now, f"right {before}", f"right {now}", *scored])
         for each in measured.rank_gains():
             answers = [each.answers.get(side, "") for side in sides]
             right = ["" if (found := each.is_right(side)) is None else found for side in sides]

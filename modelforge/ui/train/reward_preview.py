@@ -23,7 +23,7 @@ _one_at_a_time = threading.Lock()
 
 def try_rewards(forge: Forge, recipe: Recipe) -> Iterator[str]:
     """HTML that grows: a progress bar, then a row for each answer, then the warnings. Raises ModelForgeError."""
-    refuse_beside_run(forge)
+    forge.runs.refuse_beside_run()
     rows = forge.datasets.rows(forge.datasets.resolve(recipe.dataset, recipe).id)
     if not rows:
         raise RecipeError("The dataset has no prompts.", where="dataset", fix="Choose another one.")
@@ -39,7 +39,7 @@ def try_rewards(forge: Forge, recipe: Recipe) -> Iterator[str]:
         with _model(forge, recipe) as (model, tokenizer, turn):
             for index, row in enumerate(chosen):
                 yield html.bar(index / len(chosen), f"Answering prompt {index + 1} of {len(chosen)} …") + _list(samples)
-                refuse_beside_run(forge)
+                forge.runs.refuse_beside_run()
                 samples += preview_rewards(
                     model, tokenizer, [row], recipe.grpo, count=1, seed=(recipe.seed + index) % 2**31, turn=turn
                 )
@@ -48,17 +48,6 @@ def try_rewards(forge: Forge, recipe: Recipe) -> Iterator[str]:
         yield _list(samples) + ("".join(notes) or fine)
     finally:
         _one_at_a_time.release()
-
-
-def refuse_beside_run(forge: Forge) -> None:
-    """Raises RunStateError while a run is in progress: it needs the memory."""
-    if forge.runs.is_busy():
-        own = forge.runs.current()
-        raise RunStateError(
-            "A run is in progress and needs the memory.",
-            where=own.label if own else "",
-            fix="Wait until it has ended, or stop it." if own else "Wait until it has ended.",
-        )
 
 
 @contextmanager

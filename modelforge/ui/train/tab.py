@@ -20,8 +20,10 @@ from modelforge.store import RunRecord, RunState
 from modelforge.ui.look import html
 from modelforge.ui.look.choices import DeleteButtons, select
 from modelforge.ui.look.events import listen, listen_all
+from modelforge.ui.train.baseline import BaselinePanel, attach_baseline
 from modelforge.ui.train.comparison import ComparisonPanel, attach_comparison, offer_runs
 from modelforge.ui.train.form import TrainForm
+from modelforge.ui.train.growth import GrowthPanel, attach_growth, show_growth
 from modelforge.ui.train.monitor import (
     Monitor,
     Views,
@@ -63,6 +65,7 @@ class TrainTab:
                     self.pause = gr.Button("Pause", elem_id="train-pause", **quiet)
                     self.stop = gr.Button("Stop and save", variant="stop", elem_id="train-stop", **quiet)
                 self.problem = gr.HTML("", elem_id="train-problem")
+                self.baseline = BaselinePanel()
                 with gr.Accordion("Advanced: every setting", open=False):
                     self.form.build_settings()
                 with gr.Accordion("Sweep: try several values", open=False):
@@ -89,6 +92,7 @@ class TrainTab:
                     self.proof = gr.Button("Recipe and proof", elem_id="train-proof")
                 # The file is made on demand; then the browser presses this one.
                 self.proof_file = gr.DownloadButton("recipe.yaml", visible="hidden", elem_id="train-proof-file")
+                self.growth = GrowthPanel()
                 self.queue.build_waiting()
         gr.HTML("<h3>Earlier runs</h3>")
         with gr.Row(elem_classes="mf-actions"):
@@ -101,6 +105,7 @@ class TrainTab:
         self.at = self.monitor.timeline.at
         lists = [self.earlier, self.comparison.chosen, *self.queue.outputs]
         self.shown = [self.run_id, self.seen, self.at, *self.monitor.outputs, *buttons, *lists]
+        self.shown += self.growth.outputs
 
     def refresh(self, run_id: str, seen: Any, waiting: str | None = None, at: int | None = None) -> Any:
         """Values of `shown`, or no change where the page has seen it all. waiting: the queued run that is selected. at:
@@ -142,7 +147,14 @@ class TrainTab:
     def _lists(self, run_id: str, waiting: str | None) -> dict[Any, Any]:
         queue = show_queue(self._forge, waiting)
         compared = {self.comparison.chosen: offer_runs(self._forge.runs.all())}
-        return {self.earlier: self.list_runs(run_id), **compared, **dict(zip(self.queue.outputs, queue, strict=True))}
+        record = next((each for each in self._forge.runs.all() if each.id == run_id), None)
+        growth = show_growth(self._forge, record)
+        return {
+            self.earlier: self.list_runs(run_id),
+            **compared,
+            **dict(zip(self.queue.outputs, queue, strict=True)),
+            **dict(zip(self.growth.outputs, growth, strict=True)),
+        }
 
     def _buttons(self, record: RunRecord | None) -> dict[Any, Any]:
         """The buttons for a run in this state."""
@@ -164,13 +176,15 @@ class TrainTab:
 
 def build(forge: Forge) -> TrainTab:
     tab = TrainTab(forge)
-    attach_verdict(tab.form, tab.verdict)
+    attach_verdict(tab.form, tab.verdict, tab.baseline.time)
+    attach_baseline(tab.form, tab.baseline)
     _attach_runs(forge, tab)
     attach_log(forge, tab.monitor, tab.run_id)
     attach_proof(forge, tab.proof, tab.proof_file, tab.run_id)
     attach_timeline(tab.monitor.timeline, tab.run_id, tab.find_answers)
     attach_queue(forge, tab.queue, tab.run_id, tab.refresh, tab.shown)
     attach_comparison(forge, tab.comparison)
+    attach_growth(forge, tab.growth, tab.run_id, tab.refresh, tab.shown)
     attach_sweep(tab.form, tab.sweep, tab.refresh, tab.shown)
     _attach_recipe(forge, tab)
     return tab

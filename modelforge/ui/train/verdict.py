@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,10 @@ from modelforge.planner.advice import Change, list_usual_changes
 from modelforge.planner.estimate import Plan, Rows
 from modelforge.planner.service import SERVICE
 from modelforge.recipe import Recipe
+from modelforge.runs.baseline import describe_time as describe_trial
 from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
+from modelforge.ui.train.baseline import describe_time
 from modelforge.ui.train.form import TrainForm
 from modelforge.ui.train.offers import find_examples
 
@@ -32,13 +34,15 @@ _KINDS = {"fits": "good", "tight": "warning", "won't fit": "bad", "unknown": "qu
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict in words. advice: (settings that a button inserts, its title). is_guess: the time was not measured."""
+    """A verdict in words. advice: (settings that a button inserts, its title). is_guess: the time was not measured.
+    trial: how long it takes to try the base model; "" where that is not known."""
 
     verdict: str
     sentence: str
     numbers: tuple[tuple[str, str], ...] = ()
     advice: tuple[Change, ...] = ()
     is_guess: bool = False
+    trial: str = ""
 
 
 class VerdictPanel:
@@ -59,8 +63,9 @@ class VerdictPanel:
         self.outputs = [self.help, self.offered, *self.buttons]
 
 
-def attach_verdict(form: TrainForm, panel: VerdictPanel) -> None:
-    """Judge whenever the form has changed; then measure the time, and look for changes that make it fit."""
+def attach_verdict(form: TrainForm, panel: VerdictPanel, trial_time: Any) -> None:
+    """Judge whenever the form has changed; then measure the time, and look for changes that make it fit. trial_time:
+    shows how long it takes to try the base model."""
 
     forge = form.forge
 
@@ -75,18 +80,19 @@ def attach_verdict(form: TrainForm, panel: VerdictPanel) -> None:
         recipe = read(list(values))
         found = judge(forge, recipe, seconds=QUICK_SECONDS) if recipe else Judgement("unknown", "")
         if recipe and found is None:
-            yield [html.aside("Computing what this needs …"), [], []]
+            yield [html.aside("Computing what this needs …"), [], [], gr.skip()]
             found = judge(forge, recipe, seconds=LONGEST_SECONDS)
         if found is None:
             found = Judgement("unknown", "What this needs takes too long to compute. The run will show it.")
         misses = found.verdict in ("tight", "won't fit") and found.numbers
-        yield [_describe(found), list(values) if misses else [], list(values) if found.is_guess else []]
+        guessed = list(values) if found.is_guess else []
+        yield [_describe(found), list(values) if misses else [], guessed, describe_time(found.trial)]
 
     def measure_time(guessed: list[Any]) -> Any:
         """Not beside a run: it would slow both, and measure that."""
         recipe = read(guessed) if not forge.runs.is_busy() else None
         found = judge(forge, recipe, seconds=LONGEST_SECONDS, calibrate=True) if recipe else None
-        return _describe(found) if found and not found.is_guess else gr.skip()
+        return [_describe(found), describe_time(found.trial)] if found and not found.is_guess else gr.skip()
 
     def advise(judged: list[Any]) -> Iterator[list[Any]]:
         recipe = read(judged)
@@ -108,9 +114,10 @@ def attach_verdict(form: TrainForm, panel: VerdictPanel) -> None:
         return {form.advised: {**advised, **settings}, **inserted}
 
     watched = [widget for name, widget in form.named.items() if name != "name"] + form.rewards.inputs
-    listen_all([each.change for each in watched], show, form.inputs, [panel.shown, panel.judged, panel.guessed])
+    shown = [panel.shown, panel.judged, panel.guessed, trial_time]
+    listen_all([each.change for each in watched], show, form.inputs, shown)
     listen_all([panel.judged.change], advise, panel.judged, panel.outputs)
-    listen_all([panel.guessed.change], measure_time, panel.guessed, panel.shown)
+    listen_all([panel.guessed.change], measure_time, panel.guessed, [panel.shown, trial_time])
     for index, button in enumerate(panel.buttons):
         inserted = [form.advised, *form.named.values()]
         listen(button.click, partial(take, index), [panel.offered, form.advised], inserted)
@@ -152,7 +159,9 @@ def judge(
         made = SERVICE.ask(recipe, rows, seconds=seconds, with_advice=advise, calibrate=calibrate)
     except ModelForgeError as error:
         return Judgement("won't fit", str(error))
-    return None if made is None else _translate(recipe, made)
+    if made is None:
+        return None
+    return replace(_translate(recipe, made), trial=describe_trial(made, examples.rows, examples.longest))
 
 
 def _translate(recipe: Recipe, made: Plan) -> Judgement:
