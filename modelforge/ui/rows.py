@@ -56,6 +56,8 @@ class RowsPanel:
     def __init__(self, prefix: str = "models-rows") -> None:
         self._prefix = prefix
         self.measured = gr.State(None)
+        # Outside of the box: showing that would show what is hidden in it.
+        self.file = gr.DownloadButton("rows.csv", visible="hidden", elem_id=f"{prefix}-file")
         with gr.Column(visible=False, elem_id=prefix) as self.box:
             gr.HTML("<h3>Row by row</h3>")
             with gr.Row(elem_classes="mf-actions"):
@@ -64,7 +66,6 @@ class RowsPanel:
                     label="Containing", max_length=200, elem_id=f"{prefix}-search", scale=2, min_width=180
                 )
                 self.fetch = gr.Button("Download CSV", elem_id=f"{prefix}-fetch", scale=0, min_width=150)
-            self.file = gr.DownloadButton("rows.csv", visible="hidden", elem_id=f"{prefix}-file")
             self.list = gr.HTML("", elem_id=f"{prefix}-list")
         self.shown = [self.measured, self.box, self.which, self.list]
 
