@@ -15,7 +15,7 @@ from modelforge.architecture import DECODER
 from modelforge.data.encode import ChatEncoder
 from modelforge.errors import DatasetError
 from modelforge.loading import window_of
-from modelforge.models.evaluate import measure
+from modelforge.models.evaluate import measure, name_metrics
 from modelforge.models.evidence import FEW, ZERO, collect, measure_fit
 from modelforge.models.few_shot import EXAMPLES, Example, add_examples, choose_examples
 from modelforge.models.measures import (
@@ -102,32 +102,31 @@ def measure_baseline(
         return sides
 
     zero = make_sides(ZERO)
-    measured = replace(measure(zero, base.architecture, held_out), against=ZERO)
+    problem = find_problem(recipe, base.architecture, held_out)
+    encoder = ChatEncoder(base.tokenizer, zero.longest) if not problem else None
+    trials = make_trials(held_out, encoder, notes) if encoder else []
+    if encoder:
+        metrics = name_metrics(recipe, held_out)
+        measure_trials(zero, trials, [*metrics, "loss"])  # which the recommendation needs, though it may not be shown
+        measured = Measured([trial.outcome for trial in trials], ZERO, metrics, notes)
+    else:
+        notes.append(problem)
+        measured = replace(measure(zero, base.architecture, held_out), against=ZERO)
     if not measured.outcomes:
         fix = "Raise max_length, or shorten the prompts."
         raise DatasetError(f"Nothing can be measured. {notes[0] if notes else ''}".strip(), fix=fix)
     examples: list[Example] = []
     fits: list[float] = []
-    problem = find_problem(recipe, base.architecture, held_out)
-    if problem:
-        notes.append(problem)
-    else:
-        encoder = ChatEncoder(base.tokenizer, zero.longest)
+    if encoder:
+        asked = [trial for trial in trials if trial.prompt]
         examples = choose_examples(rows, training, [row for _, row in held_out], encoder, recipe.seed)
-        trials = find_trials(measured, held_out, encoder)
         few = make_sides(FEW)
-        measure_trials(few, show_examples(few, trials, dict(held_out), examples, encoder, notes), measured.metrics)
-        fits = measure_fit(make_sides(""), trials, held_out)
+        shown = show_examples(few, asked, dict(held_out), examples, encoder, notes)
+        measure_trials(few, shown, [*measured.metrics, "loss"])
+        fits = measure_fit(make_sides(""), asked, held_out)
     tried = replace(collect(measured.outcomes, recipe), examples=len(examples), fits=fits)
     advice = advise(tried) if tried.right else Advice(UNCLEAR, "There are no answers to compare with the rows.")
     return Baseline(replace(measured, notes=list(dict.fromkeys(notes))), advice, examples)
-
-
-def find_trials(measured: Measured, rows: Sequence[Numbered], encoder: ChatEncoder) -> list[Trial]:
-    """The measured rows that have a prompt, with the outcomes that there are of them."""
-    outcomes = {each.row: each for each in measured.outcomes}
-    trials = (trial for trial in make_trials(rows, encoder, []) if trial.prompt)
-    return [replace(trial, outcome=outcomes[trial.outcome.row]) for trial in trials]
 
 
 def find_problem(recipe: Recipe, architecture: str, rows: Sequence[Numbered]) -> str:

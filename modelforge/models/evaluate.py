@@ -142,12 +142,9 @@ def measure_all(sides: Sides, architecture: str, rows: Sequence[Numbered]) -> tu
 
 def measure(sides: Sides, architecture: str, rows: Sequence[Numbered]) -> Measured:
     """The outcomes of rows by the measure of the recipe's method; notes say what could not be measured."""
-    recipe = sides.recipe
-    is_text = all("text" in row for _, row in rows)
-    wanted = metrics_of(recipe.task, recipe.method, PLAIN_TEXT.name if is_text else "")
-    outcomes = MEASURES[recipe.method, architecture](sides, rows, wanted)
-    named = wanted[0] if recipe.verdict_metric == "auto" else recipe.verdict_metric
-    metrics = [named, *(name for name in wanted if name != named)]
+    metrics = name_metrics(sides.recipe, rows)
+    named = metrics[0]
+    outcomes = MEASURES[sides.recipe.method, architecture](sides, rows, metrics)
     against = BEFORE if any(BEFORE in each.scores for each in outcomes) else BASE
     found = Measured(outcomes, against, metrics, sides.notes)
     told = found.sides.get(TUNED, {})
@@ -156,6 +153,14 @@ def measure(sides: Sides, architecture: str, rows: Sequence[Numbered]) -> Measur
         note = f"The verdict was to rest on {SHOWN[named].in_sentence}, which could not be measured; "
         return replace(found, notes=[*sides.notes, f"{note}it rests on {SHOWN[rests].in_sentence}."])
     return found
+
+
+def name_metrics(recipe: Recipe, rows: Sequence[Numbered]) -> list[str]:
+    """What such rows are measured with; first the one that the verdict is to rest on."""
+    is_text = all("text" in row for _, row in rows)
+    wanted = metrics_of(recipe.task, recipe.method, PLAIN_TEXT.name if is_text else "")
+    named = wanted[0] if recipe.verdict_metric == "auto" else recipe.verdict_metric
+    return [named, *(name for name in wanted if name != named)]
 
 
 def conclude(measured: Measured, forgetting: Mapping[str, Known]) -> Evaluation:
