@@ -26,7 +26,7 @@ EPOCHS_MORE, EPOCHS_ENOUGH, EPOCHS_WORSE = (
 )  # fmt: skip
 FEWEST_ROWS = 20  # measured
 FEWEST_TRAINED = 40  # rows of the whole run: of fewer, a quarter is a handful
-_DRAWS = 4_999
+_DRAWS = 1_999
 _HIGHEST = {"chrf": 100.0, "reward_margin": math.inf, "mean_reward": math.inf}  # of all others 1
 _HARDLY = 3.0  # times the smallest difference that matters: below it, twice the data is not worth its making
 _FEWEST_EVALUATIONS = 3  # during training

@@ -37,14 +37,13 @@ def make_up(shares: Sequence[float], rows: int, seed: int) -> Forecast:
     return forecast_doubling("rougeL", TRAINED, sides, combine_mean)
 
 
-@pytest.mark.parametrize("rows", [40, 100])
 @pytest.mark.parametrize(
     ("shares", "doubled"),
     [((0.3, 0.4, 0.5), 0.6), ((0.3, 0.5, 0.6), 0.65), ((0.5, 0.5, 0.5), 0.5), ((0.9, 0.93, 0.95), 0.963)],
     ids=["straight line", "power law", "nothing to gain", "nearly all right"],
 )
-def test_interval_has_the_truth_in_it_as_often_as_it_says(shares: Sequence[float], doubled: float, rows: int) -> None:
-    found = [make_up(shares, rows, seed) for seed in range(100)]
+def test_interval_has_the_truth_in_it_as_often_as_it_says(shares: Sequence[float], doubled: float) -> None:
+    found = [make_up(shares, 40, seed) for seed in range(100)]
     truth = doubled - shares[-1]
     values = [dict(each.points)[100] for each in found]
     # the gain that is meant is from the true share, not from the one of these rows
