@@ -124,7 +124,7 @@ def measure_baseline(
         shown = show_examples(few, asked, dict(held_out), examples, encoder, notes)
         measure_trials(few, shown, [*measured.metrics, "loss"])
         fits = measure_fit(make_sides(""), asked, held_out)
-    tried = replace(collect(measured.outcomes, recipe), examples=len(examples), fits=fits)
+    tried = replace(collect(measured.outcomes, held_out, recipe), examples=len(examples), fits=fits)
     advice = advise(tried) if tried.right else Advice(UNCLEAR, "There are no answers to compare with the rows.")
     return Baseline(replace(measured, notes=list(dict.fromkeys(notes))), advice, examples)
 

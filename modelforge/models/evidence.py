@@ -8,7 +8,6 @@ from typing import Any
 
 from modelforge.data.encode import ChatEncoder
 from modelforge.errors import DatasetError
-from modelforge.loading import window_of
 from modelforge.models.measures import UNCUT, Numbered, Trial, count_labels
 from modelforge.models.outcomes import TUNED, Outcome
 from modelforge.models.sides import Side, Sides
@@ -17,6 +16,7 @@ from modelforge.scores.metrics import METRICS, count_words
 from modelforge.scores.need import Tried
 from modelforge.scores.rewards import find_highest
 from modelforge.tasks import read_exchange
+from modelforge.tasks.base import Exchange
 
 ZERO = "zero_shot"
 FEW = TUNED
@@ -45,7 +45,7 @@ def measure_fit(sides: Sides, trials: Sequence[Trial], rows: Sequence[Numbered])
             )
         except DatasetError:
             continue
-        if count_labels(swapped) == trial.outcome.tokens and len(swapped.input_ids) <= window_of(sides.config):
+        if count_labels(swapped) == trial.outcome.tokens and len(swapped.input_ids) <= sides.longest:
             pairs.append((trial.outcome, swapped))
     sides.expect(len(pairs))
     return [gain for side in sides.each() if pairs for gain in _compare_losses(sides, side, pairs)]
@@ -59,15 +59,18 @@ def _compare_losses(sides: Sides, side: Side, pairs: Sequence[tuple[Outcome, Any
     return gains
 
 
-def collect(outcomes: Sequence[Outcome], recipe: Recipe) -> Tried:
+def collect(outcomes: Sequence[Outcome], rows: Sequence[Numbered], recipe: Recipe) -> Tried:
     """What the recommendation rests on."""
+    exchanges = ((number, read_exchange(row)) for number, row in rows)
+    with_one_answer = {number for number, each in exchanges if each and not _is_longer_chat(each)}
     likelier, random = [], []
     asked = [each for each in outcomes if ZERO in each.answers]
     for each in asked:
         losses = [each.scores[side]["loss"] for side in (ZERO, FEW) if "loss" in each.scores.get(side, {})]
         if len(losses) == 2:
             likelier.append(losses[0] - losses[1])
-        if losses and count_words(each.expected) >= _FEWEST_WORDS and each.expected.isascii():
+        is_text = count_words(each.expected) >= _FEWEST_WORDS and each.expected.isascii()
+        if losses and is_text and each.row in with_one_answer:
             random.append(min(losses) * each.tokens / len(each.expected))
     return Tried(
         _list_right(outcomes, recipe, ZERO),
@@ -78,6 +81,10 @@ def collect(outcomes: Sequence[Outcome], recipe: Recipe) -> Tried:
         random=random,
         does=_DEEDS.get(recipe.method, Tried.does),
     )
+
+
+def _is_longer_chat(exchange: Exchange) -> bool:
+    return any(turn["role"] == "assistant" for turn in exchange.asked)
 
 
 def _list_right(outcomes: Sequence[Outcome], recipe: Recipe, side: str) -> list[bool]:

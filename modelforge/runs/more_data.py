@@ -55,6 +55,8 @@ def check_can_ask(record: RunRecord) -> Recipe:
         fix = "Ask about the run on all of them."
         raise RunStateError("This run was itself trained on a share of its examples.", where=record.id, fix=fix)
     trained, measured = count_trained(record), int(record.metrics["verdict"]["rows"])
+    if not trained:
+        raise RunStateError("The model of this run was deleted.", where=record.id, fix="Choose another run.")
     for rows, least, what in ((trained, FEWEST_TRAINED, "training"), (measured, FEWEST_ROWS, "held-out")):
         if rows < least:
             fix = f"At least {least} are needed: add examples."
@@ -94,23 +96,20 @@ def describe_growth(
     record: RunRecord, smaller: Mapping[float, RunRecord], events: Sequence[Mapping[str, Any]]
 ) -> Growth:
     """What the run and the smaller ones tell. events: of the run."""
-    recipe = read_stored(record.recipe, record.recipe_version).recipe
-    epochs = judge_epochs(*read_curve(events, recipe, count_trained(record)))
+    epochs = judge_epochs(*read_curve(events))
     finished = [smaller[share] for share in sorted(SHARES) if share in smaller and smaller[share].model_id]
     data = forecast(record, finished) if len(finished) == len(SHARES) else None
     return Growth(epochs, data, smaller)
 
 
-def read_curve(
-    events: Sequence[Mapping[str, Any]], recipe: Recipe, trained: int
-) -> tuple[str, list[tuple[float, float]]]:
-    """(metric, (epoch, value) of each evaluation) of the telling metric of the run."""
+def read_curve(events: Sequence[Mapping[str, Any]]) -> tuple[str, list[tuple[float, float]]]:
+    """(metric, (epoch, value) of each evaluation) of the telling metric of a run."""
     measured = [each for each in events if each["type"] == "evaluated"]
     metric = next((name for name in TELLING if measured and name in measured[-1]), "loss")
-    batch = recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps
-    steps = max(trained / batch, 1.0)  # of an epoch
+    last = next((each for each in reversed(events) if each["type"] == "progress" and each.get("epoch")), None)
+    epoch = last["epoch"] / last["step"] if last else 1.0  # of a step
     curve = {each["step"]: each[metric] for each in measured if isinstance(each.get(metric), int | float)}
-    return metric, [(step / steps, float(value)) for step, value in sorted(curve.items())]
+    return metric, [(step * epoch, float(value)) for step, value in sorted(curve.items())]
 
 
 def forecast(record: RunRecord, smaller: Sequence[RunRecord]) -> Forecast:

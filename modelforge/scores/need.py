@@ -98,7 +98,8 @@ def _count_right(tried: Tried) -> Advice:
     right = tried.right_few if few else tried.right
     count, rows = sum(right), len(right)
     low, high = share_interval(count, rows)
-    how = f"With {tried.examples} examples in the prompt" if few else "As it is"
+    shown = "1 example" if tried.examples == 1 else f"{tried.examples} examples"
+    how = f"With {shown} in the prompt" if few else "As it is"
     told = f"{how} the base model {tried.does} in {count} of {rows} rows"
     if low >= ENOUGH:
         start = "Use such a prompt before you train." if few else "It needs no training for this."
@@ -121,7 +122,7 @@ def _compare_long(tried: Tried) -> Advice:
     if low > LIKELIER and alike < _ALIKE:
         return Advice(
             TRAIN,
-            f"{tried.examples} examples in the prompt make the expected answers likelier by {low:.2f} to {high:.2f} "
+            f"Examples in the prompt make the expected answers likelier by {low:.2f} to {high:.2f} "
             "nats a token, so they have a style or facts in common that the base model lacks, and its answers are "
             f"still unlike them (ROUGE-L at most {alike:.2f} with 95% certainty). Training can teach it more of that.",
         )

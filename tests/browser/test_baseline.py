@@ -24,6 +24,11 @@ from tests.programs import Programs
 __all__ = ["tiny_base"]
 
 ROWS = 40
+PROGRESS = {
+    "step": 299, "total_steps": 300, "epoch": 3.0, "loss": 1.2, "learning_rate": 1e-4, "tokens": 9_000, "seconds": 60,
+    "tokens_per_second": 150, "eta_seconds": 0, "memory_bytes": 2_000_000_000,
+}  # fmt: skip
+LENGTH = {"total_steps": 300}
 RIGHT = {0.25: 0.2, 0.5: 0.5, 1.0: 0.8}  # share of the training rows -> share of the held-out rows that are right
 
 
@@ -73,6 +78,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, measured: P
                 }
                 for step, loss in curve
             ]
+            events[-1:-1] = [{"type": "progress", "time": utc_now(), "run_id": run.id, **PROGRESS}]
             lines = "".join(json.dumps(event) + "\n" for event in events)
             (paths.run_dir(run.id) / "events.jsonl").write_text(lines, encoding="utf-8")
     with open_app(home, programs=apps) as opened:
