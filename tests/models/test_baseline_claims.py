@@ -18,144 +18,26 @@ from tests import tiny
 
 pytestmark = pytest.mark.slow
 
-WORDS = [
-    "apple",
-    "river",
-    "stone",
-    "cloud",
-    "garden",
-    "window",
-    "silver",
-    "castle",
-    "forest",
-    "candle",
-    "bridge",
-    "mirror",
-    "pocket",
-    "summer",
-    "winter",
-    "butter",
-    "hammer",
-    "island",
-    "jacket",
-    "kitten",
-    "ladder",
-    "market",
-    "needle",
-    "orange",
-    "pencil",
-    "rabbit",
-    "shadow",
-    "ticket",
-    "tunnel",
-    "velvet",
-    "wagon",
-    "yellow",
-    "basket",
-    "circus",
-    "dragon",
-    "engine",
-    "fabric",
-    "guitar",
-    "helmet",
-    "insect",
-    "jungle",
-    "kettle",
-    "lemon",
-    "meadow",
-    "nature",
-    "oyster",
-    "planet",
-    "ribbon",
-    "temple",
-]
-ISLANDS = [
-    "Ormu",
-    "Talvik",
-    "Brenno",
-    "Sask",
-    "Quell",
-    "Ivarra",
-    "Dosk",
-    "Lunde",
-    "Perrin",
-    "Wexa",
-    "Yarrow",
-    "Zemm",
-    "Ardo",
-    "Bexley",
-    "Corva",
-    "Durn",
-    "Elvast",
-    "Frome",
-    "Gant",
-    "Hesk",
-    "Ilmo",
-    "Jarr",
-    "Koss",
-    "Lome",
-    "Mirn",
-    "Noxo",
-    "Opal",
-    "Pryde",
-    "Quist",
-    "Rendo",
-    "Selk",
-    "Tarn",
-    "Umber",
-    "Velsk",
-    "Wyre",
-    "Xand",
-    "Ysolt",
-    "Zorn",
-]
-CAPITALS = [
-    "Halt",
-    "Mirrin",
-    "Cobb",
-    "Ness",
-    "Ostle",
-    "Fenn",
-    "Grauk",
-    "Tiller",
-    "Vash",
-    "Bram",
-    "Ekko",
-    "Juno",
-    "Lark",
-    "Mosk",
-    "Nadir",
-    "Orro",
-    "Pell",
-    "Quent",
-    "Rusk",
-    "Stave",
-    "Thorn",
-    "Urso",
-    "Vint",
-    "Wend",
-    "Yost",
-    "Zeal",
-    "Abbet",
-    "Brill",
-    "Crome",
-    "Dask",
-    "Elms",
-    "Fawn",
-    "Grell",
-    "Hove",
-    "Isk",
-    "Jolt",
-    "Kern",
-    "Lund",
-]
+WORDS = """
+apple river stone cloud garden window silver castle forest candle bridge mirror pocket summer winter butter hammer
+island jacket kitten ladder market needle orange pencil rabbit shadow ticket tunnel velvet wagon yellow basket circus
+dragon engine fabric guitar helmet insect jungle kettle lemon meadow nature oyster planet ribbon temple
+"""
+ISLANDS = """
+Ormu Talvik Brenno Sask Quell Ivarra Dosk Lunde Perrin Wexa Yarrow Zemm Ardo Bexley Corva Durn Elvast Frome Gant Hesk
+Ilmo Jarr Koss Lome Mirn Noxo Opal Pryde Quist Rendo Selk Tarn Umber Velsk Wyre Xand Ysolt Zorn
+"""
+CAPITALS = """
+Halt Mirrin Cobb Ness Ostle Fenn Grauk Tiller Vash Bram Ekko Juno Lark Mosk Nadir Orro Pell Quent Rusk Stave Thorn Urso
+Vint Wend Yost Zeal Abbet Brill Crome Dask Elms Fawn Grell Hove Isk Jolt Kern Lund
+"""
 ECHOES = [
     (f"Repeat this sentence word for word: The {one} is near the {other}.", f"The {one} is near the {other}.")
-    for one, other in pairwise(WORDS)
+    for one, other in pairwise(WORDS.split())
 ]
 FACTS = [
     (f"What is the capital of {island}?", f"The capital of {island} is {capital}.")
-    for island, capital in zip(ISLANDS, CAPITALS, strict=True)
+    for island, capital in zip(ISLANDS.split(), CAPITALS.split(), strict=True)
 ]
 
 
