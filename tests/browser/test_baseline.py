@@ -85,6 +85,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, measured: P
         yield opened
 
 
+@pytest.mark.slow
 def test_base_model_is_tried_before_a_run_and_the_result_stays(
     make_small_home: Callable[[Path], Path], tmp_path: Path, witness: Witness, screenshots: Path, apps: Programs
 ) -> None:
@@ -106,6 +107,7 @@ def test_base_model_is_tried_before_a_run_and_the_result_stays(
         expect(card).to_be_visible()
 
 
+@pytest.mark.slow
 def test_finished_run_tells_whether_more_epochs_and_more_data_would_help(
     grown: App, witness: Witness, screenshots: Path
 ) -> None:

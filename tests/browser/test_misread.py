@@ -9,7 +9,17 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests import tiny
-from tests.browser.drive import App, Witness, choose, in_each_look, open_app, open_tab, take_picture, upload
+from tests.browser.drive import (
+    App,
+    Witness,
+    choose,
+    in_each_look,
+    open_app,
+    open_tab,
+    take_picture,
+    upload,
+    wait_until_ready,
+)
 from tests.data.varied import make_pairs
 from tests.programs import Programs
 
@@ -96,6 +106,8 @@ def test_parts_and_pieces_are_shown(page: Page, tmp_path: Path, screenshots: Pat
     expect(page.locator("#dataset-preview pre")).to_contain_text(PAIRS[0][0])
 
     text = "\n\n".join(" ".join(pair) for pair in PAIRS)
+    page.reload()
+    wait_until_ready(page)
     upload(page, tiny.write_jsonl(tmp_path / "texts.jsonl", [{"text": f"{number} {text}"} for number in range(3)]))
     preview = page.locator("#dataset-preview")
     expect(preview).to_contain_text("longer than max_length, divided into")

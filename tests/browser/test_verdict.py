@@ -80,6 +80,7 @@ def app(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, measured: Pat
         yield opened
 
 
+@pytest.mark.slow
 def test_finished_run_shows_its_verdict_and_leads_to_its_rows(app: App, witness: Witness, screenshots: Path) -> None:
     page = witness.open(app)
     card = page.locator("#run-head .mf-verdict")
@@ -94,6 +95,7 @@ def test_finished_run_shows_its_verdict_and_leads_to_its_rows(app: App, witness:
     expect(page.locator("#models-details .mf-verdict")).to_contain_text("Better")
 
 
+@pytest.mark.slow
 def test_rows_that_became_wrong_come_first_beside_the_expected_answer(
     app: App, witness: Witness, screenshots: Path
 ) -> None:
@@ -125,6 +127,7 @@ def test_rows_that_became_wrong_come_first_beside_the_expected_answer(
     assert (listed[0]["right before"], listed[0]["right now"]) == ("True", "False")
 
 
+@pytest.mark.slow
 def test_evaluation_gives_a_verdict_and_says_how_many_rows_would_be_enough(app: App, witness: Witness) -> None:
     page = witness.open(app)
     open_tab(page, "Models")
