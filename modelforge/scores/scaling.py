@@ -70,17 +70,17 @@ def forecast_doubling(metric: str, trained: Sequence[int], sides: Sequence[Numbe
         return Forecast(UNCLEAR, f"{told} {few}", metric, points)
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     most = values[-1] if sign < 0 else _HIGHEST.get(metric, 1.0) - values[-1]
-    line, power = (np.minimum(each, most) for each in continue_laws(trained, sign * np.array([values])))
-    gain = float(line[0] + power[0]) / 2
+    line, power = continue_laws(trained, sign * np.array([values]))
+    gain = min(float(line[0] + power[0]) / 2, most)
     drawn = draw_metrics(sides, combine, draws=_DRAWS)
-    laws = [np.minimum(each, most) for each in continue_laws(trained, sign * drawn)]
+    laws = continue_laws(trained, sign * drawn)
     tail = (1 - expand_level(rows)) / 2
     low = min(float(np.quantile(law, tail)) for law in laws)
     high = max(float(np.quantile(law, 1 - tail)) for law in laws)
     steps = sign * np.diff(values)
     smallest = SMALLEST.get(metric, 0.01)
     fell = [float(np.quantile(sign * (drawn[:, place + 1] - drawn[:, place]), 1 - tail)) < 0 for place in (0, 1)]
-    word, reason = choose_word(low, high, smallest, rises=bool((steps > 0).all()), fell=any(fell))
+    word, reason = choose_word(low, min(high, most), smallest, rises=bool((steps > 0).all()), fell=any(fell))
     ends = sorted((sign * low, sign * high))
     found = Forecast(word, "", metric, points, sign * gain, *ends)
     return Forecast(
@@ -127,7 +127,10 @@ def describe_points(metric: str, points: Sequence[tuple[int, float]]) -> str:
 def describe_gain(found: Forecast, now: float) -> str:
     """ "Twice as many would give about 0.370 (0.340 to 0.410 with 95% certainty)." """
     assert found.gain is not None and found.low is not None and found.high is not None  # noqa: S101
-    about, low, high = (SHOWN[found.metric].write(now + gain) for gain in (found.gain, found.low, found.high))
+    most = 0.0 if found.metric in LOWER_IS_BETTER else _HIGHEST.get(found.metric, 1.0)
+    values = (now + gain for gain in (found.gain, found.low, found.high))
+    clip = max if found.metric in LOWER_IS_BETTER else min
+    about, low, high = (SHOWN[found.metric].write(clip(value, most)) for value in values)
     return f"Twice as many would give about {about} ({low} to {high} with 95% certainty)."
 
 

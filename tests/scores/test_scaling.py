@@ -45,13 +45,12 @@ def make_up(shares: Sequence[float], rows: int, seed: int) -> Forecast:
 def test_interval_has_the_truth_in_it_as_often_as_it_says(shares: Sequence[float], doubled: float) -> None:
     found = [make_up(shares, 40, seed) for seed in range(100)]
     truth = doubled - shares[-1]
-    values = [dict(each.points)[100] for each in found]
     # the gain that is meant is from the true share, not from the one of these rows
     held = sum(
         each.low is not None and each.high is not None and each.low - 1e-9 <= truth <= each.high + 1e-9
         for each in found
     )
-    assert held >= 92, (held, sum(values) / len(values))
+    assert held >= 92
 
 
 def test_runs_that_do_not_differ_seldom_promise_anything() -> None:
@@ -94,8 +93,10 @@ def test_curve_that_falls_on_the_way_cannot_tell() -> None:
 
 
 def test_wide_interval_cannot_tell_and_is_shown() -> None:
-    found = make_up((0.4, 0.45, 0.5), 40, 1)
-    assert found.word == UNCLEAR and "with 95% certainty" in found.why and "hold out more rows" in found.why
+    made = [make_up((0.5, 0.5, 0.5), 40, seed) for seed in range(20)]
+    found = [each for each in made if "hold out more rows" in each.why]
+    assert len(found) > 5
+    assert all(each.word == UNCLEAR and "with 95% certainty" in each.why for each in found)
 
 
 def test_both_laws_continue_what_they_are_made_of() -> None:
