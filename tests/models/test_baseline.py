@@ -186,7 +186,7 @@ def test_nothing_held_out_is_an_error_with_its_fix(shared_forge: Forge, tiny_bas
         shared_forge.runs.try_base(tiny.recipe(tiny_base, file, {"eval_split": 0}))
     assert "eval_split" in caught.value.fix
     one = tiny.write_rows(tmp_path / "one.jsonl", tiny.PAIRS[:1])
-    with pytest.raises(DatasetError, match="No examples are held out"):
+    with pytest.raises(DatasetError, match="only 1 usable row"):
         shared_forge.runs.try_base(tiny.recipe(tiny_base, one))
 
 

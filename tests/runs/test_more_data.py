@@ -10,12 +10,12 @@ import pytest
 
 from modelforge import Forge, paths
 from modelforge.data.split import divide, keep_share
-from modelforge.errors import DatasetError, RunStateError
+from modelforge.errors import RunStateError
 from modelforge.models.outcomes import read_outcomes
 from modelforge.recipe import Recipe
-from modelforge.runs.more_data import count_trained, find_smaller, vary_share
+from modelforge.runs.more_data import check_can_ask, count_trained, find_smaller, read_curve, vary_share
 from modelforge.runs.service import Run
-from modelforge.store import RunState
+from modelforge.store import RunRecord, RunState, utc_now
 from tests import tiny
 from tests.machine import live_in
 
@@ -60,6 +60,7 @@ def test_share_of_the_training_rows_is_a_part_of_a_larger_share_and_the_held_out
     assert keep_share(range(100), Recipe(train_share=0.5)) != keep_share(range(100), Recipe(train_share=0.5, seed=1))
 
 
+@pytest.mark.slow
 def test_smaller_runs_are_ordinary_ones_on_the_same_held_out_rows(forge: Forge, whole: Run) -> None:
     before = forge.runs.describe_growth(whole.id)
     assert before.data is None and not before.smaller and before.epochs.word
@@ -80,14 +81,17 @@ def test_smaller_runs_are_ordinary_ones_on_the_same_held_out_rows(forge: Forge, 
     assert found.as_json()["data"]["word"] == found.data.word
 
 
-def test_recipe_that_differs_is_not_a_smaller_run(forge: Forge, whole: Run) -> None:
-    record = whole.record
-    other = record.model_copy(update={"recipe": {**record.recipe, "train_share": 0.5, "learning_rate": 0.5}})
-    same = record.model_copy(update={"recipe": {**record.recipe, "train_share": 0.5, "name": "x"}})
-    assert find_smaller(record, [other]) == {}
-    assert find_smaller(record, [same]) == {0.5: same}
-    failed = same.model_copy(update={"state": RunState.failed})
-    assert find_smaller(record, [failed]) == {}
+def test_recipe_that_differs_is_not_a_smaller_run() -> None:
+    def make(state: RunState = RunState.finished, **recipe: Any) -> RunRecord:
+        return RunRecord(
+            id="run-000000000000", state=state, created=utc_now(), dataset_id="dataset-0", dataset_name="hats",
+            recipe=Recipe(dataset="hats").model_dump(mode="json") | recipe, model_id="model-000000000000",
+        )  # fmt: skip
+
+    whole, same = make(), make(train_share=0.5, name="x")
+    assert find_smaller(whole, [make(train_share=0.5, learning_rate=0.5), make(train_share=0.3), whole]) == {}
+    assert find_smaller(whole, [make(RunState.failed, train_share=0.5), same]) == {0.5: same}
+    assert find_smaller(whole, [make(RunState.queued, train_share=0.5), same]) == {0.5: same}
 
 
 def test_steps_shrink_with_the_rows() -> None:
@@ -96,19 +100,33 @@ def test_steps_shrink_with_the_rows() -> None:
     assert vary_share(Recipe(name="Hats"), 0.5).name == "Hats: half of the data"
 
 
-def test_run_that_cannot_be_asked_about_says_why(forge: Forge, base: Path, tmp_path: Path) -> None:
-    few = tiny.write_rows(tmp_path / "few.jsonl", PAIRS[:16])
-    run = forge.runs.start(tiny.recipe(base, few, {"eval_split": 0.25}))
-    assert run.wait(100) is RunState.finished
-    with pytest.raises(DatasetError, match="training rows are too few") as caught:
-        forge.runs.start_smaller(run.id)
-    assert "At least 40" in caught.value.fix
-    blind = forge.runs.start(tiny.recipe(base, few, {"eval_split": 0}))
-    assert blind.wait(100) is RunState.finished
-    with pytest.raises(RunStateError, match="no verdict"):
-        forge.runs.start_smaller(blind.id)
-    assert forge.runs.describe_growth(blind.id).epochs.word == "cannot tell"
-    part = forge.runs.start(tiny.recipe(base, few, {"eval_split": 0.25, "train_share": 0.5}))
-    assert part.wait(100) is RunState.finished
-    with pytest.raises(RunStateError, match="share of its examples"):
-        forge.runs.start_smaller(part.id)
+@pytest.mark.parametrize(
+    ("changes", "recipe", "what"),
+    [
+        ({"model_id": None}, {}, "no verdict"),
+        ({"metrics": {}}, {}, "no verdict"),
+        ({"state": RunState.stopped}, {}, "no verdict"),
+        ({}, {"train_share": 0.5}, "share of its examples"),
+        ({"model_id": "model-000000000000"}, {}, "was deleted"),
+    ],
+)
+def test_run_that_cannot_be_asked_about_says_why(changes: dict[str, Any], recipe: dict[str, Any], what: str) -> None:
+    record = RunRecord(
+        id="run-000000000000", state=RunState.finished, created=utc_now(), dataset_id="dataset-0", dataset_name="hats",
+        recipe=Recipe(dataset="hats").model_dump(mode="json") | recipe, model_id="model-000000000000",
+        metrics={"verdict": {"metric": "rougeL", "rows": 40}},
+    )  # fmt: skip
+    with pytest.raises(RunStateError, match=what) as caught:
+        check_can_ask(record.model_copy(update=changes))
+    assert caught.value.fix
+
+
+def test_curve_is_read_from_the_events_of_a_run() -> None:
+    events: list[dict[str, Any]] = [
+        {"type": "evaluated", "step": 0, "loss": 3.0},
+        {"type": "progress", "step": 10, "epoch": 0.5, "loss": 2.0},
+        {"type": "evaluated", "step": 10, "loss": 2.0},
+        {"type": "evaluated", "step": 20, "loss": None},
+    ]
+    assert read_curve(events) == ("loss", [(0.0, 3.0), (0.5, 2.0)])
+    assert read_curve([]) == ("loss", [])
