@@ -104,7 +104,7 @@ def describe_range(low: float, high: float) -> str:
 
 def predict_baseline(plan: Any, held_out: int, longest: int | None) -> tuple[float, float]:
     """(low, high) seconds of trying the base model on so many held-out rows, as it is and with examples; zeros where
-    nothing is known. plan: a `Plan`. longest: tokens of the longest row.
+    nothing is known. plan: a `Plan`. longest: tokens of the longest row, where they are known.
 
     The weights are those of the run, but in float32 on a processor, where writing in 16 bits is slow.
     """
@@ -116,7 +116,7 @@ def predict_baseline(plan: Any, held_out: int, longest: int | None) -> tuple[flo
     reading = held_out * (5 * mean + 2 * min(3 * mean, _EXAMPLE_TOKENS)) / forward  # each loss, each prompt
     weights = plan.memory.weights * (2 if compute.device == "cpu" and compute.weights != "float32" else 1)
     step = max(weights / _WRITING_BYTES[compute.device], _FASTEST_TOKEN_SECONDS) + min(held_out, _AT_ONCE) / forward
-    room = min(longest or recipe.max_length, _LONGEST_ANSWER)
+    room = min(longest or 2 * mean, _LONGEST_ANSWER)
     writes = "encoder" not in TASKS[recipe.task].architectures and recipe.method != "dpo"
     writing = 2 * math.ceil(held_out / _AT_ONCE) * room * step if writes else 0.0
     fastest, slowest = SPREAD[plan.timing]
