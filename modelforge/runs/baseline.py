@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from modelforge.models.baseline import Base, Baseline
 
 MOST_ROWS = 40  # as many as a run's verdict rests on where answers are written
+_PREDICTION_SECONDS = 45.0  # at most, to time some steps
 _BUSY_SECONDS = 2.0  # how often it looks whether a run has started
 
 _one_at_a_time = threading.Lock()
@@ -67,7 +68,8 @@ def predict_seconds(admission: Admission, recipe: Recipe, limit: int | None = No
     made = SERVICE.ask(
         admitted.recipe,
         Rows(dataset.rows, dataset.longest or None, mean_row(dataset.bytes, dataset.rows)),
-        seconds=30.0,
+        seconds=_PREDICTION_SECONDS,
+        calibrate=True,
     )
     return describe_time(made, dataset.rows, dataset.longest, limit) if made else ""
 

@@ -170,6 +170,7 @@ class Runs:
         """How long `try_base` takes, by the planner, for people: "about 20 to 60 s"; "" where that is not known. Raises
         ModelForgeError for whatever a start would refuse."""
         self._check_person()
+        self.refuse_beside_run()
         return predict_seconds(self._admission, recipe, limit)
 
     def refuse_beside_run(self) -> None:

@@ -92,9 +92,7 @@ def _doubt_data(tried: Tried) -> Advice | None:
 
 
 def _count_right(tried: Tried) -> Advice:
-    few = len(tried.right_few) >= FEWEST_ROWS and sum(tried.right_few) * len(tried.right) >= sum(tried.right) * len(
-        tried.right_few
-    )
+    few = len(tried.right_few) >= FEWEST_ROWS and not _is_better_alone(tried.right, tried.right_few)
     right = tried.right_few if few else tried.right
     count, rows = sum(right), len(right)
     low, high = share_interval(count, rows)
@@ -110,6 +108,13 @@ def _count_right(tried: Tried) -> Advice:
     if not tried.words or median(tried.words) <= SHORT_ANSWER:
         return Advice(TRAIN, f"{told} Training on your examples can teach it the rest.")
     return _compare_long(tried)
+
+
+def _is_better_alone(right: Sequence[bool], right_few: Sequence[bool]) -> bool:
+    """Whether the base model does better as it is than with examples, or as well where that is enough."""
+    alone, with_examples = (sum(each) / len(each) if each else 0.0 for each in (right, right_few))
+    is_enough = bool(right) and share_interval(sum(right), len(right))[0] >= ENOUGH
+    return alone > with_examples or (alone == with_examples and is_enough)
 
 
 def _compare_long(tried: Tried) -> Advice:
