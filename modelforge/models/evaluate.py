@@ -163,9 +163,9 @@ def name_metrics(recipe: Recipe, rows: Sequence[Numbered]) -> list[str]:
     return [named, *(name for name in wanted if name != named)]
 
 
-def conclude(measured: Measured, forgetting: Mapping[str, Known]) -> Evaluation:
+def conclude(measured: Measured, forgetting: Mapping[str, Known] | None = None) -> Evaluation:
     """What follows from a measurement."""
-    return Evaluation(measured, measured.sides, measured.compare(), measured.judge(), forgetting)
+    return Evaluation(measured, measured.sides, measured.compare(), measured.judge(), forgetting or {})
 
 
 def join(measured: Measured, other: Measured, *, is_same_base: bool) -> Measured:

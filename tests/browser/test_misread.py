@@ -18,7 +18,6 @@ from tests.browser.drive import (
     open_tab,
     take_picture,
     upload,
-    wait_until_ready,
 )
 from tests.data.varied import make_pairs
 from tests.programs import Programs
@@ -89,7 +88,7 @@ def test_method_for_labels_is_offered_with_its_settings(page: Page, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_parts_and_pieces_are_shown(page: Page, tmp_path: Path, screenshots: Path) -> None:
+def test_parts_that_are_no_text_are_named_and_left_out_when_ticked(page: Page, tmp_path: Path) -> None:
     rows = [
         {
             "messages": [
@@ -105,9 +104,10 @@ def test_parts_and_pieces_are_shown(page: Page, tmp_path: Path, screenshots: Pat
     expect(page.locator("#dataset-verdict")).to_contain_text("Ready to train")
     expect(page.locator("#dataset-preview pre")).to_contain_text(PAIRS[0][0])
 
+
+@pytest.mark.slow
+def test_pieces_of_long_texts_are_shown(page: Page, tmp_path: Path, screenshots: Path) -> None:
     text = "\n\n".join(" ".join(pair) for pair in PAIRS)
-    page.reload()
-    wait_until_ready(page)
     upload(page, tiny.write_jsonl(tmp_path / "texts.jsonl", [{"text": f"{number} {text}"} for number in range(3)]))
     preview = page.locator("#dataset-preview")
     expect(preview).to_contain_text("longer than max_length, divided into")
