@@ -28,8 +28,8 @@ RANDOM_NATS = 1.9
 the starter: answers of random letters 3.7, invented facts in English 0.4."""
 LIKELIER = 0.1  # nats a token, by which the expected answers get likelier where examples help
 FITS = 0.2
-"""Nats a token, by which answers are likelier after their own question, at least. Measured under the starter on 19 rows:
-invented facts 1.8 to 2.2, the same answers shuffled among the questions -0.05 to 0.21."""
+"""Nats a token, by which answers are likelier after their own question, at least. Measured under the starter on 19
+rows: invented facts 1.8 to 2.2, the same answers shuffled among the questions -0.05 to 0.21."""
 _FEWEST_FITTED = 16
 _ALIKE = 0.6  # ROUGE-L, from which on long answers are close to the expected ones
 _Z = 1.96
