@@ -16,7 +16,7 @@ from modelforge.data.encode import ChatEncoder
 from modelforge.errors import DatasetError
 from modelforge.loading import window_of
 from modelforge.models.evaluate import measure, name_metrics
-from modelforge.models.evidence import FEW, ZERO, collect, measure_fit
+from modelforge.models.evidence import FEW, ZERO, collect, measure_fit, measure_prompts
 from modelforge.models.few_shot import EXAMPLES, Example, add_examples, choose_examples
 from modelforge.models.measures import (
     Numbered,
@@ -32,7 +32,7 @@ from modelforge.scores.need import UNCLEAR, Advice, advise
 from modelforge.tasks import read_exchange
 from modelforge.tasks.base import MappedRow
 
-_SHARES = {ZERO: (0.0, 0.4), FEW: (0.4, 0.95), "": (0.95, 1.0)}  # of the time, about
+_SHARES = {ZERO: (0.0, 0.4), FEW: (0.4, 0.95), "fit": (0.95, 0.98), "prompts": (0.98, 1.0)}  # of the time, about
 
 
 @dataclass(frozen=True)
@@ -117,14 +117,16 @@ def measure_baseline(
         raise DatasetError(f"Nothing can be measured. {notes[0] if notes else ''}".strip(), fix=fix)
     examples: list[Example] = []
     fits: list[float] = []
+    prompts: list[float] = []
     if encoder:
         asked = [trial for trial in trials if trial.prompt]
         examples = choose_examples(rows, training, [row for _, row in held_out], encoder, recipe.seed)
         few = make_sides(FEW)
         shown = show_examples(few, asked, dict(held_out), examples, encoder, notes)
         measure_trials(few, shown, [*measured.metrics, "loss"])
-        fits = measure_fit(make_sides(""), asked, held_out)
-    tried = replace(collect(measured.outcomes, held_out, recipe), examples=len(examples), fits=fits)
+        fits = measure_fit(make_sides("fit"), asked, held_out)
+        prompts = measure_prompts(make_sides("prompts"), asked)
+    tried = replace(collect(measured.outcomes, held_out, recipe), examples=len(examples), fits=fits, prompts=prompts)
     advice = advise(tried) if tried.right else Advice(UNCLEAR, "There are no answers to compare with the rows.")
     return Baseline(replace(measured, notes=list(dict.fromkeys(notes))), advice, examples)
 

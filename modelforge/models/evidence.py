@@ -59,6 +59,21 @@ def _compare_losses(sides: Sides, side: Side, pairs: Sequence[tuple[Outcome, Any
     return gains
 
 
+def measure_prompts(sides: Sides, trials: Sequence[Trial]) -> list[float]:
+    """Nats a byte of the prompts in ASCII as plain text: how well the base model reads this kind of text at all."""
+    encoder = ChatEncoder(sides.tokenizer, sides.longest)
+    texts = [trial.outcome.prompt for trial in trials]
+    wordy = [text for text in texts if count_words(text) >= _FEWEST_WORDS and text.isascii()]
+    encoded = [(len(text), row) for text in wordy if not (row := encoder.encode_row({"text": text})).cut]
+    sides.expect(len(encoded))
+    found: list[float] = []
+    for side in sides.each() if encoded else ():
+        for batch in sides.batches(encoded, lambda pair: len(pair[1].input_ids)):
+            sums = side.sum_losses([row for _, row in batch], sides.tokenizer.pad_token_id or 0)
+            found += [loss / size for (size, _), loss in zip(batch, sums, strict=True)]
+    return found
+
+
 def collect(outcomes: Sequence[Outcome], rows: Sequence[Numbered], recipe: Recipe) -> Tried:
     """What the recommendation rests on."""
     exchanges = ((number, read_exchange(row)) for number, row in rows)

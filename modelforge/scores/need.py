@@ -26,6 +26,7 @@ SHORT_ANSWER = 10  # words; the same longer answer can be written in many ways
 RANDOM_NATS = 1.9
 """Nats a byte. Random letters cannot have less than 3.0, under any model; blanks among them have little. Measured under
 the starter: answers of random letters 3.7, invented facts in English 0.4."""
+READABLE_NATS = 1.5  # nats a byte of the prompts: below it, the base model knows their language
 LIKELIER = 0.1  # nats a token, by which the expected answers get likelier where examples help
 FITS = 0.2
 """Nats a token, by which answers are likelier after their own question, at least. Measured under the starter on 19
@@ -51,8 +52,8 @@ class Tried:
     measured. examples: how many there were. words: of each expected answer. alike: ROUGE-L of the answers with
     examples, or without where there are none. likelier: of each row, by how many nats a token examples made the
     expected answer likelier. fits: of each row, by how many nats a token its expected answer is likelier after its own
-    question than after another. random: nats a byte of the expected answers that are text of several words. does: what
-    the base model does where it is right.
+    question than after another. random: nats a byte of the expected answers that are text of several words; prompts: the
+    same of the prompts. does: what the base model does where it is right.
     """
 
     right: Sequence[bool]
@@ -63,6 +64,7 @@ class Tried:
     likelier: Sequence[float] = ()
     fits: Sequence[float] = ()
     random: Sequence[float] = ()
+    prompts: Sequence[float] = ()
     does: str = "gives the expected answer"
 
 
@@ -77,6 +79,9 @@ def advise(tried: Tried) -> Advice:
 
 def _doubt_data(tried: Tried) -> Advice | None:
     noisy = sum(nats > RANDOM_NATS for nats in tried.random)
+    can_read = len(tried.prompts) >= FEWEST_ROWS and median(tried.prompts) < READABLE_NATS
+    if not can_read:
+        return None  # it may be the base model that knows nothing of such text
     if len(tried.random) >= FEWEST_ROWS and share_interval(noisy, len(tried.random))[0] > 0.5:
         return Advice(
             DATA,

@@ -11,7 +11,7 @@ def right(count: int, rows: int = 40) -> list[bool]:
     return [place < count for place in range(rows)]
 
 
-SHORT, LONG = [2] * 40, [60] * 40
+SHORT, LONG, READ = [2] * 40, [60] * 40, [0.8] * 40
 
 
 @pytest.mark.parametrize(
@@ -39,9 +39,18 @@ SHORT, LONG = [2] * 40, [60] * 40
             DATA,
             "38 of 40 expected answers look like",
         ),
-        (Tried(right(0), right(0), 3, SHORT, fits=[-0.3, 0.2] * 20), DATA, "do not seem to answer it"),
-        (Tried(right(0), right(0), 3, SHORT, fits=[-0.3, 0.9] * 20), TRAIN, "in 0 of 40 rows"),
-        (Tried(right(0), right(0), 3, SHORT, fits=[-0.3] * 10), TRAIN, "in 0 of 40 rows"),  # too few to doubt the data
+        (Tried(right(0), right(0), 3, SHORT, fits=[-0.3, 0.2] * 20, prompts=READ), DATA, "do not seem to answer it"),
+        (Tried(right(0), right(0), 3, SHORT, fits=[-0.3, 0.9] * 20, prompts=READ), TRAIN, "in 0 of 40 rows"),
+        (
+            Tried(right(0), right(0), 3, SHORT, fits=[-0.3] * 10, prompts=READ),
+            TRAIN,
+            "in 0 of 40 rows",
+        ),  # too few to doubt the data
+        (
+            Tried(right(0), right(0), 3, SHORT, random=[2.6] * 40, fits=[-0.3, 0.2] * 20, prompts=[2.5] * 40),
+            TRAIN,
+            "0 of",
+        ),
     ],
 )
 def test_word_rests_on_evidence(tried: Tried, word: str, why: str) -> None:
