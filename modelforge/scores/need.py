@@ -26,7 +26,7 @@ SHORT_ANSWER = 10  # words; the same longer answer can be written in many ways
 RANDOM_NATS = 1.9
 """Nats a byte. Random letters cannot have less than 3.0, under any model; blanks among them have little. Measured under
 the starter: answers of random letters 3.7, invented facts in English 0.4."""
-READABLE_NATS = 1.5  # nats a byte of the prompts: below it, the base model knows their language
+READABLE_NATS = 1.7  # nats a byte of the prompts: below it, the base model knows their language
 LIKELIER = 0.1  # nats a token, by which the expected answers get likelier where examples help
 FITS = 0.2
 """Nats a token, by which answers are likelier after their own question, at least. Measured under the starter on 19
@@ -52,8 +52,8 @@ class Tried:
     measured. examples: how many there were. words: of each expected answer. alike: ROUGE-L of the answers with
     examples, or without where there are none. likelier: of each row, by how many nats a token examples made the
     expected answer likelier. fits: of each row, by how many nats a token its expected answer is likelier after its own
-    question than after another. random: nats a byte of the expected answers that are text of several words; prompts: the
-    same of the prompts. does: what the base model does where it is right.
+    question than after another. random: nats a byte of the expected answers that are text of several words; prompts:
+    the same of the prompts. does: what the base model does where it is right.
     """
 
     right: Sequence[bool]

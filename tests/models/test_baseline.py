@@ -18,7 +18,7 @@ from modelforge.models.baseline import Baseline
 from modelforge.models.evidence import ZERO
 from modelforge.models.few_shot import EXAMPLES, MOST_TOKENS, add_examples, choose_examples
 from modelforge.models.measures import UNCUT, make_trials
-from modelforge.scores.need import PROMPT, UNCLEAR
+from modelforge.scores.need import DATA, PROMPT, UNCLEAR
 from modelforge.store import RunState
 from tests import tiny
 
@@ -120,6 +120,11 @@ def test_prompt_longer_than_the_context_gets_fewer_examples_and_that_is_said(
 
 
 # ---- what is measured --------------------------------------------------------------------------------------------
+
+
+def test_base_that_reads_no_text_at_all_says_nothing_against_the_data(try_base: Try) -> None:
+    assert try_base().advice.word != DATA  # random weights: to them all text is random
+    assert try_base({"task": "summarization"}, "summary").advice.word != DATA
 
 
 def test_both_ways_are_measured_with_the_metrics_of_a_verdict(try_base: Try) -> None:

@@ -35,7 +35,7 @@ SHORT, LONG, READ = [2] * 40, [60] * 40, [0.8] * 40
         (Tried(right(0), right(0), 3, LONG, [0.2] * 40, [-0.4, 0.6] * 20), UNCLEAR, "Compare the answers row by row"),
         (Tried(right(0), right(0), 3, LONG, [0.8] * 40, [0.4, 0.6] * 20), UNCLEAR, "Compare the answers"),
         (
-            Tried(right(0), right(0), 3, SHORT, random=[2.6] * 38 + [0.5] * 2),
+            Tried(right(0), right(0), 3, SHORT, random=[2.6] * 38 + [0.5] * 2, prompts=READ),
             DATA,
             "38 of 40 expected answers look like",
         ),
