@@ -111,7 +111,7 @@ def _count_right(tried: Tried) -> Advice:
         return Advice(PROMPT, f"{told}: in at least {low:.0%} of all with 95% certainty. {start}")
     told += f": in {low:.0%} to {high:.0%} of all with 95% certainty."
     if high >= ENOUGH:
-        return Advice(UNCLEAR, f"{told} With more held-out rows it can be told whether a prompt is enough.")
+        return Advice(UNCLEAR, f"{told} More held-out rows would show whether a prompt is enough.")
     if not tried.words or median(tried.words) <= SHORT_ANSWER:
         return Advice(TRAIN, f"{told} Training on your examples can teach it the rest.")
     return _compare_long(tried)
@@ -126,7 +126,7 @@ def _is_better_alone(right: Sequence[bool], right_few: Sequence[bool]) -> bool:
 
 def _compare_long(tried: Tried) -> Advice:
     """Of long answers: few of them match word for word, whatever their worth."""
-    told = "The expected answers are long, so the same can be said in many ways, and hardly any matches word for word."
+    told = "The expected answers are long, and a good answer in other words matches none of them."
     if len(tried.likelier) < FEWEST_ROWS:
         return Advice(UNCLEAR, f"{told} Compare the answers row by row.")
     low, high = mean_interval(tried.likelier)

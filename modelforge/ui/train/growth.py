@@ -49,9 +49,9 @@ def _describe_data(record: RunRecord, found: Growth) -> str:
     try:
         check_can_ask(record)
     except ModelForgeError as error:
-        return html.note(f"Whether more data would help cannot be told. {error}")
+        return html.note(f"More data: no forecast is possible. {error}")
     if len(found.smaller) == len(SHARES):
-        return html.note("Two smaller runs are queued. When both have finished, it is told here what more data gives.")
+        return html.note("Two smaller runs are queued. When both have finished, the forecast for more data appears here.")
     sentence = "Whether more data would help shows when the same recipe is trained on a half and a quarter of it."
     seconds = _find_seconds(record)
     takes = f" Both together take about {html.seconds(_SHARE * seconds)}." if seconds else ""
