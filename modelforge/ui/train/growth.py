@@ -1,5 +1,5 @@
 """More data or more epochs? Below a finished run in the Train tab: what its curve tells, and a button that queues two
-smaller runs, after which it is told what more data would give."""
+smaller runs, and then the forecast of what more data would give."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _describe_data(record: RunRecord, found: Growth) -> str:
     except ModelForgeError as error:
         return html.note(f"More data: no forecast is possible. {error}")
     if len(found.smaller) == len(SHARES):
-        return html.note("Two smaller runs are queued. When both have finished, the forecast for more data appears here.")
+        return html.note("Two smaller runs are queued. When both have finished, the forecast appears here.")
     sentence = "Whether more data would help shows when the same recipe is trained on a half and a quarter of it."
     seconds = _find_seconds(record)
     takes = f" Both together take about {html.seconds(_SHARE * seconds)}." if seconds else ""
