@@ -133,11 +133,12 @@ def evaluate(
 def measure_all(sides: Sides, architecture: str, rows: Sequence[Numbered]) -> tuple[Measured, Mapping[str, Known]]:
     """The outcomes of the rows, and what the model forgot besides, if it is a decoder."""
     sides.span = (0.0, _ROWS_SHARE)
-    measured = measure(sides, architecture, rows)
+    measured, before = measure(sides, architecture, rows), len(sides.notes)
+    notes = list(measured.notes)
     sides.span = (_ROWS_SHARE, 1.0)
     is_measured = architecture == DECODER.name and measured.outcomes
     forgetting = measure_forgetting(sides) if is_measured else {}
-    return replace(measured, notes=sides.notes), round_known(forgetting)
+    return replace(measured, notes=notes + sides.notes[before:]), round_known(forgetting)
 
 
 def measure(sides: Sides, architecture: str, rows: Sequence[Numbered]) -> Measured:

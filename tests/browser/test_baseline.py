@@ -53,7 +53,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, measured: P
         dataset = forge.datasets.resolve(str(tiny.write_rows(home.parent / "colours.jsonl", tiny.PAIRS)), Recipe())
         for share in RIGHT:
             model, found = tiny.finish_model(forge, tiny_base), make_outcomes(share)
-            metrics = conclude(found).as_metrics()
+            metrics = conclude(found, {}).as_metrics()
             manifest = read_manifest(model.id)
             counts = {**manifest["dataset"], "train_rows": int(400 * share), "eval_rows": ROWS}
             write_manifest(model.id, {**manifest, "dataset": counts})
@@ -85,26 +85,32 @@ def grown(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, measured: P
         yield opened
 
 
+@pytest.fixture(scope="module")
+def fresh(
+    tmp_path_factory: pytest.TempPathFactory, make_small_home: Callable[[Path], Path], apps: Programs
+) -> Iterator[App]:
+    """An app without any run, with the small starter."""
+    with open_app(make_small_home(tmp_path_factory.mktemp("fresh")), programs=apps) as opened:
+        yield opened
+
+
 @pytest.mark.slow
-def test_base_model_is_tried_before_a_run_and_the_result_stays(
-    make_small_home: Callable[[Path], Path], tmp_path: Path, witness: Witness, screenshots: Path, apps: Programs
-) -> None:
-    with open_app(make_small_home(tmp_path), programs=apps) as app:
-        page = witness.open(app)
-        expect(page.locator("#baseline-time")).to_contain_text("Takes about ", timeout=120_000)
-        page.locator("#baseline-go").click()
-        expect(page.locator("#baseline-cancel")).to_be_visible()
-        card = page.locator("#baseline-shown .mf-verdict")
-        expect(card).to_be_visible(timeout=300_000)
-        expect(page.locator("#baseline-cancel")).to_be_hidden()
-        expect(page.locator("#baseline-shown")).to_contain_text("With examples")
-        expect(page.locator("#baseline-shown .mf-sample")).to_have_count(3)
-        rows = page.locator("#baseline-rows-list .mf-outcome")
-        expect(rows.first).to_contain_text("As it is")
-        for look in in_each_look(page):
-            take_picture(page, screenshots / f"{look}-train-baseline.png")
-        page.locator("#train-goal label").nth(1).click()
-        expect(card).to_be_visible()
+def test_base_model_is_tried_before_a_run_and_the_result_stays(fresh: App, witness: Witness, screenshots: Path) -> None:
+    page = witness.open(fresh)
+    expect(page.locator("#baseline-time")).to_contain_text("Takes about ", timeout=120_000)
+    page.locator("#baseline-go").click()
+    expect(page.locator("#baseline-cancel")).to_be_visible()
+    card = page.locator("#baseline-shown .mf-verdict")
+    expect(card).to_be_visible(timeout=300_000)
+    expect(page.locator("#baseline-cancel")).to_be_hidden()
+    expect(page.locator("#baseline-shown")).to_contain_text("With examples")
+    expect(page.locator("#baseline-shown .mf-sample")).to_have_count(3)
+    rows = page.locator("#baseline-rows-list .mf-outcome")
+    expect(rows.first).to_contain_text("As it is")
+    for look in in_each_look(page):
+        take_picture(page, screenshots / f"{look}-train-baseline.png")
+    page.locator("#train-goal label").nth(1).click()
+    expect(card).to_be_visible()
 
 
 @pytest.mark.slow
