@@ -133,15 +133,24 @@ class Probe:
 def probe() -> Probe:
     """Which device torch can use and how fast each dtype is on it; measured once, then read from the cache."""
     use_one_card()
-    torch_version = version("torch")
-    machine = f"{platform.node()} {_processor_name()} {[device.name for device in _nvidia_devices()][:1]}"
+    if known := find_probe():
+        return known
+    measured = _measure(version("torch"))
+    write_cache("probe.json", {"machine": _name_machine(), **asdict(measured)})
+    return measured
+
+
+def find_probe() -> Probe | None:
+    """What was measured on this machine with this version of torch, if anything; torch is not loaded for it."""
     known = read_cache("probe.json")
-    if known.pop("machine", "") == machine and known.get("torch_version") == torch_version:
+    if known.pop("machine", "") == _name_machine() and known.get("torch_version") == version("torch"):
         with suppress(TypeError, KeyError):  # damaged: measure again
             return Probe(**{**known, "capability": tuple(known["capability"])})
-    measured = _measure(torch_version)
-    write_cache("probe.json", {"machine": machine, **asdict(measured)})
-    return measured
+    return None
+
+
+def _name_machine() -> str:
+    return f"{platform.node()} {_processor_name()} {[device.name for device in _nvidia_devices()][:1]}"
 
 
 def use_one_card() -> None:

@@ -24,9 +24,11 @@ from typing import Any
 import psutil
 from pydantic import TypeAdapter
 
-from modelforge import paths, warmup
+from modelforge import hardware, paths, warmup
 from modelforge.caller import OWNER, Caller, acting_as, current_caller
+from modelforge.compute.memory import used_bytes
 from modelforge.errors import BaseModelError, RecipeError
+from modelforge.hardware import Hardware, Probe
 from modelforge.planner.estimate import Calibrate, Machine, Plan, Rows
 from modelforge.planner.plan import plan_for
 from modelforge.processes import python_command
@@ -62,11 +64,27 @@ class Question:
 
 @dataclass(frozen=True)
 class Task:
-    """A question as the process gets it. home: where the outcomes of earlier runs are."""
+    """A question as the process gets it. probe: None where the machine was not measured yet: then the process does it,
+    which loads torch. process_bytes, has_torch: of the app, as in `Machine`. home: where the outcomes of earlier runs
+    are."""
 
     question: Question
-    machine: Machine
+    hardware: Hardware
+    probe: Probe | None
+    process_bytes: int
+    has_torch: bool
     home: str
+
+    @classmethod
+    def here(cls, question: Question) -> Task:
+        """Asked by this process. Loads no torch."""
+        hardware.use_one_card()
+        held, has_torch = used_bytes("cpu"), "torch" in sys.modules
+        return cls(question, hardware.detect(), hardware.find_probe(), held, has_torch, str(paths.home()))
+
+    @property
+    def machine(self) -> Machine:
+        return Machine(self.hardware, self.probe or hardware.probe(), self.process_bytes, self.has_torch)
 
 
 @cache
@@ -174,8 +192,7 @@ class PlannerService:
 
     def _answer(self, question: Question) -> Answer:
         try:
-            task = Task(question, Machine.here(), str(paths.home()))
-            return self._put(_adapter(Task).dump_json(task).decode())
+            return self._put(_adapter(Task).dump_json(Task.here(question)).decode())
         except Exception:  # noqa: BLE001 - the caller is waiting, whatever happened
             return Answer() if self._interrupted else Answer(failure=traceback.format_exc())
 

@@ -15,7 +15,7 @@ import pytest
 
 from modelforge.errors import RecipeError
 from modelforge.planner import outcomes, service
-from modelforge.planner.estimate import Machine, Plan, Rows
+from modelforge.planner.estimate import Plan, Rows
 from modelforge.planner.service import Answer, PlannerService, Question, Task, answer
 from modelforge.recipe import Recipe
 from tests import tiny
@@ -86,7 +86,7 @@ def test_bug_in_the_process_is_logged_with_its_traceback(
         raise KeyError("a bug of ours")
 
     monkeypatch.setattr(service, "plan_for", fail)
-    task = Task(Question(tiny.recipe(base, ""), Rows()), Machine.here(), str(probed))
+    task = Task.here(Question(tiny.recipe(base, ""), Rows()))
     found = answer(service._adapter(Task).dump_json(task).decode())
     assert (found.plan, found.refusal) == (None, None)
     assert "KeyError: 'a bug of ours'" in found.failure and "in fail" in found.failure
