@@ -489,7 +489,7 @@ def test_evaluate_tells_rows_and_the_metrics_of_both_sides(
 ) -> None:
     told = call("evaluate", trained["model_id"])
     shape = {"rows", "tuned", "base", "difference", "verdict", "regressions"}
-    assert told.keys() == shape | {"compared_with", "metric", "why", "enough_rows", "notes"}
+    assert told.keys() == shape | {"compared_with", "metric", "why", "enough_rows", "notes", "forgetting"}
     assert told["rows"] == 4  # a quarter of 16: fewer than the 40 that are wanted
     names = {"loss", "perplexity", "rougeL", "chrf", "exact_match"}
     assert told["tuned"].keys() == told["base"].keys() == told["difference"].keys() == names

@@ -132,12 +132,13 @@ def evaluate(
 
 def measure_all(sides: Sides, architecture: str, rows: Sequence[Numbered]) -> tuple[Measured, Mapping[str, Known]]:
     """The outcomes of the rows, and what the model forgot besides, if it is a decoder."""
-    sides.span = (0.0, _ROWS_SHARE)
+    sides.span = (0.0, _ROWS_SHARE if architecture == DECODER.name else 1.0)
     measured, before = measure(sides, architecture, rows), len(sides.notes)
     notes = list(measured.notes)
     sides.span = (_ROWS_SHARE, 1.0)
     is_measured = architecture == DECODER.name and measured.outcomes
     forgetting = measure_forgetting(sides) if is_measured else {}
+    sides.finish()
     return replace(measured, notes=notes + sides.notes[before:]), round_known(forgetting)
 
 

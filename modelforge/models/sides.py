@@ -106,6 +106,10 @@ class Sides:
         """Set how many steps there will be for each side."""
         self._steps, self._done = max(steps * len(self._opens), 1), 0
 
+    def finish(self) -> None:
+        """Say that all is done, also where something could not be measured."""
+        self._watch(1.0)
+
     def advance(self, steps: int) -> None:
         self._done += steps
         self._report()

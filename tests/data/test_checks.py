@@ -38,6 +38,8 @@ def test_good_file_is_ok_and_its_report_has_the_promised_form(write_jsonl):
         "problems": [],
         "counts": {"errors": 0, "warnings": 0, "duplicates": 0},
         "repairs": {},
+        "unused": [],
+        "notes": [],
     }
     json.dumps(report.to_json())
 

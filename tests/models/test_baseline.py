@@ -98,8 +98,8 @@ def test_examples_stand_before_the_prompt_and_the_same_tokens_are_measured() -> 
     found, short = add_examples(trials, rows, examples, encoder, 10_000)
     assert short == 0
     for before, after in zip(trials, found, strict=True):
-        assert [label for label in after.encoded.labels if label >= 0] == [
-            label for label in before.encoded.labels if label >= 0
+        assert [label for label in after.pieces[0].labels if label >= 0] == [
+            label for label in before.pieces[0].labels if label >= 0
         ]
         assert after.outcome is before.outcome
     text = encoder.tokenizer.decode(found[0].prompt)

@@ -213,10 +213,10 @@ def test_accumulated_batches_train_as_one_large_batch(build: Build, monkeypatch:
     in_order = torch.utils.data.SequentialSampler(range(18))  # grouping by length depends on the batch size
     monkeypatch.setattr(sft_decoder.AnswerTrainer, "_get_train_sampler", lambda *_: in_order)
     rows = uneven_rows()
-    large = build(rows=rows, per_device_train_batch_size=4, max_steps=4)
+    large = build(rows=rows, per_device_train_batch_size=4, max_steps=4, min_eval_rows=0)
     assert len(large.train_dataset) == 18
     expected = run_training(large)
-    small = build(rows=rows, per_device_train_batch_size=2, gradient_accumulation_steps=2, max_steps=4)
+    small = build(rows=rows, per_device_train_batch_size=2, gradient_accumulation_steps=2, max_steps=4, min_eval_rows=0)
     assert run_training(small) == pytest.approx(expected, abs=1e-5)
     assert small.state.global_step == 4
     for (name, one), other in zip(large.model.named_parameters(), small.model.parameters(), strict=True):
@@ -440,6 +440,7 @@ DECODER: Reached = {
     ),
     "optim": ("adafactor", lambda seen: type(seen.built["trainer"].optimizer.optimizer).__name__, "Adafactor"),
     "seed": (7, lambda seen: (seen.args.seed, seen.built["split"]), (7, True)),
+    "verdict_metric": ("rouge1", lambda seen: seen.manifest["metrics"]["verdict"]["metric"], "rouge1"),
 }
 
 PREFERENCES: Reached = {
@@ -452,6 +453,8 @@ PREFERENCES: Reached = {
     "dpo.beta": (0.3, lambda seen: (seen.args.beta, seen.built["trainer"].beta), (0.3, 0.3)),
     "dpo.loss_type": ("robust", lambda seen: seen.built["trainer"].loss_types, ["robust"]),
     "dpo.label_smoothing": (0.125, lambda seen: seen.built["trainer"].label_smoothing, 0.125),
+    "min_eval_rows": (3, lambda seen: len(seen.built["trainer"].eval_dataset), 3),
+    "train_share": (0.5, lambda seen: len(seen.built["trainer"].train_dataset), 6),
 }
 LABELS: Reached = {
     "kto.beta": (0.3, lambda seen: (seen.args.beta, seen.built["trainer"].beta), (0.3, 0.3)),
@@ -460,6 +463,11 @@ LABELS: Reached = {
     "kto.loss_type": ("apo_zero_unpaired", lambda seen: seen.built["trainer"].loss_type, "apo_zero_unpaired"),
 }
 TEXTS: Reached = {
+    "report_to": (
+        "tensorboard",
+        lambda seen: any(paths.run_dir(seen.record.id).rglob("events.out.tfevents*")),
+        True,
+    ),
     "long_texts": (
         "cut",
         lambda seen: [event["message"][:3] for event in seen.of("warning") if "max_length" in event["message"]],
