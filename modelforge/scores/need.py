@@ -78,10 +78,10 @@ def advise(tried: Tried) -> Advice:
 
 
 def _doubt_data(tried: Tried) -> Advice | None:
-    noisy = sum(nats > RANDOM_NATS for nats in tried.random)
-    can_read = len(tried.prompts) >= FEWEST_ROWS and median(tried.prompts) < READABLE_NATS
-    if not can_read:
+    usual = median(tried.prompts) if len(tried.prompts) >= FEWEST_ROWS else READABLE_NATS
+    if usual >= READABLE_NATS:
         return None  # it may be the base model that knows nothing of such text
+    noisy = sum(nats > max(RANDOM_NATS, 2 * usual) for nats in tried.random)
     if len(tried.random) >= FEWEST_ROWS and share_interval(noisy, len(tried.random))[0] > 0.5:
         return Advice(
             DATA,

@@ -465,7 +465,7 @@ LABELS: Reached = {
 TEXTS: Reached = {
     "report_to": (
         "tensorboard",
-        lambda seen: any(paths.run_dir(seen.record.id).rglob("events.out.tfevents*")),
+        lambda seen: any(Path(seen.args.output_dir).parent.rglob("events.out.tfevents*")),
         True,
     ),
     "long_texts": (
