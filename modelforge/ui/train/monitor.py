@@ -198,7 +198,7 @@ def has_saved_model(record: RunRecord) -> bool:
 def _state(record: RunRecord, view: RunView) -> str:
     if record.state is RunState.finished:
         if verdict := record.metrics.get("verdict"):
-            return show_verdict(verdict)
+            return html.aside("Finished.") + show_verdict(verdict)
         sentence, better = describe_outcome(record.metrics)
         return html.note(sentence, "good" if better else "warning")
     if record.state is RunState.failed and record.error:
