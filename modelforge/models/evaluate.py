@@ -133,13 +133,12 @@ def evaluate(
 def measure_all(sides: Sides, architecture: str, rows: Sequence[Numbered]) -> tuple[Measured, Mapping[str, Known]]:
     """The outcomes of the rows, and what the model forgot besides, if it is a decoder."""
     sides.span = (0.0, _ROWS_SHARE if architecture == DECODER.name else 1.0)
-    measured, before = measure(sides, architecture, rows), len(sides.notes)
-    notes = list(measured.notes)
+    measured = measure(sides, architecture, rows)
     sides.span = (_ROWS_SHARE, 1.0)
     is_measured = architecture == DECODER.name and measured.outcomes
     forgetting = measure_forgetting(sides) if is_measured else {}
     sides.finish()
-    return replace(measured, notes=notes + sides.notes[before:]), round_known(forgetting)
+    return replace(measured, notes=list(sides.notes)), round_known(forgetting)
 
 
 def measure(sides: Sides, architecture: str, rows: Sequence[Numbered]) -> Measured:
@@ -153,7 +152,7 @@ def measure(sides: Sides, architecture: str, rows: Sequence[Numbered]) -> Measur
     if told and named not in told:
         rests = next(name for name in metrics if name in told)
         note = f"The verdict was to rest on {SHOWN[named].in_sentence}, which could not be measured; "
-        return replace(found, notes=[*sides.notes, f"{note}it rests on {SHOWN[rests].in_sentence}."])
+        sides.notes.append(f"{note}it rests on {SHOWN[rests].in_sentence}.")
     return found
 
 

@@ -4,13 +4,12 @@ to the base model."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from modelforge.data.encode import ChatEncoder
 from modelforge.errors import DatasetError
 from modelforge.models.measures import UNCUT, Numbered, Trial, count_labels
 from modelforge.models.outcomes import TUNED, Outcome
-from modelforge.models.sides import Side, Sides
+from modelforge.models.sides import Sides
 from modelforge.recipe import Recipe
 from modelforge.scores.metrics import METRICS, count_words
 from modelforge.scores.need import Tried
@@ -48,15 +47,11 @@ def measure_fit(sides: Sides, trials: Sequence[Trial], rows: Sequence[Numbered])
         if count_labels(swapped) == trial.outcome.tokens and len(swapped.input_ids) <= sides.longest:
             pairs.append((trial.outcome, swapped))
     sides.expect(len(pairs))
-    return [gain for side in sides.each() if pairs for gain in _compare_losses(sides, side, pairs)]
-
-
-def _compare_losses(sides: Sides, side: Side, pairs: Sequence[tuple[Outcome, Any]]) -> list[float]:
-    gains = []
-    for batch in sides.batches(pairs, lambda pair: len(pair[1].input_ids)):
-        sums = side.sum_losses([encoded for _, encoded in batch], sides.tokenizer.pad_token_id or 0)
-        gains += [loss / each.tokens - each.scores[ZERO]["loss"] for (each, _), loss in zip(batch, sums, strict=True)]
-    return gains
+    return [
+        loss / outcome.tokens - outcome.scores[ZERO]["loss"]
+        for side in (sides.each() if pairs else ())
+        for (outcome, _), loss in zip(pairs, sides.sum_losses(side, [encoded for _, encoded in pairs]), strict=True)
+    ]
 
 
 def measure_prompts(sides: Sides, trials: Sequence[Trial]) -> list[float]:
@@ -66,12 +61,11 @@ def measure_prompts(sides: Sides, trials: Sequence[Trial]) -> list[float]:
     wordy = [text for text in texts if count_words(text) >= _FEWEST_WORDS and text.isascii()]
     encoded = [(len(text), row) for text in wordy if not (row := encoder.encode_row({"text": text})).cut]
     sides.expect(len(encoded))
-    found: list[float] = []
-    for side in sides.each() if encoded else ():
-        for batch in sides.batches(encoded, lambda pair: len(pair[1].input_ids)):
-            sums = side.sum_losses([row for _, row in batch], sides.tokenizer.pad_token_id or 0)
-            found += [loss / size for (size, _), loss in zip(batch, sums, strict=True)]
-    return found
+    return [
+        loss / size
+        for side in (sides.each() if encoded else ())
+        for (size, _), loss in zip(encoded, sides.sum_losses(side, [row for _, row in encoded]), strict=True)
+    ]
 
 
 def collect(outcomes: Sequence[Outcome], rows: Sequence[Numbered], recipe: Recipe) -> Tried:

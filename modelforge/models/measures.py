@@ -6,8 +6,9 @@ it could measure; what it could not is noted in `Sides.notes`. Rows of similar l
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -63,11 +64,9 @@ def measure_trials(sides: Sides, trials: Sequence[Trial], wanted: Sequence[str])
         sides.notes.append("No row has a prompt, so no answers were compared.")
     sides.expect(len(learnt) + len(asked) * bool(compared))
     for side in sides.each() if trials else ():
-        for batch in sides.batches(learnt, lambda each: len(each[1].input_ids)):
-            sums = side.sum_losses([piece for _, piece in batch], sides.tokenizer.pad_token_id or 0)
-            for (outcome, _), loss in zip(batch, sums, strict=True):
-                so_far = outcome.scores.get(side.name, {}).get("loss", 0.0)
-                note_score(outcome, side, "loss", so_far + loss / outcome.tokens)
+        for (outcome, _), loss in zip(learnt, sides.sum_losses(side, [piece for _, piece in learnt]), strict=True):
+            so_far = outcome.scores.get(side.name, {}).get("loss", 0.0)
+            note_score(outcome, side, "loss", so_far + loss / outcome.tokens)
         if compared:
             answer_chats(sides, side, asked)
             compare_answers(side, [trial.outcome for trial in asked], compared)
@@ -81,22 +80,26 @@ def make_trials(
     asker = ChatEncoder(encoder.tokenizer, UNCUT)
     trials = []
     for number, row in rows:
-        try:
+        with leave_out(notes, number):
             pieces = encoder.encode_pieces(row) if divide and "text" in row else [encoder.encode_row(row)]
             exchange = read_exchange(row)
             prompt = asker.encode_row({"prompt": exchange.asked, "tools": exchange.tools}).input_ids if exchange else []
-        except DatasetError as error:
-            notes.append(f"Row {number} was left out: {error}")
-            continue
-        tokens = sum(map(count_labels, pieces))
-        if tokens or (prompt and not pieces[0].cut):
-            asked = exchange.asked[-1]["content"] if exchange else ""
-            outcome = Outcome(
-                identify_row(row), number, str(asked), exchange.answer if exchange else row.get("text", ""),
-                tokens=tokens,
-            )  # fmt: skip
-            trials.append(Trial(outcome, pieces, prompt))
+            tokens = sum(map(count_labels, pieces))
+            if tokens or (prompt and not pieces[0].cut):
+                asked = exchange.asked[-1]["content"] if exchange else ""
+                expected = exchange.answer if exchange else row.get("text", "")
+                outcome = Outcome(identify_row(row), number, str(asked), expected, tokens=tokens)
+                trials.append(Trial(outcome, pieces, prompt))
     return trials
+
+
+@contextlib.contextmanager
+def leave_out(notes: list[str], number: int) -> Iterator[None]:
+    """Note that a row is left out, if the chat template refuses it in the block."""
+    try:
+        yield
+    except DatasetError as error:
+        notes.append(f"Row {number} was left out: {error}")
 
 
 def answer_chats(sides: Sides, side: Side, asked: Sequence[Trial]) -> None:
@@ -198,16 +201,12 @@ def measure_preferences(sides: Sides, rows: Sequence[Numbered], wanted: Sequence
     of the worse one (the implicit reward of DPO, arXiv 2305.18290, equation 7); of the base model it is 0.
     """
     pairs = make_pairs(rows, ChatEncoder(sides.tokenizer, sides.longest), sides.notes)
-    answers = [(outcome, place, encoded) for outcome, *pair in pairs for place, encoded in enumerate(pair)]
-    sides.expect(len(answers))
+    sides.expect(2 * len(pairs))
     margins: dict[str, dict[int, float]] = {}  # side -> row -> how much likelier the better answer is, in nats
     for side in sides.each() if pairs else ():
-        losses: dict[tuple[int, int], float] = {}
-        for batch in sides.batches(answers, lambda each: len(each[2].input_ids)):
-            sums = side.sum_losses([encoded for *_, encoded in batch], sides.tokenizer.pad_token_id or 0)
-            losses |= {(each[0].row, each[1]): loss for each, loss in zip(batch, sums, strict=True)}
+        losses = iter(sides.sum_losses(side, [encoded for _, *pair in pairs for encoded in pair]))
         for outcome, better, worse in pairs:
-            of_better, of_worse = losses[outcome.row, 0], losses[outcome.row, 1]
+            of_better, of_worse = next(losses), next(losses)
             is_right = of_better / count_labels(better) < of_worse / count_labels(worse)
             note_score(outcome, side, "preference_accuracy", float(is_right))
             margins.setdefault(side.name, {})[outcome.row] = of_worse - of_better
@@ -226,16 +225,13 @@ def make_pairs(
     """(outcome, better answer, worse answer) of the rows of which both can be measured."""
     pairs = []
     for number, row in rows:
-        try:
+        with leave_out(notes, number):
             better, worse = (
                 encoder.encode_row({"prompt": row["prompt"], "chosen": row[side]}) for side in ("chosen", "rejected")
             )
-        except DatasetError as error:
-            notes.append(f"Row {number} was left out: {error}")
-            continue
-        if count_labels(better) and count_labels(worse):
-            prompt, expected = str(row["prompt"][-1]["content"]), _join_turns(row["chosen"])
-            pairs.append((Outcome(identify_row(row), number, prompt, expected), better, worse))
+            if count_labels(better) and count_labels(worse):
+                prompt, expected = str(row["prompt"][-1]["content"]), _join_turns(row["chosen"])
+                pairs.append((Outcome(identify_row(row), number, prompt, expected), better, worse))
     return pairs
 
 
@@ -260,40 +256,25 @@ def measure_labels(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[str]
     Each row has its share of that difference, so that the mean over all rows is the difference.
     """
     encoder = ChatEncoder(sides.tokenizer, sides.longest)
-    trials = [
-        (outcome, encoded, bool(row["label"]))
-        for number, row in rows
-        for encoded in encode_or_note(encoder, number, row, sides.notes)
-        for outcome in [
-            Outcome(identify_row(row), number, _join_turns(row["prompt"][-1:]), _join_turns(row["completion"]))
-        ]
-        if count_labels(encoded)
-    ]
+    trials: list[tuple[Outcome, Encoded, bool]] = []
+    for number, row in rows:
+        with leave_out(sides.notes, number):
+            encoded = encoder.encode_row(row)
+            if count_labels(encoded):
+                prompt, answer = _join_turns(row["prompt"][-1:]), _join_turns(row["completion"])
+                trials.append((Outcome(identify_row(row), number, prompt, answer), encoded, bool(row["label"])))
     counts = Counter(label for *_, label in trials)
     if trials and len(counts) < 2:
         sides.notes.append("All of these answers have the same label, so the reward margin cannot be computed.")
     sides.expect(len(trials))
-    losses: dict[str, dict[int, float]] = {}  # side -> row -> summed loss
-    for side in sides.each() if trials else ():
-        for batch in sides.batches(trials, lambda trial: len(trial[1].input_ids)):
-            sums = side.sum_losses([encoded for _, encoded, _ in batch], sides.tokenizer.pad_token_id or 0)
-            losses.setdefault(side.name, {}).update((each[0].row, loss) for each, loss in zip(batch, sums, strict=True))
-    reference = losses.get(BASE) or losses.get(BEFORE) or {}
+    answers = [encoded for _, encoded, _ in trials]
+    losses = {side.name: sides.sum_losses(side, answers) for side in (sides.each() if trials else ())}
+    reference = losses.get(BASE) or losses.get(BEFORE) or []
     for name, found in losses.items() if reference and len(counts) == 2 else ():
-        for outcome, _, label in trials:
+        for (outcome, _, label), before, now in zip(trials, reference, found, strict=True):
             weight = (1 if label else -1) * len(trials) / counts[label]
-            reward = sides.recipe.kto.beta * (reference[outcome.row] - found[outcome.row])
-            outcome.scores.setdefault(name, {})["reward_margin"] = weight * reward
+            outcome.scores.setdefault(name, {})["reward_margin"] = weight * sides.recipe.kto.beta * (before - now)
     return [outcome for outcome, *_ in trials]
-
-
-def encode_or_note(encoder: ChatEncoder, number: int, row: MappedRow, notes: list[str]) -> list[Encoded]:
-    """The encoded row, or nothing and a note where the chat template refuses it."""
-    try:
-        return [encoder.encode_row(row)]
-    except DatasetError as error:
-        notes.append(f"Row {number} was left out: {error}")
-        return []
 
 
 def measure_rewards(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[str]) -> list[Outcome]:
@@ -304,13 +285,10 @@ def measure_rewards(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[str
     encoder = ChatEncoder(sides.tokenizer, UNCUT)
     asked: list[tuple[Outcome, list[int]]] = []
     for number, row in rows:
-        try:
+        with leave_out(sides.notes, number):
             ids = encoder.encode_row({"prompt": row["prompt"]}).input_ids
-        except DatasetError as error:
-            sides.notes.append(f"Row {number} was left out: {error}")
-            continue
-        prompt = str(row["prompt"][-1]["content"])
-        asked.append((Outcome(identify_row(row), number, prompt, row.get("reference") or ""), ids))
+            prompt = str(row["prompt"][-1]["content"])
+            asked.append((Outcome(identify_row(row), number, prompt, row.get("reference") or ""), ids))
     sides.expect(len(asked))
     for side in sides.each() if asked else ():
         for batch in sides.batches(asked, lambda each: len(each[1]) + grpo.max_completion_length):

@@ -39,7 +39,8 @@ class Side:
     turn: Callable[[], AbstractContextManager[Any]]
 
     def sum_losses(self, rows: Sequence[Encoded], filler: int) -> list[float]:
-        """Negative log likelihood of the labelled tokens of each row, in nats, summed. filler: a token id."""
+        """Negative log likelihood of the labelled tokens of each row of a batch, in nats, summed. filler: a token
+        id."""
         longest = max(len(row.input_ids) for row in rows)
 
         def pad(values: Sequence[int], with_: int) -> list[int]:
@@ -123,6 +124,15 @@ class Sides:
     def _report(self) -> None:
         begin, end = self.span
         self._watch(begin + (end - begin) * min(self._done / self._steps, 1.0))
+
+    def sum_losses(self, side: Side, rows: Sequence[Encoded]) -> list[float]:
+        """Negative log likelihood of the labelled tokens of each row, in nats, summed, in the order of the rows."""
+        found = [0.0] * len(rows)
+        for batch in self.batches(range(len(rows)), lambda place: len(rows[place].input_ids)):
+            sums = side.sum_losses([rows[place] for place in batch], self.tokenizer.pad_token_id or 0)
+            for place, loss in zip(batch, sums, strict=True):
+                found[place] = loss
+        return found
 
     def batches(self, items: Sequence[Item], tokens: Callable[[Item], int]) -> Iterator[list[Item]]:
         """All items, those of similar length together; each batch counts as done when the next one is taken.
