@@ -385,10 +385,12 @@ def elsewhere(
 ) -> dict[str, Any]:
     """What another process hears from the model of each cell that is tested: its answers and its base's, and what both
     are measured with."""
-    tests = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
-    cells = dict.fromkeys(
-        test.params["cell"] for test in tests if test and "tuning" in getattr(test.params.get("cell"), "_fields", ())
-    )
+    chosen = [
+        item.callspec.params
+        for item in request.session.items
+        if item.path == request.path and "one" in item.fixturenames
+    ]
+    cells = dict.fromkeys(params["cell"] for params in chosen)
     models = [model_id for cell in cells if (model_id := trained[cell].run.model_id)]
     done = programs.run(ELSEWHERE, *models)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -543,13 +545,14 @@ CHAT = {cell.tuning: cell for cell in CELLS if (cell.task, cell.method) == (Task
 def test_parent_that_cannot_be_gone_on_with_is_refused_with_what_can(
     trained: Mapping[Cell, Trained], trainings: Trainings, parent: Cell, settings: dict[str, Any], said: str
 ) -> None:
+    model_id = trained[parent].run.model_id
     runs_before = len(trainings.forge.runs.all())
     with pytest.raises(RecipeError, match=said) as caught:
-        trainings.start(parent, **{**settings, "parent": trained[parent].run.model_id})
+        trainings.start(parent, **{**settings, "parent": model_id})
     assert caught.value.where == "setting parent"
     [[name, value]] = re.findall(r"^Set ([\w.]+) to ([\w-]+), or start from a base model\.$", caught.value.fix)
     assert len(trainings.forge.runs.all()) == runs_before
-    run = trainings.start(parent, **settings | {name: value}, parent=trained[parent].run.model_id, max_steps=1)
+    run = trainings.start(parent, **settings | {name: value}, parent=model_id, max_steps=1)
     assert run.wait(60) is RunState.finished
 
 
