@@ -30,6 +30,7 @@ class Playground:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loaded: Loaded | None = None
+        self._switch = AdapterSwitch()
 
     def answer(
         self, record: ModelRecord, messages: Sequence[Message], sampling: Sampling, *, base: bool = False
@@ -95,8 +96,8 @@ class Playground:
     @contextlib.contextmanager
     def turn(self, model: Any, *, base: bool) -> Iterator[None]:
         """Lock the model for one step, fine-tuned or, without its adapter, as its base."""
-        switched = base and hasattr(model, "peft_config")
-        with self._lock, model.disable_adapter() if switched else contextlib.nullcontext():
+        with self._lock:
+            self._switch.choose(model, base=base)
             yield
 
     def count_tokens(self, text: str) -> int:

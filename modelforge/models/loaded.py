@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,18 +44,28 @@ def load_tuned(record: ModelRecord) -> Loaded:
     tokenizer = loading.load_tokenizer(place, record.name, architecture)
     if record.tuning == "full":
         own = base_model.BaseModel(record.name, place, "")  # its base is needed only for comparisons
-        tuned = load_weights(own, architecture)
-        return Loaded(record, manifest, recipe, tokenizer, tuned.eval(), None)
+        tuned = prepare(load_weights(own, architecture))
+        return Loaded(record, manifest, recipe, tokenizer, tuned, None)
     base = base_model.resolve(record.base_model)
     weights = load_weights(base, architecture, quantised=record.tuning == "qlora", seed=recipe.seed)
-    tuned = loading.load_adapter(weights, place, record.name).eval()
+    tuned = prepare(loading.load_adapter(weights, place, record.name))
     return Loaded(record, manifest, recipe, tokenizer, tuned, tuned)
 
 
 def load_base(loaded: Loaded) -> Any:
     """The base model of a fully fine-tuned one, ready to answer."""
     base = base_model.resolve(loaded.record.base_model)
-    return load_weights(base, ARCHITECTURES[loaded.record.architecture], seed=loaded.recipe.seed).eval()
+    return prepare(load_weights(base, ARCHITECTURES[loaded.record.architecture], seed=loaded.recipe.seed))
+
+
+def prepare(model: Any) -> Any:
+    """The same model, ready to answer, and faster where that was measured."""
+    model.eval()
+    if model.device.type == "cpu":
+        from modelforge.compute.grouped import speed_up
+
+        speed_up(model)
+    return model
 
 
 def load_weights(
@@ -72,3 +83,22 @@ def load_weights(
         quantised=quantised and found.kind != "mps",
         seed=seed,
     )
+
+
+class AdapterSwitch:
+    """Which side the shared weights of each model compute: its adapter is switched off or on only when an answer of the
+    other side is wanted, not for each token. To be used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._off: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def choose(self, model: Any, *, base: bool) -> None:
+        """Let a model compute as its base, or as tuned. One without an adapter is only one of them."""
+        if not hasattr(model, "peft_config") or base == (model in self._off):
+            return
+        if base:
+            model.base_model.disable_adapter_layers()
+            self._off.add(model)
+        else:
+            model.base_model.enable_adapter_layers()
+            self._off.discard(model)

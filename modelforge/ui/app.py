@@ -26,7 +26,7 @@ from modelforge.threads import share_processor
 from modelforge.ui import hardware as hardware_tab
 from modelforge.ui import header, models, space
 from modelforge.ui.access import GUEST, Access
-from modelforge.ui.connections import limit_silent_connections
+from modelforge.connections import limit_silent_connections
 from modelforge.ui.dataset import preview
 from modelforge.ui.dataset import tab as dataset
 from modelforge.ui.hub import HubTab
