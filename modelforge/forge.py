@@ -16,7 +16,9 @@ from modelforge.data.library import Datasets
 from modelforge.errors import DiskFullError, StoreError
 from modelforge.legacy import Legacy
 from modelforge.models.chat import Playground
+from modelforge.models.conversations import Conversations
 from modelforge.models.library import Models
+from modelforge.models.votes import Votes
 from modelforge.runs.admission import Admission
 from modelforge.runs.service import Runs
 from modelforge.store import Store
@@ -32,6 +34,8 @@ class Forge:
         with suppress(StoreError, DiskFullError):  # the next start tries again
             remove_leftovers(paths.home(), self.store.forget)
         self.playground = Playground()
+        self.conversations = Conversations()
+        self.votes = Votes()
         self.datasets = Datasets(self.store)
         self.models = Models(self.store, self.playground)
         self.legacy = Legacy(self.store)

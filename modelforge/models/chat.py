@@ -1,16 +1,21 @@
-"""The Playground: one loaded model at a time, tuned and as its base, that answers prompts, documents and questions."""
+"""The Playground: one loaded model at a time, tuned and as its base, that answers prompts, documents and questions.
+
+A record made by `untrained.find_untrained` lets a base model answer before any training.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from modelforge import paths
-from modelforge.caller import OWNER, acting_as
+from modelforge.caller import OWNER, acting_as, current_caller
 from modelforge.errors import RecipeError
-from modelforge.models.sampling import Message, Sampling
+from modelforge.models.sampling import Message, Sampling, Writing
+from modelforge.models.untrained import fetch, is_untrained
 from modelforge.recipe import Task
 from modelforge.store import ModelRecord
 from modelforge.tasks import TASKS
@@ -33,22 +38,37 @@ class Playground:
         self._switch = AdapterSwitch()
 
     def answer(
-        self, record: ModelRecord, messages: Sequence[Message], sampling: Sampling, *, base: bool = False
+        self,
+        record: ModelRecord,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        base: bool = False,
+        writing: Writing | None = None,
     ) -> Iterator[str]:
-        """Yield the reply to a conversation in pieces. base: let the untrained model answer. Close the iterator to
-        stop. Raises RecipeError for a model that cannot chat."""
+        """Yield the reply to a conversation in pieces. base: let the untrained model answer. writing: is filled in.
+        Close the iterator to stop. Raises RecipeError for a model that cannot chat."""
         _check_architecture(record, "decoder", "It cannot chat.")
         from modelforge.models.generate import write_answer  # loads torch: not before the first question
 
         loaded, model = self.load(record, base=base)
-        yield from write_answer(model, loaded.tokenizer, messages, sampling, lambda: self.turn(model, base=base))
+        turn = partial(self.turn, model, base=base)
+        yield from write_answer(model, loaded.tokenizer, messages, sampling, turn, writing=writing)
 
-    def summarise(self, record: ModelRecord, document: str, sampling: Sampling, *, base: bool = False) -> Iterator[str]:
+    def summarise(
+        self,
+        record: ModelRecord,
+        document: str,
+        sampling: Sampling,
+        *,
+        base: bool = False,
+        writing: Writing | None = None,
+    ) -> Iterator[str]:
         """Yield the summary of a document in pieces, with the prompt of the training."""
         _check_filled("document", document)
         to_messages = TASKS[Task.SUMMARIZATION].to_messages
         if record.architecture == "decoder" and to_messages:
-            yield from self.answer(record, to_messages({"document": document}), sampling, base=base)
+            yield from self.answer(record, to_messages({"document": document}), sampling, base=base, writing=writing)
             return
         _check_architecture(record, "encoder-decoder", "It cannot write text.")
         from modelforge.data.encode import PairEncoder
@@ -57,7 +77,15 @@ class Playground:
         loaded, model = self.load(record, base=base)
         encoder = PairEncoder(loaded.tokenizer, loaded.recipe.max_length, loaded.recipe.max_target_length)
         source = encoder.encode(document, "").input_ids
-        yield from write_text(model, loaded.tokenizer, source, sampling, lambda: self.turn(model, base=base))
+        if writing:
+            writing.prompt_tokens, writing.window, writing.cut_end = (
+                len(encoder.encode_whole(document)),
+                len(source),
+                True,
+            )
+            writing.cut_tokens = writing.prompt_tokens - len(source)
+        turn = partial(self.turn, model, base=base)
+        yield from write_text(model, loaded.tokenizer, source, sampling, turn, writing=writing)
 
     def find_answer(self, record: ModelRecord, context: str, question: str, *, base: bool = False) -> Span:
         """Where in the context the answer to the question is. Raises RecipeError for a model without a span
@@ -80,9 +108,13 @@ class Playground:
 
     def load(self, record: ModelRecord, *, base: bool = False) -> tuple[Loaded, Any]:
         """(what is loaded, its tuned model or its base). The model is shared: use it only inside a `turn`."""
-        with self._lock, acting_as(OWNER):  # who may use a model uses its base model too, wherever that lies
+        if is_untrained(record):
+            fetch(record)  # which can take minutes, in which others are answered
+        # Who may use a model uses its base model too, wherever that lies; a base model alone is named by this person.
+        with self._lock, acting_as(current_caller() if is_untrained(record) else OWNER):
             loaded = self._loaded
-            if loaded is None or loaded.record.id != record.id or not paths.model_dir(record.id).exists():
+            is_there = is_untrained(record) or paths.model_dir(record.id).exists()
+            if loaded is None or loaded.record.id != record.id or not is_there:
                 from modelforge.models.loaded import load_tuned
 
                 loaded = self._loaded = None  # free the old one before the new one comes

@@ -10,14 +10,15 @@ from typing import Any
 from modelforge import base_model, hardware, loading, paths
 from modelforge.architecture import ARCHITECTURES, Architecture
 from modelforge.models import folder
-from modelforge.recipe import Recipe, read_stored
+from modelforge.models.untrained import is_untrained
+from modelforge.recipe import Recipe, Task, read_stored
 from modelforge.store import ModelRecord
 
 
 @dataclass
 class Loaded:
-    """tuned and base are the same object where the tuning is an adapter; after full fine-tuning base is another model,
-    None until it is needed."""
+    """tuned and base are the same object where the tuning is an adapter, and for a base model before any training; after
+    full fine-tuning base is another model, None until it is needed."""
 
     record: ModelRecord
     manifest: Mapping[str, Any]
@@ -28,7 +29,7 @@ class Loaded:
 
     @property
     def is_adapter(self) -> bool:
-        return self.tuned is self.base
+        return self.tuned is self.base and not is_untrained(self.record)
 
     @property
     def has_unanswerable(self) -> bool:
@@ -38,6 +39,8 @@ class Loaded:
 
 def load_tuned(record: ModelRecord) -> Loaded:
     """The model, ready to answer. Raises NotFoundError or BaseModelError."""
+    if is_untrained(record):
+        return _load_untrained(record)
     manifest = folder.read_manifest(record.id)  # whole, or NotFoundError
     recipe = read_stored(manifest["recipe"], manifest.get("recipe_version", 1)).recipe
     place, architecture = paths.model_dir(record.id), ARCHITECTURES[record.architecture]
@@ -50,6 +53,14 @@ def load_tuned(record: ModelRecord) -> Loaded:
     weights = load_weights(base, architecture, quantised=record.tuning == "qlora", seed=recipe.seed)
     tuned = prepare(loading.load_adapter(weights, place, record.name))
     return Loaded(record, manifest, recipe, tokenizer, tuned, tuned)
+
+
+def _load_untrained(record: ModelRecord) -> Loaded:
+    base, architecture = base_model.resolve(record.base_model), ARCHITECTURES[record.architecture]
+    tokenizer = loading.load_tokenizer(base.folder, base.id, architecture)
+    recipe = Recipe(base_model=record.base_model, task=Task(record.task))
+    model = load_weights(base, architecture, seed=recipe.seed).eval()
+    return Loaded(record, {"dataset": {}}, recipe, tokenizer, model, model)
 
 
 def load_base(loaded: Loaded) -> Any:

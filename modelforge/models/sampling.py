@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,6 +22,11 @@ class Sampling(BaseModel):
     top_p: float = Field(
         0.95, gt=0, le=1, description="Only the likeliest words that make up this share are drawn from."
     )
+    min_p: float = Field(0.0, ge=0, le=1, description="Words below this share of the likeliest one are left out.")
+    top_k: int = Field(0, ge=0, le=1000, description="Only so many of the likeliest words are drawn from; 0 is all.")
+    repetition_penalty: float = Field(
+        1.0, ge=0.5, le=2, description="Above 1 makes words that occurred before less likely."
+    )
     seed: int | None = Field(None, ge=0, le=2**31 - 1, description="Same seed, same answer.")
 
     @classmethod
@@ -32,3 +38,43 @@ class Sampling(BaseModel):
             first = error.errors(include_url=False)[0]
             name = ".".join(map(str, first["loc"]))
             raise RecipeError(f"{first['input']!r} cannot be used.", where=name, fix=f"{first['msg']}.") from error
+
+
+PRESETS: dict[str, dict[str, float]] = {
+    "exact": {"temperature": 0.0, "top_p": 0.95, "min_p": 0.0, "top_k": 0, "repetition_penalty": 1.0},
+    "balanced": {"temperature": 0.7, "top_p": 0.95, "min_p": 0.05, "top_k": 0, "repetition_penalty": 1.05},
+    "lively": {"temperature": 1.1, "top_p": 1.0, "min_p": 0.1, "top_k": 0, "repetition_penalty": 1.05},
+}
+"""Name -> settings. exact: the same answer each time, as in evaluations. lively: min_p instead of top_p, which keeps a
+high temperature coherent (arXiv 2407.01082)."""
+
+
+@dataclass
+class Writing:
+    """What is known of an answer while it is written; whoever writes it fills this in.
+
+    tokens: written so far. prompt_tokens: of the whole prompt; cut_tokens: of those, left out because `window` are read
+    at once, at its end if `cut_end`, else at its beginning. is_plain: the model has no chat template, so it continues
+    the text.
+    """
+
+    tokens: int = 0
+    prompt_tokens: int = 0
+    cut_tokens: int = 0
+    window: int = 0
+    cut_end: bool = False
+    is_plain: bool = False
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for whoever reads the answer."""
+        found = []
+        if self.is_plain:
+            found.append("This model has no chat template: it continues the text, and may not answer.")
+        if self.cut_tokens:
+            answer, place = ("", "last") if self.cut_end else (", answer included", "first")
+            found.append(
+                f"The prompt has {self.prompt_tokens:,} tokens and the model reads {self.window:,} at once{answer}: "
+                f"the {place} {self.cut_tokens:,} were left out."
+            )
+        return found
