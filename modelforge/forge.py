@@ -21,6 +21,7 @@ from modelforge.models.library import Models
 from modelforge.models.votes import Votes
 from modelforge.runs.admission import Admission
 from modelforge.runs.service import Runs
+from modelforge.serve.service import Serving
 from modelforge.store import Store
 from modelforge.store.leftovers import remove_leftovers
 
@@ -40,6 +41,7 @@ class Forge:
         self.models = Models(self.store, self.playground)
         self.legacy = Legacy(self.store)
         self.runs = Runs(self.store, Admission(self.datasets, self.models), self.playground.unload)
+        self.serving = Serving(self.models, self.playground)
 
 
 _shared: Forge | None = None

@@ -21,7 +21,7 @@ ORDER = (
     *("errors", "caller", "paths", "architecture", "building", "processes", "threads", "text", "warmup", "compat", "hosts", "connections"),
     *("recipe", "store", "hardware", "quotas", "tasks", "choices", "scores", "data"),
     *("starter", "catalog", "base_model", "loading", "goals"),
-    *("compute", "models", "planner", "training", "runs", "legacy", "forge", "ui", "cli"),
+    *("compute", "models", "planner", "training", "runs", "serve", "batch", "legacy", "forge", "ui", "cli"),
 )
 ONLY_IN = {"gradio": "ui", "gradio_client": "ui", "tinydb": "store"}
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from modelforge import paths
 from modelforge.caller import OWNER, acting_as, current_caller
 from modelforge.errors import RecipeError
-from modelforge.models.sampling import Message, Sampling, Writing
+from modelforge.models.adapter_switch import AdapterSwitch
+from modelforge.models.prompt import Said
+from modelforge.models.sampling import Sampling, Writing
 from modelforge.models.untrained import fetch, is_untrained
 from modelforge.recipe import Task
 from modelforge.store import ModelRecord
@@ -40,20 +42,22 @@ class Playground:
     def answer(
         self,
         record: ModelRecord,
-        messages: Sequence[Message],
+        said: Said,
         sampling: Sampling,
         *,
         base: bool = False,
         writing: Writing | None = None,
+        whole: bool = False,
     ) -> Iterator[str]:
-        """Yield the reply to a conversation in pieces. base: let the untrained model answer. writing: is filled in.
-        Close the iterator to stop. Raises RecipeError for a model that cannot chat."""
+        """Yield the reply to a conversation, or what continues a text, in pieces. base: let the untrained model answer.
+        writing: is filled in. whole: refuse a prompt that would be cut. Close the iterator to stop. Raises RecipeError
+        for a model that cannot chat."""
         _check_architecture(record, "decoder", "It cannot chat.")
         from modelforge.models.generate import write_answer  # loads torch: not before the first question
 
         loaded, model = self.load(record, base=base)
         turn = partial(self.turn, model, base=base)
-        yield from write_answer(model, loaded.tokenizer, messages, sampling, turn, writing=writing)
+        yield from write_answer(model, loaded.tokenizer, said, sampling, turn, writing=writing, whole=whole)
 
     def summarise(
         self,
@@ -126,8 +130,9 @@ class Playground:
             return loaded, loaded.base if base else loaded.tuned
 
     @contextlib.contextmanager
-    def turn(self, model: Any, *, base: bool) -> Iterator[None]:
-        """Lock the model for one step, fine-tuned or, without its adapter, as its base."""
+    def turn(self, model: Any, *, base: bool, pulse: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Lock the model for one step, fine-tuned or, without its adapter, as its base. pulse: called before it."""
+        pulse()
         with self._lock:
             self._switch.choose(model, base=base)
             yield

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from modelforge.compute.tune import unwrap
-from modelforge.errors import RecipeError
 from modelforge.loading import window_of
-from modelforge.models.sampling import Message, Sampling, Writing
+from modelforge.models.prompt import Said, TextPieces, encode_prompt, fit_prompt
+from modelforge.models.sampling import LENGTH, STOP, Sampling, Writing
 
 Turn = Callable[[], AbstractContextManager[Any]]
 """Entered for each step of the model and left before anything is yielded, so that several answers can take turns."""
@@ -27,24 +27,21 @@ Steps = Generator[torch.Tensor, torch.Tensor | None, None]
 def write_answer(
     model: Any,
     tokenizer: Any,
-    messages: Sequence[Message],
+    said: Said,
     sampling: Sampling,
     turn: Turn = nullcontext,
     *,
     writing: Writing | None = None,
+    whole: bool = False,
 ) -> Iterator[str]:
-    """Yield the answer to a conversation in pieces; their concatenation is the whole answer.
+    """Yield the answer to a conversation, or what continues a text, in pieces; their concatenation is the whole answer.
 
-    model: a decoder in eval mode. Without a chat template it continues the text of the conversation. writing: is filled
-    in. Pieces never end inside a character.
+    model: a decoder in eval mode. writing: is filled in. whole: see `fit_prompt`. Pieces never end inside a character.
     """
-    ids, longest, window = _encode(tokenizer, messages), sampling.max_new_tokens, window_of(model.config)
     writing = writing or Writing()
-    writing.prompt_tokens, writing.window, writing.is_plain = len(ids), window, not tokenizer.chat_template
-    # The end of the conversation is what is answered; a long answer may take half of the window from it.
-    ids = ids[-max(window - longest, window // 2) :]
-    writing.cut_tokens = writing.prompt_tokens - len(ids)
-    longest = min(longest, window - len(ids))
+    writing.is_plain = not isinstance(said, str) and not tokenizer.chat_template
+    ids, window = encode_prompt(tokenizer, said), window_of(model.config)
+    ids, longest = fit_prompt(ids, sampling.max_new_tokens, window, writing, whole=whole)
     steps = _decode(model, tokenizer, [ids], turn)
     yield from _stream(model, tokenizer, steps, sampling, longest, ids, writing)
 
@@ -105,28 +102,25 @@ def _stream(  # noqa: PLR0917 - all of them different things
         generator.manual_seed(sampling.seed)
     else:
         generator.seed()
-    stops, given = _stop_tokens(model, tokenizer), None
-    tokens: list[int] = []
-    shown = ""
+    stops, given = stop_tokens(model, tokenizer), None
+    pieces = TextPieces(tokenizer)
+    writing.ending = LENGTH
     for _ in range(longest):
-        token = choose_token(steps.send(given)[0].cpu(), sampling, generator, [*seen, *tokens])
+        token = choose_token(steps.send(given)[0].cpu(), sampling, generator, [*seen, *pieces.tokens])
         if token in stops:
+            writing.ending = STOP
             break
-        tokens.append(token)
         writing.tokens += 1
-        text = tokenizer.decode(tokens, skip_special_tokens=True)
-        if not text.endswith("\ufffd"):  # the rest of this character comes with the next token
-            yield text[len(shown) :]
-            shown = text
+        if piece := pieces.add(token):
+            yield piece
         given = torch.tensor([token], device=model.device)
-    rest = tokenizer.decode(tokens, skip_special_tokens=True)[len(shown) :]
-    if rest:
+    if rest := pieces.end():
         yield rest
 
 
 def _collect(model: Any, tokenizer: Any, steps: Steps, count: int, longest: int) -> list[str]:
     """The texts of the likeliest tokens, at most `longest` each."""
-    stops, given = _stop_tokens(model, tokenizer), None
+    stops, given = stop_tokens(model, tokenizer), None
     texts: list[list[int]] = [[] for _ in range(count)]
     writing = set(range(count))
     for _ in range(longest):
@@ -188,22 +182,6 @@ def _pad(tokenizer: Any, rows: Sequence[Sequence[int]], side: str) -> Any:
     return tokenizer.pad({"input_ids": [list(ids) for ids in rows]}, padding_side=side, return_tensors="pt")
 
 
-def _encode(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
-    from jinja2 import TemplateError
-
-    if not tokenizer.chat_template:
-        return list(tokenizer("\n\n".join(message["content"] for message in messages), verbose=False)["input_ids"])
-    try:
-        ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)["input_ids"]
-    except TemplateError as error:
-        raise RecipeError(
-            f"The model's chat template refuses this conversation: {error}.",
-            where="messages",
-            fix="Leave the system prompt empty, and let user and assistant take turns.",
-        ) from error
-    return list(ids)
-
-
 def choose_token(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator, seen: Sequence[int] = ()) -> int:
     """logits (V) -> a token id. seen: the tokens before it."""
     shaped = shape_logits(logits, sampling, seen)
@@ -238,7 +216,7 @@ def shape_logits(logits: torch.Tensor, sampling: Sampling, seen: Sequence[int] =
     return logits
 
 
-def _stop_tokens(model: Any, tokenizer: Any) -> set[int]:
+def stop_tokens(model: Any, tokenizer: Any) -> set[int]:
     """The tokens with which an answer ends."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     several = configured if isinstance(configured, list) else [configured]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +58,7 @@ def _load_untrained(record: ModelRecord) -> Loaded:
     base, architecture = base_model.resolve(record.base_model), ARCHITECTURES[record.architecture]
     tokenizer = loading.load_tokenizer(base.folder, base.id, architecture)
     recipe = Recipe(base_model=record.base_model, task=Task(record.task))
-    model = load_weights(base, architecture, seed=recipe.seed).eval()
+    model = prepare(load_weights(base, architecture, seed=recipe.seed))
     return Loaded(record, {"dataset": {}}, recipe, tokenizer, model, model)
 
 
@@ -94,22 +93,3 @@ def load_weights(
         quantised=quantised and found.kind != "mps",
         seed=seed,
     )
-
-
-class AdapterSwitch:
-    """Which side the shared weights of each model compute: its adapter is switched off or on only when an answer of the
-    other side is wanted, not for each token. To be used by one thread at a time."""
-
-    def __init__(self) -> None:
-        self._off: weakref.WeakSet[Any] = weakref.WeakSet()
-
-    def choose(self, model: Any, *, base: bool) -> None:
-        """Let a model compute as its base, or as tuned. One without an adapter is only one of them."""
-        if not hasattr(model, "peft_config") or base == (model in self._off):
-            return
-        if base:
-            model.base_model.disable_adapter_layers()
-            self._off.add(model)
-        else:
-            model.base_model.enable_adapter_layers()
-            self._off.discard(model)

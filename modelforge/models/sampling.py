@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from modelforge.errors import RecipeError
 
 Message = dict[str, str]
+STOP, LENGTH = "stop", "length"
 
 
 class Sampling(BaseModel):
@@ -55,7 +56,7 @@ class Writing:
 
     tokens: written so far. prompt_tokens: of the whole prompt; cut_tokens: of those, left out because `window` are read
     at once, at its end if `cut_end`, else at its beginning. is_plain: the model has no chat template, so it continues
-    the text.
+    the text. ending: STOP where the model ended the answer, LENGTH where it was as long as it may be, "" before.
     """
 
     tokens: int = 0
@@ -64,6 +65,7 @@ class Writing:
     window: int = 0
     cut_end: bool = False
     is_plain: bool = False
+    ending: str = ""
 
     @property
     def notes(self) -> list[str]:
