@@ -155,6 +155,15 @@ def write_base(folder: Path, *, chosen_tokenizer: Any = None, **changes: Any) ->
     return folder
 
 
+def write_known_base(folder: Path, starters: Path, **changes: Any) -> Path:
+    """The same with the starter's tokenizer, which llama.cpp knows. starters: the folder of the starter models."""
+    from transformers import AutoTokenizer
+
+    known = AutoTokenizer.from_pretrained(starters / "SmolLM2-135M-Instruct")
+    ids = {"eos_token_id": known.eos_token_id, "pad_token_id": known.pad_token_id, "bos_token_id": known.bos_token_id}
+    return write_base(folder, chosen_tokenizer=known, **ids, **({"vocab_size": len(known)} | changes))
+
+
 def shrink(folder: Path) -> None:
     """Give a decoder's folder, which lacks its weights, random ones of two narrow layers."""
     import torch

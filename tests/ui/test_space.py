@@ -166,10 +166,12 @@ def test_with_its_requirements_alone_a_visitor_trains_and_pushes(
         bert = Visitor(space, provider, "bert")
         bert.load()
         bert.press("train-start", {"set-max_steps": 1, "set-max_length": 128, "set-eval_split": 0})
-        while not (found := [*home.glob("models/*/modelforge.json")]):
+        said = ""
+        while '"finished"' not in said:
+            time.sleep(1)
             said = "".join(file.read_text() for file in home.glob("runs/*/events.jsonl"))
             assert '"failed"' not in said, said
-            time.sleep(1)
+        found = [*home.glob("models/*/modelforge.json")]
         bert.load()
         bert.press("hub-push", {"hub-model": found[0].parent.name, "hub-repo": "bert/questions", "hub-token": ""})
     assert "adapter_model.safetensors" in hub.repos["bert/questions"]["files"]
