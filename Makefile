@@ -38,7 +38,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Prints ratios against named rivals, about 20 minutes. BENCH="startup", BENCH="data", or
+# Prints ratios against named rivals, about 20 minutes. BENCH="startup", BENCH="data", BENCH="chat", or
 # BENCH="training --data FILE --rows 256".
 bench: install
 	$(BIN)/python -m tests.bench $(BENCH)

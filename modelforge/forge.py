@@ -12,6 +12,7 @@ import threading
 from contextlib import suppress
 
 from modelforge import paths
+from modelforge.batch.service import Batches
 from modelforge.data.library import Datasets
 from modelforge.errors import DiskFullError, StoreError
 from modelforge.legacy import Legacy
@@ -41,6 +42,7 @@ class Forge:
         self.models = Models(self.store, self.playground)
         self.legacy = Legacy(self.store)
         self.runs = Runs(self.store, Admission(self.datasets, self.models), self.playground.unload)
+        self.batches = Batches(self.store, self.models, self.runs)
         self.serving = Serving(self.models, self.playground)
 
 

@@ -23,10 +23,10 @@ CANNOT_WRITE = "ModelForge cannot write in its folder"
 _OTHERS = 0o077
 # What is in the home. A home that somebody made of a folder with other things in it stays as open as it is.
 _OURS = re.compile(
-    r"datasets|runs|models|cache|uploads|conversations|votes|(modelforge|app|imported)\.(json|lock).*|\..*\.(partial|deleted)"
+    r"datasets|runs|models|batches|cache|uploads|conversations|votes|(modelforge|app|imported)\.(json|lock).*|\..*\.(partial|deleted)"
 )
 NEVER_SERVED = (
-    *("datasets", "runs", "models", "cache", "conversations", "votes"),
+    *("datasets", "runs", "models", "batches", "cache", "conversations", "votes"),
     *("modelforge.json", "modelforge.json.bak", "app.json"),
 )
 """What the app never gives to a browser as it is: all of the home but uploads."""
@@ -110,6 +110,10 @@ def run_dir(run_id: str) -> Path:
 
 def model_dir(model_id: str) -> Path:
     return home() / "models" / _checked(model_id, "model")
+
+
+def batch_dir(batch_id: str) -> Path:
+    return home() / "batches" / _checked(batch_id, "batch")
 
 
 def document(kind: str, document_id: str) -> Path:

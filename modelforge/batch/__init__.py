@@ -1,1 +1,1 @@
-"""A file of prompts in, the same rows with an answer each out: read, answered side by side, and continued after a kill."""
+"""A file of prompts in, the same rows with an answer each out; answered side by side, continued after a kill."""

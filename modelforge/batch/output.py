@@ -41,7 +41,9 @@ class Output:
             self._read_progress(job)
         elif file.exists():
             raise DatasetError(
-                "This file exists already.", where=str(file), fix="Choose another name for --out, or continue with --resume."
+                "This file exists already.",
+                where=str(file),
+                fix="Choose another name for --out, or continue with --resume.",
             )
         with explain_os_errors(file, CANNOT_WRITE):
             self._file = _open(file)

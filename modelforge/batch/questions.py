@@ -93,7 +93,9 @@ def _map_columns(shape: Shape, source: Any, chosen: Mapping[str, str]) -> Column
 def _read_asked(values: Mapping[str, Any], faults: Faults) -> dict[str, Any]:
     system = faults.read_optional_text("system", values.get("system"))
     if "messages" not in values:
-        read = {role: faults.read_text(role, value) for role, value in values.items() if role not in ("input", "system")}
+        read = {
+            role: faults.read_text(role, value) for role, value in values.items() if role not in ("input", "system")
+        }
         more = {"input": faults.read_optional_text("input", values.get("input")), "system": system}
         return {**read, **{role: text for role, text in more.items() if text}}
     turns = begin_with(system, read_turns("messages", values["messages"], faults))

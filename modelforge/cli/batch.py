@@ -21,7 +21,11 @@ def add_commands(commands: Any) -> None:
     batch.add_argument("--base", action="store_true", help="use the untrained base model")
     batch.add_argument("--max-new-tokens", type=int, default=256, metavar="N")
     batch.add_argument(
-        "--map", action="append", default=[], metavar="ROLE=COLUMN", help="the column of a role, such as prompt=Question"
+        "--map",
+        action="append",
+        default=[],
+        metavar="ROLE=COLUMN",
+        help="the column of a role, such as prompt=Question",
     )
 
 

@@ -33,7 +33,7 @@ class Group:
         self.bias = torch.cat([base.bias.data for base in bases]) if bases[0].bias is not None else None
         for base, part in zip(bases, self.weight.split(self.sizes), strict=True):
             base.weight.data = part
-        adapters = [adapter_weights(layer, plain_adapter(layer)) for layer in layers if layer not in bases]
+        adapters = [adapter_weights(layer, plain_adapter(layer) or "") for layer in layers if layer not in bases]
         self.a = torch.cat([a.data for a, _, _ in adapters]) if adapters else None  # (R, I), R of all ranks
         self.b = torch.block_diag(*(b.data * scaling for _, b, scaling in adapters)).t() if adapters else None  # (R, O)
         self._given: Any = None

@@ -33,6 +33,10 @@ STARTS_WITHIN = 300.0  # seconds
 SILENT_SECONDS = 300.0  # of a prompt that is read
 
 
+ENDED = -1
+"""Comes after the last token where the model ended the text."""
+
+
 def is_installed() -> bool:
     return importlib.util.find_spec(PACKAGE) is not None
 
@@ -70,10 +74,8 @@ class LlamaServer:
             self.stop()
             raise
 
-    def write(
-        self, prompt: Sequence[int], longest: int, drawn: dict[str, Any], *, scale: float = 1.0
-    ) -> Iterator[int]:
-        """Yield the tokens that follow a prompt, at most `longest`; the one that ends the text comes last, if it came.
+    def write(self, prompt: Sequence[int], longest: int, drawn: dict[str, Any], *, scale: float = 1.0) -> Iterator[int]:
+        """Yield the tokens that follow a prompt, at most `longest`, and ENDED where the model ended the text.
 
         drawn: temperature and the like, by llama.cpp's names. scale: of the adapter; 0 is the base model. Close the
         iterator to stop. Raises EngineError.
@@ -155,6 +157,8 @@ def _read_tokens(response: http.client.HTTPResponse) -> Iterator[int]:
                 raise EngineError(f"llama.cpp refuses this: {part['error'].get('message', '')}.")
             yield from part.get("tokens", ())
             if part.get("stop"):
+                if part.get("stop_type") == "eos":
+                    yield ENDED
                 return
     raise EngineError("llama.cpp has stopped while it was answering.")
 

@@ -20,7 +20,7 @@ def main() -> None:
     settings: dict[str, Any] = json.loads(sys.stdin.readline())
     params = xllamacpp.CommonParams()
     params.model.path = settings["model"]
-    params.hostname, params.port = "127.0.0.1", 0
+    params.hostnames, params.port = ["127.0.0.1"], 0
     params.api_keys = [settings["key"]]  # others on this machine could ask too
     params.endpoint_slots = params.endpoint_props = params.endpoint_metrics = params.ui = False
     params.n_ctx, params.n_parallel, params.kv_unified = settings["context"], settings["parallel"], True

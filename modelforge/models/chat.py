@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from modelforge import paths
 from modelforge.caller import OWNER, acting_as, current_caller
-from modelforge.errors import RecipeError
+from modelforge.errors import EngineError, RecipeError
+from modelforge.models import engine as engines
 from modelforge.models.adapter_switch import AdapterSwitch
 from modelforge.models.prompt import Said
 from modelforge.models.sampling import Sampling, Writing
@@ -38,6 +39,7 @@ class Playground:
         self._lock = threading.Lock()
         self._loaded: Loaded | None = None
         self._switch = AdapterSwitch()
+        self.engine = engines.Engine()
 
     def answer(
         self,
@@ -48,16 +50,45 @@ class Playground:
         base: bool = False,
         writing: Writing | None = None,
         whole: bool = False,
+        engine: str = engines.AUTO,
     ) -> Iterator[str]:
         """Yield the reply to a conversation, or what continues a text, in pieces. base: let the untrained model answer.
-        writing: is filled in. whole: refuse a prompt that would be cut. Close the iterator to stop. Raises RecipeError
-        for a model that cannot chat."""
+        writing: is filled in. whole: refuse a prompt that would be cut. engine: a key of `engines.ENGINES`. Close the
+        iterator to stop. Raises RecipeError for a model that cannot chat."""
         _check_architecture(record, "decoder", "It cannot chat.")
+        writing = writing or Writing()
+        try:
+            yield from self._answer_fast(record, said, sampling, writing, base=base, whole=whole, engine=engine)
+            return
+        except EngineError as error:
+            if writing.tokens:
+                raise
+            writing.reason = str(error)
         from modelforge.models.generate import write_answer  # loads torch: not before the first question
 
         loaded, model = self.load(record, base=base)
         turn = partial(self.turn, model, base=base)
+        writing.engine = engines.TRANSFORMERS
         yield from write_answer(model, loaded.tokenizer, said, sampling, turn, writing=writing, whole=whole)
+
+    def _answer_fast(
+        self,
+        record: ModelRecord,
+        said: Said,
+        sampling: Sampling,
+        writing: Writing,
+        *,
+        base: bool,
+        whole: bool,
+        engine: str,
+    ) -> Iterator[str]:
+        """By llama.cpp. Raises EngineError where it cannot."""
+        if engine == engines.TRANSFORMERS:
+            raise EngineError("")
+        opened, scale, reason = self.engine.choose(record, base=base)
+        if opened is None:
+            raise EngineError(reason)
+        yield from engines.write_answer(opened, said, sampling, writing, scale=scale, whole=whole)
 
     def summarise(
         self,
@@ -139,11 +170,12 @@ class Playground:
 
     def count_tokens(self, text: str) -> int:
         """How many tokens the text has for the model that was loaded last."""
-        loaded = self._loaded
-        return len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"]) if loaded else 0
+        tokenizer = self._loaded.tokenizer if self._loaded else self.engine.tokenizer
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"]) if tokenizer else 0
 
     def unload(self, model_id: str | None = None) -> None:
         """Free the memory of that model, or of any model that is loaded."""
+        self.engine.unload(model_id)
         with self._lock:
             if self._loaded and model_id in (None, self._loaded.record.id):
                 self._loaded = None

@@ -57,6 +57,7 @@ class Writing:
     tokens: written so far. prompt_tokens: of the whole prompt; cut_tokens: of those, left out because `window` are read
     at once, at its end if `cut_end`, else at its beginning. is_plain: the model has no chat template, so it continues
     the text. ending: STOP where the model ended the answer, LENGTH where it was as long as it may be, "" before.
+    engine: who answers; reason: why it is not llama.cpp.
     """
 
     tokens: int = 0
@@ -66,6 +67,14 @@ class Writing:
     cut_end: bool = False
     is_plain: bool = False
     ending: str = ""
+    engine: str = ""
+    reason: str = ""
+
+    @property
+    def by(self) -> str:
+        """A sentence that says which engine answers."""
+        reason = f": {self.reason.rstrip('.')}" if self.reason else ""
+        return f"Answered by {self.engine}{reason}." if self.engine else ""
 
     @property
     def notes(self) -> list[str]:

@@ -74,9 +74,7 @@ def _answer_documents(
         yield dict(zip(batch, texts, strict=True))
 
 
-def _answer_questions(
-    loaded: Any, model: Any, rows: Mapping[int, Any], _: int, turn: Any
-) -> Iterator[dict[int, str]]:
+def _answer_questions(loaded: Any, model: Any, rows: Mapping[int, Any], _: int, turn: Any) -> Iterator[dict[int, str]]:
     from modelforge.models.spans import find_answers, window_encoder
 
     for number, row in rows.items():

@@ -236,5 +236,3 @@ async def _say_nothing(_: Request, __: Exception) -> Response:
 
 def _refuse(status: int, message: str, *, headers: dict[str, str] | None = None, **more: str) -> JSONResponse:
     return JSONResponse(describe_error(message, **more), status, headers)
-
-

@@ -20,13 +20,13 @@ from modelforge import hardware, paths, quotas, warmup
 from modelforge.caller import OWNER, acting_as, current_caller, refuse_unknown_callers
 from modelforge.compat.gradio import poll_queue_less_often
 from modelforge.compute.memory import share_one_arena
+from modelforge.connections import limit_silent_connections
 from modelforge.errors import AccessError
 from modelforge.forge import Forge, shared_forge
 from modelforge.threads import share_processor
 from modelforge.ui import hardware as hardware_tab
 from modelforge.ui import header, models, space
 from modelforge.ui.access import GUEST, Access
-from modelforge.connections import limit_silent_connections
 from modelforge.ui.dataset import preview
 from modelforge.ui.dataset import tab as dataset
 from modelforge.ui.hub import HubTab

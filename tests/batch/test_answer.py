@@ -46,7 +46,7 @@ def test_each_row_gets_the_answer_of_a_chat_in_the_order_of_the_file(
     rows = read_lines(out)
     assert [row["id"] for row in rows] == list(range(6))
     assert rows[0]["answer"] == "?"  # the file's own column stays
-    expected = [model.chat(row["prompt"].strip(), sampling=Sampling(max_new_tokens=LONGEST)) for row in rows[:2]]
+    expected = [model.chat(row["prompt"], sampling=Sampling(max_new_tokens=LONGEST)) for row in rows[:2]]
     assert [row["model_answer"] for row in rows[:2]] == expected
     assert not progress_of(out).exists()
 
@@ -88,9 +88,7 @@ def test_what_was_stopped_is_continued_without_asking_anything_twice(
     assert out.read_bytes() == whole.read_bytes()
 
 
-def test_broken_rows_are_left_out_and_reported_with_row_and_line(
-    run: Callable[..., Progress], tmp_path: Path
-) -> None:
+def test_broken_rows_are_left_out_and_reported_with_row_and_line(run: Callable[..., Progress], tmp_path: Path) -> None:
     file = tmp_path / "prompts.jsonl"
     file.write_text('{"prompt": "One?"}\n\n{"prompt": \n{"prompt": null}\n{"prompt": 5}\n', encoding="utf-8")
     found = run(file, tmp_path / "out.jsonl")

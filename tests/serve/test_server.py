@@ -57,9 +57,7 @@ def test_stream_is_the_same_answer_in_pieces(client: OpenAI, model: Any) -> None
 def test_text_is_continued_without_a_template(client: OpenAI, model: Any) -> None:
     said = "The lamp is"
     whole = client.completions.create(model="Colours", prompt=said, max_tokens=9)
-    assert whole.choices[0].text == "".join(
-        model.playground.answer(model.record, said, Sampling(max_new_tokens=9))
-    )
+    assert whole.choices[0].text == "".join(model.playground.answer(model.record, said, Sampling(max_new_tokens=9)))
     pieces = client.completions.create(model="Colours", prompt=said, max_tokens=9, stream=True)
     assert "".join(chunk.choices[0].text for chunk in pieces) == whole.choices[0].text
 

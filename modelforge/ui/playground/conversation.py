@@ -113,9 +113,7 @@ def attach_conversation(
         answer, begun, shown, is_whole = "", 0.0, 0.0, False
         yield {panel.chat: [*list_messages(talk), show_answer("…")], panel.running: stop}
         warmup.wait()
-        pieces = forge.playground.answer(
-            speaker.record, talk.messages(), sampling, base=speaker.base, writing=writing
-        )
+        pieces = forge.playground.answer(speaker.record, talk.messages(), sampling, base=speaker.base, writing=writing)
         try:
             for piece in pieces:
                 answer += piece
