@@ -32,8 +32,8 @@ class Span:
     start: int
     end: int
     score: float
-    others: tuple[Span, ...] = field(default=(), repr=False)
-    no_answer: float | None = field(default=None, repr=False)
+    others: tuple[Span, ...] = field(default=(), repr=False, compare=False)
+    no_answer: float | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

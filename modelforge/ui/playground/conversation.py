@@ -6,6 +6,7 @@ escaped in the conversation that is shown. What a model reads comes from the con
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import gradio as gr
 
 from modelforge import warmup
 from modelforge.caller import acting_as, current_caller
-from modelforge.errors import DiskFullError, ModelForgeError, NotFoundError, RecipeError, StoreError
+from modelforge.errors import DiskFullError, ModelForgeError, NotFoundError, RecipeError, RunStateError, StoreError
 from modelforge.forge import Forge
 from modelforge.models.conversations import ROOT, Conversation, shorten
 from modelforge.models.sampling import Sampling, Writing
@@ -95,14 +96,17 @@ def attach_conversation(
         speaker = find_speaker(forge, model, base=which == BASE)
         return talk.model_copy(update={"system": system, "model": model or "", "base": speaker.base})
 
-    def ask(question: str, talk: Conversation, *asked_of: Any) -> dict[Any, Any]:
+    def ask(question: str, talk: Conversation, running: Any, *asked_of: Any) -> dict[Any, Any]:
         """Add the question to the conversation and empty the box."""
+        refuse_busy(running)
         return {**panel.show(name_speaker(talk, *asked_of).ask(question)), panel.question: ""}
 
-    def ask_again(talk: Conversation, *asked_of: Any) -> dict[Any, Any]:
+    def ask_again(talk: Conversation, running: Any, *asked_of: Any) -> dict[Any, Any]:
+        refuse_busy(running)
         return panel.show(name_speaker(talk, *asked_of).rewind())
 
-    def edit(talk: Conversation, changed: gr.EditData) -> dict[Any, Any]:
+    def edit(talk: Conversation, running: Any, changed: gr.EditData) -> dict[Any, Any]:
+        refuse_busy(running)
         place = changed.index[0] if isinstance(changed.index, tuple | list) else changed.index
         return panel.show(talk.edit(place, unescape(plain_text(changed.value))))
 
@@ -117,12 +121,12 @@ def attach_conversation(
         stop(running)
         return panel.show(Conversation())
 
-    asked_of = [system, *chosen]
+    asked_of = [panel.state, panel.running, system, *chosen]
     entered = partial(gr.on, [panel.send.click, panel.question.submit])
     asked = [
-        listen_in_chat(entered, ask, [panel.question, panel.state, *asked_of], [*panel.shown, panel.question]),
-        listen_in_chat(panel.again.click, ask_again, [panel.state, *asked_of], panel.shown),
-        listen_in_chat(panel.chat.edit, edit, panel.state, panel.shown),
+        listen_in_chat(entered, ask, [panel.question, *asked_of], [*panel.shown, panel.question]),
+        listen_in_chat(panel.again.click, ask_again, asked_of, panel.shown),
+        listen_in_chat(panel.chat.edit, edit, [panel.state, panel.running], panel.shown),
     ]
     inputs, outputs = [panel.state, *chosen, *drawn], [*panel.shown, panel.running]
     replying = [listen_in_chat(each.success, reply, inputs, outputs, concurrency_limit=8) for each in asked]
@@ -137,6 +141,12 @@ def stop(running: threading.Event | None) -> None:
         running.set()
 
 
+def refuse_busy(running: threading.Event | None) -> None:
+    """Raises RunStateError while an answer is written: it belongs to the conversation as it was."""
+    if isinstance(running, threading.Event) and not running.is_set():
+        raise RunStateError("An answer is being written.", fix="Wait for its end, or press Stop first.")
+
+
 def write_reply(
     forge: Forge, panel: ConversationPanel, talk: Conversation, speaker: Speaker, sampling: Sampling
 ) -> Iterator[dict[Any, Any]]:
@@ -148,15 +158,16 @@ def write_reply(
     warmup.wait()
     pieces = forge.playground.answer(speaker.record, talk.messages(), sampling, base=speaker.base, writing=writing)
     try:
-        for piece in pieces:
-            answer += piece
-            now = time.monotonic()
-            begun = begun or now
-            if running.is_set():
-                break
-            if now - shown > UPDATE_SECONDS:
-                yield {panel.chat: [*list_messages(talk), show_answer(answer)]}
-                shown = now
+        with contextlib.closing(pieces):  # type: ignore[type-var]  # it holds the model for others otherwise
+            for piece in pieces:
+                answer += piece
+                now = time.monotonic()
+                begun = begun or now
+                if running.is_set():
+                    break
+                if now - shown > UPDATE_SECONDS:
+                    yield {panel.chat: [*list_messages(talk), show_answer(answer)]}
+                    shown = now
         is_whole = not running.is_set()
     except ModelForgeError:
         yield {**panel.show(talk), panel.running: None}
@@ -168,6 +179,7 @@ def write_reply(
             talk = talk.answer(answer, speaker.name, note)
             with acting_as(caller):  # a page that is closed ends this outside of its person
                 talk, problem = keep(forge, talk)
+        running.set()
     yield {**panel.show(talk, problem), panel.running: None}
 
 
