@@ -1,4 +1,4 @@
-"""Conversations of the Playground: a tree of turns, of which one branch is shown; kept, found by text, written as files.
+"""Conversations of the Playground: trees of turns, of which one branch is shown; kept, found by text, written as files.
 
 Editing a question or regenerating an answer adds a turn beside the old one, so that every branch stays reachable. Files
 are `store/documents.py`'s.

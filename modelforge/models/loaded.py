@@ -16,8 +16,8 @@ from modelforge.store import ModelRecord
 
 @dataclass
 class Loaded:
-    """tuned and base are the same object where the tuning is an adapter, and for a base model before any training; after
-    full fine-tuning base is another model, None until it is needed."""
+    """tuned and base are the same object where the tuning is an adapter, and for an untrained base model; after full
+    fine-tuning base is another model, None until it is needed."""
 
     record: ModelRecord
     manifest: Mapping[str, Any]

@@ -76,8 +76,8 @@ class Votes:
                 continue
         return found
 
-    def tallies(self) -> list[tuple[tuple[str, str], Tally]]:
-        """(names of the two models, their votes) of each pair, the one that was voted on last first."""
+    def tallies(self) -> list[tuple[tuple[str, str], tuple[str, str], Tally]]:
+        """(the two models, their names, their votes) of each pair, the one that was voted on last first."""
         groups: dict[tuple[str, str], list[Vote]] = {}
         for vote in self.all():
             groups.setdefault(vote.pair, []).append(vote)
@@ -86,7 +86,7 @@ class Votes:
             newest = votes[0]
             names = {side.model: side.name for side in (newest.left, newest.right)}
             tally = count_votes((vote.vote, vote.left.model == first) for vote in votes)
-            found.append(((names[first], names[second]), tally))
+            found.append(((first, second), (names[first], names[second]), tally))
         return found
 
     def preferences(self) -> list[dict[str, Any]]:

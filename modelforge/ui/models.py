@@ -57,7 +57,7 @@ class ModelsTab:
                 )
                 self.name = gr.Textbox(label="Name", max_length=120, elem_id="models-name")
                 with gr.Row(elem_classes="mf-actions"):
-                    self.chat = gr.Button("Try it →", variant="primary", elem_id="models-try")
+                    self.chat = gr.Button("Chat →", variant="primary", elem_id="models-try")
                     self.further = gr.Button("Train further →", elem_id="models-further")
                     self.push = gr.Button("Push to the Hub →")
                 with gr.Row(elem_classes="mf-actions"):

@@ -35,8 +35,8 @@ def test_votes_are_counted_for_each_pair_whichever_side_a_model_was_on() -> None
     with acting_as(ANNA):
         votes.add(vote("left"))
         assert len(votes.all()) == 1
-    [(names, tally)] = Votes().tallies()
-    assert names == ("x", "Colours")
+    [(pair, names, tally)] = Votes().tallies()
+    assert pair == ("base:x", "model-1") and names == ("x", "Colours")
     assert tally == Tally(first=1, second=2, ties=1, both_bad=1)
     with pytest.raises(RecipeError):
         votes.add(vote("up"))

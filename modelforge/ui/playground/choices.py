@@ -44,7 +44,10 @@ class Speaker:
 
 
 def find_record(forge: Forge, value: str | None) -> ModelRecord:
-    """The model that a value of the list names, or something typed. Raises NotFoundError, BaseModelError, AccessError."""
+    """The model that a value of the list names, or something typed.
+
+    Raises NotFoundError, BaseModelError, AccessError, MemoryFullError.
+    """
     text = (value or "").strip()
     if text.startswith(BASE):
         return find_untrained(text.removeprefix(BASE))
@@ -86,7 +89,7 @@ def offer_others(forge: Forge, chosen: str | None, *, base: bool) -> Any:
     """The list of whom to compare with: models that chat, and their base models; first that of the chosen one."""
     records = [each for each in forge.models.all() if each.architecture == DECODER.name]
     choices = []
-    for (label, value), record in zip(list_models(forge, records), records, strict=True):
+    for label, value in list_models(forge, records):
         choices += [(label, value), (f"{label} (its base model)", f"{value}{OF}")]
     choices += [(label, value) for label, value in list_bases() if _is_decoder(value)]
     own = f"{chosen}{OF}" if chosen and not base else chosen

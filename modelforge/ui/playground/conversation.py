@@ -6,6 +6,7 @@ escaped in the conversation that is shown. What a model reads comes from the con
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -17,13 +18,13 @@ import gradio as gr
 
 from modelforge import warmup
 from modelforge.caller import acting_as, current_caller
-from modelforge.errors import DiskFullError, ModelForgeError, NotFoundError, RecipeError, StoreError
+from modelforge.errors import DiskFullError, ModelForgeError, NotFoundError, RecipeError, RunStateError, StoreError
 from modelforge.forge import Forge
-from modelforge.models.conversations import Conversation, shorten
-from modelforge.models.sampling import Writing
+from modelforge.models.conversations import ROOT, Conversation, shorten
+from modelforge.models.sampling import Sampling, Writing
 from modelforge.ui.look import html
 from modelforge.ui.look.events import listen_in_chat
-from modelforge.ui.playground.choices import find_speaker
+from modelforge.ui.playground.choices import Speaker, find_speaker
 from modelforge.ui.playground.settings import read_sampling
 
 TUNED, BASE = "Fine-tuned", "Base"
@@ -87,77 +88,99 @@ class ConversationPanel:
 
 def attach_conversation(
     forge: Forge, panel: ConversationPanel, chosen: list[Any], system: Any, drawn: list[Any]
-) -> Any:
-    """chosen: model and who answers. Returns the event of an answer that has ended."""
+) -> list[Any]:
+    """chosen: model and who answers. Returns the events of an answer that has ended."""
 
-    def ask(question: str, talk: Conversation, system: str, model: str | None, which: str) -> dict[Any, Any]:
-        """Add the question to the conversation and empty the box. Raises NotFoundError where no model is chosen."""
+    def name_speaker(talk: Conversation, system: str, model: str | None, which: str) -> Conversation:
+        """The conversation, with who answers next. Raises NotFoundError where no model is chosen."""
         speaker = find_speaker(forge, model, base=which == BASE)
-        talk = talk.model_copy(update={"system": system, "model": model or "", "base": speaker.base})
-        return {**panel.show(talk.ask(question)), panel.question: ""}
+        return talk.model_copy(update={"system": system, "model": model or "", "base": speaker.base})
 
-    def ask_again(talk: Conversation, system: str, model: str | None, which: str) -> dict[Any, Any]:
-        speaker = find_speaker(forge, model, base=which == BASE)
-        talk = talk.model_copy(update={"system": system, "model": model or "", "base": speaker.base})
-        return panel.show(talk.rewind())
+    def ask(question: str, talk: Conversation, running: Any, *asked_of: Any) -> dict[Any, Any]:
+        """Add the question to the conversation and empty the box."""
+        refuse_busy(running)
+        return {**panel.show(name_speaker(talk, *asked_of).ask(question)), panel.question: ""}
 
-    def edit(talk: Conversation, changed: gr.EditData) -> dict[Any, Any]:
+    def ask_again(talk: Conversation, running: Any, *asked_of: Any) -> dict[Any, Any]:
+        refuse_busy(running)
+        return panel.show(name_speaker(talk, *asked_of).rewind())
+
+    def edit(talk: Conversation, running: Any, changed: gr.EditData) -> dict[Any, Any]:
+        refuse_busy(running)
         place = changed.index[0] if isinstance(changed.index, tuple | list) else changed.index
         return panel.show(talk.edit(place, unescape(plain_text(changed.value))))
 
     def reply(talk: Conversation, model: str | None, which: str, *drawn: Any) -> Iterator[dict[Any, Any]]:
-        """The conversation with the answer growing at its end. What was written is kept, also where it is stopped or
-        the page is closed."""
-        speaker, sampling = find_speaker(forge, model, base=which == BASE), read_sampling(*drawn)
-        caller, writing, stop = current_caller(), Writing(), threading.Event()
-        answer, begun, shown, is_whole = "", 0.0, 0.0, False
-        yield {panel.chat: [*list_messages(talk), show_answer("…")], panel.running: stop}
-        warmup.wait()
-        pieces = forge.playground.answer(speaker.record, talk.messages(), sampling, base=speaker.base, writing=writing)
-        try:
-            for piece in pieces:
-                answer += piece
-                now = time.monotonic()
-                begun = begun or now
-                if stop.is_set():
-                    break
-                if now - shown > UPDATE_SECONDS:
-                    yield {panel.chat: [*list_messages(talk), show_answer(answer)]}
-                    shown = now
-            is_whole = True
-        except ModelForgeError:
-            yield panel.show(talk)
-            raise
-        finally:
-            if is_whole or answer:
-                note = describe_writing(writing, time.monotonic() - begun, is_stopped=stop.is_set() or not is_whole)
-                talk = talk.answer(answer, speaker.name, note)
-                with acting_as(caller):  # a page that is closed ends this outside of its person
-                    talk, problem = keep(forge, talk)
-        yield {**panel.show(talk, problem), panel.running: None}
-
-    def stop(running: threading.Event | None) -> None:
-        if running is not None:
-            running.set()
+        speaker = find_speaker(forge, model, base=which == BASE)
+        yield from write_reply(forge, panel, talk, speaker, read_sampling(*drawn))
 
     def show_branch(talk: Conversation, end: int | None) -> dict[Any, Any]:
-        return panel.show(talk.show(-1 if end is None else end))
+        return panel.show(talk.show(ROOT if end is None else end))
 
     def begin(running: threading.Event | None) -> dict[Any, Any]:
         stop(running)
         return panel.show(Conversation())
 
-    outputs, running = [*panel.shown, panel.question], [*panel.shown, panel.running]
+    asked_of = [panel.state, panel.running, system, *chosen]
     entered = partial(gr.on, [panel.send.click, panel.question.submit])
-    asked = listen_in_chat(entered, ask, [panel.question, panel.state, system, *chosen], outputs)
-    repeated = listen_in_chat(panel.again.click, ask_again, [panel.state, system, *chosen], panel.shown)
-    edited = listen_in_chat(panel.chat.edit, edit, panel.state, panel.shown)
-    answered = partial(gr.on, [asked.success, repeated.success, edited.success])
-    replying = listen_in_chat(answered, reply, [panel.state, *chosen, *drawn], running, concurrency_limit=8)
+    asked = [
+        listen_in_chat(entered, ask, [panel.question, *asked_of], [*panel.shown, panel.question]),
+        listen_in_chat(panel.again.click, ask_again, asked_of, panel.shown),
+        listen_in_chat(panel.chat.edit, edit, [panel.state, panel.running], panel.shown),
+    ]
+    inputs, outputs = [panel.state, *chosen, *drawn], [*panel.shown, panel.running]
+    replying = [listen_in_chat(each.success, reply, inputs, outputs, concurrency_limit=8) for each in asked]
     listen_in_chat(panel.stop.click, stop, panel.running)
     listen_in_chat(panel.branches.input, show_branch, [panel.state, panel.branches], panel.shown)
     listen_in_chat(panel.clear.click, begin, panel.running, panel.shown, cancels=replying)
     return replying
+
+
+def stop(running: threading.Event | None) -> None:
+    if running is not None:
+        running.set()
+
+
+def refuse_busy(running: threading.Event | None) -> None:
+    """Raises RunStateError while an answer is written: it belongs to the conversation as it was."""
+    if isinstance(running, threading.Event) and not running.is_set():
+        raise RunStateError("An answer is being written.", fix="Wait for its end, or press Stop first.")
+
+
+def write_reply(
+    forge: Forge, panel: ConversationPanel, talk: Conversation, speaker: Speaker, sampling: Sampling
+) -> Iterator[dict[Any, Any]]:
+    """The conversation with the answer growing at its end. What was written is kept, also where it is stopped or the
+    page is closed."""
+    caller, writing, running = current_caller(), Writing(), threading.Event()
+    answer, begun, shown, is_whole = "", 0.0, 0.0, False
+    yield {panel.chat: [*list_messages(talk), show_answer("…")], panel.running: running}
+    warmup.wait()
+    pieces = forge.playground.answer(speaker.record, talk.messages(), sampling, base=speaker.base, writing=writing)
+    try:
+        with contextlib.closing(pieces):  # type: ignore[type-var]  # it holds the model for others otherwise
+            for piece in pieces:
+                answer += piece
+                now = time.monotonic()
+                begun = begun or now
+                if running.is_set():
+                    break
+                if now - shown > UPDATE_SECONDS:
+                    yield {panel.chat: [*list_messages(talk), show_answer(answer)]}
+                    shown = now
+        is_whole = not running.is_set()
+    except ModelForgeError:
+        yield {**panel.show(talk), panel.running: None}
+        raise
+    finally:
+        problem = ""
+        if is_whole or answer:
+            note = describe_writing(writing, time.monotonic() - begun, is_stopped=not is_whole)
+            talk = talk.answer(answer, speaker.name, note)
+            with acting_as(caller):  # a page that is closed ends this outside of its person
+                talk, problem = keep(forge, talk)
+        running.set()
+    yield {**panel.show(talk, problem), panel.running: None}
 
 
 def keep(forge: Forge, talk: Conversation) -> tuple[Conversation, str]:
