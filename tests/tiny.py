@@ -283,7 +283,7 @@ def recipe(base: Path | str, dataset: Path | str, settings: Mapping[str, Any] | 
     return Recipe().with_settings({**quick, "per_device_train_batch_size": 2, **(settings or {}), **more})
 
 
-def finish_model(forge: Any, base: Path, *, name: str = "Colours") -> Any:
+def finish_model(forge: Any, base: Path, *, name: str = "Colours", chosen_tokenizer: Any = None) -> Any:
     """A finished model in the forge's library whose adapter is random, so that it answers otherwise than its base."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -312,5 +312,5 @@ def finish_model(forge: Any, base: Path, *, name: str = "Colours") -> Any:
         "versions": package_versions(),
     }
     with forge.store.transaction():  # begun before there is a folder that a registry could be rebuilt from
-        model_id = save_model(get_peft_model(weights, settings), tokenizer(), manifest)
+        model_id = save_model(get_peft_model(weights, settings), chosen_tokenizer or tokenizer(), manifest)
         return forge.store.models.add(model_record(model_id))

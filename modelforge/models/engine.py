@@ -10,6 +10,7 @@ import json
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,12 @@ from typing import Any
 
 from modelforge import base_model, hardware, loading, paths
 from modelforge.architecture import ARCHITECTURES
-from modelforge.caller import OWNER, acting_as
+from modelforge.caller import OWNER, acting_as, current_caller
 from modelforge.engines import files
 from modelforge.engines.llama import MOST_CONTEXT, PACKAGE, LlamaServer, is_installed
 from modelforge.errors import EngineError, ModelForgeError
 from modelforge.gguf import find_adapter_problem
+from modelforge.gguf.converter import find_converter
 from modelforge.models.prompt import Said, TextPieces, encode_prompt, fit_prompt
 from modelforge.models.sampling import LENGTH, STOP, Sampling, Writing
 from modelforge.models.untrained import is_untrained
@@ -29,12 +31,9 @@ from modelforge.store import ModelRecord
 
 log = logging.getLogger("modelforge")
 
-AUTO, TRANSFORMERS = "auto", "transformers"
-ENGINES = {
-    AUTO: "the fastest that there is",
-    TRANSFORMERS: "transformers: exact, as trained",
-}
+TRANSFORMERS = "transformers"
 LLAMA = "llama.cpp (F16)"
+RETRIED_AFTER = 600.0  # seconds, where something went wrong
 MOST_LOADED = 2  # the two sides of a model that was trained whole
 _GENERATION = "generation_config.json"
 
@@ -69,17 +68,17 @@ class Engine:
         self.makes_files = False
         self._lock = threading.Lock()
         self._opened: dict[tuple[Path, Path | None], Opened] = {}
-        self._problems: dict[tuple[Path, Path | None], str] = {}
+        self._problems: dict[tuple[Path, Path | None], tuple[float, str]] = {}
         self._making: set[tuple[Path, Path | None]] = set()
 
     def choose(self, record: ModelRecord, *, base: bool) -> tuple[Opened | None, float, str]:
         """(what llama.cpp has loaded or None, the scale of its adapter, why transformers answers)."""
         if reason := self._find_reason(record):
             return None, 0.0, reason
-        with acting_as(OWNER):  # who may use a model uses its base model too
+        with acting_as(current_caller() if is_untrained(record) else OWNER):  # as in `Playground.load`
             try:
                 source = find_source(record, base=base)
-                reason = self._problems.get(source.key, "") or self._find_files(source)
+                reason = self._find_problem(source) or self._find_files(source)
             except (ModelForgeError, OSError):  # files are missing or damaged: transformers says which
                 return None, 0.0, ""
             if reason:
@@ -87,7 +86,7 @@ class Engine:
             try:
                 return self._open(source, record), source.scale, ""
             except ModelForgeError as error:
-                self._problems[source.key] = str(error)
+                self._note_problem(source, str(error))
                 return None, 0.0, str(error)
 
     def prepare(self, record: ModelRecord, watch: Callable[[float], None] = lambda share: None) -> str:
@@ -96,11 +95,12 @@ class Engine:
             return reason
         with acting_as(OWNER):
             source = find_source(record, base=False)
+            self._problems.pop(source.key, None)
             try:
                 files.make_files(source.folder, source.adapter, watch)
             except ModelForgeError as error:
-                self._problems[source.key] = str(error)
-            return self._problems.get(source.key, "")
+                self._note_problem(source, str(error))
+            return self._find_problem(source)
 
     @property
     def tokenizer(self) -> Any:
@@ -126,6 +126,13 @@ class Engine:
             return "it is on the accelerator, which is faster"
         return ""
 
+    def _find_problem(self, source: Source) -> str:
+        since, problem = self._problems.get(source.key, (0.0, ""))
+        return problem if time.monotonic() - since < RETRIED_AFTER else ""
+
+    def _note_problem(self, source: Source, problem: str) -> None:
+        self._problems[source.key] = (time.monotonic(), problem)
+
     def _find_files(self, source: Source) -> str:
         if source.adapter and (problem := find_adapter_problem(source.adapter)):
             return problem
@@ -133,6 +140,8 @@ class Engine:
             return ""
         if not self.makes_files:
             return "its file for llama.cpp was not made yet"
+        if not find_converter().exists():  # nothing is downloaded that nobody asked for
+            return "the converter for llama.cpp is not on this machine (modelforge starter downloads it)"
         with self._lock:
             if source.key not in self._making:
                 self._making.add(source.key)
@@ -144,9 +153,9 @@ class Engine:
             with acting_as(OWNER):
                 files.make_files(source.folder, source.adapter)
         except ModelForgeError as error:
-            self._problems[source.key] = str(error)
+            self._note_problem(source, str(error))
         except Exception as error:
-            self._problems[source.key] = f"its file for llama.cpp could not be made ({type(error).__name__})"
+            self._note_problem(source, f"its file for llama.cpp could not be made ({type(error).__name__})")
             log.exception("a file for llama.cpp could not be made")
         finally:
             with self._lock:

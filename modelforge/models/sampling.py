@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -27,6 +27,9 @@ class Sampling(BaseModel):
     top_k: int = Field(0, ge=0, le=1000, description="Only so many of the likeliest words are drawn from; 0 is all.")
     repetition_penalty: float = Field(
         1.0, ge=0.5, le=2, description="Above 1 makes words that occurred before less likely."
+    )
+    engine: Literal["auto", "transformers"] = Field(
+        "auto", description="llama.cpp is faster; its words may differ in rounding. transformers is exact."
     )
     seed: int | None = Field(None, ge=0, le=2**31 - 1, description="Same seed, same answer.")
 

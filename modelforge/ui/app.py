@@ -27,6 +27,7 @@ from modelforge.threads import share_processor
 from modelforge.ui import hardware as hardware_tab
 from modelforge.ui import header, models, space
 from modelforge.ui.access import GUEST, Access
+from modelforge.ui.batches import show_batches
 from modelforge.ui.dataset import preview
 from modelforge.ui.dataset import tab as dataset
 from modelforge.ui.hub import HubTab
@@ -36,6 +37,7 @@ from modelforge.ui.look.files import keep_uploads_in_home
 from modelforge.ui.middleware import RequestChecks
 from modelforge.ui.playground import choices
 from modelforge.ui.playground import tab as playground
+from modelforge.ui.serving import show_serving
 from modelforge.ui.sign_in import SignIn
 from modelforge.ui.single_instance import lock_home, write_address
 from modelforge.ui.train import form as train_form
@@ -122,6 +124,8 @@ def _attach_load(forge: Forge, tabs: Tabs, load: Any) -> None:
         ("hardware", describe_hardware, None, [tabs.hardware.facts, tabs.hardware.speeds]),
         ("dataset", library.show, library.chosen, library.outputs),
         ("models", partial(models.show_models, forge), tabs.models.chosen, tabs.models.shown),
+        ("models", partial(show_serving, forge), None, tabs.models.serving.shown),
+        ("models", partial(show_batches, forge), tabs.models.batches.chosen, tabs.models.batches.shown),
         ("playground", partial(choices.offer, forge), tabs.playground.model, tabs.playground.model),
         ("hub", offer_models, tabs.hub.model, tabs.hub.model),
     ):
@@ -192,6 +196,7 @@ def serve(access: Access, *, open_browser: bool) -> None:
         share_processor()
         share_one_arena()
         forge = shared_forge()
+        forge.playground.engine.makes_files = True
         page = build(forge, access)
         url = launch(page, access)
         write_address(url)
@@ -207,6 +212,8 @@ def serve(access: Access, *, open_browser: bool) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         page.block_thread()
         forge.runs.save_all(LEAVES_WITHIN)
+        forge.serving.stop()
+        forge.playground.unload()
 
 
 def launch(page: gr.Blocks, access: Access) -> str:

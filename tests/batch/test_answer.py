@@ -168,3 +168,23 @@ def test_another_job_is_not_continued(run: Callable[..., Progress], tmp_path: Pa
     progress_of(out).write_text("[]\n")
     with pytest.raises(DatasetError, match="damaged"):
         run(file, out, resume=True)
+
+
+def test_command_line_answers_a_file_and_reports_what_it_left_out(
+    model: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from modelforge.cli import main
+
+    file, out = tmp_path / "prompts.csv", tmp_path / "out.csv"
+    file.write_text("Frage\nWho?\n \nWhat?\n", encoding="utf-8")
+    given = ["batch", "Colours", str(file), "--out", str(out), "--max-new-tokens", "3", "--json"]
+    assert main(given) == 1
+    assert "--map prompt=COLUMN" in capsys.readouterr().err
+    assert main([*given, "--map", "prompt=Frage"]) == 0
+    printed = capsys.readouterr()
+    told = json.loads(printed.out)
+    assert told.keys() == {"rows", "done", "skipped", "seconds"}
+    assert (told["rows"], told["done"]) == (3, 2)
+    assert "Left out: prompts.csv, row 2, line 3, column Frage" in printed.err
+    assert main([*given, "--map", "prompt=Frage"]) == 1
+    assert "--resume" in capsys.readouterr().err

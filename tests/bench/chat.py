@@ -71,7 +71,8 @@ def time_answer(playground: Any, record: Any, engine: str, *, base: bool) -> tup
     """(tokens a second after the first one, seconds to the first one)."""
     writing = Writing()
     began = time.perf_counter()
-    pieces = playground.answer(record, ASKED, SAMPLING, base=base, writing=writing, engine=engine)
+    sampling = SAMPLING.model_copy(update={"engine": engine})
+    pieces = playground.answer(record, ASKED, sampling, base=base, writing=writing)
     next(pieces)
     first, known = time.perf_counter(), writing.tokens
     for _ in pieces:

@@ -219,7 +219,7 @@ def describe_writing(writing: Writing, seconds: float, *, is_stopped: bool = Fal
         parts.append(f"{(writing.tokens - 1) / seconds:.1f} a second")
     parts += ["stopped"] if is_stopped else []
     sentences = [f"{', '.join(parts)}."] if parts else []
-    return " ".join([*sentences, *writing.notes])
+    return " ".join(filter(None, [*sentences, writing.by, *writing.notes]))
 
 
 def describe_branch(talk: Conversation, number: int, end: int) -> str:

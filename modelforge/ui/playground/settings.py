@@ -46,9 +46,16 @@ class SettingsPanel:
         with gr.Accordion("More settings", open=False):
             made |= {name: _build_slider(name) for name in FOLDED}
             # A number field would send 0 when it is empty.
+            engine = gr.Radio(
+                [("Fastest", "auto"), ("transformers", "transformers")],
+                value="auto",
+                label="engine",
+                info=HELP["engine"],
+                elem_id="chat-engine",
+            )
             seed = gr.Textbox(label="seed", info=f"{HELP['seed']} Empty: a new seed each time.", max_length=10)
         self.sliders = {name: made[name] for name in SLIDERS}
-        self.drawn = [*self.sliders.values(), seed]
+        self.drawn = [*self.sliders.values(), engine, seed]
 
     def attach(self) -> None:
         set_by_preset = [self.sliders[name] for name in PRESETS[EXACT]]
@@ -70,5 +77,5 @@ def find_preset(*values: float) -> str | None:
 
 def read_sampling(*drawn: Any) -> Sampling:
     """The values of `SettingsPanel.drawn`. Raises RecipeError."""
-    *values, seed = drawn
-    return Sampling.build(**dict(zip(SLIDERS, values, strict=True)), seed=seed.strip() or None)
+    *values, engine, seed = drawn
+    return Sampling.build(**dict(zip(SLIDERS, values, strict=True)), engine=engine, seed=seed.strip() or None)
