@@ -102,7 +102,7 @@ class Batches:
         max_new_tokens: int = 256,
         columns: Mapping[str, str] | None = None,
     ) -> Batch:
-        """Queue a file, of which a copy is kept. Raises ModelForgeError where it is known that it cannot be answered."""
+        """Queue a file, of which a copy is kept. Raises ModelForgeError where it cannot be answered for certain."""
         check_may_train("answering files")
         quotas.check_disk(self._store)
         if len(self.all()) >= MOST_KEPT:
@@ -215,7 +215,7 @@ class Batches:
                 columns=batch.columns,
                 watch=watch,
             )
-            self._save(now, state=DONE, **{**_describe(found, batch), "share": 1.0})
+            self._save(now, **{**_describe(found, batch), "state": DONE, "share": 1.0})
         except CancelledError:
             self._save(now, state=CANCELLED)
         except ModelForgeError as error:

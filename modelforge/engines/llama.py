@@ -1,6 +1,6 @@
-"""Starts llama.cpp on a model in GGUF, and lets it write: token ids in, token ids out.
+"""Starts llama.cpp on a model in GGUF, and lets it write: token ids in, text out.
 
-Its template and its tokenizer are not used: what a model reads and writes is what its own tokenizer says.
+Its template and its tokenizer are not used for what a model reads: that is what its own tokenizer says.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import psutil
@@ -33,8 +33,16 @@ STARTS_WITHIN = 300.0  # seconds
 SILENT_SECONDS = 300.0  # of a prompt that is read
 
 
-ENDED = -1
-"""Comes after the last token where the model ended the text."""
+
+
+class Written(NamedTuple):
+    """What came: text, of whole characters; token: the last one, -1 for none; count: all tokens so far; is_end: the
+    model has ended the text. (Of a character that is several tokens, llama.cpp tells only the last one.)"""
+
+    text: str
+    token: int
+    count: int
+    is_end: bool
 
 
 def is_installed() -> bool:
@@ -85,6 +93,7 @@ class LlamaServer:
             "n_predict": longest,
             "stream": True,
             "return_tokens": True,
+            "timings_per_token": True,
             "cache_prompt": True,
             **({"lora": [{"id": 0, "scale": scale}]} if self.has_adapter else {}),
             **drawn,
@@ -93,7 +102,7 @@ class LlamaServer:
             try:
                 headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
                 connection.request("POST", "/completion", json.dumps(body), headers)
-                yield from _read_tokens(connection.getresponse())
+                yield from _read_events(connection.getresponse())
             except (OSError, http.client.HTTPException, ValueError) as error:
                 raise EngineError(f"llama.cpp has stopped: {error or type(error).__name__}.") from error
 
@@ -146,7 +155,7 @@ def _forward(stream: Any, lines: queue.Queue[str]) -> None:
     lines.put("")
 
 
-def _read_tokens(response: http.client.HTTPResponse) -> Iterator[int]:
+def _read_events(response: http.client.HTTPResponse) -> Iterator[Written]:
     if response.status != http.client.OK:
         told = json.loads(response.read() or b"{}").get("error", {})
         raise EngineError(f"llama.cpp refuses this: {told.get('message', response.reason)}.")
@@ -155,10 +164,10 @@ def _read_tokens(response: http.client.HTTPResponse) -> Iterator[int]:
             part = json.loads(line.removeprefix(b"data: "))
             if "error" in part:
                 raise EngineError(f"llama.cpp refuses this: {part['error'].get('message', '')}.")
-            yield from part.get("tokens", ())
+            count = part.get("tokens_predicted") or part.get("timings", {}).get("predicted_n", 0)
+            token = (part.get("tokens") or [-1])[-1]
+            yield Written(part.get("content", ""), token, count, part.get("stop_type") == "eos")
             if part.get("stop"):
-                if part.get("stop_type") == "eos":
-                    yield ENDED
                 return
     raise EngineError("llama.cpp has stopped while it was answering.")
 

@@ -24,7 +24,7 @@ from modelforge.engines.llama import MOST_CONTEXT, PACKAGE, LlamaServer, is_inst
 from modelforge.errors import EngineError, ModelForgeError
 from modelforge.gguf import find_adapter_problem
 from modelforge.gguf.converter import find_converter
-from modelforge.models.prompt import Said, TextPieces, encode_prompt, fit_prompt
+from modelforge.models.prompt import Said, encode_prompt, fit_prompt
 from modelforge.models.sampling import LENGTH, STOP, Sampling, Writing
 from modelforge.models.untrained import is_untrained
 from modelforge.store import ModelRecord
@@ -211,17 +211,21 @@ def write_answer(
     )
     if len(ids) + longest > server.context:
         raise EngineError(f"prompt and answer are longer than the {MOST_CONTEXT:,} tokens that it has room for")
-    pieces = TextPieces(tokenizer)
     writing.ending, writing.engine = LENGTH, LLAMA
-    for token in server.write(ids, longest, name_settings(sampling), scale=scale):
-        if token in opened.stops or token < 0:
-            writing.ending = STOP
-            break
-        writing.tokens += 1
-        if piece := pieces.add(token):
-            yield piece
-    if rest := pieces.end():
-        yield rest
+    is_first = True
+    for written in server.write(ids, longest, name_settings(sampling), scale=scale):
+        if written.is_end or written.token in opened.stops:
+            writing.ending, writing.tokens = STOP, max(writing.tokens, written.count - 1)
+            return
+        writing.tokens = written.count
+        if text := written.text:
+            yield text.removeprefix(_find_lead(tokenizer, written.token)) if is_first else text
+            is_first = False
+
+
+def _find_lead(tokenizer: Any, token: int) -> str:
+    """What a tokenizer leaves out where this is the first token of a text: sentencepiece's space."""
+    return "" if token < 0 or tokenizer.decode([token]).startswith(" ") else " "
 
 
 def name_settings(sampling: Sampling) -> dict[str, Any]:

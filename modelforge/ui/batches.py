@@ -18,8 +18,8 @@ from modelforge.ui.look.events import listen
 from modelforge.ui.look.files import make_file
 
 ABOUT = (
-    "Each row of a file is answered: prompts or chats, documents to summarize, or questions with their text, as fits the "
-    "model. You get the same rows with one column more. It continues when the page is closed; training goes first."
+    "Each row of a file is answered: prompts or chats, documents to summarize, or questions with their text, as fits "
+    "the model. You get the same rows with one column more. It continues when the page is closed; training goes first."
 )
 LOOKS_EVERY = 1.0  # seconds
 

@@ -176,7 +176,7 @@ def test_command_line_answers_a_file_and_reports_what_it_left_out(
     from modelforge.cli import main
 
     file, out = tmp_path / "prompts.csv", tmp_path / "out.csv"
-    file.write_text("Frage\nWho?\n \nWhat?\n", encoding="utf-8")
+    file.write_text("id,Frage\n1,Who?\n2,\n3,What?\n", encoding="utf-8")
     given = ["batch", "Colours", str(file), "--out", str(out), "--max-new-tokens", "3", "--json"]
     assert main(given) == 1
     assert "--map prompt=COLUMN" in capsys.readouterr().err

@@ -50,7 +50,7 @@ def test_one_that_is_cancelled_or_killed_is_resumed(forge: Forge, model: Any, tm
         forge.batches.cancel(made.id)
     record = made.folder / RECORD
     record.write_text(
-        json.dumps(json.loads(record.read_text()) | {"state": "running", "pid": 1, "process_started": 1.0})
+        json.dumps(json.loads(record.read_text()) | {"state": "running", "pid": 2**22, "process_started": 1.0})
     )
     assert forge.batches.get(made.id).state == INTERRUPTED
     forge.batches.resume(made.id)

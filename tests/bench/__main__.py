@@ -1,4 +1,5 @@
-"""Print figures: `python -m tests.bench [startup] [data] [memory] [evaluation] [chat] [training] [--rows N] [--data FILE]`."""
+"""Print figures: `python -m tests.bench [startup] [data] [memory] [evaluation] [chat] [training]`, with --rows N and
+--data FILE for the last one."""
 
 from __future__ import annotations
 
