@@ -69,6 +69,6 @@ def find_preset(*values: float) -> str | None:
 
 
 def read_sampling(*drawn: Any) -> Sampling:
-    """The values of `SettingsPanel.drawn`. Raises RecipeError."""
+    """The values of `SettingsPanel.drawn`; a field that was never shown has None. Raises RecipeError."""
     *values, seed = drawn
-    return Sampling.build(**dict(zip(SLIDERS, values, strict=True)), seed=seed.strip() or None)
+    return Sampling.build(**dict(zip(SLIDERS, values, strict=True)), seed=(seed or "").strip() or None)
