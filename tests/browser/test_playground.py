@@ -125,7 +125,7 @@ def test_blind_votes_become_pairs_and_a_run(app: App, witness: Witness, screensh
     expect(page.locator("#chat")).to_be_hidden()
     set_tokens(page, 8)
     page.locator("#sides-start").click()
-    assert "empty" in read_toast(page)
+    assert "The question is empty" in read_toast(page)
     for number in range(8):
         page.locator("#sides-prompt textarea").fill(f"Which colour is door {number}?")
         page.locator("#sides-start").click()

@@ -91,15 +91,15 @@ def attach_conversation(
 ) -> list[Any]:
     """chosen: model and who answers. Returns the events of an answer that has ended."""
 
-    def name_speaker(talk: Conversation, system: str, model: str | None, which: str) -> Conversation:
+    def name_speaker(talk: Conversation, system: str | None, model: str | None, which: str) -> Conversation:
         """The conversation, with who answers next. Raises NotFoundError where no model is chosen."""
         speaker = find_speaker(forge, model, base=which == BASE)
-        return talk.model_copy(update={"system": system, "model": model or "", "base": speaker.base})
+        return talk.model_copy(update={"system": system or "", "model": model or "", "base": speaker.base})
 
-    def ask(question: str, talk: Conversation, running: Any, *asked_of: Any) -> dict[Any, Any]:
+    def ask(question: str | None, talk: Conversation, running: Any, *asked_of: Any) -> dict[Any, Any]:
         """Add the question to the conversation and empty the box."""
         refuse_busy(running)
-        return {**panel.show(name_speaker(talk, *asked_of).ask(question)), panel.question: ""}
+        return {**panel.show(name_speaker(talk, *asked_of).ask(question or "")), panel.question: ""}
 
     def ask_again(talk: Conversation, running: Any, *asked_of: Any) -> dict[Any, Any]:
         refuse_busy(running)

@@ -51,8 +51,8 @@ def attach_saved(
 ) -> None:
     """replied: the events of an answer that has ended. asked_of: system prompt, model and who answers."""
 
-    def find(text: str, chosen: str | None = None) -> dict[Any, Any]:
-        return list_saved(forge, panel, text, chosen)
+    def find(text: str | None, chosen: str | None = None) -> dict[Any, Any]:
+        return list_saved(forge, panel, text or "", chosen)
 
     def describe(chosen: str | None) -> str:
         return forge.conversations.get(chosen).name if chosen else ""

@@ -76,6 +76,7 @@ def find_preset(*values: float) -> str | None:
 
 
 def read_sampling(*drawn: Any) -> Sampling:
-    """The values of `SettingsPanel.drawn`. Raises RecipeError."""
+    """The values of `SettingsPanel.drawn`; a field that was never shown has None. Raises RecipeError."""
     *values, engine, seed = drawn
-    return Sampling.build(**dict(zip(SLIDERS, values, strict=True)), engine=engine, seed=seed.strip() or None)
+    named = {**dict(zip(SLIDERS, values, strict=True)), "engine": engine or "auto"}
+    return Sampling.build(**named, seed=(seed or "").strip() or None)

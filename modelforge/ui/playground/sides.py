@@ -111,15 +111,21 @@ def attach_sides(forge: Forge, panel: SidesPanel, chosen: list[Any], system: Any
     """chosen: model and who answers."""
 
     def start(  # noqa: PLR0917 - as the page sends them
-        prompt: str, model: str | None, which: str, against: str | None, blind: bool, system: str, *drawn: Any
+        prompt: str | None,
+        model: str | None,
+        which: str,
+        against: str | None,
+        blind: bool,
+        system: str | None,
+        *drawn: Any,
     ) -> Iterator[dict[Any, Any]]:
         """Both answers, growing, then the buttons to vote."""
         sampling = read_sampling(*drawn)
         speakers = find_both(forge, model, which, against)
         if blind and secrets.randbelow(2):
             speakers = speakers[::-1]
-        opening: list[Message] = [{"role": "system", "content": system}] if system.strip() else []
-        messages = (*opening, {"role": "user", "content": check_text(prompt)})
+        opening: list[Message] = [{"role": "system", "content": system}] if system and system.strip() else []
+        messages = (*opening, {"role": "user", "content": check_text(prompt or "")})
         made = Round(messages, (Pen(speakers[0]), Pen(speakers[1])), blind)
         yield {panel.answers: show_round(made), panel.row: gr.Row(visible=False), panel.revealed: ""}
         warmup.wait()

@@ -113,6 +113,7 @@ def test_settings_are_read_in_their_order_and_presets_are_found_again() -> None:
     given = {"max_new_tokens": 9, "temperature": 0.5, "top_p": 0.9, "min_p": 0.1, "top_k": 3, "repetition_penalty": 1.1}
     assert list(given) == list(SLIDERS)
     assert read_sampling(*given.values(), "auto", " 7 ") == Sampling(**given, seed=7)
+    assert read_sampling(*given.values(), None, None) == Sampling(**given)  # fields that were never shown
     for wrong in ("x", "-1"):
         with pytest.raises(ModelForgeError):
             read_sampling(*given.values(), "auto", wrong)
