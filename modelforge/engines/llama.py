@@ -74,7 +74,7 @@ class LlamaServer:
             "key": self._key,
             "context": self.context,
             "parallel": PARALLEL,
-            "threads": psutil.cpu_count(logical=False) or 1,
+            "threads": psutil.cpu_count(logical=False) or psutil.cpu_count() or 1,
         }
         try:
             self._address = self._start(settings)

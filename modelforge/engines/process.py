@@ -26,6 +26,8 @@ def main() -> None:
     params.n_ctx, params.n_parallel, params.kv_unified = settings["context"], settings["parallel"], True
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
     params.use_jinja = False  # prompts come as tokens
+    # Prompts that were read are kept by their tokens alone, whatever adapter they were read with: tuned would read base's.
+    params.cache_ram_mib, params.cache_idle_slots = 0, False
     params.warmup = True
     params.verbosity = 1
     if settings["adapter"]:

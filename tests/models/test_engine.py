@@ -75,7 +75,7 @@ def test_llama_cpp_answers_as_transformers_does(model: Any, said: Any, base: boo
 
 def test_tuned_and_base_take_turns_without_a_trace(model: Any) -> None:
     expected = {base: ask(model, base=base)[0] for base in (False, True)}
-    assert expected[False] != expected[True]
+    assert expected[False][:3] != expected[True][:3]
     found: list[tuple[bool, str]] = []
 
     def talk(base: bool) -> None:
@@ -87,7 +87,7 @@ def test_tuned_and_base_take_turns_without_a_trace(model: Any) -> None:
     for thread in threads:
         thread.join(60)
     assert len(found) == 6
-    assert all(text[:6] == expected[base][:6] for base, text in found)  # side by side it rounds otherwise
+    assert all(text[:3] == expected[base][:3] for base, text in found)  # side by side it rounds otherwise
 
 
 def test_same_seed_draws_the_same_answer(model: Any) -> None:
@@ -138,6 +138,13 @@ def test_process_that_died_is_started_again(model: Any) -> None:
     opened.server._process.kill()
     opened.server._process.wait()
     assert ask(model)[0] == expected
+
+
+def test_process_ends_with_the_one_that_started_it(model: Any) -> None:
+    ask(model)
+    [opened] = model.playground.engine._opened.values()
+    opened.server._process.stdin.close()  # as the system does when the app is killed
+    assert opened.server._process.wait(30) == 0
 
 
 @pytest.mark.parametrize(
