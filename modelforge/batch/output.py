@@ -124,12 +124,12 @@ class Output:
             raise DatasetError(
                 f"This was begun with another {changed}, so it {LOST}.",
                 where=str(self.file),
-                fix="Begin anew with another --out.",
+                fix="Start again with another --out.",
             )
         there = self.file.stat().st_size if self.file.exists() else 0
         if there < self._bytes:
             what = f"The file of answers was changed, so it {LOST}."
-            raise DatasetError(what, where=str(self.file), fix="Begin anew with another --out.")
+            raise DatasetError(what, where=str(self.file), fix="Start again with another --out.")
 
 
 def progress_of(file: Path) -> Path:

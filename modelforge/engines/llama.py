@@ -33,8 +33,6 @@ STARTS_WITHIN = 300.0  # seconds
 SILENT_SECONDS = 300.0  # of a prompt that is read
 
 
-
-
 class Written(NamedTuple):
     """What came: text, of whole characters; token: the last one, -1 for none; count: all tokens so far; is_end: the
     model has ended the text. (Of a character that is several tokens, llama.cpp tells only the last one.)"""
@@ -82,8 +80,8 @@ class LlamaServer:
             self.stop()
             raise
 
-    def write(self, prompt: Sequence[int], longest: int, drawn: dict[str, Any], *, scale: float = 1.0) -> Iterator[int]:
-        """Yield the tokens that follow a prompt, at most `longest`, and ENDED where the model ended the text.
+    def write(self, prompt: Sequence[int], longest: int, drawn: dict[str, Any], *, scale: float = 1.0) -> Iterator[Written]:
+        """Yield what follows a prompt, at most `longest` tokens.
 
         drawn: temperature and the like, by llama.cpp's names. scale: of the adapter; 0 is the base model. Close the
         iterator to stop. Raises EngineError.

@@ -26,7 +26,7 @@ def main() -> None:
     params.n_ctx, params.n_parallel, params.kv_unified = settings["context"], settings["parallel"], True
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
     params.use_jinja = False  # prompts come as tokens
-    # Prompts that were read are kept by their tokens alone, whatever adapter they were read with: tuned would read base's.
+    # What was read is kept by its tokens alone, whatever adapter it was read with: tuned would use what base has read.
     params.cache_ram_mib, params.cache_idle_slots = 0, False
     params.warmup = True
     params.verbosity = 1

@@ -15,8 +15,8 @@ from modelforge.ui.look import html
 from modelforge.ui.look.events import listen
 
 ABOUT = (
-    "Programs that can talk to OpenAI can talk to your model: it listens on this machine alone, and answers to whoever "
-    "has the key. The base model has a name of its own, so that you can compare."
+    "Programs that can talk to OpenAI can talk to your model: it listens on this machine alone, and answers those "
+    "who have the key. The base model has a name of its own, so that you can compare."
 )
 
 
