@@ -12,13 +12,17 @@ import threading
 from contextlib import suppress
 
 from modelforge import paths
+from modelforge.batch.service import Batches
 from modelforge.data.library import Datasets
 from modelforge.errors import DiskFullError, StoreError
 from modelforge.legacy import Legacy
 from modelforge.models.chat import Playground
+from modelforge.models.conversations import Conversations
 from modelforge.models.library import Models
+from modelforge.models.votes import Votes
 from modelforge.runs.admission import Admission
 from modelforge.runs.service import Runs
+from modelforge.serve.service import Serving
 from modelforge.store import Store
 from modelforge.store.leftovers import remove_leftovers
 
@@ -32,10 +36,14 @@ class Forge:
         with suppress(StoreError, DiskFullError):  # the next start tries again
             remove_leftovers(paths.home(), self.store.forget)
         self.playground = Playground()
+        self.conversations = Conversations()
+        self.votes = Votes()
         self.datasets = Datasets(self.store)
         self.models = Models(self.store, self.playground)
         self.legacy = Legacy(self.store)
         self.runs = Runs(self.store, Admission(self.datasets, self.models), self.playground.unload)
+        self.batches = Batches(self.store, self.models, self.runs)
+        self.serving = Serving(self.models, self.playground)
 
 
 _shared: Forge | None = None

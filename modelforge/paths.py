@@ -23,9 +23,12 @@ CANNOT_WRITE = "ModelForge cannot write in its folder"
 _OTHERS = 0o077
 # What is in the home. A home that somebody made of a folder with other things in it stays as open as it is.
 _OURS = re.compile(
-    r"datasets|runs|models|cache|uploads|(modelforge|app|imported)\.(json|lock).*|\..*\.(partial|deleted)"
+    r"datasets|runs|models|batches|cache|uploads|conversations|votes|(modelforge|app|imported)\.(json|lock).*|\..*\.(partial|deleted)"
 )
-NEVER_SERVED = ("datasets", "runs", "models", "cache", "modelforge.json", "modelforge.json.bak", "app.json")
+NEVER_SERVED = (
+    *("datasets", "runs", "models", "batches", "cache", "conversations", "votes"),
+    *("modelforge.json", "modelforge.json.bak", "app.json"),
+)
 """What the app never gives to a browser as it is: all of the home but uploads."""
 _ID = re.compile(r"[a-z]+-[0-9a-f]{12}")
 
@@ -107,6 +110,15 @@ def run_dir(run_id: str) -> Path:
 
 def model_dir(model_id: str) -> Path:
     return home() / "models" / _checked(model_id, "model")
+
+
+def batch_dir(batch_id: str) -> Path:
+    return home() / "batches" / _checked(batch_id, "batch")
+
+
+def document(kind: str, document_id: str) -> Path:
+    """The file of a conversation or a vote (`store/documents.py`)."""
+    return home() / f"{kind}s" / f"{_checked(document_id, kind)}.json"
 
 
 def existing(text: str) -> Path | None:

@@ -388,6 +388,8 @@ def test_generate_answers_with_text_tokens_and_seconds(trained: dict[str, Any], 
     assert isinstance(call(*asked, "--base")["text"], str)
     drawn = [*asked, "--temperature", "1.5", "--seed"]
     assert call(*drawn, "1")["text"] == call(*drawn, "1")["text"] != call(*drawn, "2")["text"]
+    assert call(*drawn, "1", "--top-k", "1")["text"] == call(*drawn, "2", "--min-p", "1")["text"] == told["text"]
+    assert call(*asked, "--repetition-penalty", "2")["text"] != told["text"]
 
 
 @pytest.mark.parametrize(
@@ -397,6 +399,10 @@ def test_generate_answers_with_text_tokens_and_seconds(trained: dict[str, Any], 
         (["--temperature", "-1"], "temperature"),
         (["--temperature", "nan"], "temperature"),
         (["--seed", "-1"], "seed"),
+        (["--top-p", "0"], "top_p"),
+        (["--min-p", "2"], "min_p"),
+        (["--top-k", "-1"], "top_k"),
+        (["--repetition-penalty", "9"], "repetition_penalty"),
     ],
 )
 def test_generate_refuses_settings_out_of_bounds(

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from modelforge.cli.terminal import add_command, answer, say
+from modelforge.errors import DownloadError
 
 
 def add_commands(commands: Any) -> None:
@@ -59,11 +60,19 @@ def show_hardware(arguments: argparse.Namespace) -> None:
 
 
 def fetch_starters(arguments: argparse.Namespace) -> None:
+    """And, where llama.cpp is installed, what makes its files: a converter of 1 MB."""
     from modelforge import starter
+    from modelforge.engines.llama import is_installed
+    from modelforge.gguf import ensure_converter
 
     fetched = []
     for one in starter.STARTERS.values():
         if not starter.is_fetched(one.id):
             say(f"Downloading {one.id} ...")
         fetched.append({"id": one.id, "path": str(starter.ensure(one.id)), "source": one.source})
+    if is_installed():
+        try:
+            ensure_converter()
+        except DownloadError as error:
+            say(f"{error} Until then, transformers answers.")
     answer(arguments, {"models": fetched}, "\n".join(f"{model['id']}: {model['path']}" for model in fetched))

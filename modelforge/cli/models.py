@@ -34,6 +34,8 @@ def add_commands(commands: Any) -> None:
     generate.add_argument(
         "--temperature", type=float, default=0.0, metavar="X", help="0 always takes the most likely token (default)"
     )
+    for name, kind in (("top_p", float), ("min_p", float), ("top_k", int), ("repetition_penalty", float)):
+        generate.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=describe_setting(name))
 
     evaluate = add_command(
         commands, "evaluate", "measure whether a model got better, on the held-out rows", evaluate_model
@@ -54,6 +56,14 @@ def add_commands(commands: Any) -> None:
 
     legacy = add_command(commands, "import-legacy", "import the models of an older ModelForge", import_legacy)
     legacy.add_argument("database", nargs="?", metavar="DB", help="its modelforge.sqlite (default: its usual place)")
+
+
+def describe_setting(name: str) -> str:
+    """What a setting of `generate` does, and its default."""
+    from modelforge.models.sampling import Sampling
+
+    field = Sampling.model_fields[name]
+    return f"{field.description} (default {field.default})"
 
 
 def list_models(arguments: argparse.Namespace) -> None:
@@ -85,9 +95,8 @@ def generate_text(arguments: argparse.Namespace) -> None:
     given = read_inputs(arguments)
     forge = open_forge()
     model = forge.models[arguments.model]
-    sampling = Sampling.build(
-        max_new_tokens=arguments.max_new_tokens, temperature=arguments.temperature, seed=arguments.seed
-    )
+    given_settings = {name: getattr(arguments, name) for name in Sampling.model_fields}
+    sampling = Sampling.build(**{name: value for name, value in given_settings.items() if value is not None})
     started = time.monotonic()
     found = {}
     if "prompt" in given:

@@ -27,13 +27,18 @@ def replace_forward(forwards: Mapping[Any, Callable[..., Any]]) -> Iterator[None
 
     A hook cannot do this: it runs before or after the module's own forward, never in its place.
     """
-    for module, forward in forwards.items():
-        module.forward = forward
+    set_forwards(forwards)
     try:
         yield
     finally:
         for module in forwards:
             del module.__dict__["forward"]
+
+
+def set_forwards(forwards: Mapping[Any, Callable[..., Any]]) -> None:
+    """The same for as long as the modules are there."""
+    for module, forward in forwards.items():
+        module.forward = forward
 
 
 def replace_tensors(model: Any, replace: Callable[[Any], Any]) -> None:

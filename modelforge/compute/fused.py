@@ -73,9 +73,14 @@ def fused_norms(model: Any) -> Iterator[int]:
 
     Architectures differ (some add one to the weight), so a layer is taken only if both agree on random numbers.
     """
+    with replace_forward(forwards := norm_forwards(model)):
+        yield len(forwards)
+
+
+def norm_forwards(model: Any) -> dict[Any, Any]:
+    """Every plain RMS norm of a model, and what computes the same faster."""
     layers = [layer for layer in model.modules() if type(layer).__name__.endswith("RMSNorm") and _is_rms_norm(layer)]
-    with replace_forward({layer: _norm_forward(layer) for layer in layers}):
-        yield len(layers)
+    return {layer: _norm_forward(layer) for layer in layers}
 
 
 def _is_rms_norm(layer: Any) -> bool:

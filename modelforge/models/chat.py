@@ -1,16 +1,24 @@
-"""The Playground: one loaded model at a time, tuned and as its base, that answers prompts, documents and questions."""
+"""The Playground: one loaded model at a time, tuned and as its base, that answers prompts, documents and questions.
+
+A record made by `untrained.find_untrained` lets a base model answer before any training.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from modelforge import paths
-from modelforge.caller import OWNER, acting_as
-from modelforge.errors import RecipeError
-from modelforge.models.sampling import Message, Sampling
+from modelforge.caller import OWNER, acting_as, current_caller
+from modelforge.errors import EngineError, RecipeError
+from modelforge.models import engine as engines
+from modelforge.models.adapter_switch import AdapterSwitch
+from modelforge.models.prompt import Said
+from modelforge.models.sampling import Sampling, Writing
+from modelforge.models.untrained import fetch, is_untrained
 from modelforge.recipe import Task
 from modelforge.store import ModelRecord
 from modelforge.tasks import TASKS
@@ -30,24 +38,70 @@ class Playground:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loaded: Loaded | None = None
+        self._switch = AdapterSwitch()
+        self.engine = engines.Engine()
 
     def answer(
-        self, record: ModelRecord, messages: Sequence[Message], sampling: Sampling, *, base: bool = False
+        self,
+        record: ModelRecord,
+        said: Said,
+        sampling: Sampling,
+        *,
+        base: bool = False,
+        writing: Writing | None = None,
+        whole: bool = False,
     ) -> Iterator[str]:
-        """Yield the reply to a conversation in pieces. base: let the untrained model answer. Close the iterator to
-        stop. Raises RecipeError for a model that cannot chat."""
+        """Yield the reply to a conversation, or what continues a text, in pieces. base: let the untrained model answer.
+        writing: is filled in. whole: refuse a prompt that would be cut. Close the iterator to stop. Raises RecipeError
+        for a model that cannot chat."""
         _check_architecture(record, "decoder", "It cannot chat.")
+        writing = writing or Writing()
+        try:
+            yield from self._answer_fast(record, said, sampling, writing, base=base, whole=whole)
+            return
+        except EngineError as error:
+            if writing.tokens:
+                raise
+            writing.reason = str(error)
         from modelforge.models.generate import write_answer  # loads torch: not before the first question
 
         loaded, model = self.load(record, base=base)
-        yield from write_answer(model, loaded.tokenizer, messages, sampling, lambda: self.turn(model, base=base))
+        turn = partial(self.turn, model, base=base)
+        writing.engine = engines.TRANSFORMERS
+        yield from write_answer(model, loaded.tokenizer, said, sampling, turn, writing=writing, whole=whole)
 
-    def summarise(self, record: ModelRecord, document: str, sampling: Sampling, *, base: bool = False) -> Iterator[str]:
+    def _answer_fast(
+        self,
+        record: ModelRecord,
+        said: Said,
+        sampling: Sampling,
+        writing: Writing,
+        *,
+        base: bool,
+        whole: bool,
+    ) -> Iterator[str]:
+        """By llama.cpp. Raises EngineError where it cannot."""
+        if sampling.engine == engines.TRANSFORMERS:
+            raise EngineError("")
+        opened, scale, reason = self.engine.choose(record, base=base)
+        if opened is None:
+            raise EngineError(reason)
+        yield from engines.write_answer(opened, said, sampling, writing, scale=scale, whole=whole)
+
+    def summarise(
+        self,
+        record: ModelRecord,
+        document: str,
+        sampling: Sampling,
+        *,
+        base: bool = False,
+        writing: Writing | None = None,
+    ) -> Iterator[str]:
         """Yield the summary of a document in pieces, with the prompt of the training."""
         _check_filled("document", document)
         to_messages = TASKS[Task.SUMMARIZATION].to_messages
         if record.architecture == "decoder" and to_messages:
-            yield from self.answer(record, to_messages({"document": document}), sampling, base=base)
+            yield from self.answer(record, to_messages({"document": document}), sampling, base=base, writing=writing)
             return
         _check_architecture(record, "encoder-decoder", "It cannot write text.")
         from modelforge.data.encode import PairEncoder
@@ -56,7 +110,15 @@ class Playground:
         loaded, model = self.load(record, base=base)
         encoder = PairEncoder(loaded.tokenizer, loaded.recipe.max_length, loaded.recipe.max_target_length)
         source = encoder.encode(document, "").input_ids
-        yield from write_text(model, loaded.tokenizer, source, sampling, lambda: self.turn(model, base=base))
+        if writing:
+            writing.prompt_tokens, writing.window, writing.cut_end = (
+                len(encoder.encode_whole(document)),
+                len(source),
+                True,
+            )
+            writing.cut_tokens = writing.prompt_tokens - len(source)
+        turn = partial(self.turn, model, base=base)
+        yield from write_text(model, loaded.tokenizer, source, sampling, turn, writing=writing)
 
     def find_answer(self, record: ModelRecord, context: str, question: str, *, base: bool = False) -> Span:
         """Where in the context the answer to the question is. Raises RecipeError for a model without a span
@@ -79,9 +141,13 @@ class Playground:
 
     def load(self, record: ModelRecord, *, base: bool = False) -> tuple[Loaded, Any]:
         """(what is loaded, its tuned model or its base). The model is shared: use it only inside a `turn`."""
-        with self._lock, acting_as(OWNER):  # who may use a model uses its base model too, wherever that lies
+        if is_untrained(record):
+            fetch(record)  # which can take minutes, in which others are answered
+        # Who may use a model uses its base model too, wherever that lies; a base model alone is named by this person.
+        with self._lock, acting_as(current_caller() if is_untrained(record) else OWNER):
             loaded = self._loaded
-            if loaded is None or loaded.record.id != record.id or not paths.model_dir(record.id).exists():
+            is_there = is_untrained(record) or paths.model_dir(record.id).exists()
+            if loaded is None or loaded.record.id != record.id or not is_there:
                 from modelforge.models.loaded import load_tuned
 
                 loaded = self._loaded = None  # free the old one before the new one comes
@@ -93,19 +159,21 @@ class Playground:
             return loaded, loaded.base if base else loaded.tuned
 
     @contextlib.contextmanager
-    def turn(self, model: Any, *, base: bool) -> Iterator[None]:
-        """Lock the model for one step, fine-tuned or, without its adapter, as its base."""
-        switched = base and hasattr(model, "peft_config")
-        with self._lock, model.disable_adapter() if switched else contextlib.nullcontext():
+    def turn(self, model: Any, *, base: bool, pulse: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Lock the model for one step, fine-tuned or, without its adapter, as its base. pulse: called before it."""
+        pulse()
+        with self._lock:
+            self._switch.choose(model, base=base)
             yield
 
     def count_tokens(self, text: str) -> int:
         """How many tokens the text has for the model that was loaded last."""
-        loaded = self._loaded
-        return len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"]) if loaded else 0
+        tokenizer = self._loaded.tokenizer if self._loaded else self.engine.tokenizer
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"]) if tokenizer else 0
 
     def unload(self, model_id: str | None = None) -> None:
         """Free the memory of that model, or of any model that is loaded."""
+        self.engine.unload(model_id)
         with self._lock:
             if self._loaded and model_id in (None, self._loaded.record.id):
                 self._loaded = None

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from modelforge.compute.tune import unwrap
-from modelforge.errors import RecipeError
 from modelforge.loading import window_of
-from modelforge.models.sampling import Message, Sampling
+from modelforge.models.prompt import Said, TextPieces, encode_prompt, fit_prompt
+from modelforge.models.sampling import LENGTH, STOP, Sampling, Writing
 
 Turn = Callable[[], AbstractContextManager[Any]]
 """Entered for each step of the model and left before anything is yielded, so that several answers can take turns."""
@@ -25,17 +25,25 @@ Steps = Generator[torch.Tensor, torch.Tensor | None, None]
 
 
 def write_answer(
-    model: Any, tokenizer: Any, messages: Sequence[Message], sampling: Sampling, turn: Turn = nullcontext
+    model: Any,
+    tokenizer: Any,
+    said: Said,
+    sampling: Sampling,
+    turn: Turn = nullcontext,
+    *,
+    writing: Writing | None = None,
+    whole: bool = False,
 ) -> Iterator[str]:
-    """Yield the answer to a conversation in pieces; their concatenation is the whole answer.
+    """Yield the answer to a conversation, or what continues a text, in pieces; their concatenation is the whole answer.
 
-    model: a decoder in eval mode. Pieces never end inside a character.
+    model: a decoder in eval mode. writing: is filled in. whole: see `fit_prompt`. Pieces never end inside a character.
     """
-    ids, longest, window = _encode(tokenizer, messages), sampling.max_new_tokens, window_of(model.config)
-    # The end of the conversation is what is answered; a long answer may take half of the window from it.
-    ids = ids[-max(window - longest, window // 2) :]
-    longest = min(longest, window - len(ids))
-    yield from _stream(model, tokenizer, _decode(model, tokenizer, [ids], turn), sampling, longest)
+    writing = writing or Writing()
+    writing.is_plain = not isinstance(said, str) and not tokenizer.chat_template
+    ids, window = encode_prompt(tokenizer, said), window_of(model.config)
+    ids, longest = fit_prompt(ids, sampling.max_new_tokens, window, writing, whole=whole)
+    steps = _decode(model, tokenizer, [ids], turn)
+    yield from _stream(model, tokenizer, steps, sampling, longest, ids, writing)
 
 
 def write_answers(
@@ -53,14 +61,21 @@ def write_answers(
 
 
 def write_text(
-    model: Any, tokenizer: Any, input_ids: Sequence[int], sampling: Sampling, turn: Turn = nullcontext
+    model: Any,
+    tokenizer: Any,
+    input_ids: Sequence[int],
+    sampling: Sampling,
+    turn: Turn = nullcontext,
+    *,
+    writing: Writing | None = None,
 ) -> Iterator[str]:
     """Yield the text that the model writes for a source (token ids) in pieces; their concatenation is the whole text.
 
     model: an encoder-decoder in eval mode; where its window is bounded, no more is read or written.
     """
     longest = min(sampling.max_new_tokens, window_of(model.config))
-    yield from _stream(model, tokenizer, _transform(model, tokenizer, [input_ids], turn), sampling, longest)
+    steps, seen = _transform(model, tokenizer, [input_ids], turn), [_first_token(model)]
+    yield from _stream(model, tokenizer, steps, sampling, longest, seen, writing or Writing())
 
 
 def write_texts(
@@ -71,34 +86,41 @@ def write_texts(
     return _collect(model, tokenizer, _transform(model, tokenizer, sources, turn), len(sources), longest)
 
 
-def _stream(model: Any, tokenizer: Any, steps: Steps, sampling: Sampling, longest: int) -> Iterator[str]:
-    """The text of at most `longest` drawn tokens as they come, in pieces that end at whole characters."""
+def _stream(  # noqa: PLR0917 - all of them different things
+    model: Any,
+    tokenizer: Any,
+    steps: Steps,
+    sampling: Sampling,
+    longest: int,
+    seen: Sequence[int],
+    writing: Writing,
+) -> Iterator[str]:
+    """The text of at most `longest` drawn tokens as they come, in pieces that end at whole characters. seen: the tokens
+    before them, for the repetition penalty."""
     generator = torch.Generator(device="cpu")
     if sampling.seed is not None:
         generator.manual_seed(sampling.seed)
     else:
         generator.seed()
-    stops, given = _stop_tokens(model, tokenizer), None
-    tokens: list[int] = []
-    shown = ""
+    stops, given = stop_tokens(model, tokenizer), None
+    pieces = TextPieces(tokenizer)
+    writing.ending = LENGTH
     for _ in range(longest):
-        token = choose_token(steps.send(given)[0].cpu(), sampling, generator)
+        token = choose_token(steps.send(given)[0].cpu(), sampling, generator, [*seen, *pieces.tokens])
         if token in stops:
+            writing.ending = STOP
             break
-        tokens.append(token)
-        text = tokenizer.decode(tokens, skip_special_tokens=True)
-        if not text.endswith("\ufffd"):  # the rest of this character comes with the next token
-            yield text[len(shown) :]
-            shown = text
+        writing.tokens += 1
+        if piece := pieces.add(token):
+            yield piece
         given = torch.tensor([token], device=model.device)
-    rest = tokenizer.decode(tokens, skip_special_tokens=True)[len(shown) :]
-    if rest:
+    if rest := pieces.end():
         yield rest
 
 
 def _collect(model: Any, tokenizer: Any, steps: Steps, count: int, longest: int) -> list[str]:
     """The texts of the likeliest tokens, at most `longest` each."""
-    stops, given = _stop_tokens(model, tokenizer), None
+    stops, given = stop_tokens(model, tokenizer), None
     texts: list[list[int]] = [[] for _ in range(count)]
     writing = set(range(count))
     for _ in range(longest):
@@ -160,31 +182,41 @@ def _pad(tokenizer: Any, rows: Sequence[Sequence[int]], side: str) -> Any:
     return tokenizer.pad({"input_ids": [list(ids) for ids in rows]}, padding_side=side, return_tensors="pt")
 
 
-def _encode(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
-    from jinja2 import TemplateError
-
-    try:
-        ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)["input_ids"]
-    except TemplateError as error:
-        raise RecipeError(
-            f"The model's chat template refuses this conversation: {error}.",
-            where="messages",
-            fix="Leave the system prompt empty, and let user and assistant take turns.",
-        ) from error
-    return list(ids)
-
-
-def choose_token(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> int:
-    """logits (V) -> a token id. Nucleus sampling as in arXiv 1904.09751."""
+def choose_token(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator, seen: Sequence[int] = ()) -> int:
+    """logits (V) -> a token id. seen: the tokens before it."""
+    shaped = shape_logits(logits, sampling, seen)
     if sampling.temperature == 0:
-        return int(logits.argmax())
-    likelihoods, order = torch.softmax(logits / sampling.temperature, dim=-1).sort(descending=True)
-    outside = likelihoods.cumsum(0) - likelihoods >= sampling.top_p  # the likeliest one always stays
-    likelihoods[outside] = 0.0
-    return int(order[torch.multinomial(likelihoods, 1, generator=generator)])
+        return int(shaped.argmax())
+    return int(torch.multinomial(torch.softmax(shaped, dim=-1), 1, generator=generator))
 
 
-def _stop_tokens(model: Any, tokenizer: Any) -> set[int]:
+def shape_logits(logits: torch.Tensor, sampling: Sampling, seen: Sequence[int] = ()) -> torch.Tensor:
+    """logits (V) -> the same, with -inf for tokens that are not drawn from.
+
+    In the order of transformers' `generate`: repetition penalty (CTRL, arXiv 1909.05858), temperature, top_k, top_p
+    (nucleus, arXiv 1904.09751), min_p (arXiv 2407.01082). The likeliest token always stays.
+    """
+    if sampling.repetition_penalty != 1 and seen:
+        places = torch.tensor(sorted({*seen}), device=logits.device)
+        scores, penalty = logits[places], sampling.repetition_penalty
+        logits = logits.index_copy(0, places, torch.where(scores < 0, scores * penalty, scores / penalty))
+    if sampling.temperature == 0:
+        return logits
+    logits = logits / sampling.temperature
+    if sampling.top_k:
+        logits = logits.masked_fill(logits < logits.topk(min(sampling.top_k, len(logits))).values[-1], -torch.inf)
+    if sampling.top_p < 1:
+        likelihoods, order = torch.softmax(logits, dim=-1).sort()
+        outside = likelihoods.cumsum(0) <= 1 - sampling.top_p
+        outside[-1] = False
+        logits = logits.masked_fill(torch.zeros_like(outside).scatter(0, order, outside), -torch.inf)
+    if sampling.min_p:
+        likelihoods = torch.softmax(logits, dim=-1)
+        logits = logits.masked_fill(likelihoods < sampling.min_p * likelihoods.max(), -torch.inf)
+    return logits
+
+
+def stop_tokens(model: Any, tokenizer: Any) -> set[int]:
     """The tokens with which an answer ends."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     several = configured if isinstance(configured, list) else [configured]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelforge import paths
 from modelforge.caller import check_may_train, current_caller
+from modelforge.engines import files
 from modelforge.errors import NotFoundError, RecipeError
 from modelforge.models import folder, hub
 from modelforge.models.card import model_card
@@ -122,6 +123,7 @@ class Models:
         check_may_train("deleting models")
         record = self.find(text)
         self._playground.unload(record.id)
+        files.forget(self.path(record))
         delete_folder(self.path(record), lambda: self._store.forget(record.id))
         return record
 

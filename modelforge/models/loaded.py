@@ -9,14 +9,15 @@ from typing import Any
 from modelforge import base_model, hardware, loading, paths
 from modelforge.architecture import ARCHITECTURES, Architecture
 from modelforge.models import folder
-from modelforge.recipe import Recipe, read_stored
+from modelforge.models.untrained import is_untrained
+from modelforge.recipe import Recipe, Task, read_stored
 from modelforge.store import ModelRecord
 
 
 @dataclass
 class Loaded:
-    """tuned and base are the same object where the tuning is an adapter; after full fine-tuning base is another model,
-    None until it is needed."""
+    """tuned and base are the same object where the tuning is an adapter, and for an untrained base model; after full
+    fine-tuning base is another model, None until it is needed."""
 
     record: ModelRecord
     manifest: Mapping[str, Any]
@@ -27,7 +28,7 @@ class Loaded:
 
     @property
     def is_adapter(self) -> bool:
-        return self.tuned is self.base
+        return self.tuned is self.base and not is_untrained(self.record)
 
     @property
     def has_unanswerable(self) -> bool:
@@ -37,24 +38,44 @@ class Loaded:
 
 def load_tuned(record: ModelRecord) -> Loaded:
     """The model, ready to answer. Raises NotFoundError or BaseModelError."""
+    if is_untrained(record):
+        return _load_untrained(record)
     manifest = folder.read_manifest(record.id)  # whole, or NotFoundError
     recipe = read_stored(manifest["recipe"], manifest.get("recipe_version", 1)).recipe
     place, architecture = paths.model_dir(record.id), ARCHITECTURES[record.architecture]
     tokenizer = loading.load_tokenizer(place, record.name, architecture)
     if record.tuning == "full":
         own = base_model.BaseModel(record.name, place, "")  # its base is needed only for comparisons
-        tuned = load_weights(own, architecture)
-        return Loaded(record, manifest, recipe, tokenizer, tuned.eval(), None)
+        tuned = prepare(load_weights(own, architecture))
+        return Loaded(record, manifest, recipe, tokenizer, tuned, None)
     base = base_model.resolve(record.base_model)
     weights = load_weights(base, architecture, quantised=record.tuning == "qlora", seed=recipe.seed)
-    tuned = loading.load_adapter(weights, place, record.name).eval()
+    tuned = prepare(loading.load_adapter(weights, place, record.name))
     return Loaded(record, manifest, recipe, tokenizer, tuned, tuned)
+
+
+def _load_untrained(record: ModelRecord) -> Loaded:
+    base, architecture = base_model.resolve(record.base_model), ARCHITECTURES[record.architecture]
+    tokenizer = loading.load_tokenizer(base.folder, base.id, architecture)
+    recipe = Recipe(base_model=record.base_model, task=Task(record.task))
+    model = prepare(load_weights(base, architecture, seed=recipe.seed))
+    return Loaded(record, {"dataset": {}}, recipe, tokenizer, model, model)
 
 
 def load_base(loaded: Loaded) -> Any:
     """The base model of a fully fine-tuned one, ready to answer."""
     base = base_model.resolve(loaded.record.base_model)
-    return load_weights(base, ARCHITECTURES[loaded.record.architecture], seed=loaded.recipe.seed).eval()
+    return prepare(load_weights(base, ARCHITECTURES[loaded.record.architecture], seed=loaded.recipe.seed))
+
+
+def prepare(model: Any) -> Any:
+    """The same model, ready to answer, and faster where that was measured."""
+    model.eval()
+    if model.device.type == "cpu":
+        from modelforge.compute.grouped import speed_up
+
+        speed_up(model)
+    return model
 
 
 def load_weights(

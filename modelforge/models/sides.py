@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -20,12 +20,10 @@ from modelforge.errors import ModelForgeError
 from modelforge.loading import window_of
 from modelforge.models.chat import Playground
 from modelforge.models.outcomes import BASE, BEFORE, TUNED
+from modelforge.models.side_by_side import Item, group_by_length
 from modelforge.recipe import Recipe
 from modelforge.store import ModelRecord
 
-AT_ONCE = 16  # rows side by side
-TOKENS_AT_ONCE = 4096  # of a batch, padding and room for answers included: 190 MB of cache for the starter
-Item = TypeVar("Item")
 Open = Callable[[], tuple[Any, Callable[[], AbstractContextManager[Any]]]]
 """Gives a model in eval mode, and what is entered while it is used: it switches shared weights to this side."""
 
@@ -153,14 +151,7 @@ class Sides:
 
         tokens: of an item, with room for its answer.
         """
-        batch: list[Item] = []
-        for item in sorted(items, key=tokens):
-            if batch and (len(batch) == AT_ONCE or (len(batch) + 1) * tokens(item) > TOKENS_AT_ONCE):
-                yield batch
-                self.advance(len(batch))
-                batch = []
-            batch.append(item)
-        if batch:
+        for batch in group_by_length(items, tokens):
             yield batch
             self.advance(len(batch))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -25,12 +25,15 @@ WINDOWS_AT_ONCE = 16
 @dataclass(frozen=True)
 class Span:
     """An answer. start, end: its place in the context, in characters; end is exclusive. text "" with start and end 0:
-    the text has no answer. score: its probability among the best candidates, from 0 to 1."""
+    the text has no answer. score: its probability among the best candidates, from 0 to 1. others: the next best ones,
+    without "no answer", whose probability is no_answer; None where that was not trained."""
 
     text: str
     start: int
     end: int
     score: float
+    others: tuple[Span, ...] = field(default=(), repr=False, compare=False)
+    no_answer: float | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -116,10 +119,14 @@ def _choose(context: str, candidates: list[_Candidate], nothing: float | None) -
         best.append(_Candidate(nothing, 0, 0))
     if not best:
         return Span("", 0, 0, 0.0)
-    shares = torch.softmax(torch.tensor([candidate.logit for candidate in best]), dim=0)
-    index = int(shares.argmax())
-    chosen = best[index]
-    return Span(context[chosen.start : chosen.end], chosen.start, chosen.end, float(shares[index]))
+    shares = torch.softmax(torch.tensor([candidate.logit for candidate in best]), dim=0).tolist()
+    spans = [
+        Span(context[each.start : each.end], each.start, each.end, share)
+        for each, share in zip(best, shares, strict=True)
+    ]
+    chosen: Span = spans[shares.index(max(shares))]
+    others = tuple(each for each in spans if each is not chosen and each.end)
+    return replace(chosen, others=others, no_answer=None if nothing is None else shares[-1])
 
 
 def score_spans(answers: Sequence[str], rows: Sequence[Any]) -> dict[str, float]:

@@ -28,7 +28,7 @@ _NAME = re.compile(r"\.(\d+)-(\d+)-(.+)\.(partial|deleted)")
 _OLD_NAME = re.compile(r"\.(unfinished|fetching)-.*|\.(.*\.)?(partial|deleted)|unpacked-.*|.*\.looked-at\.arrow")
 _STALE_SECONDS = 24 * 3600.0
 # Where something is written or deleted; in the folder of uploads everything is temporary.
-_PLACES = (".", "*", "cache/*", "models/*", "runs/*/checkpoints")
+_PLACES = (".", "*", "cache/*", "models/*", "batches/*", "runs/*/checkpoints")
 _UPLOADS = "uploads"
 
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from modelforge.caller import Caller
 from modelforge.errors import AccessError
-from modelforge.ui.middleware import Hosts
+from modelforge.hosts import Hosts
 from modelforge.ui.people import Login, People
 
 GUEST = "guest"

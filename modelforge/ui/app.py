@@ -20,13 +20,14 @@ from modelforge import hardware, paths, quotas, warmup
 from modelforge.caller import OWNER, acting_as, current_caller, refuse_unknown_callers
 from modelforge.compat.gradio import poll_queue_less_often
 from modelforge.compute.memory import share_one_arena
+from modelforge.connections import limit_silent_connections
 from modelforge.errors import AccessError
 from modelforge.forge import Forge, shared_forge
 from modelforge.threads import share_processor
 from modelforge.ui import hardware as hardware_tab
 from modelforge.ui import header, models, space
 from modelforge.ui.access import GUEST, Access
-from modelforge.ui.connections import limit_silent_connections
+from modelforge.ui.batches import show_batches
 from modelforge.ui.dataset import preview
 from modelforge.ui.dataset import tab as dataset
 from modelforge.ui.hub import HubTab
@@ -34,7 +35,9 @@ from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
 from modelforge.ui.look.files import keep_uploads_in_home
 from modelforge.ui.middleware import RequestChecks
+from modelforge.ui.playground import choices
 from modelforge.ui.playground import tab as playground
+from modelforge.ui.serving import show_serving
 from modelforge.ui.sign_in import SignIn
 from modelforge.ui.single_instance import lock_home, write_address
 from modelforge.ui.train import form as train_form
@@ -121,10 +124,14 @@ def _attach_load(forge: Forge, tabs: Tabs, load: Any) -> None:
         ("hardware", describe_hardware, None, [tabs.hardware.facts, tabs.hardware.speeds]),
         ("dataset", library.show, library.chosen, library.outputs),
         ("models", partial(models.show_models, forge), tabs.models.chosen, tabs.models.shown),
-        ("playground", offer_models, tabs.playground.model, tabs.playground.model),
+        ("models", partial(show_serving, forge), None, tabs.models.serving.shown),
+        ("models", partial(show_batches, forge), tabs.models.batches.chosen, tabs.models.batches.shown),
+        ("playground", partial(choices.offer, forge), tabs.playground.model, tabs.playground.model),
         ("hub", offer_models, tabs.hub.model, tabs.hub.model),
     ):
         listen_all([load, tabs.places[name].select], show, inputs, outputs, for_chat=name == "playground")
+    kept = playground.list_kept(tabs.playground)
+    listen_all([load], partial(playground.show_kept, forge, tabs.playground), None, kept)
     chosen = [form.dataset, form.parent, training.earlier]
     listen(tabs.places["train"].select, offer_more, chosen, [form.dataset, training.earlier])
 
@@ -145,21 +152,33 @@ def _attach_person(access: Access, tabs: Tabs, load: Any) -> None:
 def _attach_next_steps(forge: Forge, tabs: Tabs) -> None:
     """Each step's end opens the tab of the next, with its choice made."""
     training, library, datasets = tabs.train, tabs.models, tabs.dataset.library
+    votes = tabs.playground.sides.votes
 
     def open_tab(event: Any, name: str) -> None:
         listen(event, lambda: gr.Tabs(selected=name), None, tabs.box)
 
+    def find_model_of(forge: Forge, run_id: str) -> str | None:
+        return forge.runs.get(run_id).model_id if run_id else None
+
     def offer_model_of(forge: Forge, run_id: str) -> Any:
-        return models.offer_models(forge, forge.runs.get(run_id).model_id if run_id else None)
+        return models.offer_models(forge, find_model_of(forge, run_id))
+
+    def talk_to_model_of(forge: Forge, run_id: str) -> Any:
+        return choices.offer(forge, find_model_of(forge, run_id))
+
+    def talk_to_base(forge: Forge, name: str | None) -> Any:
+        return choices.offer(forge, choices.offer_base(name))
 
     open_tab(tabs.header.run.click, "train")
     open_tab(tabs.hardware.next.click, "dataset")
     for event, choose, chosen, target, name in (
         (tabs.dataset.saved.success, train_form.offer_datasets, datasets.chosen, training.form.dataset, "train"),
-        (training.chat.click, offer_model_of, training.run_id, tabs.playground.model, "playground"),
+        (training.form.talk.click, talk_to_base, training.form.base_model, tabs.playground.model, "playground"),
+        (training.chat.click, talk_to_model_of, training.run_id, tabs.playground.model, "playground"),
         (training.look.click, offer_model_of, training.run_id, library.chosen, "models"),
         (library.further.click, models.check_usable, library.chosen, training.form.parent, "train"),
-        (library.chat.click, models.offer_models, library.chosen, tabs.playground.model, "playground"),
+        (library.chat.click, choices.offer, library.chosen, tabs.playground.model, "playground"),
+        (votes.made.success, train_form.offer_datasets, votes.dataset, training.form.dataset, "train"),
         (library.push.click, models.offer_models, library.chosen, tabs.hub.model, "hub"),
     ):
         open_tab(listen(event, partial(choose, forge), chosen, target).success, name)
@@ -177,6 +196,7 @@ def serve(access: Access, *, open_browser: bool) -> None:
         share_processor()
         share_one_arena()
         forge = shared_forge()
+        forge.playground.engine.makes_files = True
         page = build(forge, access)
         url = launch(page, access)
         write_address(url)
@@ -192,6 +212,8 @@ def serve(access: Access, *, open_browser: bool) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         page.block_thread()
         forge.runs.save_all(LEAVES_WITHIN)
+        forge.serving.stop()
+        forge.playground.unload()
 
 
 def launch(page: gr.Blocks, access: Access) -> str:

@@ -7,15 +7,12 @@ others, gives them nothing but its first page, and lets nobody frame it.
 
 from __future__ import annotations
 
-import ipaddress
-from dataclasses import dataclass, field
-from urllib.parse import urlsplit
-
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+from modelforge.hosts import Hosts, host_name
+
 # Where a link from elsewhere may lead: the page, where it sends who is not signed in, and the way back from there.
 OPEN_PATHS = {"", "/", "/login", "/login/huggingface", "/login/callback"}
 # All that the page asks for. Gradio has more: tools of its developers, proxies, monitoring, voice.
@@ -35,26 +32,6 @@ CONTENT_SECURITY_POLICY = (
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors {frames}"
 )
-
-
-@dataclass
-class Hosts:
-    """The names that the app answers to, without ports, beside those of loopback.
-
-    own: of this machine. public: under which a proxy or a share link shows the page. any_address: also every IP
-    address, which no website can make its own. on_space: every name, since a Space is public anyway; and its page is
-    in a frame of the Hub's.
-    """
-
-    own: frozenset[str] = frozenset()
-    public: set[str] = field(default_factory=set)
-    any_address: bool = False
-    on_space: bool = False
-
-    def accept(self, name: str) -> bool:
-        """Whether a request to this name is for the app."""
-        named = name in LOOPBACK or name in self.own or name in self.public
-        return named or self.on_space or (self.any_address and _is_address(name))
 
 
 class RequestChecks:
@@ -150,19 +127,3 @@ def _restrict_cookies(headers: MutableHeaders, *, secure: bool) -> None:
 
 def _is_https(scope: Scope) -> bool:
     return scope.get("scheme") == "https" or Headers(scope=scope).get("x-forwarded-proto", "").startswith("https")
-
-
-def host_name(host: str) -> str:
-    """The name in a Host header, without the port; empty for what is none."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

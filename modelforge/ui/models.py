@@ -18,6 +18,7 @@ from modelforge.models.outcomes import read_outcomes
 from modelforge.recipe import Task
 from modelforge.store import ModelRecord
 from modelforge.tasks import TASKS
+from modelforge.ui.batches import BatchPanel
 from modelforge.ui.look import html
 from modelforge.ui.look.background import FOLLOW_SECONDS, BackgroundCall
 from modelforge.ui.look.choices import DeleteButtons, pick, select
@@ -25,6 +26,7 @@ from modelforge.ui.look.events import listen
 from modelforge.ui.look.metrics import describe_change, show_metrics
 from modelforge.ui.look.verdict import show_verdict
 from modelforge.ui.rows import RowsPanel, show_rows
+from modelforge.ui.serving import ServingPanel
 
 if TYPE_CHECKING:
     from modelforge.models.evaluate import Evaluation
@@ -57,7 +59,7 @@ class ModelsTab:
                 )
                 self.name = gr.Textbox(label="Name", max_length=120, elem_id="models-name")
                 with gr.Row(elem_classes="mf-actions"):
-                    self.chat = gr.Button("Try it →", variant="primary", elem_id="models-try")
+                    self.chat = gr.Button("Chat →", variant="primary", elem_id="models-try")
                     self.further = gr.Button("Train further →", elem_id="models-further")
                     self.push = gr.Button("Push to the Hub →")
                 with gr.Row(elem_classes="mf-actions"):
@@ -77,6 +79,8 @@ class ModelsTab:
                 self.running = gr.State(None)
                 self.evaluation = gr.HTML("", elem_id="models-evaluation")
         self.rows = RowsPanel()
+        self.serving = ServingPanel()
+        self.batches = BatchPanel()
         self.described = [self.name, self.details, *self.rows.shown]
         self.shown = [self.old, self.table, self.panel, self.chosen, *self.described]
 
@@ -137,6 +141,8 @@ def build(forge: Forge) -> ModelsTab:
     listen(tab.evaluate.click, evaluate, [tab.chosen, tab.limit], [*progress, *tab.rows.shown])
     listen(tab.cancel.click, cancel, tab.running)
     tab.rows.attach()
+    tab.serving.attach(forge, tab.chosen)
+    tab.batches.attach(forge, tab.chosen)
     listen(tab.rename.click, rename, [tab.chosen, tab.name], tab.shown)
     tab.deletion.attach(delete, tab.chosen, tab.shown)
     return tab

@@ -19,8 +19,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modelforge import paths, quotas
 from modelforge.caller import OWNER, Caller, acting_as
 from modelforge.errors import AccessError
+from modelforge.hosts import LOOPBACK, host_name
 from modelforge.ui.look.events import CALLER, PEOPLE
-from modelforge.ui.middleware import LOOPBACK, host_name, path_of
+from modelforge.ui.middleware import path_of
 from modelforge.ui.people import SIGNED_IN_SECONDS, People
 from modelforge.ui.space import NO_SIGN_IN
 

@@ -1,4 +1,5 @@
-"""Print figures: `python -m tests.bench [startup] [data] [memory] [evaluation] [training] [--rows N] [--data FILE]`."""
+"""Print figures: `python -m tests.bench [startup] [data] [memory] [evaluation] [chat] [training]`, with --rows N and
+--data FILE for the last one."""
 
 from __future__ import annotations
 
@@ -6,17 +7,17 @@ import argparse
 import platform
 from pathlib import Path
 
-from tests.bench import data, evaluation, memory, startup, training
+from tests.bench import chat, data, evaluation, memory, startup, training
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure ModelForge against named rivals, in pairs.")
-    parser.add_argument("what", nargs="*", help="startup, data, memory, evaluation, training (default: all)")
+    parser.add_argument("what", nargs="*", help="startup, data, memory, evaluation, chat, training (default: all)")
     parser.add_argument("--rows", type=int, default=256, help="training rows (default 256)")
     parser.add_argument("--data", type=Path, help="a JSON list of instruction/input/output (default: made up)")
     parser.add_argument("--pairs", type=int, default=5, help="pairs of starts and of files to time (default 5)")
     arguments = parser.parse_args()
-    wanted = arguments.what or ["startup", "data", "memory", "evaluation", "training"]
+    wanted = arguments.what or ["startup", "data", "memory", "evaluation", "chat", "training"]
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}")
     if "startup" in wanted:
         startup.report(arguments.pairs)
@@ -26,6 +27,8 @@ def main() -> None:
         memory.report()
     if "evaluation" in wanted:
         evaluation.report(100)
+    if "chat" in wanted:
+        chat.report(arguments.pairs)
     if "training" in wanted:
         training.report(arguments.rows, arguments.data)
 

@@ -76,6 +76,21 @@ def test_several_answers_at_once_do_not_mix_base_and_tuned(forge: Forge, record:
     assert all(answer == expected[base] for base, answer in told)
 
 
+def test_adapter_is_switched_once_an_answer_not_once_a_token(
+    forge: Forge, record: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from peft.tuners.tuners_utils import BaseTuner
+
+    model, switched = forge.models[record.id], []
+    model.chat(ASKED, sampling=SHORT)
+    for name in ("enable_adapter_layers", "disable_adapter_layers"):
+        plain = getattr(BaseTuner, name)
+        monkeypatch.setattr(BaseTuner, name, lambda self, plain=plain: (switched.append(self), plain(self))[1])
+    for base in (True, True, False, False):
+        model.chat(ASKED, base=base, sampling=SHORT)
+    assert len(switched) == 2
+
+
 def test_answer_that_is_left_does_not_hold_the_model(forge: Forge, record: Any) -> None:
     answer = forge.playground.answer(record, ASKED, SHORT, base=True)
     next(answer)

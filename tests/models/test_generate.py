@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from modelforge.errors import RecipeError
-from modelforge.models.generate import choose_token, write_answer, write_answers
-from modelforge.models.sampling import Sampling
+from modelforge.models.generate import choose_token, shape_logits, write_answer, write_answers
+from modelforge.models.sampling import PRESETS, Sampling, Writing
 from tests import tiny
 
 ASKED = [{"role": "user", "content": "What colour is the lamp of house 0?"}]
@@ -130,6 +130,67 @@ def test_template_that_refuses_the_conversation_is_told(model: Any) -> None:
     assert "system prompt" in caught.value.fix
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 0.7},
+        {"top_k": 5},
+        {"top_k": 900},
+        {"top_p": 0.8},
+        {"min_p": 0.1},
+        {"repetition_penalty": 1.3},
+        {"repetition_penalty": 0.8},
+        {"temperature": 1.4, "top_k": 40, "top_p": 0.9, "min_p": 0.05, "repetition_penalty": 1.2},
+        *PRESETS.values(),
+    ],
+)
+def test_what_is_drawn_from_is_what_transformers_draws_from(model: Any, settings: dict[str, Any]) -> None:
+    from transformers import GenerationConfig
+
+    settings = {"temperature": 1.0, "top_p": 1.0, **settings}
+    draws = settings["temperature"] > 0
+    given = {name: value for name, value in settings.items() if draws or name == "repetition_penalty"}
+    config = GenerationConfig(do_sample=draws, **{**given, "top_k": given.get("top_k", 0)})
+    processors = model._get_logits_processor(config, input_ids_seq_length=6)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(20):
+        logits = torch.randn(300, generator=generator) * 4
+        seen = torch.randint(300, (12,), generator=generator)
+        expected = processors(seen[None], logits[None].clone())[0]
+        torch.testing.assert_close(shape_logits(logits, Sampling(**settings), seen.tolist()), expected)
+
+
+def test_answer_with_a_repetition_penalty_is_that_of_transformers(model: Any, tokenizer: Any) -> None:
+    given = tokenizer.apply_chat_template(ASKED, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    settings = {"max_new_tokens": 30, "repetition_penalty": 1.5}
+    ids = model.generate(**given, do_sample=False, **settings)[0, given["input_ids"].shape[1] :]
+    answer = "".join(write_answer(model, tokenizer, ASKED, Sampling(**settings)))
+    assert answer == tokenizer.decode(ids, skip_special_tokens=True)
+    assert answer != generated(model, tokenizer, 30)
+
+
+def test_what_was_cut_and_written_is_counted(tokenizer: Any) -> None:
+    narrow, writing = tiny.model(max_position_embeddings=64).eval(), Writing()
+    long = [{"role": "user", "content": "the lamp of house " * 50}]
+    answer = "".join(write_answer(narrow, tokenizer, long, Sampling(max_new_tokens=8), writing=writing))
+    whole = len(tokenizer.apply_chat_template(long, add_generation_prompt=True, return_dict=True)["input_ids"])
+    assert (writing.prompt_tokens, writing.window, writing.cut_tokens) == (whole, 64, whole - 56)
+    assert 0 < writing.tokens <= 8 and answer
+    [note] = writing.notes
+    assert all(f"{number:,}" in note for number in (whole, 64, whole - 56))
+
+
+def test_model_without_a_chat_template_continues_the_text(model: Any) -> None:
+    plain, writing = tiny.tokenizer(), Writing()
+    plain.chat_template = None
+    given = plain("The lamp is", return_tensors="pt")["input_ids"]
+    ids = model.generate(given, max_new_tokens=10, do_sample=False)[0, given.shape[1] :]
+    asked = [{"role": "user", "content": "The lamp is"}]
+    answer = "".join(write_answer(model, plain, asked, Sampling(max_new_tokens=10), writing=writing))
+    assert answer == plain.decode(ids, skip_special_tokens=True)
+    assert "no chat template" in writing.notes[0]
+
+
 def test_nucleus_draws_only_from_the_likeliest() -> None:
     logits = torch.tensor([0.0, 5.0, 4.9, -3.0])
     generator = torch.Generator().manual_seed(0)
@@ -149,6 +210,9 @@ def test_nucleus_draws_only_from_the_likeliest() -> None:
         ({"temperature": -0.1}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
         ({"top_p": 0}, "top_p"),
+        ({"min_p": 1.1}, "min_p"),
+        ({"top_k": -1}, "top_k"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**31}, "seed"),
     ],

@@ -79,7 +79,14 @@ def test_longer_answers_than_allowed_are_not_taken() -> None:
 
 def test_no_answer_is_found_only_where_there_may_be_none() -> None:
     assert find(Seeing("red", "red", nothing=20.0), "red boat", missing=False).text == "red"
-    assert find(Seeing("red", "red", nothing=20.0), "red boat", missing=True) == Span("", 0, 0, pytest.approx(1.0))
+    found = find(Seeing("red", "red", nothing=20.0), "red boat", missing=True)
+    assert found == Span("", 0, 0, pytest.approx(1.0))
+    assert found.no_answer == found.score and found.others[0].text == "red"
+    seen = find(Seeing("red", "red", nothing=-20.0), "red boat", missing=True)
+    assert seen.text == "red" and seen.no_answer is not None and seen.no_answer < seen.score
+    assert [each.score for each in seen.others] == sorted((each.score for each in seen.others), reverse=True)
+    assert all(each.text == "red boat"[each.start : each.end] for each in seen.others)
+    assert find(Seeing("red", "red"), "red boat", missing=False).no_answer is None
     assert find(Seeing("red", "red", nothing=1.0), "red boat", missing=True).text == "red"
 
 

@@ -19,6 +19,8 @@ from gradio.routes import App as Routes
 
 from modelforge import Forge, caller, paths, quotas
 from modelforge.caller import Caller, acting_as
+from modelforge.models.conversations import Conversation
+from modelforge.models.votes import Side, Vote
 from modelforge.recipe import Recipe
 from modelforge.store import RunRecord, RunState, utc_now
 from modelforge.ui.access import decide_access
@@ -58,6 +60,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, measured: 
 
 
 def add_annas_things(forge: Forge, folder: Path, base: Path) -> None:
+    talk = Conversation(name=f"{CANARY} talk", model=str(base)).ask(f"Where is {CANARY}?")
+    forge.conversations.save(talk.answer(f"In {CANARY}.", CANARY, ""))
+    left, right = (Side(model=side, name=f"{CANARY} {side}", answer=f"{CANARY} {side}") for side in "ab")
+    asked = {"role": "user", "content": CANARY}
+    forge.votes.add(Vote(prompt=(asked,), left=left, right=right, vote="left", blind=True))
     rows = [{"prompt": f"{CANARY} {prompt}", "response": f"{answer} {CANARY}"} for prompt, answer in tiny.PAIRS]
     file = tiny.write_jsonl(folder / f"{CANARY}.jsonl", rows)
     dataset = forge.datasets.resolve(str(file), Recipe())
@@ -107,13 +114,15 @@ def annas_names(home: Path) -> dict[str, str]:
 
     walk(tables)
     assert set(found) == {"dataset", "run", "model"}
+    [found["conversation"]] = [file.stem for file in (home / "conversations").glob("*.json")]
     return found
 
 
 def hash_of(home: Path, names: dict[str, str]) -> str:
     """Of Anna's files, and her records."""
     files = sorted(file for name in names.values() for file in home.glob(f"*/{name}/**/*") if file.is_file())
-    assert len(files) > 6
+    files += [*home.glob("conversations/*"), *home.glob("votes/*")]
+    assert len(files) > 8
     digest = hashlib.sha256()
     for file in files:
         digest.update(str(file).encode() + file.read_bytes())
@@ -177,7 +186,9 @@ def test_own_things_are_seen_and_the_owner_sees_all(shared: App, name: str) -> N
         if [event for _, event in handler["targets"]][:1] == ["load"] and handler["backend_fn"]:
             person.press(handler, [person.values.get(component) for component in handler["inputs"]])
     seen = person.heard + json.dumps(list(person.values.values()))
+    kept = names.pop("conversation")
     assert all(each in seen for each in names.values())
+    assert (kept in seen) == (name == "anna")  # nobody reads somebody else's conversations, not even the owner
 
 
 def test_strangers_get_only_the_page_where_people_sign_in(shared: App) -> None:

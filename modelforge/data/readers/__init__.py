@@ -127,17 +127,17 @@ def open_rows(path: Path, *, exact_numbers: bool = False) -> RowSource:
     exact_numbers: JSON numbers are read as `rows.WrittenNumber`. Raises DatasetError for a file that cannot be read,
     DiskFullError if it cannot be unpacked.
     """
-    head = _read_head(path)
+    head = read_head(path)
     limits = find_limits(path)
     packed = find_packing(path, head)
     unpacked = unpack(path, packed, limits) if packed else None
     place = unpacked.path if unpacked else path
     if unpacked:
-        head = _read_head(place)
+        head = read_head(place)
         if find_packing(place, head):
             fix = "Unpack it and use the file inside."
             raise DatasetError("This is an archive inside an archive.", where=path.name, fix=fix)
-    _refuse_foreign(head, path.name)
+    refuse_foreign(head, path.name)
     begin = Beginning(place, head)
     warnings: list[Problem] = []
     chosen = _recognise(begin, binary=True)
@@ -180,7 +180,7 @@ def _recognise(begin: Beginning, *, binary: bool) -> str:
     return next((name for name, reader in readers if reader.recognise(begin)), "")
 
 
-def _read_head(path: Path) -> bytes:
+def read_head(path: Path) -> bytes:
     """The first bytes. Raises DatasetError for a file that does not exist, cannot be read or is empty."""
     try:
         with path.open("rb") as file:
@@ -194,7 +194,7 @@ def _read_head(path: Path) -> bytes:
     return head
 
 
-def _refuse_foreign(head: bytes, name: str) -> None:
+def refuse_foreign(head: bytes, name: str) -> None:
     """Raise DatasetError for an unsupported kind of file."""
     begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     for magic, kind, fix in _FOREIGN:

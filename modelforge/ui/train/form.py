@@ -75,6 +75,7 @@ class TrainForm:
             elem_id="train-base-model",
         )
         self.base_note = gr.HTML("", elem_id="train-base-note")
+        self.talk = gr.Button("Chat with the base model →", size="sm", elem_id="train-talk")
         self.tuning = gr.Radio(
             offers.list_tunings(), value="lora", label="Tuning", info=TUNINGS["lora"].sentence, elem_id="train-tuning"
         )

@@ -87,7 +87,7 @@ class TrainTab:
                 self.resume = gr.Button("Resume", variant="primary", visible=False, elem_id="train-resume")
                 self.retry = gr.Button("Fix and retry", variant="primary", visible=False, elem_id="train-retry")
                 with gr.Row(visible=False, elem_classes="mf-actions") as self.next_row:
-                    self.chat = gr.Button("Try it →", variant="primary", elem_id="train-chat")
+                    self.chat = gr.Button("Chat →", variant="primary", elem_id="train-chat")
                     self.look = gr.Button("Show in Models")
                     self.proof = gr.Button("Recipe and proof", elem_id="train-proof")
                 # The file is made on demand; then the browser presses this one.

@@ -1,0 +1,1 @@
+"""llama.cpp as the engine that answers: its process, its files, and the one that is loaded."""
