@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from modelforge.exports.probes import Probe
-from modelforge.exports.readers import Reading
+if TYPE_CHECKING:
+    from modelforge.exports.probes import Probe
+    from modelforge.exports.readers import Reading
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ from modelforge.exports.llama import Llama
 from modelforge.exports.probes import Probe
 
 LIKELIEST = 100  # tokens of which likelihoods are compared
+AT_ONCE = 8  # prompts whose answers are written side by side
 WRITTEN_TOKENS = 24  # of an answer, to compare texts
 
 
@@ -34,8 +36,9 @@ class Reader(Protocol):
 
     engine: str
 
-    def read(self, probe: Probe, forced: Sequence[int] | None = None) -> Reading:
-        """forced: instead of the probe's own. The model's own answer is forced where both are empty."""
+    def read(self, probes: Sequence[Probe], forced: Sequence[Sequence[int]] = ()) -> Iterator[Reading]:
+        """Of each probe, in order. forced: instead of the probes' own. Where a probe has none, the model's own answer
+        is forced on it."""
 
 
 class TransformersReader:
@@ -48,11 +51,12 @@ class TransformersReader:
             architecture, self._score_span
         )
 
-    def read(self, probe: Probe, forced: Sequence[int] | None = None) -> Reading:
-        wanted = list(probe.forced if forced is None else forced)
-        text, own = self._write(probe)
-        wanted = wanted or own
-        return Reading(self._score(probe, wanted), wanted, self._render(probe), text)
+    def read(self, probes: Sequence[Probe], forced: Sequence[Sequence[int]] = ()) -> Iterator[Reading]:
+        for place, (probe, text) in enumerate(zip(probes, self._write(probes), strict=True)):
+            wanted = list(forced[place] if forced else probe.forced)
+            wanted = wanted or self._tokenizer(text, add_special_tokens=False)["input_ids"]
+            wanted = wanted or [self._tokenizer.eos_token_id]
+            yield Reading(self._score(probe, wanted), wanted, self._render(probe), text)
 
     def _render(self, probe: Probe) -> list[int]:
         if not probe.messages:
@@ -62,25 +66,23 @@ class TransformersReader:
         )
         return list(rendered["input_ids"])
 
-    def _write(self, probe: Probe) -> tuple[str, list[int]]:
-        """(text, token ids) of the likeliest answer."""
+    def _write(self, probes: Sequence[Probe]) -> list[str]:
+        """The likeliest answer to each."""
         if self._score == self._score_span:
-            return "", []
+            return [""] * len(probes)
         from modelforge.models.generate import write_answers, write_texts
 
         write = write_answers if self._score == self._score_chat else write_texts
-        pulse = self._pulse
+        texts: list[str] = []
+        for first in range(0, len(probes), AT_ONCE):
+            prompts = [probe.ids for probe in probes[first : first + AT_ONCE]]
+            texts += write(self._model, self._tokenizer, prompts, WRITTEN_TOKENS, self._turn)
+        return texts
 
-        class Pulse:
-            def __enter__(self) -> None:
-                pulse()
-
-            def __exit__(self, *args: object) -> None:
-                return None
-
-        text = write(self._model, self._tokenizer, [probe.ids], WRITTEN_TOKENS, Pulse)[0]
-        ids = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-        return text, ids or [self._tokenizer.eos_token_id]
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        self._pulse()
+        yield
 
     def _score_chat(self, probe: Probe, forced: Sequence[int]) -> list[dict[int, float]]:
         output = self._forward({"input_ids": [*probe.ids, *forced[:-1]]}, logits_to_keep=len(forced))
@@ -112,14 +114,14 @@ class LlamaReader:
         self.engine = "llama.cpp"
         self._llama, self._pulse = llama, pulse
 
-    def read(self, probe: Probe, forced: Sequence[int] | None = None) -> Reading:
-        wanted = list(probe.forced if forced is None else forced)
-        rendered = self._llama.render(probe.messages, probe.tools) if probe.messages else probe.ids
-        likely: list[dict[int, float]] = []
-        for place in range(len(wanted)):
-            self._pulse()
-            likely.append(self._llama.find_likeliest([*probe.ids, *wanted[:place]], LIKELIEST))
-        return Reading(likely, wanted, rendered, self._llama.write(probe.ids, WRITTEN_TOKENS))
+    def read(self, probes: Sequence[Probe], forced: Sequence[Sequence[int]] = ()) -> Iterator[Reading]:
+        for probe, wanted in zip(probes, forced or [probe.forced for probe in probes], strict=True):
+            rendered = self._llama.render(probe.messages, probe.tools) if probe.messages else probe.ids
+            likely: list[dict[int, float]] = []
+            for place in range(len(wanted)):
+                self._pulse()
+                likely.append(self._llama.find_likeliest([*probe.ids, *wanted[:place]], LIKELIEST))
+            yield Reading(likely, list(wanted), rendered, self._llama.write(probe.ids, WRITTEN_TOKENS))
 
 
 def _list_likeliest(logits: Any) -> list[dict[int, float]]:

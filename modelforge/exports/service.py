@@ -18,7 +18,14 @@ from typing import Any
 
 from modelforge import paths, quotas
 from modelforge.caller import OWNER, acting_as, check_may_train, current_caller
-from modelforge.errors import ExportError, ModelForgeError, RunStateError, check_space, explain_os_errors
+from modelforge.errors import (
+    ExportError,
+    ModelForgeError,
+    RunStateError,
+    check_space,
+    explain_os_errors,
+    report_full_disk,
+)
 from modelforge.exports.formats import FORMATS, check_format, estimate_size
 from modelforge.models.chat import Playground
 from modelforge.models.folder import read_manifest
@@ -161,7 +168,10 @@ class Exports:
                     check_space(place, room[1])
                 folder = place / "files"
                 folder.mkdir()
-                with acting_as(OWNER):  # who may use a model uses its base model too, wherever that lies
+                with (
+                    acting_as(OWNER),
+                    report_full_disk(place),
+                ):  # who may use a model uses its base model too, wherever that lies
                     parity = _write_and_check(record, job, folder, _watch_runs(watch, self._refuse_busy))
                 self._store.models.get(record.id)  # it may have been deleted meanwhile
                 files = [{"name": each.name, "bytes": each.stat().st_size} for each in sorted(folder.iterdir())]
@@ -195,14 +205,14 @@ def _write_and_check(
         raise ExportError(what, where=record.name, fix="Train it again with a base model whose template works.")
     meter = _Meter(watch, "read", len(probes))
     own = TransformersReader(source.loaded.tuned, source.loaded.tokenizer, record.architecture, meter.pulse)
-    wanted = [meter.count(own.read(probe)) for probe in probes]
+    wanted = [meter.count(each) for each in own.read(probes)]
     del own
     form.write(source, folder, job.quantization, lambda share: watch("write", share))
     source.free()
     gc.collect()
     meter = _Meter(watch, "check", len(probes))
     with form.open_back(source, folder, meter.pulse) as reader:
-        found = [meter.count(reader.read(*each)) for each in zip(probes, (each.forced for each in wanted), strict=True)]
+        found = [meter.count(each) for each in reader.read(probes, [each.forced for each in wanted])]
         engine = reader.engine
     is_rounded = job.format == "merged" and source.dtype != "float32"
     bound = BOUNDS["bf16" if is_rounded else job.quantization or job.format]

@@ -19,6 +19,7 @@ from gradio.routes import App as Routes
 
 from modelforge import Forge, caller, paths, quotas
 from modelforge.caller import Caller, acting_as
+from modelforge.exports.parity import Parity
 from modelforge.recipe import Recipe
 from modelforge.store import ExportRecord, RunRecord, RunState, utc_now
 from modelforge.ui.access import decide_access
@@ -69,9 +70,10 @@ def add_annas_things(forge: Forge, folder: Path, base: Path) -> None:
         model_id=model.id, queued=utc_now(),
     )  # fmt: skip
     forge.store.runs.add(run)
+    parity = Parity(1, 1, True, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, "llama.cpp", 0.99, notes=[CANARY])
     export = ExportRecord(
         id=paths.new_id("export"), owner="anna", created=utc_now(), model_id=model.id, format="merged",
-        files=[{"name": f"{CANARY}.safetensors", "bytes": 8}], parity={"notes": [CANARY]},
+        files=[{"name": f"{CANARY}.safetensors", "bytes": 8}], parity=parity.as_json(),
     )  # fmt: skip
     forge.store.exports.add(export)
     paths.export_dir(export.id).mkdir(parents=True)
