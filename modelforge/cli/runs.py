@@ -275,6 +275,9 @@ def describe_comparison(found: Comparison) -> str:
         pairs = zip(values, changes, strict=True)
         cells = ["-" if value is None else f"{value:.4g}{write_change(change)}" for value, change in pairs]
         rows.append({"": name, **dict(zip(runs, cells, strict=True))})
+    for name, changes in found.from_first.items():
+        cells = [write_change(change).strip(" ()") or "-" for change in changes]
+        rows.append({"": f"{name}, from the first run", **dict(zip(runs, cells, strict=True))})
     return "\n".join([table(rows, ("", *runs)), *found.notes])
 
 

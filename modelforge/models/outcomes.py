@@ -152,6 +152,24 @@ class Measured:
         return 0.0
 
 
+def compare_tuned(first: Measured, second: Measured) -> dict[str, Interval]:
+    """Metric -> the difference from the first's "tuned" to the second's, on the rows that both have. No loss or
+    perplexity where the two count other tokens."""
+    known = {each.id: each for each in first.outcomes}
+    pairs = [(known[each.id], each) for each in second.outcomes if each.id in known]
+    together = [
+        replace(
+            after,
+            answers={AGAINST: before.answers.get(TUNED, ""), TUNED: after.answers.get(TUNED, "")},
+            scores={AGAINST: before.scores.get(TUNED, {}), TUNED: after.scores.get(TUNED, {})},
+        )
+        for before, after in pairs
+    ]
+    is_same = all(before.tokens == after.tokens for before, after in pairs)
+    metrics = [name for name in second.metrics if is_same or name not in ("loss", PERPLEXITY)]
+    return Measured(together, AGAINST, metrics).compare()
+
+
 def combine(metric: str, rows: Sequence[Outcome], side: str) -> float:
     """A metric of a side over these rows."""
     from modelforge.scores.statistics import find_combine

@@ -90,10 +90,10 @@ def _halve_batch(recipe: Recipe) -> Iterator[Change]:
 
 
 def _halve_length(recipe: Recipe) -> Iterator[Change]:
-    length = recipe.max_length
+    length, divided = recipe.max_length, "; plain texts are divided" * (recipe.long_texts == "divide")
     while length // 2 >= _SHORTEST:
         length //= 2
-        yield {"max_length": length}, f"Cut examples at {length} tokens: longer ones lose their end"
+        yield {"max_length": length}, f"Cut examples at {length} tokens: longer ones lose their end{divided}"
 
 
 def _try(made: Plan, machine: Machine, rows: Rows, settings: dict[str, Any], sentence: str) -> Advice | None:

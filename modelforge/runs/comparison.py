@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from modelforge.errors import RunStateError
+from modelforge.models.outcomes import Measured, compare_tuned
 from modelforge.recipe import Recipe, fields
 from modelforge.runs.event_text import MEASURED
 from modelforge.runs.feed import Event
@@ -28,7 +29,8 @@ AXES: tuple[Axis, ...] = ("steps", "tokens", "minutes")
 
 
 Change = Mapping[str, float | None]
-"""{value, low, high}: a difference from before training and the bounds of its interval, None where there is none."""
+"""{value, low, high}: a difference and the bounds of its interval, None where there is none; from another run also the
+number of rows that both measured."""
 
 
 class Point(NamedTuple):
@@ -45,12 +47,14 @@ Curves = dict[str, list[Point]]
 
 @dataclass(frozen=True)
 class Entry:
-    """A run to compare. rows: names the rows that it was measured on; equal for equal rows."""
+    """A run to compare. rows: names the rows that it was measured on; equal for equal rows. measured: what its model
+    made of each of them, where that was kept."""
 
     record: RunRecord
     recipe: Recipe
     rows: tuple[Any, ...]
     events: Iterable[Event]
+    measured: Measured | None = None
 
     @property
     def label(self) -> str:
@@ -70,27 +74,31 @@ class Comparison:
     metrics: dict[str, list[float | None]]
     differences: dict[str, list[Change | None]]
     curves: dict[str, list[list[Point] | None]]
+    from_first: dict[str, list[Change | None]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """{settings, metrics, curves}; a curve is {steps, tokens, minutes, values}, lists of the same length."""
+        """{settings, metrics, from_first, curves}; a curve is {steps, tokens, minutes, values}, lists of the same
+        length."""
         names = (*AXES, "values")
         curves = {
             name: [points and dict(zip(names, map(list, zip(*points, strict=True)), strict=True)) for points in listed]
             for name, listed in self.curves.items()
         }
-        return {"settings": self.settings, "metrics": self.metrics, "curves": curves}
+        return {"settings": self.settings, "metrics": self.metrics, "from_first": self.from_first, "curves": curves}
 
     def as_csv(self) -> str:
-        """A row for each run: its settings that differ, its metrics, and their differences with bounds."""
-        more = [(name, part) for name in self.differences for part in ("value", "low", "high")]
+        """A row for each run: its settings that differ, its metrics, and their differences with bounds, from before
+        training and from the first run."""
+        kinds = {"difference": self.differences, "from first": self.from_first}
+        more = [(kind, name, part) for kind in kinds for name in kinds[kind] for part in ("value", "low", "high")]
         head = ["run", "name", "state", "dataset", *self.settings, *self.metrics]
         rows = []
         for index, record in enumerate(self.runs):
             values = [listed[index] for listed in (*self.settings.values(), *self.metrics.values())]
-            bounds = [(self.differences[name][index] or {}).get(part) for name, part in more]
+            bounds = [(kinds[kind][name][index] or {}).get(part) for kind, name, part in more]
             rows.append([record.id, record.label, record.state.value, record.dataset_name, *values, *bounds])
-        return _write_csv([*head, *(f"{name} difference {part}" for name, part in more)], rows)
+        return _write_csv([*head, *(f"{name} {kind} {part}" for kind, name, part in more)], rows)
 
     def curves_as_csv(self) -> str:
         """A row for each point of each curve."""
@@ -121,8 +129,22 @@ def compare(entries: Sequence[Entry]) -> Comparison:
         metrics,
         {name: [each.get(name) for each in changed] for name in metrics if any(name in each for each in changed)},
         {name: [curves.get(name) for curves in read] for name in dict.fromkeys(name for each in read for name in each)},
+        _compare_with_first(entries),
         _describe_limits(entries, read, metrics),
     )
+
+
+def _compare_with_first(entries: Sequence[Entry]) -> dict[str, list[Change | None]]:
+    """Metric -> a difference for each run; None for the first, and where the rows of one are not known."""
+    first, *others = (entry.measured for entry in entries)
+    found = [compare_tuned(first, other) if first and other else {} for other in others]
+    return {
+        metric: [
+            None,
+            *({**each[metric].as_json(), "rows": each[metric].rows} if metric in each else None for each in found),
+        ]
+        for metric in dict.fromkeys(metric for each in found for metric in each)
+    }
 
 
 def write_change(change: Change | None) -> str:

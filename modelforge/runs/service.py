@@ -15,6 +15,7 @@ import psutil
 from modelforge import base_model, paths, quotas
 from modelforge.caller import OWNER, acting_as, check_may_train, current_caller
 from modelforge.errors import DiskFullError, ModelForgeError, NotFoundError, RunStateError, explain_os_errors
+from modelforge.models.outcomes import read_outcomes
 from modelforge.processes import find_start_time, is_alive
 from modelforge.recipe import RECIPE_VERSION, Proof, Recipe, read_stored
 from modelforge.runs.admission import Admission, Admitted
@@ -377,9 +378,10 @@ class Runs:
 
     def _read_entry(self, record: RunRecord) -> Entry:
         recipe = read_stored(record.recipe, record.recipe_version).recipe
-        held_out = (self._hash_of(record.dataset_id), recipe.eval_split, recipe.seed)
+        held_out = (self._hash_of(record.dataset_id), recipe.eval_split, recipe.min_eval_rows, recipe.seed)
         rows = (self._hash_of(recipe.eval_dataset),) if recipe.eval_dataset else held_out
-        return Entry(record, recipe, rows, read_events(self.feed(record.id).path))
+        measured = read_outcomes(record.model_id) if record.model_id else None
+        return Entry(record, recipe, rows, read_events(self.feed(record.id).path), measured)
 
     def _hash_of(self, dataset_id: str) -> str:
         """Of its content; the id itself for a dataset that was deleted."""

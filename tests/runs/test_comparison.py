@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from modelforge import Forge, paths
 from modelforge import forge as forges
 from modelforge.caller import Caller, acting_as
 from modelforge.cli import main
+from modelforge.cli.runs import describe_comparison
 from modelforge.errors import NotFoundError, RunStateError
+from modelforge.models.outcomes import Measured, Outcome
 from modelforge.recipe import Recipe
 from modelforge.runs.comparison import AXES, MOST, MOST_POINTS, Entry, Point, compare, read_curves, write_change
 from modelforge.store import RunRecord, RunState, utc_now
@@ -60,11 +63,42 @@ def test_only_the_settings_that_differ_are_listed() -> None:
 
 def test_json_has_the_agreed_shape_and_curves_over_steps_tokens_and_minutes() -> None:
     shape = json.loads(json.dumps(compare([entry(1), entry(2, events=[])]).as_json()))
-    assert shape.keys() == {"settings", "metrics", "curves"}
+    assert shape.keys() == {"settings", "metrics", "from_first", "curves"}
     loss = {"steps": [1, 2], "tokens": [100, 200], "minutes": [1.0, 2.0], "values": [2.5, 2.0]}
     assert shape["curves"]["loss"] == [loss, None]
     held_out = {"steps": [0, 2], "tokens": [0, 200], "minutes": [0.0, 2.0], "values": [3.0, 1.5]}
     assert shape["curves"]["eval_loss"] == [held_out, None]
+
+
+def measured(rights: str, *, tokens: int = 4) -> Measured:
+    """A row for each sign: "+" answered right, "-" wrong."""
+    rows = [
+        Outcome(
+            f"row {place}", place + 1, "", "", scores={"tuned": {"exact_match": sign == "+", "loss": 1 - place / 100}}
+        )
+        for place, sign in enumerate(rights)
+    ]
+    return Measured([replace(row, tokens=tokens) for row in rows], "base", ["exact_match", "loss"])
+
+
+def test_runs_are_compared_with_the_first_row_by_row_on_the_rows_that_both_measured() -> None:
+    first, worse, shorter, other_tokens = (
+        replace(entry(number), measured=found)
+        for number, found in enumerate(
+            [measured("+" * 20), measured("+" * 10 + "-" * 10), measured("+" * 12), measured("+" * 20, tokens=5)]
+        )
+    )
+    found = compare([first, worse, shorter, other_tokens, entry(5)])
+    nothing, lower, same, of_others, unknown = found.from_first["exact_match"]
+    assert nothing is None and unknown is None
+    assert (lower["value"], lower["rows"]) == (-0.5, 20) and lower["low"] < -0.5 < lower["high"] < 0
+    assert (same["value"], same["rows"]) == (0.0, 12) and of_others["value"] == 0
+    assert found.from_first["loss"][3] is None  # a mean over other tokens
+    page = show_comparison(found, "steps")
+    assert "Difference from 1 Run 0" in page and "-0.5, 95% -0" in page
+    assert "exact_match from first low" in found.as_csv() and "exact_match, from the first run" in describe_comparison(
+        found
+    )
 
 
 def test_curve_of_a_resumed_run_has_each_step_once_and_its_minutes_go_up() -> None:
@@ -158,7 +192,7 @@ def test_command_prints_the_agreed_json_and_says_the_rest_on_stderr(
     ids = [add_run(1), add_run(2, events=())]
     assert main(["compare", *ids, "--json"]) == 0
     printed = capfd.readouterr()
-    assert json.loads(printed.out).keys() == {"settings", "metrics", "curves"}
+    assert json.loads(printed.out).keys() == {"settings", "metrics", "from_first", "curves"}
     assert "Run 2 has no curve" in printed.err
     assert main(["compare", *ids]) == 0
     printed = capfd.readouterr()

@@ -29,9 +29,10 @@ from modelforge.ui.sign_in import OPEN_TO_STRANGERS
 from tests import tiny
 from tests.browser.drive import App, open_app
 from tests.machine import base as tiny_base
+from tests.machine import live_in, measured
 from tests.ui.first_page import Page
 
-__all__ = ["tiny_base"]
+__all__ = ["measured", "tiny_base"]
 
 CANARY = "zanzibar"
 """Occurs in everything that is Anna's, and nowhere else."""
@@ -48,13 +49,11 @@ TEXTS = ("textbox", "dropdown", "radio", "code", "file", "state", "html")
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Iterator[App]:
+def shared(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, measured: Path) -> Iterator[App]:
     """An app that three people share, with things of Anna's in it. Nobody else's runs may start."""
     home = tmp_path_factory.mktemp("shared") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODELFORGE_HOME", str(home))
-        with acting_as(ANNA):
-            add_annas_things(Forge(), home.parent, tiny_base)
+    with live_in(home, measured), acting_as(ANNA):
+        add_annas_things(Forge(), home.parent, tiny_base)
     logins = "\n".join(f"{name}:{word}" for name, word in LOGINS.items())
     with open_app(home, more={"MODELFORGE_AUTH": logins, "MODELFORGE_QUOTAS": "runs=0"}) as app:
         yield app

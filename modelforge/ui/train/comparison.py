@@ -79,7 +79,7 @@ def offer_runs(records: Sequence[RunRecord]) -> Any:
 
 def show_comparison(found: Comparison, axis: Axis) -> str:
     notes = "".join(html.note(note, "warning") for note in found.notes)
-    return notes + _draw(found, axis) + _table(found)
+    return notes + _draw(found, axis) + _table(found) + _table_from_first(found)
 
 
 def _draw(found: Comparison, axis: Axis) -> str:
@@ -109,12 +109,35 @@ def _table(found: Comparison) -> str:
                 row[name] = record.dataset_name if name == "dataset" else str(values[index])
         for name, measured in found.metrics.items():
             change = found.differences.get(name, [None] * len(found.runs))[index]
-            row[SHOWN[name].title if name in SHOWN else name] = _write(name, measured[index], change)
+            row[_title(name)] = _write(name, measured[index], change)
         rows.append(row)
     intervals = " In brackets: the change since before training, with its 95% interval." if found.differences else ""
     return f"<h3>Settings that differ, and what was measured</h3>{html.table(rows)}" + (
         html.aside(intervals) if intervals else ""
     )
+
+
+def _table_from_first(found: Comparison) -> str:
+    """A row for each other run: how much it differs from the first, on the rows that both measured."""
+    rows = []
+    for index, record in enumerate(found.runs):
+        changes = {name: listed[index] for name, listed in found.from_first.items()}
+        counts = [int(change["rows"] or 0) for change in changes.values() if change]
+        if counts:
+            cells = {
+                _title(name): write_change(change).strip(" ()") or html.NOTHING for name, change in changes.items()
+            }
+            rows.append({"Run": f"{index + 1} {record.label or record.id}", "Rows of both": str(max(counts)), **cells})
+    if not rows:
+        return ""
+    title = html.text(found.runs[0].label or found.runs[0].id)
+    return f"<h3>Difference from 1 {title}</h3>{html.table(rows)}" + html.aside(
+        "With its 95% interval, row by row. An interval that includes 0 shows no clear difference."
+    )
+
+
+def _title(metric: str) -> str:
+    return SHOWN[metric].title if metric in SHOWN else metric
 
 
 def _write(name: str, value: float | None, change: Change | None) -> str:
