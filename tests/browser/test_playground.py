@@ -126,6 +126,9 @@ def test_blind_votes_become_pairs_and_a_run(app: App, witness: Witness, screensh
     set_tokens(page, 8)
     page.locator("#sides-start").click()
     assert "The question is empty" in read_toast(page)
+    warmer = page.get_by_label("number input for temperature")
+    warmer.fill("1.5")  # the small model says only white space otherwise
+    warmer.press("Tab")
     for number in range(8):
         page.locator("#sides-prompt textarea").fill(f"Which colour is door {number}?")
         page.locator("#sides-start").click()

@@ -132,7 +132,8 @@ def attach_conversation(
     replying = [listen_in_chat(each.success, reply, inputs, outputs, concurrency_limit=8) for each in asked]
     listen_in_chat(panel.stop.click, stop, panel.running)
     listen_in_chat(panel.branches.input, show_branch, [panel.state, panel.branches], panel.shown)
-    listen_in_chat(panel.clear.click, begin, panel.running, panel.shown, cancels=replying)
+    emptied = partial(gr.on, [panel.clear.click, panel.chat.clear])
+    listen_in_chat(emptied, begin, panel.running, panel.shown, cancels=replying)
     return replying
 
 
@@ -199,7 +200,7 @@ def list_messages(talk: Conversation) -> list[dict[str, str]]:
     """The shown branch as Gradio's messages."""
     turns = [talk.turns[place] for place in talk.branch]
     return [
-        show_answer(turn.text or EMPTY, turn.note)
+        show_answer(turn.text if turn.text.strip() else EMPTY, turn.note)
         if turn.role == "assistant"
         else {"role": "user", "content": html.text(turn.text)}
         for turn in turns

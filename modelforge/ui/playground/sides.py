@@ -26,7 +26,7 @@ from modelforge.ui.look import html
 from modelforge.ui.look.background import BackgroundCall
 from modelforge.ui.look.events import listen
 from modelforge.ui.playground.choices import Speaker, find_speaker
-from modelforge.ui.playground.conversation import BASE, describe_writing
+from modelforge.ui.playground.conversation import BASE, EMPTY, describe_writing
 from modelforge.ui.playground.settings import read_sampling
 from modelforge.ui.playground.votes import VotesPanel, describe_pair
 
@@ -217,8 +217,8 @@ def show_round(made: Round, *, is_done: bool = False) -> str:
     for pen, title in zip(made.pens, ("Left", "Right"), strict=True):
         name = title if is_hidden else f"{title}: {pen.speaker.name}"
         note = "" if is_hidden or not is_done else html.aside(describe_writing(pen.writing, pen.seconds))
-        waiting = "(The answer is empty.)" if pen.is_whole else "" if is_done else "…"
-        body = f'<div class="mf-answer">{html.text(pen.text) or waiting}</div>'
+        waiting = EMPTY if pen.is_whole else "" if is_done else "…"
+        body = f'<div class="mf-answer">{html.text(pen.text if pen.text.strip() else waiting)}</div>'
         chosen = " mf-preferred" if made.vote == title.lower() else ""
         sides += f'<div class="mf-side{chosen}"><b>{html.text(name)}</b>{body}{note}</div>'
     return f'<div class="mf-sides">{sides}</div>'
