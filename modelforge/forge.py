@@ -17,6 +17,7 @@ from modelforge.errors import DiskFullError, StoreError
 from modelforge.legacy import Legacy
 from modelforge.models.chat import Playground
 from modelforge.models.library import Models
+from modelforge.models.transfers import Transfers
 from modelforge.runs.admission import Admission
 from modelforge.runs.service import Runs
 from modelforge.store import Store
@@ -35,6 +36,7 @@ class Forge:
         self.datasets = Datasets(self.store)
         self.models = Models(self.store, self.playground)
         self.legacy = Legacy(self.store)
+        self.transfers = Transfers()
         self.runs = Runs(self.store, Admission(self.datasets, self.models), self.playground.unload)
 
 

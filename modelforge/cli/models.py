@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelforge.cli.terminal import add_command, add_group, answer, open_forge, say, table, watch_on_terminal
+from modelforge.cli.terminal import add_command, add_group, answer, ask, open_forge, say, table, watch_on_terminal
 
 if TYPE_CHECKING:
     from modelforge.models.evaluate import Evaluation
+    from modelforge.models.hub import Existing, PushProgress
 
 
 def add_commands(commands: Any) -> None:
@@ -51,6 +53,10 @@ def add_commands(commands: Any) -> None:
     push.add_argument("model", metavar="MODEL")
     push.add_argument("repo_id", metavar="REPO_ID", help="owner/name")
     push.add_argument("--public", action="store_true", help="make the repository public (default: private)")
+    push.add_argument(
+        "--existing", choices=("commit", "pull-request"), help="what to do if the repository exists (default: nothing)"
+    )
+    push.add_argument("--yes", action="store_true", help="do not ask whether these files are to be sent")
 
     legacy = add_command(commands, "import-legacy", "import the models of an older ModelForge", import_legacy)
     legacy.add_argument("database", nargs="?", metavar="DB", help="its modelforge.sqlite (default: its usual place)")
@@ -177,19 +183,48 @@ def write_evaluation(found: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def push_model(arguments: argparse.Namespace) -> None:
-    forge = open_forge()
-    result = forge.models.push(
-        arguments.model,
-        arguments.repo_id,
+def push_model(arguments: argparse.Namespace) -> int:
+    """Lists what is sent before anything is; on a terminal it asks."""
+    from modelforge.models.hub import check_repo_id
+    from modelforge.models.hub_files import list_files, sum_up
+
+    models = open_forge().models
+    record = models.find(arguments.model)
+    repo_id = check_repo_id(arguments.repo_id)
+    files = list_files(models.source(record), models.card(record.id, repo_id if "/" in repo_id else None))
+    say("\n".join(f"{file.bytes:>13,}  {file.name}" for file in files))
+    where = f"{repo_id}, {'public' if arguments.public else 'private'} if it is new"
+    say(f"{sum(file.bytes for file in files):>13,}  bytes in {len(files)} files, to {where}")
+    if sys.stdin.isatty() and not arguments.yes and not ask("Send them?"):
+        say("Nothing was sent.")
+        return 1
+    existing: dict[str | None, Existing] = {None: "refuse", "commit": "commit", "pull-request": "pull request"}
+    result = models.push(
+        record.id,
+        repo_id,
         private=not arguments.public,
-        progress=lambda progress: say(
-            f"{progress.step} {progress.file}: {progress.sent} of {progress.total_bytes} bytes"
-        ),
+        existing=existing[arguments.existing],
+        seen=sum_up(files),
+        progress=write_push_progress(),
     )
-    if result.note:
-        say(result.note)
+    for sentence in filter(None, (result.note, result.undo)):
+        say(sentence)
     answer(arguments, {"url": result.url, "files": list(result.files)}, result.url)
+    return 0
+
+
+def write_push_progress() -> Callable[[PushProgress], None]:
+    """A line for each step and each file that is sent."""
+    last = None
+
+    def write(progress: PushProgress) -> None:
+        nonlocal last
+        now = progress.step, progress.file
+        if now != last:
+            say(f"{progress.step} {progress.file}: {progress.sent} of {progress.total_bytes} bytes")
+        last = now
+
+    return write
 
 
 def import_legacy(arguments: argparse.Namespace) -> None:

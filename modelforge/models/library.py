@@ -11,9 +11,9 @@ from modelforge import paths
 from modelforge.caller import check_may_train, current_caller
 from modelforge.errors import NotFoundError, RecipeError
 from modelforge.models import folder, hub
-from modelforge.models.card import model_card
 from modelforge.models.chat import Playground
-from modelforge.models.hub import PushProgress, PushResult
+from modelforge.models.hub import Existing, PushProgress, PushResult
+from modelforge.models.hub_files import Source, make_card
 from modelforge.models.sampling import Message, Sampling
 from modelforge.store import ModelRecord, Store
 from modelforge.store.folders import delete_folder
@@ -125,25 +125,40 @@ class Models:
         delete_folder(self.path(record), lambda: self._store.forget(record.id))
         return record
 
+    def source(self, record: ModelRecord) -> Source:
+        """What a push of the model's own folder sends: an adapter, or the whole model after full tuning."""
+        return Source(self.path(record), "merged" if record.tuning == "full" else "adapter", self.manifest(record))
+
     def card(self, text: str, repo_id: str | None = None) -> str:
         """The model card that a push sends."""
-        return model_card(self.manifest(self.find(text)), repo_id)
+        return make_card(self.source(self.find(text)), repo_id)
 
     def push(
         self,
         text: str,
         repo_id: str,
         *,
+        source: Source | None = None,
         token: str | None = None,
         private: bool = True,
+        existing: Existing = "refuse",
+        seen: str = "",
         progress: Callable[[PushProgress], None] = lambda _: None,
     ) -> PushResult:
-        """Send a model to the Hub. token None: the person's own, which is that of the hub login on this machine. Raises
-        HubError."""
+        """Send a model to the Hub. source: an export of it; None its own folder. token None: the person's own, which is
+        that of the hub login on this machine. The others are those of `hub.push`. Raises HubError."""
         check_may_train("pushing models")
         if token is None and current_caller().hub_token is not None:
             token = current_caller().token
         record = self.find(text)
+        source = source or self.source(record)
         repo_id = hub.check_repo_id(repo_id)
-        card = self.card(record.id, repo_id if "/" in repo_id else None)
-        return hub.push(self.path(record), repo_id, card=card, token=token, private=private, progress=progress)
+        card = make_card(source, repo_id if "/" in repo_id else None)
+        done = hub.push(
+            source, repo_id, card=card, token=token, private=private, existing=existing, seen=seen, progress=progress
+        )
+        if done.url.endswith(f"/{done.repo_id}"):  # the cards of other forms of it name it; not a pull request
+            manifest = folder.read_manifest(record.id)
+            pushed = {**manifest.get("pushed", {}), source.form: done.repo_id}
+            folder.write_manifest(record.id, {**manifest, "pushed": pushed})
+        return done

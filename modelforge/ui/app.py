@@ -29,7 +29,7 @@ from modelforge.ui.access import GUEST, Access
 from modelforge.ui.connections import limit_silent_connections
 from modelforge.ui.dataset import preview
 from modelforge.ui.dataset import tab as dataset
-from modelforge.ui.hub import HubTab
+from modelforge.ui.hub.tab import HubTab
 from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
 from modelforge.ui.look.files import keep_uploads_in_home
@@ -122,7 +122,7 @@ def _attach_load(forge: Forge, tabs: Tabs, load: Any) -> None:
         ("dataset", library.show, library.chosen, library.outputs),
         ("models", partial(models.show_models, forge), tabs.models.chosen, tabs.models.shown),
         ("playground", offer_models, tabs.playground.model, tabs.playground.model),
-        ("hub", offer_models, tabs.hub.model, tabs.hub.model),
+        ("hub", tabs.hub.refresh, tabs.hub.model, tabs.hub.shown),
     ):
         listen_all([load, tabs.places[name].select], show, inputs, outputs, for_chat=name == "playground")
     chosen = [form.dataset, form.parent, training.earlier]
