@@ -15,6 +15,7 @@ from modelforge.cli.terminal import add_command, add_group, answer, ask, open_fo
 if TYPE_CHECKING:
     from modelforge.models.evaluate import Evaluation
     from modelforge.models.hub import Existing, PushProgress
+    from modelforge.models.hub_pull import PullProgress
 
 
 def add_commands(commands: Any) -> None:
@@ -22,6 +23,10 @@ def add_commands(commands: Any) -> None:
     add_command(models, "list", "every model, the newest first", list_models)
     add_command(models, "show", "one model", show_model).add_argument("id", metavar="ID")
     add_command(models, "delete", "remove a model and its files", delete_model).add_argument("id", metavar="ID")
+    taken = add_command(models, "import", "import a PEFT adapter or a model from a folder or the Hub", import_model)
+    taken.add_argument("source", metavar="FOLDER_OR_ID", help="a folder, or the id of a model on the Hub")
+    taken.add_argument("--name", default="", metavar="N", help="its name in the library")
+    taken.add_argument("--base-model", default="", metavar="ID", help="of an adapter that does not name its base model")
 
     generate = add_command(commands, "generate", "generate an answer with a model", generate_text)
     generate.add_argument("model", metavar="MODEL", help="id, unique prefix or name")
@@ -76,6 +81,23 @@ def show_model(arguments: argparse.Namespace) -> None:
 def delete_model(arguments: argparse.Namespace) -> None:
     deleted = open_forge().models.delete(arguments.id)
     answer(arguments, {"deleted": deleted.id}, f"deleted {deleted.name}")
+
+
+def import_model(arguments: argparse.Namespace) -> None:
+    """Says how much is downloaded before it is."""
+    models, told = open_forge().models, False
+    watch = watch_on_terminal("downloading")
+
+    def note(progress: PullProgress) -> None:
+        nonlocal told
+        if not told:
+            say(f"{progress.total_bytes:,} bytes are downloaded from {arguments.source}")
+        told = True
+        if watch:
+            watch(progress.received / max(progress.total_bytes, 1))
+
+    record = models.import_model(arguments.source, name=arguments.name, base=arguments.base_model, watch=note)
+    answer(arguments, model_row(models, record), f"imported {record.name}: {record.id}")
 
 
 def model_row(models: Any, record: Any) -> dict[str, Any]:
