@@ -12,6 +12,7 @@
     ├── RunawayError        the loss or the weights of a run became NaN or infinite
     ├── RunStateError       the run, model or dataset is in a state that does not allow this (busy, in use)
     ├── DownloadError       something could not be downloaded (no network, wrong checksum)
+    ├── ExportError         a model cannot be written in this form, or the files do not answer as the model does
     ├── HubError            the Hugging Face Hub refused a request (sign-in, permission, name)
     └── AccessError         the app does not open in this way, or a person may not do this (paths, quotas)
 
@@ -102,6 +103,10 @@ class RunStateError(ModelForgeError):
 
 class DownloadError(ModelForgeError):
     kind = "download"
+
+
+class ExportError(ModelForgeError):
+    kind = "export"
 
 
 class HubError(ModelForgeError):

@@ -1,4 +1,5 @@
-"""The object that holds all services: `forge.datasets`, `forge.runs`, `forge.models`.
+"""The object that holds all services: `forge.datasets`, `forge.runs`, `forge.models`,
+`forge.exports`.
 
 forge = Forge()
 run = forge.runs.start(Recipe(dataset="faq.csv"))
@@ -14,6 +15,7 @@ from contextlib import suppress
 from modelforge import paths
 from modelforge.data.library import Datasets
 from modelforge.errors import DiskFullError, StoreError
+from modelforge.exports.service import Exports
 from modelforge.legacy import Legacy
 from modelforge.models.chat import Playground
 from modelforge.models.library import Models
@@ -38,6 +40,7 @@ class Forge:
         self.legacy = Legacy(self.store)
         self.transfers = Transfers()
         self.runs = Runs(self.store, Admission(self.datasets, self.models), self.playground.unload)
+        self.exports = Exports(self.store, self.playground, self.runs.refuse_beside_run)
 
 
 _shared: Forge | None = None

@@ -23,9 +23,9 @@ CANNOT_WRITE = "ModelForge cannot write in its folder"
 _OTHERS = 0o077
 # What is in the home. A home that somebody made of a folder with other things in it stays as open as it is.
 _OURS = re.compile(
-    r"datasets|runs|models|cache|uploads|(modelforge|app|imported)\.(json|lock).*|\..*\.(partial|deleted)"
+    r"datasets|runs|models|exports|cache|uploads|(modelforge|app|imported)\.(json|lock).*|\..*\.(partial|deleted)"
 )
-NEVER_SERVED = ("datasets", "runs", "models", "cache", "modelforge.json", "modelforge.json.bak", "app.json")
+NEVER_SERVED = ("datasets", "runs", "models", "exports", "cache", "modelforge.json", "modelforge.json.bak", "app.json")
 """What the app never gives to a browser as it is: all of the home but uploads."""
 _ID = re.compile(r"[a-z]+-[0-9a-f]{12}")
 
@@ -107,6 +107,10 @@ def run_dir(run_id: str) -> Path:
 
 def model_dir(model_id: str) -> Path:
     return home() / "models" / _checked(model_id, "model")
+
+
+def export_dir(export_id: str) -> Path:
+    return home() / "exports" / _checked(export_id, "export")
 
 
 def existing(text: str) -> Path | None:

@@ -11,12 +11,17 @@ from pathlib import Path
 
 import psutil
 
-_RUN = "import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module(sys.argv.pop(1), None, '__main__', True)"
+_RUN = (
+    "import runpy, sys; sys.path[:0] = filter(None, [sys.argv.pop(1)]); sys.path.append(sys.argv.pop(1)); "
+    "runpy.run_module(sys.argv.pop(1), None, '__main__', True)"
+)
 
 
-def python_command(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module, of ours or of a library, as ``python -m`` does."""
-    return [sys.executable, "-P", "-c", _RUN, str(Path(__file__).parents[1]), module, *arguments]
+def python_command(module: str, *arguments: str, first: Path | None = None) -> list[str]:
+    """The command that runs a module, of ours or of a library, as ``python -m`` does. first: a folder whose modules are
+    preferred to installed ones of the same name."""
+    places = ("" if first is None else str(first), str(Path(__file__).parents[1]))
+    return [sys.executable, "-P", "-c", _RUN, *places, module, *arguments]
 
 
 def find_start_time(process: psutil.Process) -> float:

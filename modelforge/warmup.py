@@ -6,6 +6,7 @@ The libraries import one another lazily, and an import by two threads at once ca
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 
@@ -39,6 +40,18 @@ def wait_for_first() -> None:
         _first_done.wait()
 
 
+_kept = threading.Event()
+
+
+def keep_libraries() -> None:
+    """Leave what is loaded now out of later collections of garbage. The libraries make a million objects that stay, and
+    looking through them takes over half a second each time, in which nothing else runs. Has an effect once."""
+    if not _kept.is_set():
+        _kept.set()
+        gc.collect()
+        gc.freeze()
+
+
 def _load(first: Callable[[], object], probe: Callable[[], object], then: Callable[[], object]) -> None:
     try:
         try:
@@ -48,6 +61,8 @@ def _load(first: Callable[[], object], probe: Callable[[], object], then: Callab
         probe()
         import peft  # noqa: F401
         import trl  # noqa: F401
+
+        keep_libraries()
     finally:
         _done.set()
     then()

@@ -16,6 +16,7 @@ import platformdirs
 import pytest
 
 from modelforge import paths, starter
+from modelforge.gguf import ensure_converter
 from modelforge.recipe import STARTER
 from modelforge.threads import share_processor
 from tests.programs import Programs
@@ -92,6 +93,15 @@ def starter_cache() -> Path:
         patch.setenv("MODELFORGE_HOME", place)
         starter.ensure(STARTER)
         return paths.cache_dir() / "starters"
+
+
+@pytest.fixture(scope="session")
+def converter_cache() -> Path:
+    """A folder with the converter for GGUF, fetched once, in the same home."""
+    place = os.environ.get("MODELFORGE_TEST_CACHE") or platformdirs.user_data_dir("ModelForge", appauthor=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODELFORGE_HOME", place)
+        return ensure_converter().parent
 
 
 @pytest.fixture(scope="session")

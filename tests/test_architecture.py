@@ -18,10 +18,10 @@ FILES = sorted([*PACKAGE.rglob("*.py"), APP])
 
 # Arrows point one way: each part may import itself and those above it in this list, and none below.
 ORDER = (
-    *("errors", "caller", "paths", "architecture", "building", "processes", "threads", "text", "warmup", "compat"),
-    *("recipe", "store", "hub_download", "hardware", "quotas", "tasks", "choices", "scores", "data"),
+    *("errors", "caller", "paths", "architecture", "building", "processes", "wheel", "threads", "text", "warmup"),
+    *("compat", "recipe", "store", "hub_download", "hardware", "quotas", "tasks", "choices", "scores", "data"),
     *("starter", "catalog", "base_model", "loading", "goals"),
-    *("compute", "models", "planner", "training", "runs", "legacy", "forge", "ui", "cli"),
+    *("compute", "gguf", "models", "exports", "planner", "training", "runs", "legacy", "forge", "ui", "cli"),
 )
 ONLY_IN = {"gradio": "ui", "gradio_client": "ui", "tinydb": "store"}
 

@@ -197,6 +197,7 @@ def test_model_that_cannot_be_built_is_estimated(
     assert plan(tiny.recipe(copy, "")).memory
 
 
+@pytest.mark.slow
 def test_largest_hostile_config_takes_neither_memory_nor_time(copy: Path, tmp_path: Path) -> None:
     """What is let through at the bounds takes less than 2 GB and 20 s of a processor to refuse or to plan."""
     change(copy, num_hidden_layers=300, vocab_size=1_500_000, max_position_embeddings=20_000_000)

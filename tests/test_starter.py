@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from modelforge import starter
+from modelforge import starter, wheel
 from modelforge.errors import DownloadError
 from modelforge.recipe import STARTER
 from modelforge.starter import STARTERS, Starter
@@ -38,7 +38,7 @@ class Index:
         self.calls: list[tuple[str, ...]] = []
         self.fail, self.wait = "", 0.0
         self._members, self._folder = members, folder
-        patch.setattr(starter, "python_command", self.command)
+        patch.setattr(wheel, "python_command", self.command)
         made = dataclasses.replace(starter_, sha256=hashlib.sha256(self._wheel()).hexdigest())
         patch.setitem(STARTERS, starter_.id, made)
 

@@ -155,6 +155,15 @@ def write_base(folder: Path, *, chosen_tokenizer: Any = None, **changes: Any) ->
     return folder
 
 
+def write_known_base(folder: Path, starters: Path, **changes: Any) -> Path:
+    """The same with the starter's tokenizer, which llama.cpp knows. starters: the folder of the starter models."""
+    from transformers import AutoTokenizer
+
+    known = AutoTokenizer.from_pretrained(starters / "SmolLM2-135M-Instruct")
+    ids = {"eos_token_id": known.eos_token_id, "pad_token_id": known.pad_token_id, "bos_token_id": known.bos_token_id}
+    return write_base(folder, chosen_tokenizer=known, **ids, **({"vocab_size": len(known)} | changes))
+
+
 def shrink(folder: Path) -> None:
     """Give a decoder's folder, which lacks its weights, random ones of two narrow layers."""
     import torch
@@ -274,10 +283,11 @@ def recipe(base: Path | str, dataset: Path | str, settings: Mapping[str, Any] | 
     return Recipe().with_settings({**quick, "per_device_train_batch_size": 2, **(settings or {}), **more})
 
 
-def finish_model(forge: Any, base: Path, *, name: str = "Colours") -> Any:
+def finish_model(forge: Any, base: Path, *, name: str = "Colours", dataset_id: str = "dataset-000000000000") -> Any:
     """A finished model in the forge's library whose adapter is random, so that it answers otherwise than its base."""
     import torch
     from peft import LoraConfig, get_peft_model
+    from transformers import AutoTokenizer
 
     from modelforge import base_model, loading
     from modelforge.models.folder import package_versions, save_model
@@ -297,11 +307,11 @@ def finish_model(forge: Any, base: Path, *, name: str = "Colours") -> Any:
         "tuning": "lora",
         "created": utc_now(),
         "run_id": None,
-        "dataset": {"id": "dataset-000000000000", "name": "colours", "rows": 16, "sha256": "0" * 64},
+        "dataset": {"id": dataset_id, "name": "colours", "rows": 16, "sha256": "0" * 64},
         "recipe": Recipe().model_dump(mode="json"),
         "metrics": {"base": {"loss": 6.0, "perplexity": 403.4}, "tuned": {"loss": 1.0, "perplexity": 2.7}},
         "versions": package_versions(),
     }
     with forge.store.transaction():  # begun before there is a folder that a registry could be rebuilt from
-        model_id = save_model(get_peft_model(weights, settings), tokenizer(), manifest)
+        model_id = save_model(get_peft_model(weights, settings), AutoTokenizer.from_pretrained(base), manifest)
         return forge.store.models.add(model_record(model_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -73,23 +74,29 @@ def is_plain_head(decoder: Any) -> bool:
 
 
 def sum_losses(model: Any, input_ids: Any, mask: Any, labels: Any) -> Any:
-    """The summed cross entropy of each row's labelled tokens, without gradients: input_ids, mask (1 on tokens, padded
-    on the right), labels (B, T) -> (B).
+    """The summed cross entropy of each row's labelled tokens, without gradients (B); arguments as of `find_logits`."""
+    total = torch.zeros(len(labels), device=labels.device)
+    for rows, wanted, logits in find_logits(model, input_ids, mask, labels):
+        total.index_add_(0, rows, cross_entropy(logits, wanted, reduction="none"))
+    return total
 
-    Logits are computed at the labelled places alone, where the output matrix is plain.
+
+def find_logits(model: Any, input_ids: Any, mask: Any, labels: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """(row, token, logits in float32) of labelled places, row by row: (N), (N), (N, V), in chunks of `CHUNK_ROWS`.
+
+    input_ids, mask (1 on tokens, padded on the right), labels (B, T). Logits are computed at the labelled places alone,
+    where the output matrix is plain.
     """
     decoder = unwrap(model)
     padding = {} if bool(mask.all()) else {"attention_mask": mask}
     answered = labels[:, 1:] != -100  # position t predicts token t + 1
-    wanted = labels[:, 1:][answered]  # (N)
-    if is_plain_head(decoder):
-        hidden = decoder.base_model(input_ids=input_ids, use_cache=False, **padding).last_hidden_state[:, :-1][answered]
-        head = decoder.get_output_embeddings()
-        parts = zip(hidden.split(CHUNK_ROWS), wanted.split(CHUNK_ROWS), strict=True)
-        losses = [cross_entropy(head(part).float(), right, reduction="none") for part, right in parts]
-        found = torch.cat(losses) if losses else hidden.new_zeros(0)
+    rows, wanted = answered.nonzero()[:, 0], labels[:, 1:][answered]  # (N)
+    is_plain = is_plain_head(decoder)
+    if is_plain:
+        found = decoder.base_model(input_ids=input_ids, use_cache=False, **padding).last_hidden_state
     else:
-        logits = model(input_ids=input_ids, use_cache=False, **padding).logits[:, :-1][answered].float()
-        found = cross_entropy(logits, wanted, reduction="none")
-    owners = answered.nonzero()[:, 0]  # (N): the row of each token
-    return torch.zeros(len(labels), device=found.device).index_add_(0, owners, found)
+        found = model(input_ids=input_ids, use_cache=False, **padding).logits
+    parts = (part.split(CHUNK_ROWS) for part in (rows, wanted, found[:, :-1][answered]))
+    for of_rows, tokens, part in zip(*parts, strict=True):
+        if len(tokens):
+            yield of_rows, tokens, (decoder.get_output_embeddings()(part) if is_plain else part).float()

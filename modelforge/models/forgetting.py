@@ -7,17 +7,16 @@ also measured on the same six short texts and twenty questions.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 import yaml
 
 from modelforge.data.encode import IGNORED, ChatEncoder, Encoded
 from modelforge.errors import DatasetError
 from modelforge.models.outcomes import BASE, BEFORE, TUNED
-from modelforge.models.sides import Side, Sides
+from modelforge.models.sides import Sides
 from modelforge.paths import asset
 from modelforge.scores.metrics import perplexity
 
@@ -52,27 +51,57 @@ def measure_forgetting(sides: Sides) -> dict[str, Known]:
         sides.notes.append(f"What the model forgot could not be measured. {error}")
         return {}
     sides.expect(len(pieces))
-    found: dict[str, Known] = {}
-    kept: list[tuple[Any, Any]] = []
+    read: dict[str, Reading] = {}
     for side in sides.each(TUNED, against):
-        loss = tokens = drift = 0.0
-        answered = []
-        for index, piece in enumerate(pieces):
-            likely, wanted = read_likelihoods(side, piece.encoded)
-            loss -= float(likely.gather(1, wanted[:, None]).sum())
-            tokens += len(wanted)
-            if piece.wrong:
-                answered.append(bool(likely[0, piece.right] > likely[0, list(piece.wrong)].max()))
-            if side.name == TUNED:
-                kept.append(keep_likeliest(likely))
+        read[side.name] = reading = Reading(iter(read[TUNED].likeliest) if TUNED in read else None)
+        for batch in sides.batches(pieces, lambda piece: len(piece.encoded.input_ids)):
+            side.read_logits([piece.encoded for piece in batch], sides.filler, reading.begin(batch))
+    if against not in read:
+        return {}
+    found = {name: reading.as_known() for name, reading in read.items()}
+    found[TUNED]["kl"] = read[against].drift / read[against].tokens
+    return found
+
+
+@dataclass
+class Reading:
+    """What a side makes of the pieces, chunk by chunk. other: the likeliest tokens of the side that was read before.
+
+    loss, drift: nats, summed over tokens; drift: the divergence of the other side from this one. right: for each
+    question. likeliest: of each chunk.
+    """
+
+    other: Iterator[tuple[Any, Any]] | None = None
+    loss: float = 0.0
+    drift: float = 0.0
+    tokens: int = 0
+    right: list[bool] = field(default_factory=list)
+    likeliest: list[tuple[Any, Any]] = field(default_factory=list)
+
+    def begin(self, batch: Sequence[Piece]) -> Callable[[Any, Any, Any], None]:
+        """Takes the chunks of a batch: the row of each place (N), the token there (N), the logits (N, V)."""
+        last = -1
+
+        def take(rows: Any, wanted: Any, logits: Any) -> None:
+            nonlocal last
+            likely = logits.log_softmax(-1)
+            self.loss -= float(likely.gather(1, wanted[:, None]).sum())
+            self.tokens += len(wanted)
+            for place, row in enumerate(rows.tolist()):
+                if row != last and batch[row].wrong:
+                    wrong = likely[place, list(batch[row].wrong)].max()
+                    self.right.append(bool(likely[place, batch[row].right] > wrong))
+                last = row
+            if self.other is None:
+                self.likeliest.append(keep_likeliest(likely))
             else:
-                drift += sum_divergence(*kept[index], likely)
-            sides.advance(1)
-        share = sum(answered) / len(answered) if answered else 0.0
-        found[side.name] = {"perplexity": perplexity(loss / tokens), "answered": share, "kl": 0.0}
-        if side.name != TUNED:
-            found[TUNED]["kl"] = drift / tokens
-    return found if against in found else {}
+                self.drift += sum_divergence(*next(self.other), likely)
+
+        return take
+
+    def as_known(self) -> Known:
+        share = sum(self.right) / len(self.right) if self.right else 0.0
+        return {"perplexity": perplexity(self.loss / self.tokens), "answered": share, "kl": 0.0}
 
 
 def encode_pieces(encoder: ChatEncoder) -> list[Piece]:
@@ -97,16 +126,6 @@ def encode_answer(encoder: ChatEncoder, question: str, answer: str) -> Encoded:
 def find_first(encoded: Encoded) -> int | None:
     """The first labelled token; None where the answer was cut off."""
     return next((label for label in encoded.labels[1:] if label != IGNORED), None)
-
-
-def read_likelihoods(side: Side, encoded: Encoded) -> tuple[Any, Any]:
-    """(log likelihoods (N, V) of what stands at the labelled places, the tokens there (N))."""
-    labels = torch.tensor(encoded.labels[1:], device=side.model.device)  # place t predicts token t + 1
-    places = (labels != IGNORED).nonzero().flatten()  # (N)
-    ids = torch.tensor([encoded.input_ids], device=side.model.device)  # (1, T)
-    with side.turn(), torch.inference_mode():
-        logits = side.model(input_ids=ids, use_cache=False, logits_to_keep=places).logits[0]  # (N, V)
-        return logits.float().log_softmax(-1), labels[places]
 
 
 def keep_likeliest(likely: Any) -> tuple[Any, Any]:

@@ -18,8 +18,9 @@ from typing import Any
 from modelforge.errors import HubError
 from modelforge.models.card import is_local_path, model_card, public_manifest
 from modelforge.models.folder import MANIFEST
+from modelforge.models.ollama_files import make_ollama_files
 
-CARD = "README.md"
+CARD, MODELFILE = "README.md", "Modelfile"
 _SETTINGS = (
     r"(config|generation_config|processor_config|preprocessor_config)\.json"
     r"|(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json"
@@ -54,18 +55,20 @@ FORMS = {
     "gguf": Form(
         "GGUF: for Ollama and llama.cpp",
         re.compile(r"[\w.-]+\.gguf", re.ASCII),
-        re.compile(r"Modelfile|template|system|params"),
+        re.compile(MODELFILE),
     ),
 }
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is pushed: a folder, in which form (of `FORMS`) it has the model, and the model's manifest."""
+    """What is pushed: a folder, in which form (of `FORMS`) it has the model, and the model's manifest. more: folders with
+    other quantizations, for the same repository."""
 
     folder: Path
     form: str
     manifest: Mapping[str, Any]
+    more: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,9 @@ def read_contents(source: Source, card: str) -> dict[str, Path | bytes]:
     again = "Train it again, or pick another model." if source.form == "adapter" else "Export it again."
     try:
         # No links: they could include a file from anywhere.
-        found = {path.name: path for path in source.folder.iterdir() if path.is_file() and not path.is_symlink()}
+        folders = (*source.more, source.folder)  # its own files come last, and stay
+        listed = [path for folder in folders for path in folder.iterdir()]
+        found = {path.name: path for path in listed if path.is_file() and not path.is_symlink()}
         weights = {name: path for name, path in found.items() if form.weights.fullmatch(name)}
         texts = {
             name: _make_public(name, path.read_bytes(), source.manifest)
@@ -121,6 +126,8 @@ def read_contents(source: Source, card: str) -> dict[str, Path | bytes]:
             where=where,
             fix="Rename it to end with -Q8_0.gguf, for example.",
         )
+    if MODELFILE in texts:
+        texts |= make_ollama_files(texts[MODELFILE].decode("utf-8", "replace"))
     texts[MANIFEST] = _dump(public_manifest(source.manifest))
     texts[CARD] = card.encode("utf-8", errors="replace")
     return {**weights, **texts}

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from modelforge.compute.answer_loss import sum_losses
+from modelforge.compute.answer_loss import find_logits, sum_losses
 from modelforge.data.encode import IGNORED, Encoded
 from modelforge.errors import ModelForgeError
 from modelforge.loading import window_of
@@ -41,17 +41,30 @@ class Side:
     def sum_losses(self, rows: Sequence[Encoded], filler: int) -> list[float]:
         """Negative log likelihood of the labelled tokens of each row of a batch, in nats, summed. filler: a token
         id."""
+        with self.turn(), torch.inference_mode():
+            found: list[float] = sum_losses(self.model, *self._pad(rows, filler)).tolist()
+        return found
+
+    def read_logits(self, rows: Sequence[Encoded], filler: int, use: Callable[[Any, Any, Any], None]) -> None:
+        """Call use(row, token, logits) for chunks of the labelled places of a batch, as `find_logits` gives them."""
+        with self.turn(), torch.inference_mode():
+            for part in find_logits(self.model, *self._pad(rows, filler)):
+                use(*part)
+
+    def _pad(self, rows: Sequence[Encoded], filler: int) -> tuple[Any, Any, Any]:
+        """input_ids, mask, labels (B, T)."""
         longest = max(len(row.input_ids) for row in rows)
 
         def pad(values: Sequence[int], with_: int) -> list[int]:
             return [*values, *[with_] * (longest - len(values))]
 
-        ids = torch.tensor([pad(row.input_ids, filler) for row in rows], device=self.model.device)  # (B, T)
-        labels = torch.tensor([pad(row.labels, IGNORED) for row in rows], device=self.model.device)
-        mask = torch.tensor([pad([1] * len(row.input_ids), 0) for row in rows], device=self.model.device)
-        with self.turn(), torch.inference_mode():
-            found: list[float] = sum_losses(self.model, ids, mask, labels).tolist()
-        return found
+        padded = (
+            [pad(row.input_ids, filler) for row in rows],
+            [pad([1] * len(row.input_ids), 0) for row in rows],
+            [pad(row.labels, IGNORED) for row in rows],
+        )
+        ids, mask, labels = (torch.tensor(each, device=self.model.device) for each in padded)
+        return ids, mask, labels
 
 
 class Sides:
@@ -80,6 +93,7 @@ class Sides:
         self.notes: list[str] = []
         self.span = (0.0, 1.0)
         self.names = list(opens)
+        self.filler: int = tokenizer.pad_token_id or 0
         self._opens = opens
         self._watch = watch or (lambda _: None)
         self._steps, self._done = 1, 0
@@ -129,7 +143,7 @@ class Sides:
         """Negative log likelihood of the labelled tokens of each row, in nats, summed, in the order of the rows."""
         found = [0.0] * len(rows)
         for batch in self.batches(range(len(rows)), lambda place: len(rows[place].input_ids)):
-            sums = side.sum_losses([rows[place] for place in batch], self.tokenizer.pad_token_id or 0)
+            sums = side.sum_losses([rows[place] for place in batch], self.filler)
             for place, loss in zip(batch, sums, strict=True):
                 found[place] = loss
         return found

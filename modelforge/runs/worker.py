@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from modelforge import paths, quotas
+from modelforge import paths, quotas, warmup
 from modelforge.caller import OWNER, Caller, acting_as, current_caller
 from modelforge.compute import memory
 from modelforge.data.prepare import read_rows
@@ -247,6 +247,7 @@ class Worker:
     def _train(self, submission: Submission, emit: Callable[..., None]) -> Any:
         from modelforge.training.run import Job, train  # loads torch: not before the first run
 
+        warmup.keep_libraries()
         record = self._store.runs.get(submission.run_id)
         dataset = self._store.datasets.get(record.dataset_id)
         stored = read_stored(record.recipe, record.recipe_version)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from modelforge.models.adapter_switch import AdapterSwitch
 from modelforge.models.evaluate import Evaluation, choose_evenly, conclude, measure_all
 from modelforge.models.folder import read_manifest, write_manifest
 from modelforge.models.outcomes import BASE, BEFORE, TUNED, save_outcomes
@@ -69,13 +70,18 @@ def open_run(ready: Any, model: Any, trainer: Any, watch: Callable[[float], None
     An adapter is switched off, or exchanged for the one that the run started from. After full tuning the weights that
     it started from are loaded again, in the place of optimizer and gradients.
     """
-    start, recipe = ready.start, ready.recipe
+    start, recipe, switch = ready.start, ready.recipe, AdapterSwitch()
+
+    @contextlib.contextmanager
+    def choose(*, base: bool) -> Iterator[None]:
+        switch.choose(model, base=base)
+        yield
 
     def keep() -> tuple[Any, Callable[[], AbstractContextManager[Any]]]:
-        return model, nullcontext
+        return model, partial(choose, base=False)
 
     def switch_off() -> tuple[Any, Callable[[], AbstractContextManager[Any]]]:
-        return model, model.disable_adapter
+        return model, partial(choose, base=True)
 
     def exchange() -> tuple[Any, Callable[[], AbstractContextManager[Any]]]:
         model.load_adapter(str(start.adapter), BEFORE)
@@ -93,6 +99,7 @@ def open_run(ready: Any, model: Any, trainer: Any, watch: Callable[[float], None
     try:
         yield Sides(ready.tokenizer, recipe, model.config, opens, has_unanswerable=has_unanswerable, watch=watch)
     finally:
+        switch.choose(model, base=False)
         if BEFORE in getattr(model, "peft_config", {}):
             model.delete_adapter(BEFORE)
 

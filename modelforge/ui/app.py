@@ -24,7 +24,7 @@ from modelforge.errors import AccessError
 from modelforge.forge import Forge, shared_forge
 from modelforge.threads import share_processor
 from modelforge.ui import hardware as hardware_tab
-from modelforge.ui import header, models, space
+from modelforge.ui import header, space
 from modelforge.ui.access import GUEST, Access
 from modelforge.ui.connections import limit_silent_connections
 from modelforge.ui.dataset import preview
@@ -34,6 +34,7 @@ from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
 from modelforge.ui.look.files import keep_uploads_in_home
 from modelforge.ui.middleware import RequestChecks
+from modelforge.ui.models import tab as models
 from modelforge.ui.playground import tab as playground
 from modelforge.ui.sign_in import SignIn
 from modelforge.ui.single_instance import lock_home, write_address

@@ -30,20 +30,18 @@ OVERHANG = """() => [...document.querySelectorAll('body *')]
   .slice(0, 5).map(each => each.outerHTML.slice(0, 160))"""
 
 
-@pytest.mark.parametrize("looks", [LOOKS[:1], pytest.param(LOOKS[1:], marks=pytest.mark.slow)], ids=str)
-def test_each_tab_fits_the_window_and_names_its_controls(
-    app: App, witness: Witness, screenshots: Path, looks: tuple[tuple[str, int], ...]
-) -> None:
+@pytest.mark.slow
+def test_each_tab_fits_the_window_and_names_its_controls(app: App, witness: Witness, screenshots: Path) -> None:
     page = witness.open(app)
     for tab in TABS:
         open_tab(page, tab)
         _wait_for_content(page, tab)
-        _check(page, looks, screenshots, tab.lower())
+        _check(page, screenshots, tab.lower())
     open_tab(page, "Train")
     for fold in ("Advanced: every setting", "Recipe and command line", "Log"):
         page.get_by_role("button", name=fold).click()
     expect(page.locator("#train-recipe")).to_contain_text("base_model:")
-    _check(page, looks, screenshots, "train-unfolded")
+    _check(page, screenshots, "train-unfolded")
 
 
 def _wait_for_content(page: Page, tab: str) -> None:
@@ -68,8 +66,8 @@ def _wait_for_content(page: Page, tab: str) -> None:
             expect(page.locator("#hub-files")).to_contain_text("adapter_model.safetensors")
 
 
-def _check(page: Page, looks: tuple[tuple[str, int], ...], screenshots: Path, name: str) -> None:
-    for look in in_each_look(page, looks):
+def _check(page: Page, screenshots: Path, name: str) -> None:
+    for look in in_each_look(page, LOOKS):
         take_picture(page, screenshots / f"{look}-{name}.png")
         assert page.evaluate(OVERHANG) == [], look
         assert page.evaluate(NAMELESS) == [], look

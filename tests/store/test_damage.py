@@ -102,14 +102,19 @@ def damage_and_open(path: Path, damaged: bytes, backup: bytes | None) -> Store:
     return Store(path)
 
 
+each_or_few = pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.slow)])
+"""Every how many places are tried."""
+
+
+@each_or_few
 def test_a_file_cut_off_anywhere_is_set_aside_and_the_backup_loaded(
-    path: Path, store: Store, make_model: MakeModel, beside: Beside
+    path: Path, store: Store, make_model: MakeModel, beside: Beside, every: int
 ) -> None:
     old = store.models.add(make_model())
     backup = path.read_bytes()
     store.models.add(make_model())
     whole = path.read_bytes()
-    for length in range(len(whole)):
+    for length in range(0, len(whole), every):
         opened = damage_and_open(path, whole[:length], backup)
         assert opened.models.all() == [old]
         (aside,) = beside("*.damaged-*")
@@ -118,15 +123,16 @@ def test_a_file_cut_off_anywhere_is_set_aside_and_the_backup_loaded(
         assert path.read_bytes() == backup
 
 
+@each_or_few
 def test_a_flipped_bit_anywhere_is_noticed_and_never_shows_false_data(
-    path: Path, store: Store, make_model: MakeModel, beside: Beside
+    path: Path, store: Store, make_model: MakeModel, beside: Beside, every: int
 ) -> None:
     old = store.models.add(make_model())
     backup = path.read_bytes()
     new = store.models.add(make_model())
     whole = path.read_bytes()
     chance = random.Random(0)
-    for number in range(max(1000, len(whole))):
+    for number in range(0, max(1000, len(whole)), every):
         position = number % len(whole)
         flipped = bytearray(whole)
         flipped[position] ^= 1 << chance.randrange(8)

@@ -100,7 +100,10 @@ def assert_no_orphans(path: Path) -> None:
     assert len(damaged) <= 1
 
 
-@pytest.fixture(params=CASES, ids=str)
+FEW = ("update", "rebuild")  # the others in `make test-slow`: hundreds of stores are killed or fail
+
+
+@pytest.fixture(params=[name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in CASES], ids=str)
 def case(request: pytest.FixtureRequest) -> tuple[Callable[..., None], Callable[..., None], State]:
     return CASES[request.param]
 

@@ -20,10 +20,11 @@ from tests import tiny
 from tests.browser.drive import App, open_app
 from tests.hub_server import HubServer
 from tests.machine import base as tiny_base
+from tests.machine import live_in, measured
 from tests.oauth_server import CLIENT_ID, CLIENT_SECRET, OAuthServer
 from tests.ui.first_page import Page
 
-__all__ = ["tiny_base"]
+__all__ = ["measured", "tiny_base"]
 
 HOST = "omar-forge.hf.space"
 TOKENS = {"anna": "hf_canary_of_anna_0123456789", "bert": "hf_canary_of_bert_0123456789"}
@@ -44,14 +45,12 @@ def provider() -> Iterator[OAuthServer]:
 
 @pytest.fixture(scope="module")
 def space(
-    tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, hub: HubServer, provider: OAuthServer
+    tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, measured: Path, hub: HubServer, provider: OAuthServer
 ) -> Iterator[App]:
     """With a model of Anna's."""
     home = tmp_path_factory.mktemp("space") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODELFORGE_HOME", str(home))
-        with acting_as(Caller("hf:sub-anna", "anna", is_owner=False)):
-            tiny.finish_model(Forge(), tiny_base, name="Colours of Anna")
+    with live_in(home, measured), acting_as(Caller("hf:sub-anna", "anna", is_owner=False)):
+        tiny.finish_model(Forge(), tiny_base, name="Colours of Anna")
     with open_space(home, hub, provider) as app:
         yield app
 
@@ -174,10 +173,12 @@ def test_with_its_requirements_alone_a_visitor_trains_and_pushes(
         bert = Visitor(space, provider, "bert")
         bert.load()
         bert.press("train-start", {"set-max_steps": 1, "set-max_length": 128, "set-eval_split": 0})
-        while not (found := [*home.glob("models/*/modelforge.json")]):
+        said = ""
+        while '"finished"' not in said:
+            time.sleep(1)
             said = "".join(file.read_text() for file in home.glob("runs/*/events.jsonl"))
             assert '"failed"' not in said, said
-            time.sleep(1)
+        found = [*home.glob("models/*/modelforge.json")]
         bert.load()
         bert.push_model(hub, found[0].parent.name, "bert/questions")
     assert "adapter_model.safetensors" in hub.repos["bert/questions"]["files"]

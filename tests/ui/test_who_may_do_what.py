@@ -19,17 +19,19 @@ from gradio.routes import App as Routes
 
 from modelforge import Forge, caller, paths, quotas
 from modelforge.caller import Caller, acting_as
+from modelforge.exports.parity import Parity
 from modelforge.recipe import Recipe
-from modelforge.store import RunRecord, RunState, utc_now
+from modelforge.store import ExportRecord, RunRecord, RunState, utc_now
 from modelforge.ui.access import decide_access
 from modelforge.ui.app import build
 from modelforge.ui.sign_in import OPEN_TO_STRANGERS
 from tests import tiny
 from tests.browser.drive import App, open_app
 from tests.machine import base as tiny_base
+from tests.machine import live_in, measured
 from tests.ui.first_page import Page
 
-__all__ = ["tiny_base"]
+__all__ = ["measured", "tiny_base"]
 
 CANARY = "zanzibar"
 """Occurs in everything that is Anna's, and nowhere else."""
@@ -46,13 +48,11 @@ TEXTS = ("textbox", "dropdown", "radio", "code", "file", "state", "html")
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Iterator[App]:
+def shared(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, measured: Path) -> Iterator[App]:
     """An app that three people share, with things of Anna's in it. Nobody else's runs may start."""
     home = tmp_path_factory.mktemp("shared") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODELFORGE_HOME", str(home))
-        with acting_as(ANNA):
-            add_annas_things(Forge(), home.parent, tiny_base)
+    with live_in(home, measured), acting_as(ANNA):
+        add_annas_things(Forge(), home.parent, tiny_base)
     logins = "\n".join(f"{name}:{word}" for name, word in LOGINS.items())
     with open_app(home, more={"MODELFORGE_AUTH": logins, "MODELFORGE_QUOTAS": "runs=0"}) as app:
         yield app
@@ -70,6 +70,14 @@ def add_annas_things(forge: Forge, folder: Path, base: Path) -> None:
         model_id=model.id, queued=utc_now(),
     )  # fmt: skip
     forge.store.runs.add(run)
+    parity = Parity(1, 1, True, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, "llama.cpp", 0.99, notes=[CANARY])
+    export = ExportRecord(
+        id=paths.new_id("export"), owner="anna", created=utc_now(), model_id=model.id, format="merged",
+        files=[{"name": f"{CANARY}.safetensors", "bytes": 8}], parity=parity.as_json(),
+    )  # fmt: skip
+    forge.store.exports.add(export)
+    paths.export_dir(export.id).mkdir(parents=True)
+    (paths.export_dir(export.id) / f"{CANARY}.safetensors").write_text(CANARY, encoding="utf-8")
     paths.run_dir(run.id).mkdir(parents=True)
     (paths.run_dir(run.id) / "log.txt").write_text(CANARY, encoding="utf-8")
     event = {"type": "warning", "time": utc_now(), "run_id": run.id, "message": CANARY}
@@ -107,7 +115,7 @@ def annas_names(home: Path) -> dict[str, str]:
                 walk(each)
 
     walk(tables)
-    assert set(found) == {"dataset", "run", "model"}
+    assert set(found) == {"dataset", "run", "model", "export"}
     return found
 
 
@@ -122,7 +130,7 @@ def hash_of(home: Path, names: dict[str, str]) -> str:
         patch.setenv("MODELFORGE_HOME", str(home))
         with acting_as(ANNA):
             store = Forge().store
-            records = [*store.datasets.all(), *store.runs.all(), *store.models.all()]
+            records = [*store.datasets.all(), *store.runs.all(), *store.models.all(), *store.exports.all()]
     return digest.hexdigest() + "".join(record.model_dump_json() for record in records)
 
 

@@ -119,16 +119,30 @@ def choose_token(typed: str) -> str | None:
     return typed.strip() or caller.token or (None if caller.is_owner and caller.is_local else "")
 
 
-def list_sources(forge: Forge, record: ModelRecord) -> dict[str, Source]:
-    """Key -> what can be pushed of a model: its own folder, and its exports. Raises NotFoundError."""
+def list_sources(forge: Forge, record: ModelRecord) -> dict[str, tuple[str, Source]]:
+    """Key -> (label, what is pushed) of a model: its own folder, and its exports. Raises NotFoundError."""
     own = forge.models.source(record)
-    return {own.form: own}
+    found = {own.form: (FORMS[own.form].title, own)}
+    quantized = {}
+    for export in reversed(forge.exports.all(record.id)):  # of several of a kind the newest
+        source = Source(forge.exports.path(export), export.format, own.manifest)
+        if export.format == "gguf":
+            quantized[export.quantization.upper()] = source
+        elif export.format != own.form:
+            found[export.format] = (FORMS[export.format].title, source)
+    for name, source in quantized.items():
+        found[f"gguf {name}"] = (f"{FORMS['gguf'].title}, {name}", source)
+    if len(quantized) > 1:
+        first, *others = quantized.values()
+        every = Source(first.folder, "gguf", own.manifest, tuple(each.folder for each in others))
+        found["gguf"] = (f"{FORMS['gguf'].title}, {' and '.join(quantized)}", every)
+    return found
 
 
 def find_source(forge: Forge, record: ModelRecord, form: str | None) -> Source:
     """What is pushed of a model in that form; by default its own folder. Raises NotFoundError."""
     sources = list_sources(forge, record)
-    return sources.get(form or "") or next(iter(sources.values()))
+    return (sources.get(form or "") or next(iter(sources.values())))[1]
 
 
 def offer_forms(forge: Forge, model_id: str | None, form: str | None) -> list[Any]:
@@ -138,8 +152,9 @@ def offer_forms(forge: Forge, model_id: str | None, form: str | None) -> list[An
     except NotFoundError:
         sources = {}
     chosen = form if form in sources else next(iter(sources), None)
-    choices = [(FORMS[source.form].title, key) for key, source in sources.items()]
-    return [gr.Radio(choices=choices, value=chosen), *describe_push(forge, model_id, chosen)]
+    choices = [(label, key) for key, (label, _) in sources.items()]
+    info = "" if len(choices) > 1 else "More forms: export the model on the Models tab first."
+    return [gr.Radio(choices=choices, value=chosen, info=info), *describe_push(forge, model_id, chosen)]
 
 
 def describe_push(forge: Forge, model_id: str | None, form: str | None = None) -> list[str]:

@@ -9,7 +9,7 @@ import gradio as gr
 from modelforge.forge import Forge
 from modelforge.ui.hub.push import PushPanel
 from modelforge.ui.look import html
-from modelforge.ui.models import offer_models
+from modelforge.ui.models.tab import offer_models
 
 
 class HubTab:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from modelforge import Forge, paths
-from modelforge.ui.models import offer_models
+from modelforge.ui.models.tab import offer_models
 from modelforge.ui.playground.tab import fit
 from tests import tiny
 

@@ -1,5 +1,4 @@
-"""Models tab: the library of finished models: details, evaluation, rename, delete; and the way to training, Playground
-and Hub."""
+"""The library of finished models: details, evaluation, rename, delete; and the way to training, Playground and Hub."""
 
 from __future__ import annotations
 
@@ -24,6 +23,7 @@ from modelforge.ui.look.choices import DeleteButtons, pick, select
 from modelforge.ui.look.events import listen
 from modelforge.ui.look.metrics import describe_change, show_metrics
 from modelforge.ui.look.verdict import show_verdict
+from modelforge.ui.models.export import ExportPanel
 from modelforge.ui.rows import RowsPanel, show_rows
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class ModelsTab:
                 self.running = gr.State(None)
                 self.evaluation = gr.HTML("", elem_id="models-evaluation")
         self.rows = RowsPanel()
+        self.export = ExportPanel()
         self.described = [self.name, self.details, *self.rows.shown]
         self.shown = [self.old, self.table, self.panel, self.chosen, *self.described]
 
@@ -137,6 +138,7 @@ def build(forge: Forge) -> ModelsTab:
     listen(tab.evaluate.click, evaluate, [tab.chosen, tab.limit], [*progress, *tab.rows.shown])
     listen(tab.cancel.click, cancel, tab.running)
     tab.rows.attach()
+    tab.export.attach(forge, tab.chosen)
     listen(tab.rename.click, rename, [tab.chosen, tab.name], tab.shown)
     tab.deletion.attach(delete, tab.chosen, tab.shown)
     return tab
