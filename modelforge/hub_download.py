@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -60,8 +61,8 @@ def list_files(repo_id: str, kind: Kind, token: str | bool | None) -> Listing:
     found = []
     for each in (info.siblings or ())[:_MOST_FILES]:
         lfs = each.lfs
-        if _NAME.fullmatch(each.rfilename):
-            found.append(HubFile(each.rfilename, each.size or 0, lfs.sha256 if lfs else ""))
+        if each.size is not None and _NAME.fullmatch(each.rfilename):
+            found.append(HubFile(each.rfilename, each.size, lfs.sha256 if lfs else ""))
     if not re.fullmatch(r"[0-9a-f]{40}", str(info.sha)):
         raise DownloadError("The server there is not a Hub.", where=repo_id, fix="Check HF_ENDPOINT.")
     return Listing(repo_id, kind, str(info.sha), tuple(found))
@@ -78,14 +79,19 @@ def fetch_files(
     wanted = list(files)
     make_folder(folder)
     total = sum(file.bytes for file in wanted)
-    check_space(folder, total - sum(min(_count_there(folder / file.name), file.bytes) for file in wanted) +
-    _SPARE_BYTES) done, found = 0, []
+    here = sum(min(_count_there(folder / file.name), file.bytes) for file in wanted)
+    check_space(folder, total - here + _SPARE_BYTES)
+    found, done = [], 0
     for file in wanted:
-        before = done
-        found.append(_fetch(listing, file, folder, token, lambda here, b=before, f=file: watch(b + here, total,
-        f.name))) done += file.bytes
+        note = partial(_note, watch, done, total, file.name)
+        found.append(_fetch(listing, file, folder, token, note))
+        done += file.bytes
     watch(total, total, "")
     return found
+
+
+def _note(watch: Watch, before: int, total: int, name: str, here: int) -> None:
+    watch(before + here, total, name)
 
 
 def _fetch(
@@ -97,35 +103,35 @@ def _fetch(
     make_folder(target.parent)
     if target.is_file() and target.stat().st_size == file.bytes:
         return target
-    partial = _partial(target)
-    partial.touch()
+    part = _partial(target)
+    part.touch()
     failed = 0
-    while (here := partial.stat().st_size) != file.bytes:
+    while (here := part.stat().st_size) != file.bytes:
         watch(here)
         try:
-            _receive(listing, file, partial, token, watch)
+            _receive(listing, file, part, token, watch)
         except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError):
-            failed = 0 if partial.stat().st_size > here else failed + 1
+            failed = 0 if part.stat().st_size > here else failed + 1
             if failed == _TRIES:
                 raise
             time.sleep(failed)
-    if file.sha256 and _hash(partial) != file.sha256:
-        partial.unlink()
+    if file.sha256 and _hash(part) != file.sha256:
+        part.unlink()
         raise DownloadError(
-            f"{file.name} arrived damaged.", where=listing.repo_id, fix="Download it again: it starts from the beginning."
+            f"{file.name} arrived damaged.", where=listing.repo_id, fix="Download it again, from the beginning."
         )
-    partial.replace(target)
+    part.replace(target)
     return target
 
 
 def _receive(
-    listing: Listing, file: HubFile, partial: Path, token: str | bool | None, watch: Callable[[int], None]
+    listing: Listing, file: HubFile, part: Path, token: str | bool | None, watch: Callable[[int], None]
 ) -> None:
     """One request for what is missing."""
     from huggingface_hub import get_session, hf_hub_url
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
-    here = partial.stat().st_size
+    here = part.stat().st_size
     url = hf_hub_url(listing.repo_id, file.name, repo_type=listing.kind, revision=listing.commit)
     headers = {**build_hf_headers(token=token), "Accept-Encoding": "identity"}  # ranges are of the file as it is
     if here:
@@ -134,7 +140,7 @@ def _receive(
         hf_raise_for_status(answer)
         if answer.status_code != 206:  # the whole file again
             here = 0
-        with open_private(partial, "ab" if here else "wb") as out:
+        with open_private(part, "ab" if here else "wb") as out:
             for piece in answer.iter_bytes(_PIECE_BYTES):
                 here += len(piece)
                 if here > file.bytes:

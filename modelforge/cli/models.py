@@ -58,6 +58,8 @@ def add_commands(commands: Any) -> None:
     push.add_argument("model", metavar="MODEL")
     push.add_argument("repo_id", metavar="REPO_ID", help="owner/name")
     push.add_argument("--public", action="store_true", help="make the repository public (default: private)")
+    push.add_argument("--form", default="", metavar="F", help="adapter, merged or gguf, as it was exported on the page")
+    push.add_argument("--folder", type=Path, metavar="DIR", help="push what `export` wrote into this folder")
     push.add_argument(
         "--existing", choices=("commit", "pull-request"), help="what to do if the repository exists (default: nothing)"
     )
@@ -207,13 +209,19 @@ def write_evaluation(found: Evaluation) -> str:
 
 def push_model(arguments: argparse.Namespace) -> int:
     """Lists what is sent before anything is; on a terminal it asks."""
+    from modelforge.exports.pushes import find_source, read_export
     from modelforge.models.hub import check_repo_id
-    from modelforge.models.hub_files import list_files, sum_up
+    from modelforge.models.hub_files import list_files, make_card, sum_up
 
-    models = open_forge().models
+    forge = open_forge()
+    models = forge.models
     record = models.find(arguments.model)
     repo_id = check_repo_id(arguments.repo_id)
-    files = list_files(models.source(record), models.card(record.id, repo_id if "/" in repo_id else None))
+    if arguments.folder:
+        source = read_export(models, record, arguments.folder)
+    else:
+        source = find_source(models, forge.exports, record, arguments.form)
+    files = list_files(source, make_card(source, repo_id if "/" in repo_id else None))
     say("\n".join(f"{file.bytes:>13,}  {file.name}" for file in files))
     where = f"{repo_id}, {'public' if arguments.public else 'private'} if it is new"
     say(f"{sum(file.bytes for file in files):>13,}  bytes in {len(files)} files, to {where}")
@@ -224,6 +232,7 @@ def push_model(arguments: argparse.Namespace) -> int:
     result = models.push(
         record.id,
         repo_id,
+        source=source,
         private=not arguments.public,
         existing=existing[arguments.existing],
         seen=sum_up(files),

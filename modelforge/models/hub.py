@@ -76,13 +76,6 @@ class Repository:
         return bool(self.head)
 
 
-def read_public_files(folder: Path) -> dict[str, Path | bytes]:
-    """What `push` sends, with its contents: paths of weights, and the public contents of everything else. Raises
-    HubError."""
-    weights, texts = _contents(folder, None)
-    return {**weights, **texts}
-
-
 def check_repo_id(text: str) -> str:
     """The repository's name without surrounding blanks: ``user/name``, or ``name`` in the user's account.
 

@@ -62,8 +62,8 @@ FORMS = {
 
 @dataclass(frozen=True)
 class Source:
-    """What is pushed: a folder, in which form (of `FORMS`) it has the model, and the model's manifest. more: folders with
-    other quantizations, for the same repository."""
+    """What is pushed: a folder, in which form (of `FORMS`) it has the model, and the model's manifest. more: folders
+    with other quantizations, for the same repository."""
 
     folder: Path
     form: str

@@ -6,6 +6,8 @@ Only files of the names that a model has: no code, no pickles. Who is not the ow
 from __future__ import annotations
 
 import hashlib
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from modelforge.models.hub_failures import Failures
 from modelforge.models.hub_files import CARD, FORMS
 
 _LARGEST_TEXT_BYTES = 100_000_000
+_KEPT_SECONDS = 7 * 24 * 3600.0  # what has arrived of a download that nobody resumed
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
 
 
@@ -91,14 +94,20 @@ def explain_no_weights(where: str, names: object) -> HubError:
         )
     others = weights_among(listed)
     what = f"Its weights are not named as those of a model: {others[0][:100]}." if others else "This is not a model."
-    fix = "A model has a config.json and model.safetensors, an adapter adapter_config.json and adapter_model.safetensors."
+    fix = (
+        "A model has a config.json and model.safetensors, an adapter adapter_config.json and adapter_model.safetensors."
+    )
     return HubError(what, where=where, fix=fix)
 
 
 def fetch_model(pull: Pull, watch: Watch) -> Path:
     """The folder with the files of a model, in the cache until it is imported. Raises HubError, DiskFullError."""
     asked = (pull.listing.repo_id, pull.listing.commit, current_caller().id)
-    folder = paths.cache_dir() / "hub-models" / hashlib.sha256(repr(asked).encode()).hexdigest()[:16]
+    place = paths.make_folder(paths.cache_dir() / "hub-models")
+    folder = place / hashlib.sha256(repr(asked).encode()).hexdigest()[:16]
+    for old in place.iterdir():
+        if old != folder and old.stat().st_mtime < time.time() - _KEPT_SECONDS:
+            shutil.rmtree(old, ignore_errors=True)
     with explain_download(pull.listing.repo_id):
         fetch_files(pull.listing, pull.files, folder, allowed_token(), watch)
     return folder

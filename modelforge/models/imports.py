@@ -47,11 +47,7 @@ _TASKS = {
 # Of an adapter's config. Others name modules to import, files to open or ways to start a training; a model that is
 # loaded needs none of them.
 _KEPT = frozenset(
-    "peft_type task_type base_model_name_or_path r lora_alpha lora_dropout target_modules exclude_modules bias "
-    "fan_in_fan_out modules_to_save layers_to_transform layers_pattern rank_pattern alpha_pattern use_rslora use_dora "
-    "target_parameters trainable_token_indices lora_bias layer_replication feedforward_modules alpha module_dropout "
-    "rank_dropout use_effective_conv2d decompose_both decompose_factor rank_dropout_scale init_r target_r oft_block_size "
-    "block_share coft eps projection_prng_key save_projection d_initial vera_dropout".split()
+    ["peft_type", "task_type", "base_model_name_or_path", "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "bias", "fan_in_fan_out", "modules_to_save", "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "target_parameters", "trainable_token_indices", "lora_bias", "layer_replication", "feedforward_modules", "alpha", "module_dropout", "rank_dropout", "use_effective_conv2d", "decompose_both", "decompose_factor", "rank_dropout_scale", "init_r", "target_r", "oft_block_size", "block_share", "coft", "eps", "projection_prng_key", "save_projection", "d_initial", "vera_dropout"]
 )
 _KINDS = ("LORA", "ADALORA", "LOHA", "LOKR", "IA3", "OFT", "VERA")
 _MOST_RANK, _MOST_PATTERN = 4096, 200  # characters of a pattern, whose search has no bound otherwise
@@ -90,7 +86,8 @@ def import_folder(
     with unfinished(target.parent) as partial, report_full_disk(target.parent):
         check_space(target.parent, (0 if move else sum(file.stat().st_size for file in files)) + _SPARE_BYTES)
         for file in files:
-            meanwhile()
+            if not move:  # what was moved is lost where somebody cancels
+                meanwhile()
             (shutil.move if move else shutil.copyfile)(file, partial / file.name)
         if found.form == "adapter":
             (partial / ADAPTER).write_text(json.dumps(found.config, indent=2), encoding="utf-8")
@@ -117,8 +114,11 @@ def look(folder: Path, origin: str, base: str = "") -> Found:
     for name in filter(FORMS[form].weights.fullmatch, names):
         _check_weights(folder / name, origin)
     made = _read_made(folder)
-    return _look_at_adapter(folder, origin, base, made) if form == "adapter" else _look_at_model(folder, origin, base,
-    made)
+    return (
+        _look_at_adapter(folder, origin, base, made)
+        if form == "adapter"
+        else _look_at_model(folder, origin, base, made)
+    )
 
 
 def _look_at_adapter(folder: Path, origin: str, base: str, made: Mapping[str, Any]) -> Found:
@@ -234,9 +234,9 @@ def _list_files(folder: Path, form: str) -> list[Path]:
     followed."""
     names = FORMS[form]
     blobs = folder.resolve().parent.parent / "blobs"
-    found = [path for path in sorted(folder.iterdir()) if names.weights.fullmatch(path.name) or
-    names.others.fullmatch(path.name)] return [path for path in found if path.is_file() and (not path.is_symlink() or
-    path.resolve().parent == blobs)]
+    found = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    named = [path for path in found if any(each.fullmatch(path.name) for each in (names.weights, names.others))]
+    return [path for path in named if not path.is_symlink() or path.resolve().parent == blobs]
 
 
 def _add_tokenizer(partial: Path, found: Found, meanwhile: Callable[[], None]) -> None:
@@ -281,12 +281,13 @@ def _make_manifest(found: Found, name: str, origin: str) -> dict[str, Any]:
     kind = "full" if found.form == "merged" else "lora"
     known = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora")
     tuning = {key: found.config[key] for key in known if found.config.get(key) is not None}
-    settings = {"task": found.task.value, "method": "sft", "name": name, "base_model": found.base}
+    settings: dict[str, Any] = {"task": found.task.value, "method": "sft", "name": name, "base_model": found.base}
     made = found.made.get("recipe")
     if isinstance(made, dict):  # lengths and the form of rows
         settings = {**{key: made[key] for key in Recipe.model_fields if key in made}, **settings}
-    recipe = read_stored({**settings, "dataset": "", "parent": "", "tuning": {**tuning, "type": kind}},
-    RECIPE_VERSION).recipe dataset = found.made.get("dataset")
+    settings |= {"dataset": "", "parent": "", "tuning": {**tuning, "type": kind}}
+    recipe = read_stored(settings, RECIPE_VERSION).recipe
+    dataset = found.made.get("dataset")
     about = str(dataset.get("name") or "") if isinstance(dataset, dict) else ""
     return {
         "name": name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,7 @@ class Models:
         self._playground.unload(record.id)
         for export in self._store.exports.all():
             if export.model_id == record.id:
-                delete_folder(paths.export_dir(export.id), lambda id=export.id: self._store.forget(id))  # type: ignore[misc]
+                delete_folder(paths.export_dir(export.id), partial(self._store.forget, export.id))
         delete_folder(self.path(record), lambda: self._store.forget(record.id))
         return record
 

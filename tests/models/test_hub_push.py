@@ -206,3 +206,16 @@ def test_bug_in_a_transfer_is_called_one(caplog: pytest.LogCaptureFixture) -> No
     broken = Transfers().start("pull", "x", work)
     assert broken.wait(10) and broken.state == "failed" and "bug" in broken.error
     assert "a pull failed" in caplog.text
+
+
+def test_template_and_parameters_stand_beside_the_files_as_ollama_reads_them() -> None:
+    from modelforge.models.ollama_files import make_ollama_files
+
+    text = (
+        'FROM ./faq-Q8_0.gguf\nTEMPLATE """{{ range .Messages }}\n{{ .Content }}{{ end }}"""\nSYSTEM """Be brief."""\n'
+        'PARAMETER stop "<|im_end|>"\nPARAMETER stop "</s>"\nPARAMETER temperature 0.7\nPARAMETER num_ctx 512\n'
+    )
+    files = make_ollama_files(text)
+    assert files["template"] == b"{{ range .Messages }}\n{{ .Content }}{{ end }}" and files["system"] == b"Be brief."
+    assert json.loads(files["params"]) == {"stop": ["<|im_end|>", "</s>"], "temperature": 0.7, "num_ctx": 512}
+    assert make_ollama_files("FROM ./x.gguf\n") == {}

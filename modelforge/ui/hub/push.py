@@ -10,11 +10,11 @@ import gradio as gr
 
 from modelforge.caller import current_caller
 from modelforge.errors import ModelForgeError, NotFoundError, RunStateError
+from modelforge.exports.pushes import find_source, list_sources
 from modelforge.forge import Forge
 from modelforge.hardware import describe_bytes
 from modelforge.models import hub
-from modelforge.models.hub_files import FORMS, PushFile, Source, list_files, make_card, sum_up
-from modelforge.store import ModelRecord
+from modelforge.models.hub_files import PushFile, list_files, make_card, sum_up
 from modelforge.ui.hub.transfer import TransferPanel
 from modelforge.ui.look import html
 from modelforge.ui.look.events import listen
@@ -77,7 +77,7 @@ class PushPanel:
     ) -> Iterator[list[Any]]:
         """What would happen, before anything does."""
         record = self._forge.models.find(model_id or "")
-        source = find_source(self._forge, record, form)
+        source = find_source(self._forge.models, self._forge.exports, record, form or "")
         repo_id = hub.check_repo_id(repo_id)
         yield [html.note("Looking at the repository …"), None, *_hide(), gr.skip(), gr.skip()]
         try:
@@ -102,7 +102,7 @@ class PushPanel:
             raise RunStateError("Nothing was chosen to be pushed.", fix="Press Push first.")
         forge, chosen = self._forge, choose_token(token)
         record = forge.models.find(asked["model"])
-        source = find_source(forge, record, asked["form"])
+        source = find_source(forge.models, forge.exports, record, asked["form"] or "")
         options: dict[str, Any] = {"private": asked["private"], "seen": asked["seen"], "token": chosen}
         options["existing"] = existing if asked["exists"] else "refuse"
         forge.transfers.start(
@@ -119,36 +119,11 @@ def choose_token(typed: str) -> str | None:
     return typed.strip() or caller.token or (None if caller.is_owner and caller.is_local else "")
 
 
-def list_sources(forge: Forge, record: ModelRecord) -> dict[str, tuple[str, Source]]:
-    """Key -> (label, what is pushed) of a model: its own folder, and its exports. Raises NotFoundError."""
-    own = forge.models.source(record)
-    found = {own.form: (FORMS[own.form].title, own)}
-    quantized = {}
-    for export in reversed(forge.exports.all(record.id)):  # of several of a kind the newest
-        source = Source(forge.exports.path(export), export.format, own.manifest)
-        if export.format == "gguf":
-            quantized[export.quantization.upper()] = source
-        elif export.format != own.form:
-            found[export.format] = (FORMS[export.format].title, source)
-    for name, source in quantized.items():
-        found[f"gguf {name}"] = (f"{FORMS['gguf'].title}, {name}", source)
-    if len(quantized) > 1:
-        first, *others = quantized.values()
-        every = Source(first.folder, "gguf", own.manifest, tuple(each.folder for each in others))
-        found["gguf"] = (f"{FORMS['gguf'].title}, {' and '.join(quantized)}", every)
-    return found
-
-
-def find_source(forge: Forge, record: ModelRecord, form: str | None) -> Source:
-    """What is pushed of a model in that form; by default its own folder. Raises NotFoundError."""
-    sources = list_sources(forge, record)
-    return (sources.get(form or "") or next(iter(sources.values())))[1]
-
-
 def offer_forms(forge: Forge, model_id: str | None, form: str | None) -> list[Any]:
     """[forms, files, card] of a model."""
     try:
-        sources = list_sources(forge, forge.models.find(model_id or "")) if model_id else {}
+        record = forge.models.find(model_id) if model_id else None
+        sources = list_sources(forge.models, forge.exports, record) if record else {}
     except NotFoundError:
         sources = {}
     chosen = form if form in sources else next(iter(sources), None)
@@ -162,7 +137,7 @@ def describe_push(forge: Forge, model_id: str | None, form: str | None = None) -
     if not model_id:
         return [html.note("Choose a model first."), ""]
     try:
-        source = find_source(forge, forge.models.find(model_id), form)
+        source = find_source(forge.models, forge.exports, forge.models.find(model_id), form or "")
         card = make_card(source)
         return [list_as_table(list_files(source, card)), card]
     except ModelForgeError as error:
