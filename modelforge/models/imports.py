@@ -46,9 +46,15 @@ _TASKS = {
 
 # Of an adapter's config. Others name modules to import, files to open or ways to start a training; a model that is
 # loaded needs none of them.
-_KEPT = frozenset(
-    ["peft_type", "task_type", "base_model_name_or_path", "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "bias", "fan_in_fan_out", "modules_to_save", "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "target_parameters", "trainable_token_indices", "lora_bias", "layer_replication", "feedforward_modules", "alpha", "module_dropout", "rank_dropout", "use_effective_conv2d", "decompose_both", "decompose_factor", "rank_dropout_scale", "init_r", "target_r", "oft_block_size", "block_share", "coft", "eps", "projection_prng_key", "save_projection", "d_initial", "vera_dropout"]
-)
+_KEPT = {
+    "peft_type", "task_type", "base_model_name_or_path", "r", "lora_alpha", "lora_dropout", "target_modules",
+    "exclude_modules", "bias", "fan_in_fan_out", "modules_to_save", "layers_to_transform", "layers_pattern",
+    "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "target_parameters", "trainable_token_indices",
+    "lora_bias", "layer_replication", "feedforward_modules", "alpha", "module_dropout", "rank_dropout",
+    "use_effective_conv2d", "decompose_both", "decompose_factor", "rank_dropout_scale", "init_r", "target_r",
+    "oft_block_size", "block_share", "coft", "eps", "projection_prng_key", "save_projection", "d_initial",
+    "vera_dropout",
+}  # fmt: skip
 _KINDS = ("LORA", "ADALORA", "LOHA", "LOKR", "IA3", "OFT", "VERA")
 _MOST_RANK, _MOST_PATTERN = 4096, 200  # characters of a pattern, whose search has no bound otherwise
 
