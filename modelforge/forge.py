@@ -21,6 +21,7 @@ from modelforge.legacy import Legacy
 from modelforge.models.chat import Playground
 from modelforge.models.conversations import Conversations
 from modelforge.models.library import Models
+from modelforge.models.transfers import Transfers
 from modelforge.models.votes import Votes
 from modelforge.runs.admission import Admission
 from modelforge.runs.service import Runs
@@ -43,6 +44,7 @@ class Forge:
         self.datasets = Datasets(self.store)
         self.models = Models(self.store, self.playground)
         self.legacy = Legacy(self.store)
+        self.transfers = Transfers()
         self.runs = Runs(self.store, Admission(self.datasets, self.models), self.playground.unload)
         self.batches = Batches(self.store, self.models, self.runs)
         self.serving = Serving(self.models, self.playground)

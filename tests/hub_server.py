@@ -34,6 +34,7 @@ class Failure:
     path_part: str
     times: int
     message: str
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Request:
     revision: str = "main"
     path: str = ""
     key: str = ""
+    query: str = ""
+
+    @property
+    def for_pull_request(self) -> bool:
+        return "create_pr=1" in self.query
 
 
 @dataclass
@@ -54,7 +60,8 @@ class HubServer:
     """Use as ``with HubServer() as hub``; `hub.url` is its endpoint.
 
     tokens: token -> user, each may write to the user's own repositories; read_only: tokens that may only read.
-    repos: repository id -> {"private": bool, "files": {path: bytes}, "commits": [{"oid", "summary", "files"}]}.
+    repos: repository id -> {"private": bool, "files": {path: bytes}, "commits": [{"oid", "summary", "files"}],
+    "pull_requests": [{"files", "who"}]}.
     gated: repository id -> users with access; everybody sees that it is there, only those get its files.
     requests: "METHOD path" of all that was asked for, in order.
     """
@@ -64,7 +71,9 @@ class HubServer:
     repos: dict[str, dict[str, Any]] = field(default_factory=dict)
     gated: dict[str, set[str]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    tells_roles: bool = True  # of a fine-grained token the Hub does not
     slow_seconds: float = 0.0  # before each answer
+    cut_after: int = 0  # bytes of a download, after which each connection is cut
     url: str = ""
 
     def __enter__(self) -> Self:
@@ -83,10 +92,17 @@ class HubServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def fail_next(self, status: int, path_part: str = "", *, times: int = 1, message: str = "made to fail") -> None:
+    def fail_next(
+        self, status: int, path_part: str = "", *, times: int = 1, message: str = "made to fail", **headers: str
+    ) -> None:
         """Answer the next requests whose path contains path_part with this status (CLOSE breaks the connection)."""
         with self._lock:
-            self._failures.append(Failure(status, path_part, times, message))
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            self._failures.append(Failure(status, path_part, times, message, named))
+
+    def stop_failing(self) -> None:
+        with self._lock:
+            self._failures.clear()
 
     def take_failure(self, path: str) -> Failure | None:
         with self._lock:
@@ -96,14 +112,14 @@ class HubServer:
                     return failure
         return None
 
-    def answer(self, method: str, path: str, token: str, body: bytes) -> Answer:
+    def answer(self, method: str, path: str, token: str, body: bytes, query: str = "") -> Answer:
         """What the Hub says to one request; path is without its query."""
         with self._lock:
             self.requests.append(f"{method} {path}")
             for pattern, permission, call in _ROUTES:
                 if match := re.fullmatch(pattern, path):
                     named = {name: unquote(value) for name, value in match.groupdict().items() if value}
-                    asked = Request(body=body, who=self.tokens.get(token), token=token, **named)
+                    asked = Request(body=body, who=self.tokens.get(token), token=token, query=query, **named)
                     return self._refuse_access(asked, permission) or call(self, asked)
             return _refuse(404, "Sorry, we can't find the page you are looking for.")
 
@@ -113,15 +129,19 @@ class HubServer:
         if asked.who is None and (asked.token or permission == "user"):
             return _refuse(401, "Invalid credentials in Authorization header")
         owner = asked.repo.partition("/")[0]
-        if permission in ("read", "write"):
+        if permission in ("read", "write", "contribute"):
             if asked.repo not in self.repos or (self.repos[asked.repo]["private"] and owner != asked.who):
                 return _refuse(404, "Repository not found", "RepoNotFound")
+            if permission == "contribute" or asked.for_pull_request:
+                return _refuse(403, "Forbidden") if asked.who is None or asked.token in self.read_only else None
             if permission == "write" and (owner != asked.who or asked.token in self.read_only):
                 return _refuse(403, "Forbidden: pass `create_pr=1` as a query parameter to create a Pull Request")
         return None
 
     def _whoami(self, asked: Request) -> Answer:
-        return 200, {"type": "user", "name": asked.who, "orgs": []}, {}
+        role = "read" if asked.token in self.read_only and self.tells_roles else "write"
+        access = {"displayName": "laptop", "role": role}
+        return 200, {"type": "user", "name": asked.who, "orgs": [], "auth": {"accessToken": access}}, {}
 
     def _create(self, asked: Request) -> Answer:
         new = json.loads(asked.body)
@@ -204,10 +224,19 @@ class HubServer:
                 files[value["path"]] = self._objects[value["oid"]]
             else:
                 return _refuse(400, f"cannot {operation['key']} {value['path']}: no such object")
-        self.repos[asked.repo]["files"] = files
-        oid = self._add_commit(asked.repo, header["value"]["summary"])
-        address = f"{self.url}/{asked.repo}/commit/{oid}"
-        return 200, {"success": True, "commitOid": oid, "commitUrl": address, "hookOutput": ""}, {}
+        told: dict[str, Any] = {"success": True, "hookOutput": ""}
+        if asked.for_pull_request:
+            requests = self.repos[asked.repo].setdefault("pull_requests", [])
+            requests.append({"files": files, "who": asked.who})
+            told |= {"pullRequestUrl": f"{self.url}/{asked.repo}/discussions/{len(requests)}", "commitOid": "9" * 40}
+        else:
+            parent, commits = header["value"].get("parentCommit"), self.repos[asked.repo]["commits"]
+            if parent and commits and parent != commits[-1]["oid"]:
+                return _refuse(412, "A commit has happened since. Please refresh and try again.")
+            self.repos[asked.repo]["files"] = files
+            told["commitOid"] = self._add_commit(asked.repo, header["value"]["summary"])
+        told["commitUrl"] = f"{self.url}/{asked.repo}/commit/{told['commitOid']}"
+        return 200, told, {}
 
     def _add_commit(self, repo_id: str, summary: str) -> str:
         repo = self.repos[repo_id]
@@ -258,9 +287,9 @@ _ROUTES: list[tuple[str, str, Callable[[HubServer, Request], Answer]]] = [  # pa
     (rf"/api/models/{_REPO}(/revision/(?P<revision>[^/]+))?", "read", HubServer._info),
     (rf"/api/models/{_REPO}/tree/(?P<revision>[^/]+)/?", "read", HubServer._tree),
     (rf"/api/models/{_REPO}/preupload/main", "write", HubServer._preupload),
-    (rf"/api/models/{_REPO}/lfs-verify", "write", HubServer._verify_object),
+    (rf"/api/models/{_REPO}/lfs-verify", "contribute", HubServer._verify_object),
     (rf"/api/models/{_REPO}/commit/main", "write", HubServer._commit),
-    (rf"/{_REPO}\.git/info/lfs/objects/batch", "write", HubServer._lfs_batch),
+    (rf"/{_REPO}\.git/info/lfs/objects/batch", "contribute", HubServer._lfs_batch),
     (rf"/{_REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "read", HubServer._resolve),
     (r"/objects/(?P<key>[^/]+)", "anybody", HubServer._receive_object),
 ]
@@ -287,7 +316,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._handle()
 
     def _handle(self) -> None:
-        path = urlsplit(self.path).path
+        path, query = urlsplit(self.path).path, urlsplit(self.path).query
         length = int(self.headers.get("Content-Length", 0))
         failure = self.hub.take_failure(path)
         if failure and failure.status == CLOSE:
@@ -298,20 +327,33 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(self.hub.slow_seconds)
         if failure:
             self.hub.requests.append(f"{self.command} {path}")
-            self._send(*_refuse(failure.status, failure.message))
+            status, answer, headers = _refuse(failure.status, failure.message)
+            self._send(status, answer, headers | failure.headers)
             return
         token = self.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-        self._send(*self.hub.answer(self.command, path, token, body))
+        self._send(*self.hub.answer(self.command, path, token, body, query))
 
     def _send(self, status: int, body: Any, headers: dict[str, str]) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        given = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if given and status == 200 and isinstance(body, bytes):
+            first = int(given[1])
+            headers = headers | {"Content-Range": f"bytes {first}-{len(content) - 1}/{len(content)}"}
+            status, content = 206, content[first:]
         self.send_response(status)
         kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
         for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            self._write(content)
+
+    def _write(self, content: bytes) -> None:
+        cut = self.hub.cut_after
+        if cut and len(content) > cut and "/resolve/" in self.path:
+            self.close_connection = True
+            content = content[:cut]
+        self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         """Keep the tests' output readable."""

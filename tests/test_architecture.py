@@ -23,8 +23,8 @@ FILES = sorted([*PACKAGE.rglob("*.py"), APP])
 # Arrows point one way: each part may import itself and those above it in this list, and none below.
 ORDER = (
     *("errors", "caller", "paths", "architecture", "building", "processes", "wheel", "threads", "text", "warmup"),
-    *("compat", "hosts", "connections"),
-    *("recipe", "store", "hardware", "quotas", "tasks", "choices", "scores", "data"),
+    *("compat", "hosts", "connections", "recipe", "store", "hub_download", "hardware", "quotas", "tasks", "choices"),
+    *("scores", "data"),
     *("starter", "catalog", "base_model", "loading", "goals"),
     *("compute", "gguf", "engines", "models", "exports", "planner", "training", "runs"),
     *("serve", "batch", "legacy", "forge", "ui", "cli"),

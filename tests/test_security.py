@@ -90,13 +90,14 @@ def use_the_page(url: str) -> list[str]:
         places = {each["props"].get("elem_id"): each["id"] for each in page.config["components"]}
         model = page.values[places["hub-model"]]
         page.values |= {places["hub-repo"]: "them/typed", places["hub-token"]: TYPED, places["hub-model"]: model}
-        push: Any = next(each for each in page.handlers if [places["hub-push"], "click"] in each["targets"])
-        sent = {
-            "data": [page.values[component] for component in push["inputs"]],
-            "fn_index": push["id"],
-            "session_hash": page.hash,
-        }
-        client.post("/gradio_api/queue/join", json=sent)
-        heard.append(client.get(f"/gradio_api/queue/data?session_hash={page.hash}").text)
+        for button in ("hub-push", "hub-yes"):
+            pressed: Any = next(each for each in page.handlers if [places[button], "click"] in each["targets"])
+            sent = {
+                "data": [page.values[component] for component in pressed["inputs"]],
+                "fn_index": pressed["id"],
+                "session_hash": page.hash,
+            }
+            client.post("/gradio_api/queue/join", json=sent)
+            heard.append(client.get(f"/gradio_api/queue/data?session_hash={page.hash}").text)
         heard.append(str(page.config) + str({id: value for id, value in page.values.items() if value != TYPED}))
     return heard

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelforge.cli.terminal import add_command, add_group, answer, open_forge, say, table, watch_on_terminal
+from modelforge.cli.terminal import add_command, add_group, answer, ask, open_forge, say, table, watch_on_terminal
 
 if TYPE_CHECKING:
     from modelforge.models.evaluate import Evaluation
+    from modelforge.models.hub import Existing, PushProgress
+    from modelforge.models.hub_pull import PullProgress
 
 
 def add_commands(commands: Any) -> None:
@@ -20,6 +23,10 @@ def add_commands(commands: Any) -> None:
     add_command(models, "list", "every model, the newest first", list_models)
     add_command(models, "show", "one model", show_model).add_argument("id", metavar="ID")
     add_command(models, "delete", "remove a model and its files", delete_model).add_argument("id", metavar="ID")
+    taken = add_command(models, "import", "import a PEFT adapter or a model from a folder or the Hub", import_model)
+    taken.add_argument("source", metavar="FOLDER_OR_ID", help="a folder, or the id of a model on the Hub")
+    taken.add_argument("--name", default="", metavar="N", help="its name in the library")
+    taken.add_argument("--base-model", default="", metavar="ID", help="of an adapter that does not name its base model")
 
     generate = add_command(commands, "generate", "generate an answer with a model", generate_text)
     generate.add_argument("model", metavar="MODEL", help="id, unique prefix or name")
@@ -53,6 +60,12 @@ def add_commands(commands: Any) -> None:
     push.add_argument("model", metavar="MODEL")
     push.add_argument("repo_id", metavar="REPO_ID", help="owner/name")
     push.add_argument("--public", action="store_true", help="make the repository public (default: private)")
+    push.add_argument("--form", default="", metavar="F", help="adapter, merged or gguf, as it was exported on the page")
+    push.add_argument("--folder", type=Path, metavar="DIR", help="push what `export` wrote into this folder")
+    push.add_argument(
+        "--existing", choices=("commit", "pull-request"), help="what to do if the repository exists (default: nothing)"
+    )
+    push.add_argument("--yes", action="store_true", help="do not ask whether these files are to be sent")
 
     legacy = add_command(commands, "import-legacy", "import the models of an older ModelForge", import_legacy)
     legacy.add_argument("database", nargs="?", metavar="DB", help="its modelforge.sqlite (default: its usual place)")
@@ -80,6 +93,23 @@ def show_model(arguments: argparse.Namespace) -> None:
 def delete_model(arguments: argparse.Namespace) -> None:
     deleted = open_forge().models.delete(arguments.id)
     answer(arguments, {"deleted": deleted.id}, f"deleted {deleted.name}")
+
+
+def import_model(arguments: argparse.Namespace) -> None:
+    """Says how much is downloaded before it is."""
+    models, told = open_forge().models, False
+    watch = watch_on_terminal("downloading")
+
+    def note(progress: PullProgress) -> None:
+        nonlocal told
+        if not told:
+            say(f"{progress.total_bytes:,} bytes are downloaded from {arguments.source}")
+        told = True
+        if watch:
+            watch(progress.received / max(progress.total_bytes, 1))
+
+    record = models.import_model(arguments.source, name=arguments.name, base=arguments.base_model, watch=note)
+    answer(arguments, model_row(models, record), f"imported {record.name}: {record.id}")
 
 
 def model_row(models: Any, record: Any) -> dict[str, Any]:
@@ -186,19 +216,55 @@ def write_evaluation(found: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def push_model(arguments: argparse.Namespace) -> None:
+def push_model(arguments: argparse.Namespace) -> int:
+    """Lists what is sent before anything is; on a terminal it asks."""
+    from modelforge.exports.pushes import find_source, read_export
+    from modelforge.models.hub import check_repo_id
+    from modelforge.models.hub_files import list_files, make_card, sum_up
+
     forge = open_forge()
-    result = forge.models.push(
-        arguments.model,
-        arguments.repo_id,
+    models = forge.models
+    record = models.find(arguments.model)
+    repo_id = check_repo_id(arguments.repo_id)
+    if arguments.folder:
+        source = read_export(models, record, arguments.folder)
+    else:
+        source = find_source(models, forge.exports, record, arguments.form)
+    files = list_files(source, make_card(source, repo_id if "/" in repo_id else None))
+    say("\n".join(f"{file.bytes:>13,}  {file.name}" for file in files))
+    where = f"{repo_id}, {'public' if arguments.public else 'private'} if it is new"
+    say(f"{sum(file.bytes for file in files):>13,}  bytes in {len(files)} files, to {where}")
+    if sys.stdin.isatty() and not arguments.yes and not ask("Send them?"):
+        say("Nothing was sent.")
+        return 1
+    existing: dict[str | None, Existing] = {None: "refuse", "commit": "commit", "pull-request": "pull request"}
+    result = models.push(
+        record.id,
+        repo_id,
+        source=source,
         private=not arguments.public,
-        progress=lambda progress: say(
-            f"{progress.step} {progress.file}: {progress.sent} of {progress.total_bytes} bytes"
-        ),
+        existing=existing[arguments.existing],
+        seen=sum_up(files),
+        progress=write_push_progress(),
     )
-    if result.note:
-        say(result.note)
+    for sentence in filter(None, (result.note, result.undo)):
+        say(sentence)
     answer(arguments, {"url": result.url, "files": list(result.files)}, result.url)
+    return 0
+
+
+def write_push_progress() -> Callable[[PushProgress], None]:
+    """A line for each step and each file that is sent."""
+    last = None
+
+    def write(progress: PushProgress) -> None:
+        nonlocal last
+        now = progress.step, progress.file
+        if now != last:
+            say(f"{progress.step} {progress.file}: {progress.sent} of {progress.total_bytes} bytes")
+        last = now
+
+    return write
 
 
 def import_legacy(arguments: argparse.Namespace) -> None:

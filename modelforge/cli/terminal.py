@@ -133,6 +133,12 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def ask(question: str) -> bool:
+    """Whether somebody on the terminal says yes."""
+    say(f"{question} [y/N]")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def watch_on_terminal(doing: str) -> Callable[[float], None] | None:
     """Prints progress (from 0 to 1) on a terminal; None where stderr is not one."""
     if not sys.stderr.isatty():

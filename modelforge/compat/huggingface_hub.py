@@ -1,4 +1,5 @@
-"""huggingface_hub: which files a commit left out, and a notice of the client that is kept off the terminal."""
+"""huggingface_hub: which files a commit left out, a card checked before large files are sent, a file downloaded on from
+where it stopped, and a notice of the client that is kept off the terminal."""
 
 from __future__ import annotations
 
@@ -13,6 +14,12 @@ def ignored_files(operations: Iterable[Any]) -> list[str]:
     The client notes it on the operation, and its public result does not tell it.
     """
     return [each.path_in_repo for each in operations if each._should_ignore]
+
+
+def check_card(api: Any, card: str) -> None:
+    """Let the Hub check a model card. `create_commit` does that too, but only after large files were uploaded apart
+    from it; the public `RepoCard.validate` knows no other Hub than huggingface.co. Raises ValueError."""
+    api._validate_yaml(card, repo_type="model")
 
 
 def hide_upload_notice() -> None:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelforge import paths
 from modelforge.caller import current_caller
 from modelforge.errors import DatasetError, DownloadError, ModelForgeError, report_full_disk
+from modelforge.hub_download import Watch, fetch_files, list_files
 from modelforge.store.files import place_file
 from modelforge.store.folders import unfinished
 
@@ -32,10 +34,11 @@ def looks_like_id(text: str) -> bool:
     return len(text) <= LONGEST_ID and bool(_ID.fullmatch(text))
 
 
-def fetch(dataset_id: str, config: str | None = None, split: str | None = None) -> Path:
+def fetch(dataset_id: str, config: str | None = None, split: str | None = None, watch: Watch | None = None) -> Path:
     """The Parquet file of one split, downloaded unless its newest revision is in the cache.
 
-    config and split: required where there are several; the default split is train. Raises DatasetError for a dataset
+    config and split: required where there are several; the default split is train. watch: told of the progress; what it
+    raises ends the download, and what has arrived is kept for the next time. Raises DatasetError for a dataset
     that does not exist, is not accessible or needs a choice, DownloadError if the Hub cannot be reached and the dataset
     is not in the cache, DiskFullError.
     """
@@ -59,12 +62,34 @@ def fetch(dataset_id: str, config: str | None = None, split: str | None = None) 
     target = folder / f"{key}-{revision[:16]}.parquet"
     if not target.exists():
         with unfinished(folder) as work, _explain_errors(dataset_id):
-            place_file(_download(dataset_id, revision, config, split, work), target)
+            kept = folder / f"{key}-{revision[:16]}-files"
+            place_file(
+                _download(dataset_id, revision, config, split, work, watched=(kept, watch) if watch else None), target
+            )
+            shutil.rmtree(kept, ignore_errors=True)
     return target
 
 
-def _download(dataset_id: str, revision: str, config: str | None, split: str | None, work: Path) -> Path:
-    """Write the split as a Parquet file into the folder `work`, which also holds all temporary files."""
+def count_bytes(dataset_id: str) -> int:
+    """Of all files of a dataset on the Hub: no split is larger. Raises DatasetError, DownloadError."""
+    if not looks_like_id(dataset_id):
+        fix = "Write it as the Hub shows it: owner/name."
+        raise DatasetError("This is not the id of a dataset on the Hub.", where=dataset_id, fix=fix)
+    with _explain_errors(dataset_id):
+        return sum(file.bytes for file in list_files(dataset_id, "dataset", current_caller().hub_token).files)
+
+
+def _download(
+    dataset_id: str,
+    revision: str,
+    config: str | None,
+    split: str | None,
+    work: Path,
+    *,
+    watched: tuple[Path, Watch] | None = None,
+) -> Path:
+    """Write the split as a Parquet file into the folder `work`, which also holds all temporary files. watched: a folder
+    to download into first, which is kept, and who is told of the progress."""
     builder = _open_builder(dataset_id, revision, config, work)
     chosen = _choose_split(
         dataset_id, [str(name) for name in builder.config.data_files or builder.info.splits or ()], split
@@ -72,10 +97,25 @@ def _download(dataset_id: str, revision: str, config: str | None, split: str | N
     files = builder.config.data_files
     if files and chosen in files:  # otherwise all splits would be downloaded
         builder.config.data_files = type(files)({chosen: files[chosen]})
+        if watched:
+            here = _fetch_first(dataset_id, revision, files[chosen], *watched)
+            builder.config.data_files = type(files)({chosen: here})
     builder.download_and_prepare(verification_mode="no_checks")
     target = work / "rows.parquet"
     builder.as_dataset(split=chosen).to_parquet(target)
     return target
+
+
+def _fetch_first(dataset_id: str, revision: str, addresses: Any, folder: Path, watch: Watch) -> Any:
+    """The same list of files, on this machine where the Hub said how large they are; `datasets` itself tells nobody how
+    far it is, and begins each file again."""
+    token = current_caller().hub_token
+    listing = list_files(dataset_id, "dataset", token)
+    by_address = {f"hf://datasets/{dataset_id}@{revision}/{file.name}": file for file in listing.files}
+    if listing.commit != revision or not all(address in by_address for address in addresses):
+        return addresses
+    here = fetch_files(listing, [by_address[address] for address in addresses], folder, token, watch)
+    return type(addresses)([str(path) for path in here], addresses.origin_metadata)
 
 
 def _open_builder(dataset_id: str, revision: str, config: str | None, work: Path) -> DatasetBuilder:

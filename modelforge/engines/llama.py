@@ -80,7 +80,9 @@ class LlamaServer:
             self.stop()
             raise
 
-    def write(self, prompt: Sequence[int], longest: int, drawn: dict[str, Any], *, scale: float = 1.0) -> Iterator[Written]:
+    def write(
+        self, prompt: Sequence[int], longest: int, drawn: dict[str, Any], *, scale: float = 1.0
+    ) -> Iterator[Written]:
         """Yield what follows a prompt, at most `longest` tokens.
 
         drawn: temperature and the like, by llama.cpp's names. scale: of the adapter; 0 is the base model. Close the

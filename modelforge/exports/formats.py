@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from modelforge.architecture import ARCHITECTURES, DECODER
 from modelforge.errors import ExportError, RecipeError
 from modelforge.gguf import QUANTIZATIONS, check_architecture, check_quantization, ensure_converter, to_gguf
+from modelforge.models.folder import read_manifest
 from modelforge.store import ModelRecord
 from modelforge.store.folders import unfinished
 
@@ -93,9 +94,10 @@ def name_file(name: str) -> str:
 
 def write_adapter(source: Source, folder: Path, _: str, watch: Watch) -> None:
     """The adapter as PEFT loads it, with its tokenizer; the base model under its name on the Hub."""
-    from modelforge.models.hub import read_public_files
+    from modelforge.models import hub_files
 
-    for name, content in read_public_files(source.folder).items():
+    own = hub_files.Source(source.folder, "adapter", read_manifest(source.record.id))
+    for name, content in hub_files.read_contents(own, hub_files.make_card(own)).items():
         watch(0.5)
         if isinstance(content, Path):
             shutil.copyfile(content, folder / name)

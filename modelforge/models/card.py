@@ -12,14 +12,14 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from modelforge import paths
+from modelforge import catalog, paths
 from modelforge.architecture import ARCHITECTURES, DECODER
 from modelforge.choices.tunings import TUNINGS
 from modelforge.recipe import Recipe, Task
@@ -34,6 +34,18 @@ PIPELINE_TAGS = {  # task -> a tag of https://huggingface.co/tasks
     "summarization": "summarization",
     "extractive-question-answering": "question-answering",
 }
+LIBRARIES = {"adapter": "peft", "merged": "transformers", "gguf": "gguf"}
+"""Form -> the library_name that the Hub wants: which code it shows, and in which list the model is."""
+_LICENCES = {  # of the catalogue -> the Hub's identifier
+    "Apache-2.0": "apache-2.0",
+    "MIT": "mit",
+    "CC-BY-4.0": "cc-by-4.0",
+    "Llama 3.1": "llama3.1",
+    "Llama 3.2": "llama3.2",
+    "Gemma": "gemma",
+}
+_COMMIT = re.compile(r"commit:([0-9a-f]{40})")
+_NOT_PUBLIC = ("owner", "pushed")  # who has it here, and what else they have on the Hub
 _INPUTS = {"prompt": "Hello!", "document": "The document to summarize."}
 _DTYPES = ("float32", "bfloat16", "float16")
 _PLAIN = re.compile(r"[A-Za-z0-9 ._/-]")
@@ -50,25 +62,45 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+!|~$&@])")
 _INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]+")
 
 
-def model_card(manifest: Mapping[str, Any], repo_id: str | None = None) -> str:
+def model_card(
+    manifest: Mapping[str, Any], repo_id: str | None = None, *, form: str = "", quantizations: Sequence[str] = ()
+) -> str:
     """The README.md of a model: YAML front matter and Markdown.
 
-    manifest: as in modelforge.json; what is missing is left out of the card.
-    repo_id: where it is pushed to, for the code that loads it; None shows the code for the downloaded folder.
+    manifest: as in modelforge.json; what is missing is left out of the card. repo_id: where it is pushed to, for the
+    code that loads it; None shows the code for the downloaded folder. form: "adapter", "merged" or "gguf"; by default
+    what the model's own folder holds. quantizations: of GGUF files, as Q8_0.
     """
     shown = {"task": "text-generation", **public_manifest(manifest)}
-    base, metrics, is_adapter = str(shown.get("base_model", "")), shown.get("metrics"), shown.get("tuning") != "full"
-    sides = sides_of(metrics if isinstance(metrics, Mapping) else {})
+    form = form or ("merged" if shown.get("tuning") == "full" else "adapter")
+    base, metrics = str(shown.get("base_model", "")), shown.get("metrics")
+    metrics = metrics if isinstance(metrics, Mapping) else {}
+    sides = sides_of(metrics)
+    commit = _COMMIT.fullmatch(str(_part(shown, "revisions").get("base_model", "")))
+    tuned = _part(manifest, "pushed").get("merged") or _part(manifest, "pushed").get("adapter")
     filled = {
-        "front_matter": _front_matter(shown, base, is_adapter=is_adapter),
-        "is_adapter": is_adapter,
+        "front_matter": _front_matter(shown, base, form, str(tuned or "")),
+        "form": form,
+        "is_adapter": form == "adapter",
         "base": base,
         "base_is_on_hub": _HUB_ID.fullmatch(base),
+        "base_commit": commit[1] if commit else "",
+        "base_revision": str(_part(shown, "revisions").get("base_model", "")),
+        "base_licence": _find_licence(base),
+        "hub_dataset": _find_hub_dataset(shown),
         "sides": sides,
-        "table": _list_metrics(sides),
+        "verdict": _part(metrics, "verdict"),
+        "table": _list_metrics(sides, _part(_part(metrics, "verdict"), "differences")),
+        "quantizations": list(quantizations),
         **_fill_code(shown, repo_id),
     }
     return _template().render({**shown, **filled}).rstrip() + "\n"
+
+
+def _part(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of a manifest that is an object; an empty one where it is missing or something else."""
+    part = holder.get(name)
+    return part if isinstance(part, Mapping) else {}
 
 
 def public_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +108,7 @@ def public_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
     So `base_model` in the copy is either a Hub id or starts with ``./``, which no library takes for a Hub id.
     """
-    public = {str(key): _without_paths(value) for key, value in manifest.items()}
+    public = {str(key): _without_paths(value) for key, value in manifest.items() if key not in _NOT_PUBLIC}
     metrics = public.get("metrics")
     if isinstance(metrics, dict) and isinstance(metrics.get("verdict"), dict):
         metrics["verdict"].pop("notes", None)  # they can quote rows, and name folders
@@ -119,21 +151,54 @@ def _last_part(path: str) -> str:
     return re.split(r"[\\/]+", path.rstrip("\\/"))[-1]
 
 
-def _front_matter(manifest: Mapping[str, Any], base: str, *, is_adapter: bool) -> str:
-    metadata: dict[str, Any] = {"library_name": "peft" if is_adapter else "transformers"}
-    if _HUB_ID.fullmatch(base):
-        metadata |= {"base_model": base, "base_model_relation": "adapter" if is_adapter else "finetune"}
+def _front_matter(manifest: Mapping[str, Any], base: str, form: str, tuned: str) -> str:
+    """tuned: the repository with this very model in another form, "" if it was not pushed. GGUF files are a
+    quantization of that; of the base model they are none, whatever its weights were rounded to."""
+    metadata: dict[str, Any] = {"library_name": LIBRARIES[form]}
+    if form == "gguf" and tuned:
+        metadata |= {"base_model": tuned, "base_model_relation": "quantized"}
+    elif _HUB_ID.fullmatch(base):
+        metadata |= {"base_model": base, "base_model_relation": "adapter" if form == "adapter" else "finetune"}
+    if licence := _LICENCES.get(_find_licence(base)):
+        metadata["license"] = licence
+    if dataset := _find_hub_dataset(manifest):
+        metadata["datasets"] = [dataset]
     if manifest["task"] in PIPELINE_TAGS:
         metadata["pipeline_tag"] = PIPELINE_TAGS[manifest["task"]]
     words = [str(manifest.get(name, "")) for name in ("tuning", "method")]
-    metadata["tags"] = ["modelforge", *(word for word in words if re.fullmatch(r"[a-z0-9-]{1,40}", word))]
+    more = ["gguf", "llama.cpp", "ollama"] if form == "gguf" else []
+    metadata["tags"] = ["modelforge", *(word for word in words if re.fullmatch(r"[a-z0-9-]{1,40}", word)), *more]
     return yaml.safe_dump(metadata, sort_keys=False)
 
 
-def _list_metrics(sides: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """A row for each metric, with its value on each side; a dash where it is missing."""
+def _find_licence(base: str) -> str:
+    """Of a base model of the catalogue; "" where it is not known."""
+    listed = catalog.find(base)
+    return listed.licence if listed else ""
+
+
+def _find_hub_dataset(manifest: Mapping[str, Any]) -> str:
+    """The id of the Hub's dataset that the model was trained on, "" if it was a file. A dataset that came from the Hub
+    is named after its id; a file is not named after its path."""
+    name = _part(manifest, "recipe").get("dataset")
+    if not isinstance(name, str) or name != _part(manifest, "dataset").get("name"):
+        return ""
+    return name if "/" in name and _HUB_ID.fullmatch(name) else ""
+
+
+def _list_metrics(sides: Mapping[str, Mapping[str, Any]], differences: Mapping[str, Any]) -> list[list[str]]:
+    """A row for each metric, with its value on each side, and the difference with its interval where any has one; a
+    dash where it is missing."""
     names = dict.fromkeys(name for measured in sides.values() for name in measured)
-    return [[as_text(name), *(_number(measured.get(name)) for measured in sides.values())] for name in names]
+    rows = []
+    for name in names:
+        found = _part(differences, name)
+        low, high = _number(found.get("low")), _number(found.get("high"))
+        interval = f"{_number(found.get('value'))} ({low} to {high})" if found and low != "-" != high else "-"
+        rows.append(
+            [as_text(name), *(_number(each.get(name)) for each in sides.values()), *([interval] * bool(differences))]
+        )
+    return rows
 
 
 def _number(value: Any) -> str:
@@ -147,9 +212,12 @@ def _fill_code(manifest: Mapping[str, Any], repo_id: str | None) -> dict[str, An
 
     The code gives the same answers as the model gives here.
     """
+    hub_place = repo_id if repo_id and _HUB_ID.fullmatch(repo_id) else "USER/REPOSITORY"
     task = next((task for task in Task if task.value == manifest.get("task")), None)
     if task is None or manifest.get("tuning") not in TUNINGS:
-        return {"architecture": None}
+        return {"architecture": None, "hub_place": hub_place}
+    base = str(manifest.get("base_model") or "")
+    commit = _COMMIT.fullmatch(str(_part(manifest, "revisions").get("base_model", "")))
     architecture = ARCHITECTURES[str(manifest.get("architecture") or TASKS[task].architectures[0])]
     to_messages = TASKS[task].to_messages if architecture is DECODER else None
     hardware, recipe = manifest.get("hardware"), manifest.get("recipe")
@@ -158,6 +226,8 @@ def _fill_code(manifest: Mapping[str, Any], repo_id: str | None) -> dict[str, An
     return {
         "architecture": architecture,
         "place": _quote(repo_id or "."),
+        "hub_place": hub_place,
+        "revision": f', revision="{commit[1]}"' if commit and not is_local_path(base) else "",
         "base_place": _quote(str(manifest.get("base_model") or "the base model")),
         "dtype": dtype if dtype in _DTYPES else "float32",
         "prompt": json.dumps(to_messages(_INPUTS)[-1]["content"] if to_messages else _INPUTS["document"]),

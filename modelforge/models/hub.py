@@ -1,8 +1,8 @@
 """Pushing a finished model to the Hugging Face Hub, with the real huggingface_hub client.
 
-It owns what is pushed (an exact list of names, without the paths of this machine) and how (one commit, with
-progress). `hub_failures` explains failures, `card` writes the model card. A token is used for the calls made here and
-not stored.
+It owns how a model is pushed: signed in, into a repository that is new or that somebody said yes to, as one commit,
+with progress. `hub_files` has what is pushed, `hub_failures` explains failures, `card` writes the model card,
+`transfers` does it in the background. A token is used for the calls made here and not stored.
 
 huggingface_hub and its HTTP client are imported inside functions: they take 0.4 s, and most commands never push.
 """
@@ -11,58 +11,40 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from modelforge.compat.huggingface_hub import hide_upload_notice, ignored_files
+from modelforge.compat.huggingface_hub import check_card, hide_upload_notice, ignored_files
 from modelforge.errors import HubError
-from modelforge.models.card import is_local_path, model_card, public_manifest
-from modelforge.models.folder import MANIFEST
 from modelforge.models.hub_failures import SIGN_IN, Failures
+from modelforge.models.hub_files import Source, count_bytes, list_files, read_contents, sum_up
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
 
-CARD = "README.md"
 TIMEOUT_SECONDS = 60.0  # without a byte in either direction; the client's own default is to wait forever
 CONNECT_TIMEOUT_SECONDS = 10.0
 
-# Only what is needed to load the model and to know its origin. Names, not endings: a training folder also has
-# optimizer.safetensors and trainer_state.json.
-_PUSHED = re.compile(
-    r"(adapter_model|model)(-\d{5}-of-\d{5})?\.safetensors"
-    r"|(adapter_model|model)\.safetensors\.index\.json"
-    r"|(adapter_config|config|generation_config|processor_config|preprocessor_config|modelforge)\.json"
-    r"|(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json"
-    r"|(vocab|merges)\.txt|(tokenizer|spiece|sentencepiece\.bpe)\.model"
-    r"|[a-z_]+\.jinja"
-)
-_PATH_KEYS = ("base_model_name_or_path", "name_or_path", "_name_or_path", "tokenizer_file", "vocab_file", "merges_file")
+Step = Literal["creating", "uploading", "committing", "finished"]
+Existing = Literal["refuse", "commit", "pull request"]
+"""What to do where the repository exists."""
 _TOKEN_IN_TEXT = re.compile(r"hf_\w{16,}")
-_PICK_ANOTHER = "Train it again, or pick another model."
-
-
-@dataclass(frozen=True)
-class PushFile:
-    """A file as it is pushed: its name in the repository and its size in bytes."""
-
-    name: str
-    bytes: int
+_MESSAGE = "Push a model with ModelForge"
 
 
 @dataclass(frozen=True)
 class PushProgress:
     """How far a push is. All counts are bytes; what the Hub already has is not sent, and counts at the end.
 
-    `file` is the current one, "" while creating and when finished.
+    `file` is the current one, "" in other steps than uploading.
     """
 
-    step: Literal["creating", "uploading", "finished"]
+    step: Step
     file: str
     sent: int
     total_bytes: int
@@ -70,27 +52,28 @@ class PushProgress:
 
 @dataclass(frozen=True)
 class PushResult:
-    """Where the model is now. `note` says what differs from the request, "" if nothing does."""
+    """Where the model is now. `note` says what differs from the request, "" if nothing does; `undo` how to undo it."""
 
     url: str
     files: tuple[str, ...]
     private: bool
+    repo_id: str = ""
     note: str = ""
+    undo: str = ""
 
 
-def files_to_push(folder: Path, card: str | None = None) -> tuple[PushFile, ...]:
-    """Exactly what `push` sends from this model's folder, by name. card: None makes it from the manifest."""
-    weights, texts = _contents(folder, card)
-    sizes = {name: path.stat().st_size for name, path in weights.items()}
-    sizes |= {name: len(content) for name, content in texts.items()}
-    return tuple(PushFile(name, sizes[name]) for name in sorted(sizes))
+@dataclass(frozen=True)
+class Repository:
+    """A repository that is pushed to. head: its newest commit, "" for one that is not there yet. files: their names."""
 
+    id: str
+    private: bool = True
+    head: str = ""
+    files: tuple[str, ...] = ()
 
-def read_public_files(folder: Path) -> dict[str, Path | bytes]:
-    """What `push` sends, with its contents: paths of weights, and the public contents of everything else. Raises
-    HubError."""
-    weights, texts = _contents(folder, None)
-    return {**weights, **texts}
+    @property
+    def exists(self) -> bool:
+        return bool(self.head)
 
 
 def check_repo_id(text: str) -> str:
@@ -117,98 +100,99 @@ def check_repo_id(text: str) -> str:
     return repo_id
 
 
+def find_repository(repo_id: str, *, token: str | None, endpoint: str | None = None) -> Repository:
+    """The repository of that name as this token sees it. Changes nothing. Raises HubError, also for a token that may
+    only read."""
+    repo_id = check_repo_id(repo_id)
+    with Failures(endpoint, repo_id) as failures:
+        api = _sign_in(token, endpoint, failures)
+        failures.repo_id = repo_id = _complete(repo_id, _check_token(api))
+        return _find(api, repo_id)
+
+
 def push(
-    folder: Path,
+    source: Source,
     repo_id: str,
     *,
     card: str,
     token: str | None,
     private: bool = True,
+    existing: Existing = "refuse",
+    seen: str = "",
     endpoint: str | None = None,
     progress: Callable[[PushProgress], None] = lambda _: None,
 ) -> PushResult:
-    """Push a model's folder as one commit, and create the repository if needed. Blocks until everything is uploaded.
+    """Push a model as one commit, and create the repository if needed. Blocks until everything is uploaded.
 
     card: the README.md. token: None uses that of the hub login (HF_TOKEN, `hf auth login`). private: for a new
-    repository; an existing one keeps its visibility, and the result's note says so if that differs.
-    endpoint: None uses HF_ENDPOINT, else huggingface.co. progress: called from the threads that upload, one at a time.
-    Raises HubError. Pushing again after a failure resumes: large files that have arrived are not sent
-    twice, and nothing is visible in the repository before everything is uploaded.
+    repository; an existing one keeps its visibility, and the result's note says so if that differs. seen: the `sum_up`
+    of the files that somebody has agreed to; other files are not sent. endpoint: None uses HF_ENDPOINT, else
+    huggingface.co. progress: called from the threads that upload, one at a time; what it raises ends the push. Raises
+    HubError. Pushing again after a failure resumes: large files that have arrived are not sent twice, and nothing is
+    visible in the repository before everything is uploaded.
     """
     repo_id = check_repo_id(repo_id)
-    weights, texts = _contents(folder, card)
+    if seen and seen != sum_up(list_files(source, card)):
+        raise HubError(
+            "The files have changed since you saw them.", where=source.folder.name, fix="Look at them again."
+        )
+    contents = read_contents(source, card)
     with Failures(endpoint, repo_id) as failures, contextlib.ExitStack() as opened:
         api = _sign_in(token, endpoint, failures)
-        if "/" not in repo_id:
-            failures.repo_id = repo_id = f"{_user_name(api)}/{repo_id}"
-        meter = _Meter(progress)
-        sources: dict[str, Path | bytes] = {**weights, **texts}
-        operations = [meter.add(opened, name, sources[name]) for name in sorted(sources)]
+        failures.repo_id = repo_id = _complete(repo_id, _check_token(api))
+        meter = _Meter(progress, contents)
+        operations = [meter.add(opened, name, contents[name]) for name in sorted(contents)]
         meter.tell("creating")
-        is_private = _prepare_repo(api, repo_id, private)
+        check_card(api, card)
+        before = _prepare(api, repo_id, private, existing)
         meter.tell("uploading")
+        as_request = before.exists and existing == "pull request"
         with _without_library_output():
-            api.create_commit(repo_id, operations, commit_message="Push a model with ModelForge")
-        ignored = ignored_files(operations)
-        meter.tell("finished")
-    notes = []
-    if is_private != private:
-        now, other = ("private", "public") if is_private else ("public", "private")
+            api.preupload_lfs_files(repo_id, operations, create_pr=as_request, free_memory=False)
+            meter.tell("committing")  # the last moment to cancel: from here on it is done or not
+            commit = api.create_commit(
+                repo_id,
+                operations,
+                commit_message=_MESSAGE,
+                parent_commit=before.head or None,
+                create_pr=as_request,
+            )
+        with contextlib.suppress(CancelledError):  # too late
+            meter.tell("finished")
+    return _describe(api, before, commit, operations, private)
+
+
+def _describe(
+    api: HfApi, before: Repository, commit: CommitInfo, operations: list[CommitOperationAdd], private: bool
+) -> PushResult:
+    """What was done. before: the repository as it was."""
+    url, ignored, notes = f"{api.endpoint}/{before.id}", ignored_files(operations), []
+    if before.exists and before.private != private:
+        now, other = ("private", "public") if before.private else ("public", "private")
         notes.append(f"The repository exists and stays {now}; change it to {other} in its settings on the Hub.")
     if ignored:
         notes.append(f"The repository's .gitignore excluded {', '.join(ignored)}.")
-    files = tuple(each.path_in_repo for each in operations if each.path_in_repo not in ignored)
-    return PushResult(f"{api.endpoint}/{repo_id}", files, is_private, " ".join(notes))
-
-
-def _contents(folder: Path, card: str | None) -> tuple[dict[str, Path], dict[str, bytes]]:
-    """What is pushed: the paths of weights, which are large, and the public contents of everything else."""
-    where = folder.name
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if not isinstance(manifest, dict):
-            raise TypeError("not an object")
-        # No links: they could include a file from anywhere.
-        found = {path.name: path for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
-        weights: dict[str, Path] = {}
-        texts: dict[str, bytes] = {}
-        for name in filter(_PUSHED.fullmatch, found):
-            if name.endswith(".safetensors"):
-                weights[name] = found[name]
-            else:
-                texts[name] = _public(name, found[name].read_bytes(), manifest)
-    except (OSError, ValueError, TypeError) as error:
-        raise HubError("This model's folder cannot be read.", where=where, fix=_PICK_ANOTHER) from error
-    if not weights:
-        raise HubError("This model has no weights in its folder.", where=where, fix=_PICK_ANOTHER)
-    texts[CARD] = (model_card(manifest) if card is None else card).encode("utf-8", errors="replace")
-    return weights, texts
-
-
-def _public(name: str, content: bytes, manifest: Mapping[str, Any]) -> bytes:
-    """A file's content without the paths of this machine; unchanged if there are none."""
-    if name == MANIFEST:
-        return _json(public_manifest(manifest))
-    if not name.endswith("config.json"):
-        return content
-    config = json.loads(content)
-    if not isinstance(config, dict):
-        raise TypeError(f"{name} is not an object")
-    base = public_manifest(manifest).get("base_model")
-    public = dict(config)
-    for key in _PATH_KEYS:
-        if isinstance(value := config.get(key), str) and value and is_local_path(value):
-            public[key] = base if base and not key.endswith("_file") else None
-    return content if public == config else _json(public)
-
-
-def _json(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", errors="replace")
+    if commit.pr_url:
+        undo = (
+            f"Nothing in the repository changes until the pull request is merged. To undo it, close it: {commit.pr_url}"
+        )
+    elif not before.exists:
+        undo = f"To undo it, delete the repository in its settings: {url}/settings"
+    elif commit.oid == before.head:
+        undo = ""
+        notes.append("The repository had exactly these files already, so nothing changed.")
+    else:
+        undo = (
+            f"It is one commit: {commit.commit_url} To undo it, run `git revert {commit.oid[:12]}` in a clone of the "
+            f"repository and push that. How the repository was before: {url}/tree/{before.head}"
+        )
+    sent = tuple(each.path_in_repo for each in operations if each.path_in_repo not in ignored)
+    return PushResult(commit.pr_url or url, sent, before.private, before.id, " ".join(notes), undo)
 
 
 def _sign_in(token: str | None, endpoint: str | None, failures: Failures) -> HfApi:
     """The client with this token, or the hub login's for None."""
-    from huggingface_hub import HfApi, get_session, get_token
+    from huggingface_hub import HfApi, get_token
 
     chosen = (get_token() if token is None else token) or ""
     failures.token = chosen = chosen.strip()
@@ -220,48 +204,79 @@ def _sign_in(token: str | None, endpoint: str | None, failures: Failures) -> HfA
         raise HubError("This is not a token: it contains blanks or special characters.", fix=f"{SIGN_IN}.")
     api = HfApi(endpoint=endpoint.rstrip("/") if endpoint else None, token=chosen, library_name="modelforge")
     failures.endpoint = api.endpoint
-    session = get_session()  # shared by the whole process: a limit that is already set stays
+    limit_silence()
+    return api
+
+
+def limit_silence() -> None:
+    """Let no call of the Hub's client wait forever for an answer. The client is shared by the whole process: a limit
+    that is already set stays."""
+    from huggingface_hub import get_session
+
+    session = get_session()
     if session.timeout.read is None:
         import httpx2
 
         session.timeout = httpx2.Timeout(TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
-    return api
 
 
-def _user_name(api: HfApi) -> str:
+def _check_token(api: HfApi) -> str:
+    """The name of whoever has the token. Raises HubError for one that may only read."""
     answer: object = api.whoami()
     name = answer.get("name") if isinstance(answer, dict) else None
-    if not isinstance(name, str):
+    if not isinstance(answer, dict) or not isinstance(name, str):
         raise HubError("The server there is not a Hub.", where=api.endpoint, fix="Check HF_ENDPOINT.")
+    role = ((answer.get("auth") or {}).get("accessToken") or {}).get("role")
+    if role == "read":
+        raise HubError(f"This token of {name} can only read.", where=api.endpoint, fix=f"{SIGN_IN}.")
     return name
 
 
-def _prepare_repo(api: HfApi, repo_id: str, private: bool) -> bool:
-    """Create the repository if needed; returns whether it is private."""
+def _complete(repo_id: str, name: str) -> str:
+    return repo_id if "/" in repo_id else f"{name}/{repo_id}"
+
+
+def _find(api: HfApi, repo_id: str) -> Repository:
     from huggingface_hub.errors import HfHubHTTPError
 
-    there = None
     try:
-        there = api.model_info(repo_id)
+        info = api.model_info(repo_id)
     except HfHubHTTPError as error:
         if error.response.status_code not in (401, 403, 404):
             raise
-    if there is None:  # creating it shows which it is: a wrong token, no permission, or no such repository
+        return Repository(repo_id)
+    files = tuple(each.rfilename for each in info.siblings or ())
+    return Repository(repo_id, bool(info.private), str(info.sha), files)
+
+
+def _prepare(api: HfApi, repo_id: str, private: bool, existing: Existing) -> Repository:
+    """The repository as it is before the push, created if needed. Raises HubError where it exists and may not."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    found = _find(api, repo_id)
+    if not found.exists:  # creating it shows which it is: no permission, no such account, or no such repository
         try:
             api.create_repo(repo_id, private=private)
+            return Repository(repo_id, private)
         except HfHubHTTPError as error:
             if error.response.status_code != 409:
                 raise
-            there = api.model_info(repo_id)  # another push has just created it
-    return private if there is None or there.private is None else there.private
+            found = _find(api, repo_id)  # another push has just created it
+    if existing == "refuse":
+        raise HubError(
+            f"The repository exists already, with {len(found.files)} files.",
+            where=repo_id,
+            fix="Choose another name, or agree to add one commit to it or to open a pull request.",
+        )
+    return found
 
 
 class _Meter:
     """Counts the bytes of all files as the client reads them for sending, and reports them."""
 
-    def __init__(self, progress: Callable[[PushProgress], None]) -> None:
+    def __init__(self, progress: Callable[[PushProgress], None], contents: Mapping[str, Path | bytes]) -> None:
         self._progress = progress
-        self._sizes: dict[str, int] = {}
+        self._total = sum(count_bytes(each) for each in contents.values())
         self._sent: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -276,18 +291,17 @@ class _Meter:
 
         raw = io.BytesIO(source) if isinstance(source, bytes) else opened.enter_context(source.open("rb", buffering=0))
         file = opened.enter_context(_MeteredFile(raw))
-        operation = CommitOperationAdd(path_in_repo=name, path_or_fileobj=file)  # reads all of it, for its hash
-        self._sizes[name], self._sent[name] = operation.upload_info.size, 0
+        file.report = lambda _: self.tell("creating")  # reading it for its hash can be cancelled too
+        operation = CommitOperationAdd(path_in_repo=name, path_or_fileobj=file)
         file.report = lambda sent: self.tell("uploading", name, sent)
         return operation
 
-    def tell(self, step: Literal["creating", "uploading", "finished"], file: str = "", sent: int = 0) -> None:
+    def tell(self, step: Step, file: str = "", sent: int = 0) -> None:
         with self._lock:
             if file:
                 self._sent[file] = sent
-            total = sum(self._sizes.values())
-            so_far = total if step == "finished" else sum(self._sent.values())
-            self._progress(PushProgress(step, file, so_far, total))
+            so_far = self._total if step in ("committing", "finished") else sum(self._sent.values())
+            self._progress(PushProgress(step, file, so_far, self._total))
 
 
 class _MeteredFile(io.BufferedReader):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelforge import paths
+from modelforge import paths, quotas
 from modelforge.caller import check_may_train, current_caller
 from modelforge.engines import files
-from modelforge.errors import NotFoundError, RecipeError
-from modelforge.models import folder, hub
-from modelforge.models.card import model_card
+from modelforge.errors import HubError, NotFoundError, RecipeError
+from modelforge.models import folder, hub, hub_pull
 from modelforge.models.chat import Playground
-from modelforge.models.hub import PushProgress, PushResult
+from modelforge.models.hub import Existing, PushProgress, PushResult
+from modelforge.models.hub_files import Source, make_card
+from modelforge.models.hub_pull import PullProgress
+from modelforge.models.imports import import_folder
 from modelforge.models.sampling import Message, Sampling
 from modelforge.store import ModelRecord, Store
 from modelforge.store.folders import delete_folder
@@ -109,14 +113,19 @@ class Models:
 
     def rename(self, model_id: str, name: str) -> ModelRecord:
         """Change the name of a model; its files stay where they are."""
-        name = " ".join(name.split())
-        if not 0 < len(name) <= LONGEST_NAME:
-            raise RecipeError("A name must have between 1 and 120 characters.", where="name", fix="Enter another name.")
+        name = self._check_name(name)
         record = self.find(model_id)
         manifest = self.manifest(record)  # before anything is changed: its files may be missing
         record = self._store.models.update(record.id, name=name)
         folder.write_manifest(record.id, {**manifest, "name": name})
         return record
+
+    @staticmethod
+    def _check_name(name: str) -> str:
+        name = " ".join(name.split())
+        if not 0 < len(name) <= LONGEST_NAME:
+            raise RecipeError("A name must have between 1 and 120 characters.", where="name", fix="Enter another name.")
+        return name
 
     def delete(self, text: str) -> ModelRecord:
         """Delete a model and its files, completely or not at all; its exports first."""
@@ -126,29 +135,80 @@ class Models:
         files.forget(self.path(record))
         for export in self._store.exports.all():
             if export.model_id == record.id:
-                delete_folder(paths.export_dir(export.id), lambda id=export.id: self._store.forget(id))  # type: ignore[misc]
+                delete_folder(paths.export_dir(export.id), partial(self._store.forget, export.id))
         delete_folder(self.path(record), lambda: self._store.forget(record.id))
         return record
 
+    def source(self, record: ModelRecord) -> Source:
+        """What a push of the model's own folder sends: an adapter, or the whole model after full tuning."""
+        return Source(self.path(record), "merged" if record.tuning == "full" else "adapter", self.manifest(record))
+
     def card(self, text: str, repo_id: str | None = None) -> str:
         """The model card that a push sends."""
-        return model_card(self.manifest(self.find(text)), repo_id)
+        return make_card(self.source(self.find(text)), repo_id)
 
     def push(
         self,
         text: str,
         repo_id: str,
         *,
+        source: Source | None = None,
         token: str | None = None,
         private: bool = True,
+        existing: Existing = "refuse",
+        seen: str = "",
         progress: Callable[[PushProgress], None] = lambda _: None,
     ) -> PushResult:
-        """Send a model to the Hub. token None: the person's own, which is that of the hub login on this machine. Raises
-        HubError."""
+        """Send a model to the Hub. source: an export of it; None its own folder. token None: the person's own, which is
+        that of the hub login on this machine. The others are those of `hub.push`. Raises HubError."""
         check_may_train("pushing models")
         if token is None and current_caller().hub_token is not None:
             token = current_caller().token
         record = self.find(text)
+        source = source or self.source(record)
         repo_id = hub.check_repo_id(repo_id)
-        card = self.card(record.id, repo_id if "/" in repo_id else None)
-        return hub.push(self.path(record), repo_id, card=card, token=token, private=private, progress=progress)
+        card = make_card(source, repo_id if "/" in repo_id else None)
+        done = hub.push(
+            source, repo_id, card=card, token=token, private=private, existing=existing, seen=seen, progress=progress
+        )
+        if done.url.endswith(f"/{done.repo_id}"):  # the cards of other forms of it name it; not a pull request
+            manifest = folder.read_manifest(record.id)
+            pushed = {**manifest.get("pushed", {}), source.form: done.repo_id}
+            folder.write_manifest(record.id, {**manifest, "pushed": pushed})
+        return done
+
+    def import_model(
+        self, text: str, *, name: str = "", base: str = "", watch: Callable[[PullProgress], None] = lambda _: None
+    ) -> ModelRecord:
+        """Take a PEFT adapter or a whole model from elsewhere into the library: a folder of this machine, or a model on
+        the Hub. base: the base model of an adapter that does not name it. watch: called while it is downloaded; what it
+        raises ends that, and what has arrived is kept for the next time. Raises ModelForgeError."""
+        check_may_train("importing models")
+        quotas.check_disk(self._store)
+        here = paths.existing(text.strip()) if text.strip() and current_caller().is_local else None
+        if here is not None and here.is_dir():
+            chosen = self._check_name(name or here.name)
+            return import_folder(self._store, here, name=chosen, origin=here.name, base=base)
+        if here is not None:
+            raise HubError("This is a file, not the folder of a model.", where=str(here), fix="Name its folder.")
+        return self.pull(hub_pull.find_model(text), name=name, base=base, watch=watch)
+
+    def pull(
+        self,
+        found: hub_pull.Pull,
+        *,
+        name: str = "",
+        base: str = "",
+        watch: Callable[[PullProgress], None] = lambda _: None,
+    ) -> ModelRecord:
+        """Download a model that was found on the Hub, and import it."""
+        check_may_train("importing models")
+        repo_id = found.listing.repo_id
+        chosen = self._check_name(name or repo_id.rpartition("/")[2])
+        place = hub_pull.fetch_model(found, lambda here, total, file: watch(PullProgress(file, here, total)))
+        now = PullProgress("", found.bytes, found.bytes)
+        record = import_folder(
+            self._store, place, name=chosen, origin=repo_id, base=base, move=True, meanwhile=lambda: watch(now)
+        )
+        shutil.rmtree(place, ignore_errors=True)
+        return record

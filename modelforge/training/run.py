@@ -321,6 +321,7 @@ def describe(job: Job, ready: Ready, result: Result, step: int) -> dict[str, Any
         "name": recipe.name,
         "base_model": start.base.id,
         "base_source": start.base.source,
+        "revisions": start.find_revisions(),
         "custom_base_model": catalog.find(start.base.id) is None,
         "architecture": start.architecture.name,
         "parent": recipe.parent or None,

@@ -27,18 +27,18 @@ from modelforge.threads import share_processor
 from modelforge.ui import hardware as hardware_tab
 from modelforge.ui import header, space
 from modelforge.ui.access import GUEST, Access
-from modelforge.ui.batches import show_batches
 from modelforge.ui.dataset import preview
 from modelforge.ui.dataset import tab as dataset
-from modelforge.ui.hub import HubTab
+from modelforge.ui.hub.tab import HubTab
 from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
 from modelforge.ui.look.files import keep_uploads_in_home
 from modelforge.ui.middleware import RequestChecks
 from modelforge.ui.models import tab as models
+from modelforge.ui.models.batches import show_batches
+from modelforge.ui.models.serving import show_serving
 from modelforge.ui.playground import choices
 from modelforge.ui.playground import tab as playground
-from modelforge.ui.serving import show_serving
 from modelforge.ui.sign_in import SignIn
 from modelforge.ui.single_instance import lock_home, write_address
 from modelforge.ui.train import form as train_form
@@ -128,7 +128,7 @@ def _attach_load(forge: Forge, tabs: Tabs, load: Any) -> None:
         ("models", partial(show_serving, forge), None, tabs.models.serving.shown),
         ("models", partial(show_batches, forge), tabs.models.batches.chosen, tabs.models.batches.shown),
         ("playground", partial(choices.offer, forge), tabs.playground.model, tabs.playground.model),
-        ("hub", offer_models, tabs.hub.model, tabs.hub.model),
+        ("hub", tabs.hub.refresh, tabs.hub.model, tabs.hub.shown),
     ):
         listen_all([load, tabs.places[name].select], show, inputs, outputs, for_chat=name == "playground")
     kept = playground.list_kept(tabs.playground)

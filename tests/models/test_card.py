@@ -63,6 +63,7 @@ def test_front_matter_has_only_what_the_hub_knows() -> None:
         "library_name": "peft",
         "base_model": STARTER,
         "base_model_relation": "adapter",
+        "license": "apache-2.0",
         "pipeline_tag": "text-generation",
         "tags": ["modelforge", "lora", "sft"],
     }
@@ -116,7 +117,7 @@ def test_names_break_neither_yaml_nor_markdown(text: str) -> None:
     assert front_matter(card)["tags"] == ["modelforge"]
     outside = re.sub(r"^(`{3,})yaml\n.*?^\1$", "", card, flags=re.DOTALL | re.MULTILINE)
     headings = [line for line in outside.splitlines() if line.startswith("#")]
-    assert len(headings) == 7, headings
+    assert len(headings) == 8, headings
     assert "\n---" not in outside.split("\n# ", 1)[1]
     assert not re.search(r"(?<!\\)<|(?<!\\)!\[", outside)
     table = [line for line in outside.splitlines() if line.startswith("|")]

@@ -17,6 +17,7 @@ from huggingface_hub.utils import _http
 from modelforge.errors import HubError, ModelForgeError
 from modelforge.models import hub
 from modelforge.models.card import model_card
+from modelforge.models.hub_files import PushFile, Source, list_files
 from modelforge.recipe import STARTER
 from tests.hub_server import CLOSE, HubServer
 
@@ -103,10 +104,24 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServe
         yield running
 
 
+def source_of(folder: Path) -> Source:
+    return Source(folder, "adapter", json.loads((folder / "modelforge.json").read_text()))
+
+
+def files_to_push(folder: Path, card: str | None = None) -> tuple[PushFile, ...]:
+    return list_files(source_of(folder), card)
+
+
 def push(folder: Path, server: HubServer, repo_id: str = "anna/faq-bot", **options: Any) -> hub.PushResult:
-    manifest = json.loads((folder / "modelforge.json").read_text())
-    chosen = {"token": TOKEN, "endpoint": server.url, "card": model_card(manifest, repo_id)} | options
-    return hub.push(folder, repo_id, **chosen)
+    """Into an existing repository as a commit, unless told otherwise."""
+    source = source_of(folder)
+    chosen = {
+        "token": TOKEN,
+        "endpoint": server.url,
+        "card": model_card(source.manifest, repo_id),
+        "existing": "commit",
+    }
+    return hub.push(source, repo_id, **(chosen | options))
 
 
 def failure(folder: Path, server: HubServer, repo_id: str = "anna/faq-bot", **options: Any) -> HubError:
@@ -139,7 +154,8 @@ def test_pushed_model_loads_again_and_is_the_same(
     result = push(finished_folder, server)
 
     repo = server.repos["anna/faq-bot"]
-    assert result == hub.PushResult(f"{server.url}/anna/faq-bot", tuple(PUSHED), private=True)
+    assert result.url == f"{server.url}/anna/faq-bot" and result.files == tuple(PUSHED) and result.private
+    assert f"{result.url}/settings" in result.undo and not result.note
     assert repo["private"] and sorted(repo["files"]) == PUSHED
     assert len(repo["commits"]) == 2  # the Hub's own first one, and the push
     copy = snapshot_download("anna/faq-bot", endpoint=server.url, token=TOKEN, cache_dir=tmp_path)
@@ -155,12 +171,12 @@ def test_pushed_model_loads_again_and_is_the_same(
 
 def test_list_before_the_push_is_what_arrives(finished_folder: Path, server: HubServer) -> None:
     card = "# A card of my own"
-    listed = hub.files_to_push(finished_folder, card)
+    listed = files_to_push(finished_folder, card)
     push(finished_folder, server, card=card)
     assert {file.name: file.bytes for file in listed} == {
         name: len(content) for name, content in server.repos["anna/faq-bot"]["files"].items()
     }
-    assert [file.name for file in hub.files_to_push(finished_folder)] == PUSHED
+    assert [file.name for file in files_to_push(finished_folder)] == PUSHED
 
 
 def test_nothing_pushed_names_a_path_of_this_machine(
@@ -182,7 +198,7 @@ def test_progress_counts_every_byte(finished_folder: Path, server: HubServer) ->
     seen: list[hub.PushProgress] = []
     push(finished_folder, server, progress=seen.append)
     assert [seen[0].step, seen[-1].step] == ["creating", "finished"]
-    total = sum(file.bytes for file in hub.files_to_push(finished_folder))
+    total = sum(file.bytes for file in files_to_push(finished_folder))
     assert any(each.file == "adapter_model.safetensors" for each in seen)
     assert all(each.total_bytes == seen[-1].sent for each in seen) and abs(seen[-1].sent - total) < 1000
     assert [each.sent for each in seen] == sorted(each.sent for each in seen)
@@ -198,7 +214,9 @@ def test_second_push_updates(finished_folder: Path, server: HubServer) -> None:
 
 
 def test_pushing_the_same_again_is_no_error(finished_folder: Path, server: HubServer) -> None:
-    assert push(finished_folder, server) == push(finished_folder, server)
+    push(finished_folder, server)
+    again = push(finished_folder, server)
+    assert "nothing changed" in again.note and again.undo == ""
     assert len(server.repos["anna/faq-bot"]["commits"]) == 2
 
 
@@ -213,7 +231,7 @@ def test_retry_works_after_a_failure_at_any_stage(
     error = failure(finished_folder, server)
     assert ("500" in error.what) if status else ("was interrupted" in error.what), error
     assert server.repos.get("anna/faq-bot", {"files": {}})["files"] == {}  # nothing half-pushed is to be seen
-    server._failures.clear()
+    server.stop_failing()
     push(finished_folder, server)
     assert sorted(server.repos["anna/faq-bot"]["files"]) == PUSHED
 
@@ -296,6 +314,7 @@ def test_token_with_blanks_around_it_works(finished_folder: Path, server: HubSer
 
 
 def test_read_only_token_and_somebody_elses_account(finished_folder: Path, server: HubServer) -> None:
+    server.tells_roles = False
     assert "berta" in failure(finished_folder, server, "berta/faq-bot").what  # in the Hub's own words
     push(finished_folder, server, private=False)
     stranger = failure(finished_folder, server, token="hf_bertas_token_1234567890")
@@ -303,6 +322,8 @@ def test_read_only_token_and_somebody_elses_account(finished_folder: Path, serve
     server.read_only.add(TOKEN)
     assert "403" in failure(finished_folder, server).what
     assert "403" in failure(finished_folder, server, "anna/another").what
+    server.tells_roles = True
+    assert "can only read" in failure(finished_folder, server, "anna/another").what
 
 
 def test_server_that_echoes_the_token_does_not_bring_it_into_a_message(
@@ -349,17 +370,13 @@ def test_server_that_is_no_hub(finished_folder: Path, server: HubServer, monkeyp
 def test_card_that_the_hub_refuses_is_told_in_its_words(finished_folder: Path, server: HubServer) -> None:
     error = failure(finished_folder, server, card="---\nbase_model: [oh no\n---\n")
     assert "Invalid YAML" in error.what
-    assert server.repos["anna/faq-bot"]["files"] == {}
+    assert server.repos == {}  # it is checked before anything is made or sent
 
 
 def test_folder_that_is_no_model(tmp_path: Path, finished_folder: Path, server: HubServer) -> None:
-    for content in (None, "", "[]", "{}"):
-        if content is not None:
-            (tmp_path / "modelforge.json").write_text(content)
+    for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(HubError, match="folder"):
-            hub.files_to_push(tmp_path)
-        with pytest.raises(HubError, match="folder"):
-            hub.push(tmp_path, "anna/x", card="", token=TOKEN, endpoint=server.url)
+            hub.push(Source(folder, "adapter", {}), "anna/x", card="", token=TOKEN, endpoint=server.url)
     assert server.requests == []
 
 
@@ -390,7 +407,7 @@ def test_token_typed_as_a_name_is_not_repeated() -> None:
 def test_bug_of_ours_is_not_called_a_problem_of_the_hub(
     finished_folder: Path, server: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "_prepare_repo", None)
+    monkeypatch.setattr(hub, "_prepare", None)
     with pytest.raises(TypeError):
         push(finished_folder, server)
 

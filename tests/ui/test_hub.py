@@ -6,7 +6,7 @@ import shutil
 from typing import Any
 
 from modelforge import Forge, paths
-from modelforge.ui.hub import describe_push
+from modelforge.ui.hub.push import describe_push
 
 
 def test_files_and_card_of_a_model_are_shown(forge: Forge, record: Any) -> None:

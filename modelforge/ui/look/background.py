@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import wait as wait_for
 from typing import Any, Generic, TypeVar
 
 from modelforge.caller import acting_as, current_caller
-from modelforge.ui.look import html
 
 Result = TypeVar("Result")
 
@@ -49,18 +48,3 @@ class BackgroundCall(Generic[Result]):
         if self._is_cancelled:
             raise CancelledError
         self.progress = progress
-
-
-def follow(call: Callable[[Callable[[Any], None]], Any], first: str, show: Callable[[Any], str]) -> Iterator[str]:
-    """HTML of a call in a thread: `first`, then its progress and its result as `show` draws them. An error is shown and
-    raised. The call continues when the page is closed."""
-    running = BackgroundCall(call)
-    yield first
-    while not running.wait(FOLLOW_SECONDS):
-        if running.progress is not None:
-            yield show(running.progress)
-    try:
-        yield show(running.result())
-    except Exception as error:
-        yield html.note(str(error), "bad")
-        raise

@@ -17,16 +17,16 @@ from modelforge.models.outcomes import read_outcomes
 from modelforge.recipe import Task
 from modelforge.store import ModelRecord
 from modelforge.tasks import TASKS
-from modelforge.ui.batches import BatchPanel
 from modelforge.ui.look import html
 from modelforge.ui.look.background import FOLLOW_SECONDS, BackgroundCall
 from modelforge.ui.look.choices import DeleteButtons, pick, select
 from modelforge.ui.look.events import listen
 from modelforge.ui.look.metrics import describe_change, show_metrics
 from modelforge.ui.look.verdict import show_verdict
+from modelforge.ui.models.batches import BatchPanel
 from modelforge.ui.models.export import ExportPanel
+from modelforge.ui.models.serving import ServingPanel
 from modelforge.ui.rows import RowsPanel, show_rows
-from modelforge.ui.serving import ServingPanel
 
 if TYPE_CHECKING:
     from modelforge.models.evaluate import Evaluation
