@@ -34,12 +34,12 @@ SILENT_SECONDS = 300.0  # of a prompt that is read
 
 
 class Written(NamedTuple):
-    """What came: text, of whole characters; token: the last one, -1 for none; count: all tokens so far; is_end: the
+    """What came: text, of whole characters; token: the last one, -1 for none; tokens: all of them so far; is_end: the
     model has ended the text. (Of a character that is several tokens, llama.cpp tells only the last one.)"""
 
     text: str
     token: int
-    count: int
+    tokens: int
     is_end: bool
 
 

@@ -215,9 +215,9 @@ def write_answer(
     is_first = True
     for written in server.write(ids, longest, name_settings(sampling), scale=scale):
         if written.is_end or written.token in opened.stops:
-            writing.ending, writing.tokens = STOP, max(writing.tokens, written.count - 1)
+            writing.ending, writing.tokens = STOP, max(writing.tokens, written.tokens - 1)
             return
-        writing.tokens = written.count
+        writing.tokens = written.tokens
         if text := written.text:
             yield text.removeprefix(_find_lead(tokenizer, written.token)) if is_first else text
             is_first = False

@@ -108,7 +108,6 @@ def find_shared_model(text: str | None) -> str:
 def _attach_load(forge: Forge, tabs: Tabs, load: Any) -> None:
     """What is shown when the page is opened or reloaded, or a tab selected: the current state of this app."""
     form, training, library = tabs.train.form, tabs.train, tabs.dataset.library
-    offer_models = partial(models.offer_models, forge)
 
     def offer_more(dataset_now: str | None, parent: str, run_now: str | None) -> list[Any]:
         """Coming back to the Train tab keeps what was chosen there."""
