@@ -1,4 +1,5 @@
-"""The object that holds all services: `forge.datasets`, `forge.runs`, `forge.models`.
+"""The object that holds all services: `forge.datasets`, `forge.runs`, `forge.models`,
+`forge.exports`.
 
 forge = Forge()
 run = forge.runs.start(Recipe(dataset="faq.csv"))
@@ -15,6 +16,7 @@ from modelforge import paths
 from modelforge.batch.service import Batches
 from modelforge.data.library import Datasets
 from modelforge.errors import DiskFullError, StoreError
+from modelforge.exports.service import Exports
 from modelforge.legacy import Legacy
 from modelforge.models.chat import Playground
 from modelforge.models.conversations import Conversations
@@ -44,6 +46,7 @@ class Forge:
         self.runs = Runs(self.store, Admission(self.datasets, self.models), self.playground.unload)
         self.batches = Batches(self.store, self.models, self.runs)
         self.serving = Serving(self.models, self.playground)
+        self.exports = Exports(self.store, self.playground, self.runs.refuse_beside_run)
 
 
 _shared: Forge | None = None

@@ -23,10 +23,11 @@ CANNOT_WRITE = "ModelForge cannot write in its folder"
 _OTHERS = 0o077
 # What is in the home. A home that somebody made of a folder with other things in it stays as open as it is.
 _OURS = re.compile(
-    r"datasets|runs|models|batches|cache|uploads|conversations|votes|(modelforge|app|imported)\.(json|lock).*|\..*\.(partial|deleted)"
+    r"datasets|runs|models|exports|batches|cache|uploads|conversations|votes"
+    r"|(modelforge|app|imported)\.(json|lock).*|\..*\.(partial|deleted)"
 )
 NEVER_SERVED = (
-    *("datasets", "runs", "models", "batches", "cache", "conversations", "votes"),
+    *("datasets", "runs", "models", "exports", "batches", "cache", "conversations", "votes"),
     *("modelforge.json", "modelforge.json.bak", "app.json"),
 )
 """What the app never gives to a browser as it is: all of the home but uploads."""
@@ -110,6 +111,10 @@ def run_dir(run_id: str) -> Path:
 
 def model_dir(model_id: str) -> Path:
     return home() / "models" / _checked(model_id, "model")
+
+
+def export_dir(export_id: str) -> Path:
+    return home() / "exports" / _checked(export_id, "export")
 
 
 def batch_dir(batch_id: str) -> Path:

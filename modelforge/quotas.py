@@ -72,7 +72,7 @@ def check_disk(store: Store) -> None:
     """Raises AccessError for somebody whose datasets, runs and models have filled the share of the disk."""
     limits = current()
     if limits and (used := used_bytes(store)) >= limits.disk_gb * 1e9:
-        what = f"Your datasets, runs and models take {used / 1e9:.1f} of the {limits.disk_gb:g} GB that each may use."
+        what = f"Your datasets, runs, models and exports take {used / 1e9:.1f} GB; each may use {limits.disk_gb:g} GB."
         raise AccessError(what, fix=f"Delete some of them. {ASK}")
 
 
@@ -91,5 +91,6 @@ def used_bytes(store: Store) -> int:
         *(paths.dataset_dir(record.id) for record in store.datasets.all()),
         *(paths.run_dir(record.id) for record in store.runs.all()),
         *(paths.model_dir(record.id) for record in store.models.all()),
+        *(paths.export_dir(record.id) for record in store.exports.all()),
     ]
     return sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())

@@ -283,10 +283,18 @@ def recipe(base: Path | str, dataset: Path | str, settings: Mapping[str, Any] | 
     return Recipe().with_settings({**quick, "per_device_train_batch_size": 2, **(settings or {}), **more})
 
 
-def finish_model(forge: Any, base: Path, *, name: str = "Colours", chosen_tokenizer: Any = None) -> Any:
+def finish_model(
+    forge: Any,
+    base: Path,
+    *,
+    name: str = "Colours",
+    dataset_id: str = "dataset-000000000000",
+    chosen_tokenizer: Any = None,
+) -> Any:
     """A finished model in the forge's library whose adapter is random, so that it answers otherwise than its base."""
     import torch
     from peft import LoraConfig, get_peft_model
+    from transformers import AutoTokenizer
 
     from modelforge import base_model, loading
     from modelforge.models.folder import package_versions, save_model
@@ -306,11 +314,12 @@ def finish_model(forge: Any, base: Path, *, name: str = "Colours", chosen_tokeni
         "tuning": "lora",
         "created": utc_now(),
         "run_id": None,
-        "dataset": {"id": "dataset-000000000000", "name": "colours", "rows": 16, "sha256": "0" * 64},
+        "dataset": {"id": dataset_id, "name": "colours", "rows": 16, "sha256": "0" * 64},
         "recipe": Recipe().model_dump(mode="json"),
         "metrics": {"base": {"loss": 6.0, "perplexity": 403.4}, "tuned": {"loss": 1.0, "perplexity": 2.7}},
         "versions": package_versions(),
     }
     with forge.store.transaction():  # begun before there is a folder that a registry could be rebuilt from
-        model_id = save_model(get_peft_model(weights, settings), chosen_tokenizer or tokenizer(), manifest)
+        own = chosen_tokenizer or AutoTokenizer.from_pretrained(base)
+        model_id = save_model(get_peft_model(weights, settings), own, manifest)
         return forge.store.models.add(model_record(model_id))

@@ -14,7 +14,7 @@ import os
 import warnings
 
 from modelforge import __version__, paths
-from modelforge.cli import baseline, batch, data, machine, models, runs, serve, terminal
+from modelforge.cli import baseline, batch, data, exports, machine, models, runs, serve, terminal
 from modelforge.cli.runs import STOPPED
 from modelforge.cli.terminal import say
 from modelforge.errors import ModelForgeError
@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (machine, data, baseline, runs, models, serve, batch):
+    for group in (machine, data, baseline, runs, models, exports, serve, batch):
         group.add_commands(commands)
     return parser
 

@@ -25,7 +25,7 @@ from modelforge import paths
 from modelforge.base_model.config import CONFIG, read_config
 from modelforge.base_model.contents import TOKENIZER_CONFIG, weights_among
 from modelforge.base_model.json_file import read_object
-from modelforge.errors import ExportError, is_disk_full
+from modelforge.errors import ExportError
 from modelforge.processes import python_command
 from modelforge.store.folders import place_folder, unfinished
 from modelforge.store.lock import hold
@@ -161,7 +161,7 @@ def run_converter(
 def _explain(output: str, what: str) -> None:
     lines = [line.strip() for line in output.splitlines() if line.strip()] or ["it gave no reason"]
     reason = lines[-1]
-    if is_disk_full(OSError(reason)) or "No space left on device" in reason:
+    if "No space left on device" in reason:
         raise ExportError(f"{what} could not be written: the disk is full.", fix="Free some space.")
     if _TOKENIZER_UNKNOWN in output:
         raise ExportError(f"{what} has a tokenizer that llama.cpp does not know.", fix=_ANOTHER_FORM)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 _KEPT = ("token_embd.weight", "output.weight")
 
 
@@ -18,6 +16,7 @@ def requantize(source: Path, target: Path, quantization: str, watch: Callable[[f
     """Write the F16 model in `source` as `target`; quantization: q4_0, q4_1, q5_0 or q5_1. watch: called after each
     tensor with the share that is done."""
     import gguf
+    import numpy as np
 
     reader = gguf.GGUFReader(source)
     kind, wide = getattr(gguf.GGMLQuantizationType, quantization.upper()), gguf.GGMLQuantizationType.Q8_0

@@ -86,6 +86,13 @@ def files_to_push(folder: Path, card: str | None = None) -> tuple[PushFile, ...]
     return tuple(PushFile(name, sizes[name]) for name in sorted(sizes))
 
 
+def read_public_files(folder: Path) -> dict[str, Path | bytes]:
+    """What `push` sends, with its contents: paths of weights, and the public contents of everything else. Raises
+    HubError."""
+    weights, texts = _contents(folder, None)
+    return {**weights, **texts}
+
+
 def check_repo_id(text: str) -> str:
     """The repository's name without surrounding blanks: ``user/name``, or ``name`` in the user's account.
 

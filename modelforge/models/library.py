@@ -119,11 +119,14 @@ class Models:
         return record
 
     def delete(self, text: str) -> ModelRecord:
-        """Delete a model and its files, completely or not at all."""
+        """Delete a model and its files, completely or not at all; its exports first."""
         check_may_train("deleting models")
         record = self.find(text)
         self._playground.unload(record.id)
         files.forget(self.path(record))
+        for export in self._store.exports.all():
+            if export.model_id == record.id:
+                delete_folder(paths.export_dir(export.id), lambda id=export.id: self._store.forget(id))  # type: ignore[misc]
         delete_folder(self.path(record), lambda: self._store.forget(record.id))
         return record
 

@@ -6,7 +6,7 @@
         store.runs.update(run_id, step=run.step + 1)
 
 table.py       one kind of record: add, get, find, all, update, delete, count
-records.py     DatasetRecord, RunRecord, ModelRecord, RunState
+records.py     DatasetRecord, RunRecord, ModelRecord, ExportRecord, RunState
 storage.py     TinyDB's storage and table, with transactions
 durable.py     the file: read whole, replaced whole, backed up, repaired, migrated
 envelope.py    its bytes: schema version and checksum
@@ -25,11 +25,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from modelforge.store.records import DatasetRecord, ModelRecord, RunRecord, RunState, utc_now
+from modelforge.store.records import DatasetRecord, ExportRecord, ModelRecord, RunRecord, RunState, utc_now
 from modelforge.store.storage import Database
 from modelforge.store.table import Table
 
-__all__ = ["DatasetRecord", "ModelRecord", "RunRecord", "RunState", "Store", "utc_now"]
+__all__ = ["DatasetRecord", "ExportRecord", "ModelRecord", "RunRecord", "RunState", "Store", "utc_now"]
 
 
 class Store:
@@ -43,6 +43,7 @@ class Store:
         self.datasets: Table[DatasetRecord] = Table(self._database, DatasetRecord, "dataset")
         self.runs: Table[RunRecord] = Table(self._database, RunRecord, "run")
         self.models: Table[ModelRecord] = Table(self._database, ModelRecord, "model")
+        self.exports: Table[ExportRecord] = Table(self._database, ExportRecord, "export")
         self._database.storage.file.remove_leftovers()
         self._database.storage.read()
 
@@ -59,8 +60,8 @@ class Store:
         return self._database.storage.transaction()
 
     def forget(self, id: str) -> None:
-        """Remove the record of a dataset, run or model whose files are gone, if it is still there."""
-        for table in (self.datasets, self.runs, self.models):
+        """Remove the record of a dataset, run, model or export whose files are gone, if it is still there."""
+        for table in (self.datasets, self.runs, self.models, self.exports):
             if id in {record.id for record in table.all()}:
                 table.delete(id)
 

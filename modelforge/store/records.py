@@ -1,4 +1,4 @@
-"""The registry's records: one frozen record for each dataset, run and model.
+"""The registry's records: one frozen record for each dataset, run, model and export.
 
 Fields added by a newer minor version are kept when an older one writes the record again (`extra="allow"`). Folders are
 not stored: they follow from the id (`paths.model_dir(id)`), so nothing here depends on the location of the home or the
@@ -142,3 +142,14 @@ class ModelRecord(Record):
     @property
     def label(self) -> str:
         return self.name
+
+
+class ExportRecord(Record):
+    """A model in a form that other programs take. files: {"name", "bytes"} of each. quantization: "" where the form has
+    none. parity: how its answers compare with the model's, as `exports.parity.Parity`."""
+
+    model_id: str
+    format: str
+    quantization: str = ""
+    files: list[dict[str, Any]] = []
+    parity: dict[str, Any] = {}

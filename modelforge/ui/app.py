@@ -25,7 +25,7 @@ from modelforge.errors import AccessError
 from modelforge.forge import Forge, shared_forge
 from modelforge.threads import share_processor
 from modelforge.ui import hardware as hardware_tab
-from modelforge.ui import header, models, space
+from modelforge.ui import header, space
 from modelforge.ui.access import GUEST, Access
 from modelforge.ui.batches import show_batches
 from modelforge.ui.dataset import preview
@@ -35,6 +35,7 @@ from modelforge.ui.look import html
 from modelforge.ui.look.events import listen, listen_all
 from modelforge.ui.look.files import keep_uploads_in_home
 from modelforge.ui.middleware import RequestChecks
+from modelforge.ui.models import tab as models
 from modelforge.ui.playground import choices
 from modelforge.ui.playground import tab as playground
 from modelforge.ui.serving import show_serving

@@ -19,10 +19,11 @@ from gradio.routes import App as Routes
 
 from modelforge import Forge, caller, paths, quotas
 from modelforge.caller import Caller, acting_as
+from modelforge.exports.parity import Parity
 from modelforge.models.conversations import Conversation
 from modelforge.models.votes import Side, Vote
 from modelforge.recipe import Recipe
-from modelforge.store import RunRecord, RunState, utc_now
+from modelforge.store import ExportRecord, RunRecord, RunState, utc_now
 from modelforge.ui.access import decide_access
 from modelforge.ui.app import build
 from modelforge.ui.sign_in import OPEN_TO_STRANGERS
@@ -76,6 +77,14 @@ def add_annas_things(forge: Forge, folder: Path, base: Path) -> None:
         model_id=model.id, queued=utc_now(),
     )  # fmt: skip
     forge.store.runs.add(run)
+    parity = Parity(1, 1, True, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, "llama.cpp", 0.99, notes=[CANARY])
+    export = ExportRecord(
+        id=paths.new_id("export"), owner="anna", created=utc_now(), model_id=model.id, format="merged",
+        files=[{"name": f"{CANARY}.safetensors", "bytes": 8}], parity=parity.as_json(),
+    )  # fmt: skip
+    forge.store.exports.add(export)
+    paths.export_dir(export.id).mkdir(parents=True)
+    (paths.export_dir(export.id) / f"{CANARY}.safetensors").write_text(CANARY, encoding="utf-8")
     paths.run_dir(run.id).mkdir(parents=True)
     (paths.run_dir(run.id) / "log.txt").write_text(CANARY, encoding="utf-8")
     event = {"type": "warning", "time": utc_now(), "run_id": run.id, "message": CANARY}
@@ -113,7 +122,7 @@ def annas_names(home: Path) -> dict[str, str]:
                 walk(each)
 
     walk(tables)
-    assert set(found) == {"dataset", "run", "model"}
+    assert set(found) == {"dataset", "run", "model", "export"}
     [found["conversation"]] = [file.stem for file in (home / "conversations").glob("*.json")]
     return found
 
@@ -130,7 +139,7 @@ def hash_of(home: Path, names: dict[str, str]) -> str:
         patch.setenv("MODELFORGE_HOME", str(home))
         with acting_as(ANNA):
             store = Forge().store
-            records = [*store.datasets.all(), *store.runs.all(), *store.models.all()]
+            records = [*store.datasets.all(), *store.runs.all(), *store.models.all(), *store.exports.all()]
     return digest.hexdigest() + "".join(record.model_dump_json() for record in records)
 
 

@@ -12,8 +12,8 @@ import pytest
 from modelforge import Forge, paths
 from modelforge.errors import NotFoundError
 from modelforge.models.folder import MANIFEST
-from modelforge.ui import models as models_tab
-from modelforge.ui.models import describe_choice, show_models
+from modelforge.ui.models import tab as models_tab
+from modelforge.ui.models.tab import describe_choice, show_models
 from tests import tiny
 
 

@@ -1,5 +1,4 @@
-"""Models tab: the library of finished models: details, evaluation, rename, delete; and the way to training, Playground
-and Hub."""
+"""The library of finished models: details, evaluation, rename, delete; and the way to training, Playground and Hub."""
 
 from __future__ import annotations
 
@@ -25,6 +24,7 @@ from modelforge.ui.look.choices import DeleteButtons, pick, select
 from modelforge.ui.look.events import listen
 from modelforge.ui.look.metrics import describe_change, show_metrics
 from modelforge.ui.look.verdict import show_verdict
+from modelforge.ui.models.export import ExportPanel
 from modelforge.ui.rows import RowsPanel, show_rows
 from modelforge.ui.serving import ServingPanel
 
@@ -81,6 +81,7 @@ class ModelsTab:
         self.rows = RowsPanel()
         self.serving = ServingPanel()
         self.batches = BatchPanel()
+        self.export = ExportPanel()
         self.described = [self.name, self.details, *self.rows.shown]
         self.shown = [self.old, self.table, self.panel, self.chosen, *self.described]
 
@@ -143,6 +144,7 @@ def build(forge: Forge) -> ModelsTab:
     tab.rows.attach()
     tab.serving.attach(forge, tab.chosen)
     tab.batches.attach(forge, tab.chosen)
+    tab.export.attach(forge, tab.chosen)
     listen(tab.rename.click, rename, [tab.chosen, tab.name], tab.shown)
     tab.deletion.attach(delete, tab.chosen, tab.shown)
     return tab

@@ -1,0 +1,1 @@
+"""Models tab: the library of finished models (`tab`), and their exports (`export`)."""
