@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.machine import measured, probed
+
+__all__ = ["measured", "probed"]
+
 PACKAGE = Path(__file__).parent.parent / "modelforge"
 APP = PACKAGE.parent / "app.py"
 FILES = sorted([*PACKAGE.rglob("*.py"), APP])
@@ -136,6 +140,7 @@ def test_heavy_libraries_are_loaded_only_when_needed(statement: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.usefixtures("probed")
 def test_first_page_loads_no_heavy_library() -> None:
     """Neither when the app is opened nor by what the page does once it is loaded."""
     heavy = ["torch", "transformers", "trl", "peft", "datasets"]

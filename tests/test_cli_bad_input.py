@@ -18,6 +18,9 @@ from modelforge.cli import main
 from modelforge.recipe import Recipe
 from modelforge.recipe.yaml_text import LONGEST
 from tests import tiny
+from tests.machine import measured, probed
+
+__all__ = ["measured", "probed"]
 
 PROGRAM = [sys.executable, "-m", "modelforge.cli"]
 LONG = "x" * 300
@@ -217,7 +220,7 @@ def test_files_never_get_the_numbers_of_closed_streams(home: Path) -> None:
     assert int(seen.read_text()) > 2
 
 
-def test_training_goes_on_when_nobody_reads_its_events_any_more(tmp_path: Path, home: Path) -> None:
+def test_training_goes_on_when_nobody_reads_its_events_any_more(tmp_path: Path, probed: Path) -> None:
     rows, base = tiny.write_rows(tmp_path / "rows.jsonl"), tiny.write_base(tmp_path / "base")
     recipe = tiny.recipe(base, rows, {"max_steps": 3})
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())

@@ -46,10 +46,8 @@ for name in sys.argv[1:]:
 """
 
 
-SLOW = [pytest.param(case, marks=pytest.mark.slow) for case in CASES if case != "decoder"]
-
-
-@pytest.mark.parametrize("case", ["decoder", *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_fault_06_code_of_the_card_gives_the_answer_of_the_model(
     programs: Programs, forge: Forge, tmp_path: Path, case: str
 ) -> None:

@@ -224,7 +224,9 @@ def train(home: Path, trained: Callable[..., Path]) -> Callable[..., Any]:
     return make
 
 
-@pytest.mark.parametrize("tuning", ["lora", "qlora", "full"])
+@pytest.mark.parametrize(
+    "tuning", ["lora", *(pytest.param(each, marks=pytest.mark.slow) for each in ("qlora", "full"))]
+)
 @pytest.mark.parametrize("architecture", ASKED_OF)
 def test_tuned_and_base_answer_differently_whatever_was_trained(
     train: Callable[..., Any], architecture: str, tuning: str

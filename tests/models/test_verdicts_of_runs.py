@@ -89,7 +89,7 @@ OF_EACH: dict[str, tuple[str, str, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", OF_EACH)
-@pytest.mark.parametrize("tuning", ["lora", "full"])
+@pytest.mark.parametrize("tuning", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 def test_every_way_of_training_gets_a_verdict_equal_to_that_of_evaluating(
     train: Train, shared_forge: Forge, kind: str, tuning: str
 ) -> None:
@@ -117,7 +117,7 @@ def test_accuracy_before_preferences_is_measured_by_the_likelihood_of_the_answer
     assert all(each.answers["base"] in (each.expected, "I do not know.") for each in kept.outcomes)
 
 
-@pytest.mark.parametrize("tuning", ["lora", "full"])
+@pytest.mark.parametrize("tuning", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 def test_model_trained_further_is_compared_with_what_it_started_from(
     train: Train, shared_forge: Forge, tuning: str
 ) -> None:

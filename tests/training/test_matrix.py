@@ -1,8 +1,9 @@
 """Every cell of task x method x tuning x architecture that a processor can do is trained for real, through a Forge.
 
 The cells are found by walking what is declared, so a new task, method or tuning is in here without another line, and
-one that is neither trained nor refused with a sentence fails. All cells are trained once; their models are then loaded
-by one other process, which asks each what it was asked at the end of its training.
+one that is neither trained nor refused with a sentence fails. All cells (a few of each kind, but for `make test-slow`)
+are trained once; their models are then loaded by one other process, which asks each what it was asked at the end of its
+training.
 """
 
 from __future__ import annotations
@@ -83,7 +84,19 @@ def allow(cell: Cell, device: DeviceKind) -> bool:
 
 
 CELLS = [cell for cell, device in WALK if device == "cpu" and allow(cell, device)]
-each_cell = pytest.mark.parametrize("cell", CELLS, ids="/".join)
+
+
+def choose_few(cells: Sequence[Cell]) -> Iterator[Cell]:
+    """One of each task, method and architecture; the tunings take turns."""
+    groups = itertools.groupby(cells, lambda cell: cell[:3])
+    for place, group in enumerate([*each] for _, each in groups):
+        yield group[place % len(group)]
+
+
+FEW = [*choose_few(CELLS)]
+each_cell = pytest.mark.parametrize(
+    "cell", [cell if cell in FEW else pytest.param(cell, marks=pytest.mark.slow) for cell in CELLS], ids="/".join
+)
 
 
 def shape_of(cell: Cell) -> str:
@@ -242,8 +255,13 @@ def home(trainings: Trainings) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(trainings: Trainings) -> Mapping[Cell, Trained]:
-    """Every cell, trained; those that failed too."""
-    return {cell: trainings.train(cell) for cell in CELLS}
+    """Cell -> its run, trained when it is first asked for; those that failed too."""
+
+    class Runs(dict[Cell, Trained]):
+        def __missing__(self, cell: Cell) -> Trained:
+            return self.setdefault(cell, trainings.train(cell))
+
+    return Runs()
 
 
 @pytest.fixture
@@ -362,9 +380,18 @@ json.dump(told, sys.stdout)
 
 
 @pytest.fixture(scope="module")
-def elsewhere(programs: Programs, trained: Mapping[Cell, Trained], trainings: Trainings) -> dict[str, Any]:
-    """What another process hears from each model: its answers and its base's, and what both are measured with."""
-    models = [each.run.model_id for each in trained.values() if each.run.model_id]
+def elsewhere(
+    request: pytest.FixtureRequest, programs: Programs, trained: Mapping[Cell, Trained], trainings: Trainings
+) -> dict[str, Any]:
+    """What another process hears from the model of each cell that is tested: its answers and its base's, and what both
+    are measured with."""
+    chosen = [
+        item.callspec.params
+        for item in request.session.items
+        if item.path == request.path and "one" in item.fixturenames
+    ]
+    cells = dict.fromkeys(params["cell"] for params in chosen)
+    models = [model_id for cell in cells if (model_id := trained[cell].run.model_id)]
     done = programs.run(ELSEWHERE, *models)
     assert done.returncode == 0, done.stderr[-3000:]
     told: dict[str, Any] = json.loads(done.stdout)
@@ -459,19 +486,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def choose_few(cells: Sequence[Cell]) -> Iterator[Cell]:
-    """One of each task, method and architecture; the tunings take turns."""
-    groups = itertools.groupby(cells, lambda cell: cell[:3])
-    for place, group in enumerate([*each] for _, each in groups):
-        yield group[place % len(group)]
-
-
-FEW = [*choose_few(CELLS)]
-
-
-@pytest.mark.parametrize(
-    "cell", [cell if cell in FEW else pytest.param(cell, marks=pytest.mark.slow) for cell in CELLS], ids="/".join
-)
+@each_cell
 def test_finished_model_is_trained_further_from_where_it_was(
     trained: Mapping[Cell, Trained], trainings: Trainings, cell: Cell
 ) -> None:
@@ -530,13 +545,14 @@ CHAT = {cell.tuning: cell for cell in CELLS if (cell.task, cell.method) == (Task
 def test_parent_that_cannot_be_gone_on_with_is_refused_with_what_can(
     trained: Mapping[Cell, Trained], trainings: Trainings, parent: Cell, settings: dict[str, Any], said: str
 ) -> None:
+    model_id = trained[parent].run.model_id
     runs_before = len(trainings.forge.runs.all())
     with pytest.raises(RecipeError, match=said) as caught:
-        trainings.start(parent, **{**settings, "parent": trained[parent].run.model_id})
+        trainings.start(parent, **{**settings, "parent": model_id})
     assert caught.value.where == "setting parent"
     [[name, value]] = re.findall(r"^Set ([\w.]+) to ([\w-]+), or start from a base model\.$", caught.value.fix)
     assert len(trainings.forge.runs.all()) == runs_before
-    run = trainings.start(parent, **settings | {name: value}, parent=trained[parent].run.model_id, max_steps=1)
+    run = trainings.start(parent, **settings | {name: value}, parent=model_id, max_steps=1)
     assert run.wait(60) is RunState.finished
 
 

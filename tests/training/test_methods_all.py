@@ -81,7 +81,9 @@ def losses_of(  # noqa: PLR0917
     return [entry[name] for entry in trainer.state.log_history if "loss" in entry]
 
 
-@pytest.mark.parametrize("tuning", TUNINGS)
+@pytest.mark.parametrize(
+    "tuning", [each if each == "lora" else pytest.param(each, marks=pytest.mark.slow) for each in TUNINGS]
+)
 @pytest.mark.parametrize(("method", "architecture"), SHAPES)
 def test_gradient_checkpointing_and_bfloat16_train_alike(
     bases: dict[str, Path], method: str, architecture: str, tuning: str, tmp_path: Path

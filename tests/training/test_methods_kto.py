@@ -91,7 +91,7 @@ def log_likelihoods(model: Any, features: list[dict[str, Any]]) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("tuning", ["lora", "full"])
+@pytest.mark.parametrize("tuning", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 def test_margin_is_the_mean_reward_of_good_answers_less_that_of_bad_ones(build: Build, tuning: str) -> None:
     trainer = build(KTO | {"tuning.type": tuning, "max_steps": 6}, rows=ROWS)
     start = trainer.evaluate()
@@ -145,7 +145,7 @@ def test_held_out_answers_of_one_label_have_no_margin(build: Build) -> None:
 # ---- whole runs ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tuning", ["lora", "full"])
+@pytest.mark.parametrize("tuning", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 def test_paused_run_resumes_to_the_same_end(probed: Path, base: Path, tmp_path: Path, tuning: str) -> None:
     forge = Forge()
     file = tiny.write_jsonl(tmp_path / "labelled.jsonl", tiny.user_rows("labelled", 24))
