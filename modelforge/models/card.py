@@ -3,7 +3,8 @@
 It decides what is public: `public_manifest` removes the paths of this machine, and a manifest never holds rows of the
 data. Names that people typed are shown as text; they cannot break the YAML or become Markdown or HTML.
 The text and the code are in assets/model_card.md; the metadata is specified at
-https://huggingface.co/docs/hub/model-cards.
+https://huggingface.co/docs/hub/model-cards. Results stand in the text alone: `model-index` is old, and `.eval_results`
+are for benchmarks with a protocol of their own, which held-out rows of somebody's data are not.
 """
 
 from __future__ import annotations

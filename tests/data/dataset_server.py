@@ -59,7 +59,7 @@ class DatasetServer:
         if match["what"] == "paths-info":
             asked = json.loads(body) if body.startswith(b"{") else parse_qs(body.decode())
             return _tell([_describe(path, files[path]) for path in asked["paths"] if path in files])
-        siblings = [{"rfilename": path} for path in files]
+        siblings = [{"rfilename": path, "size": len(content)} for path, content in files.items()]
         gated = "manual" if match["repo"] in self.gated else False
         about = {"id": match["repo"], "sha": self.revision, "private": False, "gated": gated, "tags": []}
         return _tell(about | {"siblings": siblings, "downloads": 0, "likes": 0})

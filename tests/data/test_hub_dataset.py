@@ -49,10 +49,32 @@ for asked in json.loads(sys.argv[1]):
 """
 
 
-def fetch_all(home: Path, endpoint: str, asked: list, **environment: str) -> list[dict]:
+# Cancels in the middle of a download, then lets it go on; tells of the size and the progress.
+WATCHED = """
+import json
+from concurrent.futures import CancelledError
+from modelforge.data import hub_dataset
+from modelforge.data.readers import open_rows
+seen = []
+def cancel(here, total, file):
+    seen.append(here)
+    if here:
+        raise CancelledError
+print(json.dumps({"bytes": hub_dataset.count_bytes("anna/lamps")}))
+try:
+    hub_dataset.fetch("anna/lamps", watch=cancel)
+except CancelledError:
+    print(json.dumps({"cancelled": seen}))
+seen.clear()
+path = hub_dataset.fetch("anna/lamps", watch=lambda here, total, file: seen.append([here, total, file]))
+print(json.dumps({"seen": seen, "rows": [row.values for row in open_rows(path)]}))
+"""
+
+
+def fetch_all(home: Path, endpoint: str, asked: list, script: str = DRIVER, **environment: str) -> list[dict]:
     settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home / "hf"), "MODELFORGE_HOME": str(home / "forge")}
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, json.dumps(asked)],
+        [sys.executable, "-c", script, json.dumps(asked)],
         env={**os.environ, **settings, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
         cwd=home,
         capture_output=True,
@@ -186,3 +208,14 @@ def test_paths_and_other_texts_do_not_look_like_ids_and_are_refused(text):
     assert not hub_dataset.looks_like_id(text)
     with pytest.raises(hub_dataset.DatasetError, match="not the id"):
         hub_dataset.fetch(text)
+
+
+def test_fetch_that_is_watched_tells_of_its_progress_and_resumes_after_a_cancel(tmp_path):
+    with DatasetServer(REPOS) as hub:
+        told = fetch_all(tmp_path, hub.url, [], WATCHED)
+    assert told[0] == {"bytes": sum(map(len, REPOS["anna/lamps"].values()))}
+    assert told[1]["cancelled"][-1] > 0
+    assert told[2]["seen"][-1] == [len(ROWS), len(ROWS), ""]
+    assert told[2]["rows"] == [json.loads(line) for line in ROWS.splitlines()]
+    assert sum(request.endswith("/train.jsonl") and request.startswith("GET") for request in hub.requests) <= 2
+    assert not list((tmp_path / "forge" / "cache" / "hub-datasets").glob("*-files"))

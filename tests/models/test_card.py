@@ -204,3 +204,48 @@ def test_hub_ids_and_folders_are_told_apart() -> None:
 
 def test_long_text_is_cut() -> None:
     assert len(as_text("x" * 1000)) == 200
+
+
+def test_metadata_is_what_the_hubs_own_client_reads() -> None:
+    from huggingface_hub import ModelCard, ModelCardData
+
+    told = manifest(recipe={"dataset": "anna/lamps"}, dataset={"name": "anna/lamps", "rows": 3})
+    for form, library, relation in (("adapter", "peft", "adapter"), ("merged", "transformers", "finetune")):
+        data = ModelCard(model_card(told, "anna/faq", form=form)).data
+        assert isinstance(data, ModelCardData)
+        assert (data.library_name, data.base_model, data.base_model_relation) == (library, STARTER, relation)
+        assert (data.license, data.datasets, data.pipeline_tag) == ("apache-2.0", ["anna/lamps"], "text-generation")
+        assert not data.eval_results and "model-index" not in data.to_dict()
+
+
+def test_gguf_files_are_a_quantization_of_the_tuned_model_and_not_of_its_base() -> None:
+    alone = front_matter(model_card(manifest(), "anna/faq-gguf", form="gguf", quantizations=["Q8_0"]))
+    assert (alone["library_name"], alone["base_model"], alone["base_model_relation"]) == ("gguf", STARTER, "finetune")
+    known = manifest(pushed={"adapter": "anna/faq", "merged": "anna/faq-merged"})
+    card = model_card(known, "anna/faq-gguf", form="gguf", quantizations=["Q8_0", "F16"])
+    beside = front_matter(card)
+    assert (beside["base_model"], beside["base_model_relation"]) == ("anna/faq-merged", "quantized")
+    assert {"gguf", "llama.cpp", "ollama"} <= set(beside["tags"])
+    assert "ollama run hf.co/anna/faq-gguf:Q8_0" in card and "llama-server -hf anna/faq-gguf:Q8_0" in card
+    assert "pip install" not in card and "pushed" not in public_manifest(known)
+
+
+def test_merged_model_is_loaded_without_peft_and_served_by_vllm() -> None:
+    card = model_card(manifest(tuning="qlora"), "anna/faq", form="merged")
+    assert "PeftModel" not in card and "BitsAndBytes" not in card and "bitsandbytes" not in card
+    assert "vllm serve anna/faq" in card
+
+
+def test_card_has_revision_intervals_verdict_and_limits() -> None:
+    differences = {
+        "rougeL": {"value": 0.25, "low": 0.1, "high": 0.4},
+        "loss": {"value": 1.0, "low": None, "high": None},
+    }
+    metrics = {"base": {"rougeL": 0.1, "loss": 2.0}, "tuned": {"rougeL": 0.35, "loss": 1.0}}
+    verdict = {"word": "better", "why": "ROUGE-L rose from 0.100 to 0.350.", "differences": differences, "forgot": ""}
+    commit = "commit:" + "ab" * 20
+    card = model_card(manifest(metrics={**metrics, "verdict": verdict}, revisions={"base_model": commit}), "anna/faq")
+    assert "| rougeL | 0.1 | 0.35 | 0.25 (0.1 to 0.4) |" in card and "| loss | 2 | 1 | - |" in card
+    assert "**better**" in card and "## Limits" in card
+    assert f"{STARTER}/tree/{'ab' * 20}" in card and f'revision="{"ab" * 20}"' in card
+    assert "Licence: not recorded" in card and "licence: Apache-2.0" in card
