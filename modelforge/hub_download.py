@@ -59,7 +59,7 @@ def list_files(repo_id: str, kind: Kind, token: str | bool | None) -> Listing:
 
     info = HfApi(token=token).repo_info(repo_id, repo_type=kind, files_metadata=True, timeout=_SECONDS)
     found = []
-    for each in (info.siblings or ())[:_MOST_FILES]:
+    for each in (getattr(info, "siblings", None) or ())[:_MOST_FILES]:
         lfs = each.lfs
         if each.size is not None and _NAME.fullmatch(each.rfilename):
             found.append(HubFile(each.rfilename, each.size, lfs.sha256 if lfs else ""))

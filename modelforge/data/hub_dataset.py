@@ -62,11 +62,10 @@ def fetch(dataset_id: str, config: str | None = None, split: str | None = None, 
     target = folder / f"{key}-{revision[:16]}.parquet"
     if not target.exists():
         with unfinished(folder) as work, _explain_errors(dataset_id):
-            kept = folder / f"{key}-{revision[:16]}-files"
-            place_file(
-                _download(dataset_id, revision, config, split, work, watched=(kept, watch) if watch else None), target
-            )
-            shutil.rmtree(kept, ignore_errors=True)
+            arrived = folder / f"{key}-{revision[:16]}-files"
+            watched = (arrived, watch) if watch else None
+            place_file(_download(dataset_id, revision, config, split, work, watched=watched), target)
+            shutil.rmtree(arrived, ignore_errors=True)
     return target
 
 

@@ -120,6 +120,6 @@ def explain_download(repo_id: str) -> Iterator[None]:
 
     token = allowed_token()
     with Failures(constants.ENDPOINT, repo_id, "Download") as failures:
-        failures.token = (get_token() if token is None else token) or ""
+        failures.token = token if isinstance(token, str) else get_token() or "" if token is None else ""
         limit_silence()
         yield

@@ -12,7 +12,6 @@ import pytest
 from modelforge import Forge, paths
 from modelforge.caller import Caller, acting_as
 from modelforge.errors import ModelForgeError
-from modelforge.ui.models.tab import offer_models
 from modelforge.ui.playground import choices
 from modelforge.ui.playground.tab import ONE, PlaygroundTab, build, fit
 from modelforge.ui.playground.tab import TWO as TWO_SIDES
