@@ -27,7 +27,7 @@ from modelforge.threads import share_processor
 from modelforge.ui import hardware as hardware_tab
 from modelforge.ui import header, space
 from modelforge.ui.access import GUEST, Access
-from modelforge.ui.batches import show_batches
+from modelforge.ui.models.batch import show_batches
 from modelforge.ui.dataset import preview
 from modelforge.ui.dataset import tab as dataset
 from modelforge.ui.hub import HubTab
@@ -38,7 +38,7 @@ from modelforge.ui.middleware import RequestChecks
 from modelforge.ui.models import tab as models
 from modelforge.ui.playground import choices
 from modelforge.ui.playground import tab as playground
-from modelforge.ui.serving import show_serving
+from modelforge.ui.models.serve import show_serving
 from modelforge.ui.sign_in import SignIn
 from modelforge.ui.single_instance import lock_home, write_address
 from modelforge.ui.train import form as train_form
