@@ -43,6 +43,7 @@ def add_commands(commands: Any) -> None:
     )
     for name, kind in (("top_p", float), ("min_p", float), ("top_k", int), ("repetition_penalty", float)):
         generate.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=describe_setting(name))
+    generate.add_argument("--engine", choices=("auto", "transformers"), help=describe_setting("engine"))
 
     evaluate = add_command(
         commands, "evaluate", "measure whether a model got better, on the held-out rows", evaluate_model

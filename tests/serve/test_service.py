@@ -11,7 +11,7 @@ import pytest
 from modelforge import Forge
 from modelforge.caller import Caller, acting_as
 from modelforge.errors import AccessError, NotFoundError
-from modelforge.ui.models.serving import describe_serving, show_serving
+from modelforge.ui.models.serve import describe_serving, show_serving
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from modelforge.models.outcomes import read_outcomes
 from modelforge.recipe import Task
 from modelforge.store import ModelRecord
 from modelforge.tasks import TASKS
+from modelforge.ui.models.batch import BatchPanel
 from modelforge.ui.look import html
 from modelforge.ui.look.background import FOLLOW_SECONDS, BackgroundCall
 from modelforge.ui.look.choices import DeleteButtons, pick, select
@@ -27,6 +28,7 @@ from modelforge.ui.models.batches import BatchPanel
 from modelforge.ui.models.export import ExportPanel
 from modelforge.ui.models.serving import ServingPanel
 from modelforge.ui.rows import RowsPanel, show_rows
+from modelforge.ui.models.serve import ServingPanel
 
 if TYPE_CHECKING:
     from modelforge.models.evaluate import Evaluation

@@ -16,7 +16,7 @@ from modelforge.ui.look.events import listen
 
 ABOUT = (
     "Programs that can talk to OpenAI can talk to your model: it listens on this machine alone, and answers those "
-    "who have the key. The base model has a name of its own, so that you can compare."
+    "who have the key. The base model has another name, so that you can compare."
 )
 
 
