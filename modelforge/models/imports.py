@@ -25,6 +25,7 @@ from modelforge.base_model.find import find_here
 from modelforge.base_model.json_file import read_object
 from modelforge.caller import current_caller
 from modelforge.errors import BaseModelError, HubError, ModelForgeError, check_space, report_full_disk
+from modelforge.models.adapter_config import ADAPTER, read_adapter_config
 from modelforge.models.folder import MANIFEST, package_versions
 from modelforge.models.hub_files import CARD, FORMS
 from modelforge.models.hub_pull import explain_no_weights
@@ -32,7 +33,6 @@ from modelforge.recipe import RECIPE_VERSION, Recipe, Task, read_stored
 from modelforge.store import ModelRecord, Store, manifests, utc_now
 from modelforge.store.folders import place_folder, unfinished
 
-ADAPTER = "adapter_config.json"
 _MOST_CONFIG_BYTES, _MOST_CARD_BYTES = 5_000_000, 1_000_000
 _SPARE_BYTES = 50_000_000
 _TOKENIZER = re.compile(r"(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json|(vocab|merges)\.txt"
@@ -43,20 +43,6 @@ _TASKS = {
     ENCODER_DECODER.name: Task.SUMMARIZATION,
     ENCODER.name: Task.EXTRACTIVE_QUESTION_ANSWERING,
 }
-
-# Of an adapter's config. Others name modules to import, files to open or ways to start a training; a model that is
-# loaded needs none of them.
-_KEPT = {
-    "peft_type", "task_type", "base_model_name_or_path", "r", "lora_alpha", "lora_dropout", "target_modules",
-    "exclude_modules", "bias", "fan_in_fan_out", "modules_to_save", "layers_to_transform", "layers_pattern",
-    "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "target_parameters", "trainable_token_indices",
-    "lora_bias", "layer_replication", "feedforward_modules", "alpha", "module_dropout", "rank_dropout",
-    "use_effective_conv2d", "decompose_both", "decompose_factor", "rank_dropout_scale", "init_r", "target_r",
-    "oft_block_size", "block_share", "coft", "eps", "projection_prng_key", "save_projection", "d_initial",
-    "vera_dropout",
-}  # fmt: skip
-_KINDS = ("LORA", "ADALORA", "LOHA", "LOKR", "IA3", "OFT", "VERA")
-_MOST_RANK, _MOST_PATTERN = 4096, 200  # characters of a pattern, whose search has no bound otherwise
 
 
 @dataclass(frozen=True)
@@ -128,7 +114,7 @@ def look(folder: Path, origin: str, base: str = "") -> Found:
 
 
 def _look_at_adapter(folder: Path, origin: str, base: str, made: Mapping[str, Any]) -> Found:
-    config = _clean_config(read_object(folder / ADAPTER, origin, _MOST_CONFIG_BYTES), origin)
+    config = read_adapter_config(folder, origin)
     base = base or str(made.get("base_model") or config.get("base_model_name_or_path") or "")[:500]
     if not base or base.startswith("./"):
         raise BaseModelError(
@@ -189,38 +175,6 @@ def _choose_task(architecture: Architecture, made: Mapping[str, Any]) -> Task:
 
     stated = next((task for task in Task if task.value == made.get("task")), None)
     return stated if stated and architecture.name in TASKS[stated].architectures else _TASKS[architecture.name]
-
-
-def _clean_config(given: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """What is kept of an adapter's config. Raises HubError for another kind of adapter, or values that none has."""
-    kind = given.get("peft_type")
-    if kind not in _KINDS:
-        raise HubError(
-            f"This adapter cannot be used here: its peft_type is {str(kind)[:40]!r}.",
-            where=origin,
-            fix=f"Accepted are {', '.join(_KINDS)}.",
-        )
-    config = {key: value for key, value in given.items() if key in _KEPT}
-    ranks = [config.get("r", 1), *_values(config.get("rank_pattern"))]
-    patterns = [config.get("target_modules"), config.get("exclude_modules"), config.get("layers_pattern")]
-    patterns += [*_keys(config.get("rank_pattern")), *_keys(config.get("alpha_pattern"))]
-    is_odd = any(not isinstance(rank, int) or not 0 < rank <= _MOST_RANK for rank in ranks)
-    if is_odd or any(isinstance(each, str) and _is_endless(each) for each in patterns):
-        raise HubError("Its adapter_config.json has values that no adapter has.", where=origin, fix="Do not use it.")
-    return {**config, "inference_mode": True}
-
-
-def _values(value: Any) -> list[Any]:
-    return list(value.values()) if isinstance(value, dict) else []
-
-
-def _keys(value: Any) -> list[str]:
-    return list(value) if isinstance(value, dict) else []
-
-
-def _is_endless(pattern: str) -> bool:
-    """Whether searching a pattern may not come to an end: it is long, or repeats what is itself a repeat."""
-    return len(pattern) > _MOST_PATTERN or bool(re.search(r"[+*}][^()]*\)\s*[+*{]", pattern))
 
 
 def _check_weights(path: Path, origin: str) -> None:

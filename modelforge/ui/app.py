@@ -27,7 +27,6 @@ from modelforge.threads import share_processor
 from modelforge.ui import hardware as hardware_tab
 from modelforge.ui import header, space
 from modelforge.ui.access import GUEST, Access
-from modelforge.ui.models.batch import show_batches
 from modelforge.ui.dataset import preview
 from modelforge.ui.dataset import tab as dataset
 from modelforge.ui.hub.tab import HubTab
@@ -36,9 +35,10 @@ from modelforge.ui.look.events import listen, listen_all
 from modelforge.ui.look.files import keep_uploads_in_home
 from modelforge.ui.middleware import RequestChecks
 from modelforge.ui.models import tab as models
+from modelforge.ui.models.batch import show_batches
+from modelforge.ui.models.serve import show_serving
 from modelforge.ui.playground import choices
 from modelforge.ui.playground import tab as playground
-from modelforge.ui.models.serve import show_serving
 from modelforge.ui.sign_in import SignIn
 from modelforge.ui.single_instance import lock_home, write_address
 from modelforge.ui.train import form as train_form

@@ -136,14 +136,26 @@ def test_missing_base_is_a_sentence_and_another_can_be_named(forge: Forge, adapt
         {"r": 10**9},
         {"r": "8"},
         {"rank_pattern": {"q_proj": -1}},
-        {"target_modules": "(a+)+$"},
-        {"target_modules": "x" * 1000},
         {"alpha_pattern": {"(.*)*x": 1}},
     ],
 )
 def test_hostile_adapter_config_is_refused(forge: Forge, adapter: Path, settings: dict[str, Any]) -> None:
     change(adapter, **settings)
     assert isinstance(refusal(forge, adapter), HubError)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"target_modules": "(.+)+_proj"}, {"exclude_modules": "(a+)+$"}, {"layers_to_transform": [0, 1]}]
+)
+def test_patterns_are_replaced_by_the_names_of_the_modules_that_have_weights(
+    forge: Forge, adapter: Path, answer: str, settings: dict[str, Any]
+) -> None:
+    change(adapter, **settings)
+    record = forge.models.import_model(str(adapter))
+    config = json.loads((forge.models.path(record) / "adapter_config.json").read_text())
+    assert "model.layers.0.self_attn.q_proj" in config["target_modules"] and len(config["target_modules"]) == 14
+    assert "exclude_modules" not in config
+    assert forge.models[record.id].chat(QUESTION, sampling=SHORT) == answer
 
 
 def test_only_settings_that_describe_the_adapter_are_kept(forge: Forge, adapter: Path, answer: str) -> None:

@@ -17,18 +17,18 @@ from modelforge.models.outcomes import read_outcomes
 from modelforge.recipe import Task
 from modelforge.store import ModelRecord
 from modelforge.tasks import TASKS
-from modelforge.ui.models.batch import BatchPanel
 from modelforge.ui.look import html
 from modelforge.ui.look.background import FOLLOW_SECONDS, BackgroundCall
 from modelforge.ui.look.choices import DeleteButtons, pick, select
 from modelforge.ui.look.events import listen
 from modelforge.ui.look.metrics import describe_change, show_metrics
 from modelforge.ui.look.verdict import show_verdict
-from modelforge.ui.models.batches import BatchPanel
+from modelforge.ui.models.batch import BatchPanel
+from modelforge.ui.models.batch import BatchPanel
 from modelforge.ui.models.export import ExportPanel
-from modelforge.ui.models.serving import ServingPanel
-from modelforge.ui.rows import RowsPanel, show_rows
 from modelforge.ui.models.serve import ServingPanel
+from modelforge.ui.models.serve import ServingPanel
+from modelforge.ui.rows import RowsPanel, show_rows
 
 if TYPE_CHECKING:
     from modelforge.models.evaluate import Evaluation
