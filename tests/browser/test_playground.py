@@ -86,6 +86,7 @@ def test_a_base_model_is_talked_to_before_any_training(fresh: App, witness: Witn
     open_tab(page, "Playground")
     expect(page.locator("#chat .message.user")).to_have_count(0)
     page.get_by_role("button", name="Saved conversations").click()
+    expect(page.locator("#saved")).to_contain_text("2 saved.")
     page.locator("#saved-search input, #saved-search textarea").fill("HARBOUR")
     expect(page.locator("#saved")).to_contain_text("1 found.")
     page.locator("#saved-name input, #saved-name textarea").fill("About harbours")

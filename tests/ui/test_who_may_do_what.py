@@ -46,7 +46,7 @@ OTHERS = {
     "nobody": caller.STRANGER,
 }
 MOST_ALONE = 12  # of the fields of one handler
-TEXTS = ("textbox", "dropdown", "radio", "code", "file", "state", "html")
+TEXTS = ("textbox", "dropdown", "radio", "code", "file", "uploadbutton", "state", "html")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +84,7 @@ def attach_documents(forge: Forge, panel: DocumentPanel, chosen: list[Any], draw
     panel.stop.click(None, None, None, cancels=[started], api_visibility="private")
     outputs = [panel.document, panel.summary, panel.read]
     listen_in_chat(panel.example.click, take_example, chosen[0], outputs)
-    listen_in_chat(panel.file.upload, partial(open_file), panel.file, outputs)
+    listen_in_chat(panel.file.upload, open_file, panel.file, outputs)
 
 
 def open_file(path: str) -> list[str]:

@@ -12,7 +12,7 @@ from modelforge.models.conversations import LONGEST_NAME, MOST_KEPT, Conversatio
 from modelforge.store.files import save_file
 from modelforge.ui.look import html
 from modelforge.ui.look.choices import DeleteButtons
-from modelforge.ui.look.events import listen
+from modelforge.ui.look.events import listen, listen_all
 from modelforge.ui.look.files import make_file
 from modelforge.ui.playground.conversation import BASE, TUNED, ConversationPanel
 
@@ -75,7 +75,7 @@ def attach_saved(
         save_file(path, (talk.as_jsonl() if ending == "jsonl" else talk.as_markdown()).encode())
         return gr.DownloadButton(value=str(path))
 
-    listen(panel.search.input, find, [panel.search, panel.chosen], panel.shown, trigger_mode="always_last")
+    listen_all([panel.search.change], find, [panel.search, panel.chosen], panel.shown)
     for each in replied:
         listen(each.then, show_current(find), [panel.search, chat.state], panel.shown)
     listen(panel.chosen.change, describe, panel.chosen, panel.name)

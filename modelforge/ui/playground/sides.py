@@ -95,7 +95,7 @@ class SidesPanel:
                 label="Prompt", placeholder="One prompt for both", lines=2, max_lines=8, elem_id="sides-prompt"
             )
             with gr.Row(elem_classes="mf-actions"):
-                self.start = gr.Button("Answer on both sides", variant="primary", elem_id="sides-start")
+                self.start = gr.Button("Answer both", variant="primary", elem_id="sides-start")
                 self.stop = gr.Button("Stop", variant="stop", elem_id="sides-stop")
             self.answers = gr.HTML("", elem_id="sides-answers")
             with gr.Row(visible=False, elem_classes="mf-actions mf-votes") as self.row:
