@@ -44,7 +44,7 @@ def _clean(given: Mapping[str, Any], origin: str, targets: list[str]) -> dict[st
     kind = given.get("peft_type")
     if kind not in _KINDS:
         raise HubError(
-            f"This is no adapter that can be used here: its peft_type is {str(kind)[:40]!r}.",
+            f"This adapter cannot be used here: its peft_type is {str(kind)[:40]!r}.",
             where=origin,
             fix=f"Accepted are {', '.join(_KINDS)}.",
         )

@@ -24,9 +24,7 @@ from modelforge.ui.look.events import listen
 from modelforge.ui.look.metrics import describe_change, show_metrics
 from modelforge.ui.look.verdict import show_verdict
 from modelforge.ui.models.batch import BatchPanel
-from modelforge.ui.models.batch import BatchPanel
 from modelforge.ui.models.export import ExportPanel
-from modelforge.ui.models.serve import ServingPanel
 from modelforge.ui.models.serve import ServingPanel
 from modelforge.ui.rows import RowsPanel, show_rows
 
