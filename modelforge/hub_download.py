@@ -24,7 +24,6 @@ _NAME = re.compile(r"(\w[\w.-]*/)*\w[\w.-]*")
 _MOST_FILES = 10_000
 _TRIES = 5  # in a row that bring nothing
 _SECONDS = 30.0  # without a byte
-_PIECE_BYTES = 256 * 1024
 _SPARE_BYTES = 50_000_000
 
 
@@ -141,7 +140,7 @@ def _receive(
         if answer.status_code != 206:  # the whole file again
             here = 0
         with open_private(part, "ab" if here else "wb") as out:
-            for piece in answer.iter_bytes(_PIECE_BYTES):
+            for piece in answer.iter_bytes():
                 here += len(piece)
                 if here > file.bytes:
                     raise DownloadError(

@@ -129,7 +129,7 @@ def test_quotas_say_their_number_and_hold_for_everybody_but_the_owner(
         with pytest.raises(AccessError, match="1 runs in the queue"):
             quotas.check_runs(forge.store, 1)
         monkeypatch.setattr(quotas, "_limits", quotas.read("disk_gb=0"))
-        with pytest.raises(AccessError, match="of the 0 GB"):
+        with pytest.raises(AccessError, match="may use 0 GB"):
             forge.datasets.resolve("Customer questions", Recipe())
     forge.datasets.resolve(str(file), Recipe())
     with pytest.raises(AccessError, match="is not a quota"):

@@ -111,8 +111,7 @@ def _stream(  # noqa: PLR0917 - all of them different things
             writing.ending = STOP
             break
         writing.tokens += 1
-        if piece := pieces.add(token):
-            yield piece
+        yield pieces.add(token)  # also where it is empty: an answer can be stopped after any token
         given = torch.tensor([token], device=model.device)
     if rest := pieces.end():
         yield rest

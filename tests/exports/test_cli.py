@@ -35,7 +35,6 @@ def test_export_prints_files_and_parity(model: Any, tmp_path: Path, capfd: pytes
 @pytest.mark.parametrize(
     ("wrong", "code", "said"),
     [
-        (["Colours", "--format", "onnx"], 2, "onnx"),
         (["Colours", "--format", "gguf", "--quantization", "q9"], 1, "no quantization 'q9'"),
         (["Colours", "--format", "merged", "--quantization", "q8_0"], 1, "has no quantization"),
         (["Nothing", "--format", "merged"], 1, "no model 'Nothing'"),
