@@ -82,5 +82,6 @@ def test_template_that_cannot_be_translated_is_left_out(template: str) -> None:
 
 def test_quotes_and_braces_of_a_template_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = tiny.tokenizer()
-    tokenizer.chat_template = "{% for m in messages %}[{{ '{{' }}\"\"\"{{ m['role'] }}]{{ m['content'] }}<end>\n{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+    turns = "{% for m in messages %}[{{ '{{' }}\"\"\"{{ m['role'] }}]{{ m['content'] }}<end>\n{% endfor %}"
+    tokenizer.chat_template = turns + "{% if add_generation_prompt %}[assistant]{% endif %}"
     check_template(tokenizer)
