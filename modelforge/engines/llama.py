@@ -1,6 +1,7 @@
 """Starts llama.cpp on a model in GGUF, and lets it write: token ids in, text out.
 
-Its template and its tokenizer are not used for what a model reads: that is what its own tokenizer says.
+Its template and its tokenizer are not used for what a model reads: that is what its own tokenizer says. They are used
+to check an export (`exports/llama.py`).
 """
 
 from __future__ import annotations
@@ -50,10 +51,11 @@ def is_installed() -> bool:
 class LlamaServer:
     """One loaded model, with an adapter or without. `write` may be called by several threads.
 
-    window: how many tokens the model can read at once. Raises EngineError where llama.cpp does not start.
+    window: how many tokens the model can read at once. with_template: the chat template in the file can be used.
+    Raises EngineError where llama.cpp does not start.
     """
 
-    def __init__(self, model: Path, adapter: Path | None, window: int) -> None:
+    def __init__(self, model: Path, adapter: Path | None, window: int, *, with_template: bool = False) -> None:
         self.context = min(window, MOST_CONTEXT)
         self.has_adapter = adapter is not None
         self._key = secrets.token_urlsafe(24)
@@ -73,6 +75,7 @@ class LlamaServer:
             "context": self.context,
             "parallel": PARALLEL,
             "threads": psutil.cpu_count(logical=False) or psutil.cpu_count() or 1,
+            "with_template": with_template,
         }
         try:
             self._address = self._start(settings)
@@ -105,6 +108,20 @@ class LlamaServer:
                 yield from _read_events(connection.getresponse())
             except (OSError, http.client.HTTPException, ValueError) as error:
                 raise EngineError(f"llama.cpp has stopped: {error or type(error).__name__}.") from error
+
+    def ask(self, path: str, **body: Any) -> dict[str, Any]:
+        """The answer to one request, such as "/tokenize". Raises EngineError."""
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        with contextlib.closing(self._connect()) as connection:
+            try:
+                connection.request("POST", path, json.dumps(body), headers)
+                response = connection.getresponse()
+                told: dict[str, Any] = json.loads(response.read())
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                raise EngineError(f"llama.cpp has stopped: {error or type(error).__name__}.") from error
+        if response.status != http.client.OK:
+            raise EngineError(f"llama.cpp refuses this: {told.get('error', {}).get('message', response.reason)}.")
+        return told
 
     def is_alive(self) -> bool:
         return self._process.poll() is None

@@ -25,7 +25,7 @@ def main() -> None:
     params.endpoint_slots = params.endpoint_props = params.endpoint_metrics = params.ui = False
     params.n_ctx, params.n_parallel, params.kv_unified = settings["context"], settings["parallel"], True
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
-    params.use_jinja = False  # prompts come as tokens
+    params.use_jinja = settings["with_template"]  # else prompts come as tokens
     # What was read is kept by its tokens alone, whatever adapter it was read with: tuned would use what base has read.
     params.cache_ram_mib, params.cache_idle_slots = 0, False
     params.warmup = True

@@ -168,12 +168,15 @@ def open_merged(source: Source, folder: Path, pulse: Pulse) -> Iterator[Reader]:
 @contextmanager
 def open_gguf(source: Source, folder: Path, pulse: Pulse) -> Iterator[Reader]:
     """In llama.cpp, where that is installed; else with transformers, which reads the numbers but computes by itself."""
-    from modelforge.exports import llama, probes, readers
+    from modelforge.engines.llama import is_installed
+    from modelforge.exports import probes, readers
+    from modelforge.exports.llama import Llama
 
     (file,) = folder.glob("*.gguf")
     context = probes.PROMPT_TOKENS + probes.FORCED_TOKENS + readers.WRITTEN_TOKENS
-    if llama.is_installed():
-        with llama.Llama(file, context, pulse) as loaded:
+    if is_installed():
+        pulse()
+        with Llama(file, context) as loaded:
             yield readers.LlamaReader(loaded, pulse)
         return
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -121,7 +121,7 @@ class LlamaReader:
             for place in range(len(wanted)):
                 self._pulse()
                 likely.append(self._llama.find_likeliest([*probe.ids, *wanted[:place]], LIKELIEST))
-            yield Reading(likely, list(wanted), rendered, self._llama.write(probe.ids, WRITTEN_TOKENS))
+            yield Reading(likely, list(wanted), rendered, self._llama.write_text(probe.ids, WRITTEN_TOKENS))
 
 
 def _list_likeliest(logits: Any) -> list[dict[int, float]]:

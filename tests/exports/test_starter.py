@@ -66,7 +66,7 @@ def ask_llama(file: Path) -> list[str]:
         answers = []
         for prompt, _ in FACTS:
             messages = [{"role": "user", "content": prompt}]
-            answers.append(llama._post("/v1/chat/completions", messages=messages, temperature=0, max_tokens=40))
+            answers.append(llama.ask("/v1/chat/completions", messages=messages, temperature=0, max_tokens=40))
     return [each["choices"][0]["message"]["content"] for each in answers]
 
 
