@@ -15,7 +15,7 @@ from typing import Any
 import platformdirs
 import pytest
 
-from modelforge import paths, starter
+from modelforge import forge, paths, starter
 from modelforge.gguf import ensure_converter
 from modelforge.recipe import STARTER
 from modelforge.threads import share_processor
@@ -79,6 +79,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "home"
     monkeypatch.setenv("MODELFORGE_HOME", str(place))
     return place
+
+
+@pytest.fixture(autouse=True)
+def fresh_forge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test is a process of its own as far as the Forge of the commands goes."""
+    monkeypatch.setattr(forge, "_shared", None)
 
 
 @pytest.fixture(scope="session")

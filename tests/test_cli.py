@@ -22,7 +22,6 @@ import pytest
 import yaml
 
 from modelforge import Forge, __version__
-from modelforge import forge as forges
 from modelforge.cli import main, runs
 from modelforge.errors import RunStateError
 from modelforge.models.sampling import Sampling
@@ -42,12 +41,6 @@ EVENTS = {
 PROGRESS = {"step", "total_steps", "loss", "learning_rate", "tokens", "tokens_per_second", "eta_seconds"}
 RUN_KEYS = {"id", "state", "recipe", "step", "total_steps", "model_id", "created"}
 MODEL_KEYS = {"id", "name", "base_model", "task", "method", "tuning", "created", "path", "metrics", "custom_base_model"}
-
-
-@pytest.fixture(autouse=True)
-def fresh_forge(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test is a process of its own as far as the shared Forge goes."""
-    monkeypatch.setattr(forges, "_shared", None)
 
 
 @pytest.fixture
@@ -581,7 +574,7 @@ def test_hardware_has_the_documented_keys(call: Callable[..., Any]) -> None:
     assert shape["memory_bytes"] > 0 and shape["devices"]
 
 
-def test_starter_tells_ids_paths_and_sources(call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_starter_tells_ids_paths_and_sources(call: Callable[..., Any]) -> None:
     from modelforge import starter
 
     for each in starter.STARTERS:

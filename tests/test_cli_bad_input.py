@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from modelforge import forge as forges
 from modelforge.cli import main
 from modelforge.recipe import Recipe
 from modelforge.recipe.yaml_text import LONGEST
@@ -82,7 +81,6 @@ def shown(command: list[str]) -> str:
 @pytest.fixture
 def call(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """call(command) -> the one line on stderr of a command that must exit with 1."""
-    monkeypatch.setattr(forges, "_shared", None)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     rows = tiny.write_rows(tmp_path / "rows.jsonl")
     (tmp_path / "recipe.yaml").write_text(f"dataset: {rows}\nmax_steps: 1\n")

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from modelforge import forge as forges
 from modelforge.cli import main
 from modelforge.scores.need import DATA, PROMPT, TRAIN, UNCLEAR
 from tests import tiny
@@ -20,9 +19,7 @@ __all__ = ["base", "measured", "probed"]
 METRICS = {"rougeL", "loss", "perplexity", "chrf", "exact_match"}
 
 
-@pytest.fixture(autouse=True)
-def fresh_forge(probed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forges, "_shared", None)
+pytestmark = pytest.mark.usefixtures("probed")
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ import pytest
 from filelock import FileLock
 
 from modelforge import Forge, paths
-from modelforge import forge as forges
 from modelforge.cli import main
 from modelforge.errors import ModelForgeError, NotFoundError, StoreError
 from modelforge.legacy import Imported, Legacy, adapter
@@ -458,9 +457,8 @@ def write_foreign(path: Path) -> None:
     ids=["none", "empty", "spoiled", "text", "folder", "pipe", "truncated", "foreign"],
 )
 def test_what_is_no_database_of_ours_is_an_error_that_says_so(
-    old: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, write: Any, words: str
+    old: Path, capsys: pytest.CaptureFixture[str], write: Any, words: str
 ) -> None:
-    monkeypatch.setattr(forges, "_shared", None)
     old.parent.mkdir(parents=True)
     write(old)
     before = contents(old.parent) if not old.is_fifo() else {}
@@ -553,7 +551,6 @@ def test_audit_08_hostile_values_in_any_column_become_sound_records_or_problems(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], column: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(forges, "_shared", None)
     rows = [{"id": f"row {number}", column: value} for number, value in enumerate(HOSTILE)]
     write_database(old, LOOSE, later=rows)
     with contextlib.closing(sqlite3.connect(old)) as connection, connection:  # text that is no text
@@ -648,10 +645,7 @@ def test_many_rows_are_written_at_once(old: Path, monkeypatch: pytest.MonkeyPatc
     assert len(writes) == 1
 
 
-def test_the_command_says_in_words_what_it_did(
-    old: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(forges, "_shared", None)
+def test_the_command_says_in_words_what_it_did(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_database(old, FIRST, older=[{}])
     assert main(["import-legacy", str(old)]) == 0
     assert capsys.readouterr().out.splitlines() == [

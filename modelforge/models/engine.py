@@ -18,10 +18,11 @@ from typing import Any
 
 from modelforge import base_model, hardware, loading, paths
 from modelforge.architecture import ARCHITECTURES
+from modelforge.base_model.find import BaseModel, find_here
 from modelforge.caller import OWNER, acting_as, current_caller
 from modelforge.engines import files
 from modelforge.engines.llama import MOST_CONTEXT, PACKAGE, LlamaServer, is_installed
-from modelforge.errors import EngineError, ModelForgeError
+from modelforge.errors import EngineError, ModelForgeError, NotFoundError
 from modelforge.gguf import find_adapter_problem
 from modelforge.gguf.converter import find_converter
 from modelforge.models.prompt import Said, encode_prompt, fit_prompt
@@ -94,7 +95,7 @@ class Engine:
         if reason := self._find_reason(record):
             return reason
         with acting_as(OWNER):
-            source = find_source(record, base=False)
+            source = find_source(record, base=False, find=base_model.resolve)
             self._problems.pop(source.key, None)
             try:
                 files.make_files(source.folder, source.adapter, watch)
@@ -172,14 +173,18 @@ class Engine:
             return opened
 
 
-def find_source(record: ModelRecord, *, base: bool) -> Source:
-    """Raises BaseModelError, NotFoundError."""
+def find_source(record: ModelRecord, *, base: bool, find: Callable[[str], BaseModel | None] = find_here) -> Source:
+    """find: the base model; by default only on this machine. Raises BaseModelError, NotFoundError."""
     own = paths.model_dir(record.id) if not is_untrained(record) else None
+    if own is not None and not own.exists():
+        raise NotFoundError(f"The files of {record.id} are missing.", where=str(own))
     if own is not None and record.tuning == "full" and not base:
         return Source(own, None, 0.0)
-    folder = base_model.resolve(record.base_model).folder
+    found = find(record.base_model)
+    if found is None:
+        raise NotFoundError(f"The base model {record.base_model} is not on this machine.")
     adapter = own if record.tuning == "lora" else None
-    return Source(folder, adapter, 0.0 if base or not adapter else 1.0)
+    return Source(found.folder, adapter, 0.0 if base or not adapter else 1.0)
 
 
 def _load(source: Source, record: ModelRecord) -> Opened:
@@ -187,7 +192,7 @@ def _load(source: Source, record: ModelRecord) -> Opened:
     files.note_use(model, adapter)
     place = source.adapter or source.folder
     tokenizer = loading.load_tokenizer(place, record.name, ARCHITECTURES["decoder"])
-    window = loading.window_of(loading.load_config(base_model.BaseModel(record.name, source.folder, "")))
+    window = loading.window_of(loading.load_config(BaseModel(record.name, source.folder, "")))
     return Opened(LlamaServer(model, adapter, window), tokenizer, window, _find_stops(source.folder, tokenizer))
 
 

@@ -14,7 +14,6 @@ import pytest
 from safetensors import SafetensorError
 
 from modelforge import Forge, paths
-from modelforge import forge as forges
 from modelforge.cli import main
 from modelforge.errors import ModelForgeError
 from modelforge.store import RunRecord, RunState
@@ -37,7 +36,7 @@ def run_record(**changes: Any) -> RunRecord:
 
 
 @pytest.fixture(params=["with a reserve", "full before there was a reserve"])
-def full(disk: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+def full(disk: Path, request: pytest.FixtureRequest) -> Path:
     """The same when it is full; its home has a dataset, a model and a run, and a registry larger than all of them."""
     writers.add_dataset()
     writers.save()
@@ -49,7 +48,6 @@ def full(disk: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     store.runs.add(run_record(id=f"run-{299:012x}", recipe={"name": "x" * 2000}))  # now its backup is as large
     if request.param != "with a reserve":
         (paths.home() / "modelforge.json.reserve").unlink()
-    monkeypatch.setattr(forges, "_shared", None)
     fill(disk)
     with pytest.raises(OSError, match="No space"):
         (disk / "more").write_bytes(b"x" * 5000)

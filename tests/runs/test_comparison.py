@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from modelforge import Forge, paths
-from modelforge import forge as forges
 from modelforge.caller import Caller, acting_as
 from modelforge.cli import main
 from modelforge.cli.runs import describe_comparison
@@ -169,10 +168,8 @@ def test_page_draws_each_run_with_its_number(axis: Any) -> None:
 
 
 @pytest.fixture
-def add_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def add_run(home: Path) -> Callable[..., str]:
     """add_run(number, owner="anna") -> the id of a finished run with events; events=() for none."""
-
-    monkeypatch.setattr(forges, "_shared", None)
 
     def add(number: int, *, owner: str = "", events: Any = EVENTS) -> str:
         record = entry(number).record.model_copy(update={"owner": owner})

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from modelforge import Forge
-from modelforge import forge as forges
 from modelforge.base_model import revision
 from modelforge.cli import main
 from modelforge.errors import RecipeError, RunStateError
@@ -38,8 +37,7 @@ def proven(measured: Path, base: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(autouse=True)
 def in_its_home(proven: Any, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any) -> None:
-    """Each test in a process of its own as far as the shared Forge goes, in the home of the run."""
-    monkeypatch.setattr(forges, "_shared", None)
+    """Each test in the home of the run."""
     monkeypatch.setenv("MODELFORGE_HOME", str(proven[2].parent / "home"))
 
 

@@ -10,7 +10,6 @@ import pytest
 from openai import OpenAI
 
 from modelforge import Forge
-from modelforge import forge as forges
 from modelforge.serve.server import Server
 from tests import tiny
 from tests.machine import base as tiny_base
@@ -29,9 +28,8 @@ def model(tmp_path_factory: pytest.TempPathFactory, measured: Path, tiny_base: P
 
 
 @pytest.fixture
-def home(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That of the model; commands open a Forge of their own in it."""
-    monkeypatch.setattr(forges, "_shared", None)
+def home(model: Any) -> None:
+    """That of the model."""
 
 
 @pytest.fixture(scope="module")
