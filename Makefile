@@ -1,6 +1,8 @@
 # Everything is set up in .venv, from nothing; PYTHON chooses the interpreter (3.11 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
+# Of transformers' several hundred models.
+COMPILED := (?:auto|llama|bert|t5|gpt2)
 
 .PHONY: install chromium run test test-slow test-browser lint bench
 
@@ -10,7 +12,8 @@ install: .venv/.installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev,llama]'
 	@# pip would compile on one core, and much that nobody loads; some files of libraries cannot be compiled.
-	$(BIN)/python -m compileall -qq -j 0 -x '/tests/|/transformers/models/' .venv/lib || true
+	$(BIN)/python -m compileall -qq -j 0 -x '/tests/|/transformers/models/(?!$(COMPILED)/)' .venv/lib || true
+	$(BIN)/python -m compileall -qq -j 0 modelforge
 	$(BIN)/modelforge starter
 	@touch $@
 

@@ -136,6 +136,7 @@ def test_reader_that_has_seen_enough_ends_the_program_quietly() -> None:
     assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
 
 
+@pytest.mark.slow
 def test_terminal_without_the_characters_shows_what_it_can(tmp_path: Path) -> None:
     tiny.write_rows(tmp_path / "Größe ✓.jsonl")
     plain = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
@@ -242,6 +243,7 @@ def test_fault_05_sigterm_ends_a_sweep_and_not_only_its_first_run(
     assert all(f"runs resume {record.id}" in said for record in records)
 
 
+@pytest.mark.slow
 def test_fault_14_train_whose_end_cannot_be_written_exits_1(
     programs: Programs, home: Path, probed: Path, write_recipe: Callable[..., Path]
 ) -> None:

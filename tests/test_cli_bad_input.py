@@ -218,6 +218,7 @@ def test_files_never_get_the_numbers_of_closed_streams(home: Path) -> None:
     assert int(seen.read_text()) > 2
 
 
+@pytest.mark.slow
 def test_training_goes_on_when_nobody_reads_its_events_any_more(tmp_path: Path, probed: Path) -> None:
     rows, base = tiny.write_rows(tmp_path / "rows.jsonl"), tiny.write_base(tmp_path / "base")
     recipe = tiny.recipe(base, rows, {"max_steps": 3})

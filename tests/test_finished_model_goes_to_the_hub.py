@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -36,6 +37,7 @@ save_file({name: part.contiguous() for name, part in get_peft_model_state_dict(m
 """
 
 
+@pytest.mark.slow
 def test_trained_model_is_pushed_privately_and_loads_again(programs: Programs, probed: Path, tmp_path: Path) -> None:
     base = tiny.write_base(tmp_path / "tiny")
     recipe = tmp_path / "recipe.yaml"

@@ -144,6 +144,7 @@ def test_runs_that_were_left_are_found_in_the_order_of_the_queue(forge: Forge, r
     assert forge.runs.current() is None and forge.runs.waiting() == []
 
 
+@pytest.mark.slow
 def test_killed_run_goes_on_from_its_checkpoint_to_the_same_end(forge: Forge, runs: dict[str, str]) -> None:
     run = forge.runs.resume(runs["killed"])
     assert run.wait(120) == "finished", run.record.error
@@ -157,6 +158,7 @@ def test_killed_run_goes_on_from_its_checkpoint_to_the_same_end(forge: Forge, ru
     assert forge.models[run.model_id or ""].chat("What colour is the boat of house 1?") == "The boat is blue."
 
 
+@pytest.mark.slow
 def test_fault_09_first_event_of_a_run_resumed_after_a_torn_line_is_kept(forge: Forge, runs: dict[str, str]) -> None:
     run = forge.runs.resume(runs["killed"])
     assert run.wait(120) == "finished", run.record.error

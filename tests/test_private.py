@@ -41,6 +41,7 @@ def open_to_others(home: Path) -> list[str]:
     return [f"{path} {path.lstat().st_mode & 0o777:o}" for path in found if path.lstat().st_mode & 0o077]
 
 
+@pytest.mark.slow
 def test_everything_that_is_written_is_private(no_umask: None, probed: Path, base: Path, tmp_path: Path) -> None:
     forge, home = Forge(), paths.home()
     with lock_home():

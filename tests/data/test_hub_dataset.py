@@ -165,6 +165,7 @@ def test_nothing_is_left_behind_but_whole_files(fetched):
     assert kept == {each["path"] for each in told.values() if "path" in each}
 
 
+@pytest.mark.slow
 def test_fetched_once_it_is_had_without_the_network_and_a_new_revision_is_fetched_anew(tmp_path):
     asked = [["anna/alone", None, None]]
     with DatasetServer(REPOS) as hub:

@@ -145,6 +145,7 @@ def test_memory_is_watched_where_the_system_does_not_bound_it() -> None:
         assert process.wait() and renderer._beyond
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the system has no limit on a process's time")
 def test_loop_ends_after_its_app_was_killed() -> None:
     code = f"""

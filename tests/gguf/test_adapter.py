@@ -32,6 +32,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     return {each.name: gguf.dequantize(each.data, each.tensor_type) for each in gguf.GGUFReader(path).tensors}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"use_rslora": True}])
 def test_base_plus_adapter_has_the_weights_of_the_merged_model(
     known_base: Path, tmp_path: Path, settings: dict[str, Any]

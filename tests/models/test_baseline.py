@@ -50,6 +50,7 @@ def try_base(shared_forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> T
 # ---- which rows, which examples ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_rows_are_those_that_the_run_holds_out_and_its_verdict_begins_with_the_same_numbers(
     shared_forge: Forge, tiny_base: Path, tmp_path: Path
 ) -> None:

@@ -254,6 +254,7 @@ def test_tuned_and_base_answer_differently_whatever_was_trained(
     assert ask(Forge().models[model.record.id], base=True) == base  # also where the base is asked first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ASKED_OF)
 def test_base_of_a_model_trained_whole_is_loaded_only_when_it_is_asked(
     train: Callable[..., Any], architecture: str

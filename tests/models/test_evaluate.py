@@ -219,6 +219,7 @@ def test_file_that_is_not_for_the_task_of_the_model_is_refused(forge: Forge, rec
         forge.models[record.id].evaluate(data=file)
 
 
+@pytest.mark.slow
 def test_columns_of_the_recipe_are_used_where_the_file_has_them(train: Callable[..., Any], tmp_path: Path) -> None:
     file, usual = tmp_path / "odd.jsonl", tiny.write_rows(tmp_path / "usual.jsonl")
     file.write_text("\n".join(json.dumps({"said": prompt, "told": answer}) for prompt, answer in tiny.PAIRS[:16]))
@@ -252,6 +253,7 @@ def test_file_without_a_usable_row_is_refused_in_a_sentence(
     assert caught.value.where.startswith("empty.jsonl") and caught.value.fix
 
 
+@pytest.mark.slow
 def test_rows_that_were_trained_on_show_what_was_memorised(train: Callable[..., Any], tmp_path: Path) -> None:
     model = train({**LEARN, "eval_split": 0})
     same = tiny.write_rows(tmp_path / "same.jsonl")
@@ -281,6 +283,7 @@ def test_row_that_the_chat_template_refuses_is_left_out_by_number(
     assert note.startswith("Row 2 was left out:") and "roles must alternate" in note
 
 
+@pytest.mark.slow
 def test_base_that_is_gone_leaves_the_tuned_model_measured(
     train: Callable[..., Any], forge: Forge, tmp_path: Path
 ) -> None:

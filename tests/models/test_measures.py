@@ -79,7 +79,8 @@ def test_preferences_learnt_show_as_a_margin_and_the_base_has_none(train: Train,
     assert model.evaluate(data=file_of("preference", tmp_path), limit=5).rows == 5
 
 
-@pytest.mark.parametrize("tuning", ["lora", pytest.param("full", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("tuning", ["lora", "full"])
 def test_labelled_answers_learnt_show_as_a_margin_and_the_base_has_none(
     train: Train, tmp_path: Path, tuning: str
 ) -> None:
@@ -105,7 +106,8 @@ def test_pairs_whose_answers_lie_beyond_max_length_are_left_out(train: Train, tm
         )
 
 
-@pytest.mark.parametrize("tuning", ["lora", pytest.param("full", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("tuning", ["lora", "full"])
 def test_rewards_are_those_of_the_likeliest_answers(train: Train, tmp_path: Path, tuning: str) -> None:
     model = train_one(train, "grpo", tuning)
     found = model.evaluate(data=file_of("prompts", tmp_path))
@@ -126,7 +128,8 @@ def test_reward_that_compares_refuses_a_file_without_references(train: Train, tm
         model.evaluate(data=file)
 
 
-@pytest.mark.parametrize("tuning", ["lora", pytest.param("full", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("tuning", ["lora", "full"])
 def test_summaries_that_are_compared_are_those_of_the_playground(train: Train, tmp_path: Path, tuning: str) -> None:
     model = train_one(train, "summary", tuning)
     found = model.evaluate(data=file_of("summary", tmp_path))
@@ -138,7 +141,8 @@ def test_summaries_that_are_compared_are_those_of_the_playground(train: Train, t
             assert side[name] == pytest.approx(METRICS[name](answers, [row["summary"] for row in rows]))
 
 
-@pytest.mark.parametrize("tuning", ["lora", pytest.param("full", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("tuning", ["lora", "full"])
 def test_questions_are_measured_as_they_are_answered(train: Train, tmp_path: Path, tuning: str) -> None:
     model = train_one(train, "span", tuning)
     found = model.evaluate(data=file_of("span", tmp_path))
@@ -176,6 +180,7 @@ def narrow_decoder(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "settings"), [("chat", {}), ("preference", {"method": "dpo"})])
 def test_rows_longer_than_the_models_window_are_measured_as_far_as_it_reaches(
     shared_forge: Forge, tmp_path: Path, shape: str, settings: dict[str, Any]

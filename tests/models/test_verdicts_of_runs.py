@@ -117,7 +117,8 @@ def test_accuracy_before_preferences_is_measured_by_the_likelihood_of_the_answer
     assert all(each.answers["base"] in (each.expected, "I do not know.") for each in kept.outcomes)
 
 
-@pytest.mark.parametrize("tuning", ["lora", pytest.param("full", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("tuning", ["lora", "full"])
 def test_model_trained_further_is_compared_with_what_it_started_from(
     train: Train, shared_forge: Forge, tuning: str
 ) -> None:

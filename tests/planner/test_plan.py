@@ -112,6 +112,7 @@ def test_advice_makes_it_fit_and_is_the_least_harmful_first(base: Path) -> None:
         assert batch * accumulated == 64  # the result stays
 
 
+@pytest.mark.slow
 def test_start_is_refused_before_any_download_when_it_cannot_fit(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starter, "ensure", lambda _: pytest.fail("fetched"))
     recipe = Recipe().with_settings({"base_model": STARTER, "per_device_train_batch_size": 2, "max_length": 256})

@@ -53,11 +53,13 @@ def test_qlora_of_llama_8b_needs_about_6_gigabytes() -> None:
     assert fixed(needed(LLAMA_8B, PACKED, "qlora")) == pytest.approx(6, rel=0.1)
 
 
+@pytest.mark.slow
 def test_qlora_of_llama_65b_fits_a_card_of_48_gigabytes() -> None:
     """QLoRA, arXiv 2305.14314, abstract: "finetune a 65B parameter model on a single 48GB GPU"."""
     assert 33e9 < needed(LLAMA_65B, PACKED, "qlora").total < 48e9
 
 
+@pytest.mark.slow
 def test_full_tuning_in_mixed_precision_needs_18_bytes_a_parameter() -> None:
     """Hugging Face, "Model training anatomy": 6 bytes of weights, float32 and their 16-bit copies, 8 of AdamW, 4 of
     gradients. The copies are short-lived under autocast, and counted with the activations here."""

@@ -132,6 +132,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 def test_memory_is_planned_in_another_process(programs: Programs, probed: Path, base: Path, file: Path) -> None:
     done = programs.run(START_ON_A_SMALL_MACHINE, base, file)
     assert done.returncode == 0, done.stderr

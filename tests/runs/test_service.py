@@ -150,6 +150,7 @@ def test_recipe_of_a_run_is_kept_as_a_file_that_trains_again(forge: Forge, quick
     assert again.record.metrics == run.record.metrics
 
 
+@pytest.mark.slow
 def test_audit_14_nothing_kept_depends_on_the_current_directory(
     forge: Forge, base: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +252,7 @@ def test_second_start_waits_for_the_first(forge: Forge, quick: Callable[..., Rec
     assert forge.runs.current() is None
 
 
+@pytest.mark.slow
 def test_audit_19_many_starts_at_once_run_one_at_a_time_and_never_backwards(
     forge: Forge, quick: Callable[..., Recipe]
 ) -> None:
@@ -495,6 +497,7 @@ def test_events_of_another_process_are_followed(forge: Forge) -> None:
     assert ours.feed is ours.feed  # read again only when it has changed
 
 
+@pytest.mark.slow
 def test_fault_04_view_of_a_run_of_another_process_follows_it_after_it_is_resumed_here(
     forge: Forge, quick: Callable[..., Recipe]
 ) -> None:
@@ -519,6 +522,7 @@ def test_fault_04_view_of_a_run_of_another_process_follows_it_after_it_is_resume
 # ---- the end of a run ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_fault_11_run_resumed_before_its_worker_has_left_it_is_not_over(
     forge: Forge, quick: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from tests.browser.drive import RUN_CLI
 KEY = "key-of-the-shell"
 
 
+@pytest.mark.slow
 def test_served_model_answers_until_ctrl_c(model: Any, tmp_path: Path) -> None:
     command = [sys.executable, "-c", RUN_CLI, "serve", "Colours", "--port", "0", "--json"]
     environment = {**os.environ, "MODELFORGE_API_KEY": KEY}

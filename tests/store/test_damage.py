@@ -77,6 +77,7 @@ def kill_writers(path: Path, make_model: MakeModel, make_run: MakeRun, times: in
         assert store.runs.get(run.id).step == len(kept), "half of a transaction was written"
 
 
+@pytest.mark.slow
 @needs_fork
 def test_killed_writers_lose_nothing_that_was_acknowledged(
     path: Path, make_model: MakeModel, make_run: MakeRun

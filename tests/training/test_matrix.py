@@ -398,6 +398,7 @@ def elsewhere(
     return told
 
 
+@pytest.mark.slow
 @each_cell
 def test_saved_model_answers_in_a_new_process_as_at_the_end_of_its_training(
     one: Trained, cell: Cell, elsewhere: dict[str, Any]
@@ -441,6 +442,7 @@ OF_EACH_METHOD = {(cell.method, cell.architecture): cell for cell in CELLS if ce
 each_method = pytest.mark.parametrize("cell", OF_EACH_METHOD, ids="/".join)
 
 
+@pytest.mark.slow
 @each_method
 def test_stop_amid_a_run_saves_what_was_learnt_so_far(trainings: Trainings, cell: Cell) -> None:
     run = trainings.start(cell, max_steps=100_000)
@@ -576,6 +578,7 @@ def test_parent_may_be_named_and_settles_base_model_and_adapter(
     assert (recipe.base_model, recipe.tuning) == (theirs.base_model, theirs.tuning)
 
 
+@pytest.mark.slow
 def test_other_method_goes_on_with_the_same_adapter(trained: Mapping[Cell, Trained], trainings: Trainings) -> None:
     parent = trained[CHAT["lora"]]
     [dpo] = [cell for cell in OF_EACH_METHOD if cell.method == "dpo"]

@@ -81,6 +81,7 @@ def losses_of(  # noqa: PLR0917
     return [entry[name] for entry in trainer.state.log_history if "loss" in entry]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "tuning", [each if each == "lora" else pytest.param(each, marks=pytest.mark.slow) for each in TUNINGS]
 )

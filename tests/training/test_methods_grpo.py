@@ -98,6 +98,7 @@ def test_pull_back_compares_with_the_base_model_and_keeps_no_copy_of_a_fresh_ada
     assert pulls[0] == pytest.approx(0, abs=1e-6) and pulls[-1] > 0
 
 
+@pytest.mark.slow
 def test_same_seed_draws_the_same_answers(build: Build) -> None:
     def rewards(seed: int) -> list[float]:
         trainer = build({**GRPO, "max_steps": 2, "eval_split": 0.0, "seed": seed}, rows=ROWS)
@@ -115,6 +116,7 @@ def test_model_is_measured_on_answers_that_are_written_in_eval_mode(build: Build
     assert trainer.evaluate()["eval_reward"] == first
 
 
+@pytest.mark.slow
 def test_fault_07_run_by_epochs_is_evaluated_as_often_as_set(probed: Path, base: Path, tmp_path: Path) -> None:
     epoch = {"max_steps": 0, "num_train_epochs": 1, "evaluations": 2, "grpo.max_completion_length": 4}
     events: list[dict[str, Any]] = []

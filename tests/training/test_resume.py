@@ -70,6 +70,7 @@ def test_paused_run_resumes_to_the_same_end(forge: Forge, quick: Callable[..., R
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 def test_checkpoint_holds_what_was_measured_and_not_every_step(forge: Forge, quick: Callable[..., Recipe]) -> None:
     run = forge.runs.start(quick())
     leave_after(run, 9, run.pause)
@@ -194,6 +195,7 @@ def test_all_runs_save_themselves_when_the_process_is_asked_to_end(forge: Forge,
     assert first.record.step >= 3 and second.record.step == 0
 
 
+@pytest.mark.slow
 def test_of_32_that_press_start_at_the_same_moment_one_runs_and_the_rest_wait(
     forge: Forge, quick: Callable[..., Recipe]
 ) -> None:
@@ -221,6 +223,7 @@ def test_of_32_that_press_start_at_the_same_moment_one_runs_and_the_rest_wait(
     assert began == [first] and {record.state for record in forge.runs.all()} == {RunState.interrupted}
 
 
+@pytest.mark.slow
 def test_order_of_the_queue_outlives_the_process(forge: Forge, quick: Callable[..., Recipe]) -> None:
     first = forge.runs.start(quick(max_steps=100_000, evaluations=1))
     second, third = forge.runs.start(quick(max_steps=1)), forge.runs.start(quick(max_steps=1))
@@ -237,6 +240,7 @@ def test_order_of_the_queue_outlives_the_process(forge: Forge, quick: Callable[.
     assert [run.wait(60) for run in again] == [RunState.stopped, RunState.finished, RunState.finished]
 
 
+@pytest.mark.slow
 def test_interrupted_run_is_resumed_automatically_if_its_recipe_says(
     forge: Forge, quick: Callable[..., Recipe]
 ) -> None:
@@ -252,6 +256,7 @@ def test_interrupted_run_is_resumed_automatically_if_its_recipe_says(
     assert (stays.state, paused.state) == (RunState.interrupted, RunState.paused)
 
 
+@pytest.mark.slow
 def test_run_that_is_cut_off_without_a_step_is_not_taken_up_for_ever(
     forge: Forge, quick: Callable[..., Recipe]
 ) -> None:
@@ -311,6 +316,7 @@ def test_disk_full_while_a_checkpoint_is_written_keeps_the_one_before(
     assert result.state is RunState.finished and result.step == 12
 
 
+@pytest.mark.slow
 def test_run_of_before_texts_were_divided_resumes_with_the_rows_that_it_had(
     forge: Forge, base: Path, tmp_path: Path
 ) -> None:

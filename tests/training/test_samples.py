@@ -85,6 +85,7 @@ def test_answers_change_nothing_of_the_run(
     assert without.steps == [0, 12] and without.curve == pytest.approx(whole.curve, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_many_evaluations_give_no_more_than_the_stated_number_of_answers(
     probed: Path, base: Path, tmp_path: Path
 ) -> None:
@@ -102,6 +103,7 @@ def test_stop_amid_answers_leaves_at_once_and_saves_the_model(probed: Path, base
     assert read_manifest(result.model_id or "")["steps"] == 6
 
 
+@pytest.mark.slow
 def test_run_paused_amid_answers_resumes_to_the_same_end(
     whole: Followed, probed: Path, base: Path, tmp_path: Path
 ) -> None:
@@ -113,6 +115,7 @@ def test_run_paused_amid_answers_resumes_to_the_same_end(
     assert second.steps == [9, 12] and first.curve | second.curve == pytest.approx(whole.curve, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_answers_that_fail_once_are_not_tried_after_each_evaluation(
     probed: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -297,6 +297,7 @@ def follow(
     return events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "evaluations", "expected"),
     [

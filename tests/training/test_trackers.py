@@ -59,6 +59,7 @@ def test_tensorboard_receives_what_the_feed_shows(probed: Path, base: Path, tmp_
         assert recorded[f"eval/{name}"] == pytest.approx({each["step"]: each[name] for each in run.of("evaluated")})
 
 
+@pytest.mark.slow
 @installed("tensorboard")
 def test_resumed_run_is_recorded_as_one(probed: Path, base: Path, tmp_path: Path) -> None:
     first = Followed(tmp_path, base, report_to="tensorboard", pause_after=2)

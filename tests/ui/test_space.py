@@ -126,6 +126,7 @@ class Visitor(Page):
         return json.dumps(self.config) + json.dumps(list(self.values.values()))
 
 
+@pytest.mark.slow
 def test_visitors_sign_in_with_the_hub_and_see_only_their_own(space: App, provider: OAuthServer) -> None:
     anna, bert, omar = (Visitor(space, provider, name) for name in ("anna", "bert", "omar"))
     for person in (anna, bert, omar):
