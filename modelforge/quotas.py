@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from modelforge import paths
 from modelforge.caller import current_caller
@@ -72,8 +75,8 @@ def check_disk(store: Store) -> None:
     """Raises AccessError for somebody whose datasets, runs and models have filled the share of the disk."""
     limits = current()
     if limits and (used := used_bytes(store)) >= limits.disk_gb * 1e9:
-        what = f"Your datasets, runs, models and exports take {used / 1e9:.1f} GB; each may use {limits.disk_gb:g} GB."
-        raise AccessError(what, fix=f"Delete some of them. {ASK}")
+        what = f"Your files here take {used / 1e9:.1f} GB; each person may use {limits.disk_gb:g} GB."
+        raise AccessError(what, fix=f"Delete datasets, runs, models, exports or answered files. {ASK}")
 
 
 def check_runs(store: Store, more: int) -> None:
@@ -92,5 +95,16 @@ def used_bytes(store: Store) -> int:
         *(paths.run_dir(record.id) for record in store.runs.all()),
         *(paths.model_dir(record.id) for record in store.models.all()),
         *(paths.export_dir(record.id) for record in store.exports.all()),
+        *_find_batches(),
     ]
     return sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
+
+
+def _find_batches() -> list[Path]:
+    """The folders of the files that were answered for this person: they are in no table."""
+    caller, found = current_caller(), []
+    for record in (paths.home() / "batches").glob("*/batch.json"):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # damaged: nobody's
+            if caller.is_owner or json.loads(record.read_text(encoding="utf-8")).get("owner") == caller.id:
+                found.append(record.parent)
+    return found

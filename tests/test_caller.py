@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from modelforge import Forge, caller, quotas
+from modelforge import Forge, caller, paths, quotas
 from modelforge.caller import OWNER, Caller, acting_as
 from modelforge.errors import AccessError, ModelForgeError, NotFoundError
 from modelforge.recipe import Recipe
@@ -131,6 +132,12 @@ def test_quotas_say_their_number_and_hold_for_everybody_but_the_owner(
         monkeypatch.setattr(quotas, "_limits", quotas.read("disk_gb=0"))
         with pytest.raises(AccessError, match="may use 0 GB"):
             forge.datasets.resolve("Customer questions", Recipe())
+        answered = paths.batch_dir("batch-0123456789ab")
+        answered.mkdir(parents=True)
+        before = quotas.used_bytes(forge.store)
+        for owner, more in (("bert", 0), ("anna", 1000)):
+            (answered / "batch.json").write_text(json.dumps({"owner": owner}).ljust(1000), encoding="utf-8")
+            assert quotas.used_bytes(forge.store) == before + more
     forge.datasets.resolve(str(file), Recipe())
     with pytest.raises(AccessError, match="is not a quota"):
         quotas.read("rows=many")

@@ -80,9 +80,8 @@ def check_same_curve(whole: list[dict[str, Any]], broken: list[dict[str, Any]], 
     return int(resumed)
 
 
-@pytest.mark.parametrize(
-    "kills", [[7], pytest.param(list(range(1, STEPS + 1)), marks=pytest.mark.slow)], ids=["one", "every step"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [[7], list(range(1, STEPS + 1))], ids=["one", "every step"])
 def test_killed_after_a_step_goes_on_with_the_same_losses(
     carry_out: Trainings, recipe: dict[str, Any], tmp_path: Path, kills: list[int]
 ) -> None:

@@ -48,3 +48,11 @@ def test_wrong_usage_is_a_sentence(
     captured = capfd.readouterr()
     assert said in captured.err and "Traceback" not in captured.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("model")
+def test_form_that_there_is_not_is_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["export", "Colours", "--format", "onnx"])
+    assert ended.value.code == 2
+    assert "gguf" in capfd.readouterr().err

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from modelforge import Forge
+from modelforge import Forge, starter
 from modelforge.engines import files
 from modelforge.errors import EngineError, RecipeError
 from modelforge.models.engine import LLAMA, TRANSFORMERS
 from modelforge.models.sampling import STOP, Sampling, Writing
+from modelforge.recipe import STARTER
 from tests import tiny
 from tests.gguf.conftest import known_base
 from tests.machine import live_in
@@ -155,6 +156,13 @@ def test_reason_is_given_where_llama_cpp_cannot_answer(model: Any, changes: dict
     opened, _, found = model.playground.engine.choose(model.record.model_copy(update=changes), base=False)
     assert opened is None
     assert reason in found
+
+
+@pytest.mark.parametrize("changes", [{"id": "model-000000000000"}, {"tuning": "full", "base_model": STARTER}])
+def test_choosing_downloads_nothing(model: Any, changes: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starter, "ensure", lambda *_: pytest.fail("downloaded"))
+    other = model.record.model_copy(update=changes)
+    assert model.playground.engine.choose(other, base=True)[0] is None
 
 
 def test_damaged_file_makes_transformers_answer(model: Any, known_base: Path) -> None:

@@ -66,7 +66,8 @@ def file_of(shape: str, folder: Path) -> Path:
     return tiny.write_jsonl(folder / f"more {shape}.jsonl", tiny.user_rows(shape, 24)[16:])
 
 
-@pytest.mark.parametrize("tuning", ["lora", pytest.param("full", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("tuning", ["lora", "full"])
 def test_preferences_learnt_show_as_a_margin_and_the_base_has_none(train: Train, tmp_path: Path, tuning: str) -> None:
     model = train_one(train, "dpo", tuning)
     found = model.evaluate()

@@ -414,6 +414,7 @@ def test_saved_model_answers_in_a_new_process_as_at_the_end_of_its_training(
                 assert metrics[name] == pytest.approx(one.manifest["metrics"][side][name], rel=1e-3), (side, name)
 
 
+@pytest.mark.slow
 @each_cell
 def test_model_is_measured_in_a_new_process_by_the_metrics_of_its_method(
     one: Trained, cell: Cell, elsewhere: dict[str, Any]

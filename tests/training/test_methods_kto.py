@@ -145,7 +145,8 @@ def test_held_out_answers_of_one_label_have_no_margin(build: Build) -> None:
 # ---- whole runs ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tuning", ["lora", pytest.param("full", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("tuning", ["lora", "full"])
 def test_paused_run_resumes_to_the_same_end(probed: Path, base: Path, tmp_path: Path, tuning: str) -> None:
     forge = Forge()
     file = tiny.write_jsonl(tmp_path / "labelled.jsonl", tiny.user_rows("labelled", 24))

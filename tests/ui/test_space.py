@@ -148,6 +148,7 @@ def _decode(cookie: str) -> str:
     return base64.b64decode(cookie.partition(".")[0] + "==").decode("utf-8", "replace") + cookie
 
 
+@pytest.mark.slow
 def test_a_push_uses_the_visitors_own_token(space: App, provider: OAuthServer, hub: HubServer) -> None:
     anna = Visitor(space, provider, "anna")
     anna.load()

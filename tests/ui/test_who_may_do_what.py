@@ -18,6 +18,7 @@ import pytest
 from gradio.routes import App as Routes
 
 from modelforge import Forge, caller, paths, quotas
+from modelforge.batch.service import CANCELLED, RECORD, Batch
 from modelforge.caller import Caller, acting_as
 from modelforge.exports.parity import Parity
 from modelforge.models.conversations import Conversation
@@ -85,6 +86,13 @@ def add_annas_things(forge: Forge, folder: Path, base: Path) -> None:
     forge.store.exports.add(export)
     paths.export_dir(export.id).mkdir(parents=True)
     (paths.export_dir(export.id) / f"{CANARY}.safetensors").write_text(CANARY, encoding="utf-8")
+    batch = Batch(
+        id=paths.new_id("batch"), owner="anna", created=utc_now(), model=model.id, model_name=f"{CANARY} model",
+        base=False, file=f"{CANARY}.jsonl", given="given.jsonl", ending=".jsonl", max_new_tokens=4, state=CANCELLED,
+    )  # fmt: skip
+    batch.folder.mkdir(parents=True)
+    (batch.folder / RECORD).write_text(batch.model_dump_json(), encoding="utf-8")
+    (batch.folder / batch.given).write_text(json.dumps({"prompt": CANARY}), encoding="utf-8")
     paths.run_dir(run.id).mkdir(parents=True)
     (paths.run_dir(run.id) / "log.txt").write_text(CANARY, encoding="utf-8")
     event = {"type": "warning", "time": utc_now(), "run_id": run.id, "message": CANARY}
@@ -123,6 +131,7 @@ def annas_names(home: Path) -> dict[str, str]:
 
     walk(tables)
     assert set(found) == {"dataset", "run", "model", "export"}
+    [found["batch"]] = [folder.name for folder in (home / "batches").iterdir()]
     [found["conversation"]] = [file.stem for file in (home / "conversations").glob("*.json")]
     return found
 
