@@ -1,7 +1,8 @@
 """Tokens a second of a chat with the starter, by each engine, against transformers' own `generate` in float32; and how
 long the first token takes, against reading the prompt alone.
 
-One model, tuned with a random adapter; one thread for each core; in turns, medians.
+One model, tuned with a random adapter; one thread for each core; in turns, medians. `generate` is measured three times:
+the base, the tuned model as PEFT loads it, and the tuned model merged, which can no longer answer as its base.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.bench.evaluation import add_model
 
 TOKENS = 128
 ASKED = [{"role": "user", "content": "Write a long story about a lighthouse keeper and the sea. " * 8}]
+RIVAL, PEFT, MERGED = "generate, base", "generate, PEFT", "generate, merged"
 SAMPLING = Sampling(max_new_tokens=TOKENS)
 
 
@@ -45,7 +47,9 @@ def _measure(forge: Any, record: Any, rounds: int) -> None:
     playground = forge.playground
     problem = playground.engine.prepare(record)
     print(f"\nChat with the starter, {TOKENS} tokens{f' (llama.cpp: {problem})' if problem else ''}")
-    ways: dict[str, Any] = {"generate": lambda: time_generate(playground, record)}
+    ways: dict[str, Any] = {
+        name: lambda name=name: time_generate(playground, record, name) for name in (RIVAL, PEFT, MERGED)
+    }
     engines = ["transformers"] if problem else ["transformers", "auto"]
     for engine, base in itertools.product(engines, (False, True)):
         name = f"{'transformers' if engine != 'auto' else 'llama.cpp'}, {'base' if base else 'tuned'}"
@@ -56,10 +60,11 @@ def _measure(forge: Any, record: Any, rounds: int) -> None:
         speed, first = measure()
         speeds[name].append(speed)
         firsts[name].append(first)
-    rival = statistics.median(speeds["generate"][1:])
+    rivals = {name: statistics.median(speeds[name][1:]) for name in (RIVAL, PEFT, MERGED)}
     for name, found in speeds.items():
         speed, first = statistics.median(found[1:]), statistics.median(firsts[name][1:])  # the first loads
-        print(f"  {name:22} {speed:6.1f} tokens/s  {speed / rival:5.2f} times generate; first token {first:.3f} s")
+        times = ", ".join(f"{speed / other:5.2f} times {rival}" for rival, other in rivals.items())
+        print(f"  {name:22} {speed:6.1f} tokens/s  {times}; first token {first:.3f} s")
     read = [time_reading(playground, record, engine) for engine in engines for _ in range(rounds)]
     for place, engine in enumerate(engines):
         name = "llama.cpp, tuned" if engine == "auto" else "transformers, tuned"
@@ -80,16 +85,13 @@ def time_answer(playground: Any, record: Any, engine: str, *, base: bool) -> tup
     return (writing.tokens - known) / (time.perf_counter() - first), first - began
 
 
-def time_generate(playground: Any, record: Any) -> tuple[float, float]:
+def time_generate(playground: Any, record: Any, which: str) -> tuple[float, float]:
     """The same for transformers on a model that nothing of ours has touched."""
     import torch
 
-    from modelforge import base_model, loading
-
-    if record.base_model not in _plain:
-        base = base_model.resolve(record.base_model)
-        _plain[record.base_model] = loading.load_model(base, dtype="float32", device="cpu").eval()
-    model = _plain[record.base_model]
+    if which not in _plain:
+        _plain[which] = load_plain(record, which)
+    model = _plain[which]
     tokenizer = playground.load(record)[0].tokenizer
     given = tokenizer.apply_chat_template(ASKED, add_generation_prompt=True, return_dict=True, return_tensors="pt")
     seconds = []
@@ -99,6 +101,19 @@ def time_generate(playground: Any, record: Any) -> tuple[float, float]:
             model.generate(**given, max_new_tokens=count, min_new_tokens=count, do_sample=False)
         seconds.append(time.perf_counter() - began)
     return (TOKENS - 1) / (seconds[1] - seconds[0]), seconds[0]
+
+
+def load_plain(record: Any, which: str) -> Any:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from modelforge import base_model, paths
+
+    model = AutoModelForCausalLM.from_pretrained(base_model.resolve(record.base_model).folder, dtype="float32").eval()
+    if which == RIVAL:
+        return model
+    tuned = PeftModel.from_pretrained(model, paths.model_dir(record.id)).eval()
+    return tuned.merge_and_unload().eval() if which == MERGED else tuned
 
 
 _plain: dict[str, Any] = {}
