@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,17 @@ HELD_OUT = 32
 WORDS = ("the", "of", "and", "to", "in", "is", "that", "for", "it", "as", "with", "was", "on", "are", "by", "this")
 
 
-def report(rows: int, data: Path | None) -> None:
+RIVALS = {"stock": "TRL SFTTrainer, float32", "stock in bfloat16": "TRL SFTTrainer, bfloat16"}
+
+
+def report(rows: int, data: Path | None, rival: str = "stock") -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.json"
         file.write_text(json.dumps(_load(data, rows + HELD_OUT)), encoding="utf-8")
-        stock = _measure("stock", file)
+        stock = _measure(rival, file)
         ours = _measure("ours", file)
     print(f"\nLoRA fine-tuning of the starter on {rows} rows{f' of {data.name}' if data else ' (made up)'}")
-    for name, figures in (("TRL SFTTrainer, float32", stock), ("ModelForge", ours)):
+    for name, figures in ((RIVALS[rival], stock), ("ModelForge", ours)):
         print(
             f"  {name:24} {figures['samples_per_second']:.3f} samples/s   held-out loss {figures['loss']:.4f}"
             f" (before {figures['before']:.4f})   peak {figures['peak_bytes'] / 1e9:.2f} GB"
@@ -61,7 +65,7 @@ def _messages(row: dict[str, Any]) -> list[dict[str, str]]:
     return [{"role": "user", "content": asked}, {"role": "assistant", "content": row["output"]}]
 
 
-def _train_stock(folder: Path, rows: list[dict[str, Any]]) -> tuple[Any, float]:
+def _train_stock(folder: Path, rows: list[dict[str, Any]], *, bf16: bool = False) -> tuple[Any, float]:
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -70,10 +74,10 @@ def _train_stock(folder: Path, rows: list[dict[str, Any]]) -> tuple[Any, float]:
 
     chats = [_messages(row) for row in rows]
     trainer = SFTTrainer(
-        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16 if bf16 else torch.float32),
         SFTConfig(
             output_dir=tempfile.mkdtemp(),
-            bf16=False,
+            bf16=bf16,
             per_device_train_batch_size=4,
             max_length=512,
             num_train_epochs=1,
@@ -136,7 +140,8 @@ def _held_out_loss(model: Any, folder: Path, rows: list[dict[str, Any]]) -> floa
         count = int((labels[:, 1:] != -100).sum())
         if count:
             with torch.inference_mode():
-                loss = model(input_ids=torch.tensor([encoded.input_ids]), labels=labels).loss
+                given = torch.tensor([encoded.input_ids], device=model.device)
+                loss = model(input_ids=given, labels=labels.to(model.device)).loss
             total, tokens = total + float(loss) * count, tokens + count
     return total / tokens
 
@@ -149,7 +154,8 @@ def _measure_one(which: str, file: Path) -> dict[str, float]:
     folder = starter.ensure("HuggingFaceTB/SmolLM2-135M-Instruct")
     rows = json.loads(file.read_text(encoding="utf-8"))
     train, held_out = rows[:-HELD_OUT], rows[-HELD_OUT:]
-    model, seconds = {"stock": _train_stock, "ours": _train_ours}[which](folder, train)
+    trainers = {"stock": _train_stock, "stock in bfloat16": partial(_train_stock, bf16=True), "ours": _train_ours}
+    model, seconds = trainers[which](folder, train)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     loss = _held_out_loss(model, folder, held_out)
     with model.disable_adapter():
@@ -159,7 +165,7 @@ def _measure_one(which: str, file: Path) -> dict[str, float]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("which", choices=["stock", "ours"])
+    parser.add_argument("which", choices=[*RIVALS, "ours"])
     parser.add_argument("file", type=Path)
     given = parser.parse_args()
     print(json.dumps(_measure_one(given.which, given.file)))
