@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from tests.programs import MODELFORGE, Program, Programs
 
@@ -192,11 +192,15 @@ class Witness:
         context.set_default_timeout(PATIENCE)
         context.add_init_script(WATCH_FOR_TRACEBACKS)
         context.on("request", lambda request: self._note_request(request.url))
-        context.on("console", lambda message: self._note_error(message.text) if message.type == "error" else None)
+        context.on("console", self._note_message)
         context.on("weberror", lambda error: self._note_error(str(error.error)))
         context.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
         self.contexts.append(context)
         return context.new_page()
+
+    def _note_message(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self._note_error(f"{message.text} ({message.location['url']})")
 
     def forget_errors(self, *expected: str) -> None:
         """Leave out console errors that the test has brought about on purpose."""
