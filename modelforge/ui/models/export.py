@@ -100,7 +100,7 @@ class ExportPanel:
         begun = listen(self.start.click, export, form, self.followed)
         fitted = listen(model.change, fit, form, self.fitted)
         followed = listen(fitted.success, follow, model, self.followed)
-        model.change(None, None, None, cancels=[begun, followed], api_visibility="private")  # the export itself goes on
+        model.input(None, None, None, cancels=[begun, followed], api_visibility="private")  # the export itself goes on
         for field in (self.format, self.quantization):
             listen(field.input, choose, form, [self.quantization, self.estimate])
         listen(self.cancel.click, lambda model_id: forge.exports.cancel(model_id or ""), model)
