@@ -73,7 +73,7 @@ def test_model_is_exported_checked_downloaded_and_deleted(app: App, witness: Wit
 def test_export_that_is_cancelled_says_so_and_leaves_nothing(app: App, witness: Witness) -> None:
     page = witness.open(app)
     open_tab(page, "Models")
-    page.locator("#models-export").get_by_role("radio", name="Merged").check()
+    page.locator("#models-export").get_by_role("radio", name="GGUF").check()  # takes long enough
     page.locator("#export-start").click()
     page.locator("#export-cancel").click()
     expect(page.locator("#export-progress")).to_contain_text("Cancelled; nothing was written.")
