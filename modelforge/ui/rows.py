@@ -149,6 +149,7 @@ def draw_row(measured: Measured, outcome: Outcome) -> str:
 
 def mark_differences(answer: str, expected: str) -> str:
     """The answer as HTML, with marks around the words that the expected one does not have there; none in a long one."""
+    answer = answer.strip()  # a model that writes line breaks alone would show as a tall, empty box
     pieces, wanted = _PIECE.findall(answer), _PIECE.findall(expected)
     if not wanted or max(len(pieces), len(wanted)) > 2 * MOST_MARKED:
         return html.text(answer) or "<i>nothing</i>"

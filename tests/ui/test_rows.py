@@ -32,6 +32,7 @@ def test_words_that_the_expected_answer_lacks_are_marked() -> None:
     assert mark_differences("The lamp is blue.", "The lamp is red.") == "The lamp is <mark>blue</mark>."
     assert mark_differences("the LAMP is red.", "The lamp is red.") == "the LAMP is red."
     assert mark_differences("", "Red.") == "<i>nothing</i>"
+    assert mark_differences("\n\n \n", "Red.") == "<i>nothing</i>"
     assert "<mark>" not in mark_differences("a " * 5000, "b " * 5000)
 
 

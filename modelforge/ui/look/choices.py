@@ -28,7 +28,7 @@ class DeleteButtons:
     """A button to delete something, and those that ask for a confirmation: `buttons` are all three."""
 
     def __init__(self, elem_id: str, label: str = "Delete…") -> None:
-        self.delete = gr.Button(label, scale=0, min_width=170, elem_id=elem_id)
+        self.delete = gr.Button(label, scale=0, min_width=max(170, 11 * len(label)), elem_id=elem_id)
         really = elem_id and f"{elem_id}-really"
         self.confirm = gr.Button(
             "Yes, delete it", variant="stop", visible=False, scale=0, min_width=140, elem_id=really

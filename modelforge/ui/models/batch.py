@@ -45,7 +45,7 @@ class BatchPanel:
             with gr.Row(visible=False, elem_classes="mf-actions") as self.actions:
                 self.cancel = gr.Button("Cancel", scale=0, min_width=110, elem_id="batch-cancel")
                 self.resume = gr.Button("Resume", scale=0, min_width=110, elem_id="batch-resume")
-                self.fetch = gr.Button("Download the answers", scale=0, min_width=190, elem_id="batch-fetch")
+                self.fetch = gr.Button("Download the answers", scale=0, min_width=230, elem_id="batch-fetch")
                 self.delete = gr.Button("Delete", scale=0, min_width=110, elem_id="batch-delete")
             self.answers = gr.DownloadButton("answers", visible="hidden", elem_id="batch-answers")
             self.timer = gr.Timer(LOOKS_EVERY, active=False)

@@ -49,7 +49,7 @@ class ExportPanel:
                 self.exports = gr.Dropdown([], label="Exports of this model", elem_id="export-chosen")
                 self.details = gr.HTML("", elem_id="export-details")
                 with gr.Row(elem_classes="mf-actions"):
-                    self.fetch = gr.Button("Download files", scale=0, min_width=150, elem_id="export-fetch")
+                    self.fetch = gr.Button("Download files", scale=0, min_width=170, elem_id="export-fetch")
                     self.deletion = DeleteButtons("export-delete", "Delete this export…")
                 self.files = gr.File(
                     label="Files", file_count="multiple", interactive=False, visible=False, elem_id="export-files"
