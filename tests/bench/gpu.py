@@ -61,7 +61,7 @@ def main() -> int:
             away = abs(here["loss"] / there["loss"] - 1) if most and there["loss"] else 0.0
             if away > most:
                 failed.append(f"{name}: its loss is {away:.0%} from the processor's; at most {most:.0%}")
-    compare_with_trl(256 if on == "cuda" else 16)
+    compare_with_trl(*((256, "stock in bfloat16") if on == "cuda" else (16, "stock")))
     for reason in failed:
         print(f"FAILED  {reason}")
     return int(bool(failed))
@@ -98,7 +98,7 @@ def describe(name: str, here: dict[str, float], there: dict[str, float]) -> str:
     )
 
 
-def compare_with_trl(rows: int) -> None:
+def compare_with_trl(rows: int, rival: str) -> None:
     """The rates of matrix products that the device reaches, and the starter's training beside TRL's."""
     from modelforge import hardware, starter
     from modelforge.recipe import STARTER
@@ -106,7 +106,7 @@ def compare_with_trl(rows: int) -> None:
     rates = hardware.probe().gigaflops
     print("Matrix products: " + ", ".join(f"{name} {rate / 1e3:.2f} TFLOP/s" for name, rate in rates.items()))
     if starter.is_fetched(STARTER):
-        training.report(rows, None, "stock in bfloat16")
+        training.report(rows, None, rival)
     else:
         print("The starter is not on this machine (modelforge starter): not compared with TRL.")
 

@@ -55,7 +55,7 @@ def _load(data: Path | None, count: int) -> list[dict[str, Any]]:
 
 def _measure(which: str, file: Path) -> dict[str, float]:
     command = [sys.executable, "-m", "tests.bench.training", which, str(file)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures
 
@@ -78,6 +78,7 @@ def _train_stock(folder: Path, rows: list[dict[str, Any]], *, bf16: bool = False
         SFTConfig(
             output_dir=tempfile.mkdtemp(),
             bf16=bf16,
+            use_cpu=not torch.cuda.is_available(),  # else bf16 is refused on a processor
             per_device_train_batch_size=4,
             max_length=512,
             num_train_epochs=1,
