@@ -54,6 +54,11 @@ class FusedLayer:
         """Whether every product is one, and its adapters are still those that it was built with."""
         return all(product.is_joined for product in self.products)
 
+    @property
+    def is_off(self) -> bool:
+        """Whether the adapters are off now."""
+        return any(product.is_off for product in self.products)
+
     def computes_in(self, x: Any) -> bool:
         """Whether the frozen weights are in the dtype in which x is to be multiplied."""
         dtype = autocast_dtype(x) or x.dtype
@@ -150,6 +155,7 @@ def _layer_forward(layer: FusedLayer, part: Any) -> Callable[..., Any]:
         embeddings = options.get("position_embeddings")
         others = {name for name, value in options.items() if value is not None and value is not False}
         is_plain = attention_mask is not None or others - HARMLESS - {"position_ids", "position_embeddings"}
+        is_plain = is_plain or (torch.is_grad_enabled() and layer.is_off)
         if is_plain or embeddings is None or not layer.is_joined or not layer.computes_in(hidden_states):
             return plain(hidden_states, attention_mask=attention_mask, **options)
         adapters = [weight for product in layer.products for weight in product.trained()]

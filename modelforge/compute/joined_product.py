@@ -47,6 +47,11 @@ class JoinedProduct:
             and sum(len(a) for a, _, _ in self._adapters()) <= WIDEST_ADAPTERS * self.width
         )
 
+    @property
+    def is_off(self) -> bool:
+        """Whether the layers compute without their adapters now."""
+        return any(is_off(layer) for layer, name in zip(self.layers, self.names, strict=True) if name)
+
     def _adapters(self) -> list[tuple[Any, Any, float]]:
         return [adapter_weights(layer, name) for layer, name in zip(self.layers, self.names, strict=True) if name]
 
@@ -68,7 +73,7 @@ class JoinedProduct:
         """y (N, O), plus `added` (N, O), and what the adapters pass on, x A' (N, R)."""
         matrix = self.pack()
         adapters = self._adapters()
-        if not adapters:
+        if not adapters or self.is_off:
             return self._multiply(x, added), x.new_empty(len(x), 0)
         self.a = torch.cat([a.detach() for a, _, _ in adapters]).to(self.dtype)
         for rows, columns, (_, b, scaling) in self._places():
@@ -117,7 +122,7 @@ class JoinedProduct:
         if self.bases[0].bias is not None:
             bias = torch.cat([base.bias for base in self.bases])
             added = bias if added is None else added + bias
-        matrix = self.matrix.t()
+        matrix = self.matrix[:, : x.shape[1]].t()
         return x @ matrix if added is None else torch.addmm(added, x, matrix)
 
 
@@ -127,4 +132,4 @@ def _adapter_name(layer: Any) -> str | None:
 
 
 def _has_adapter(layer: Any, name: str | None) -> bool:
-    return not name or (not is_off(layer) and plain_adapter(layer) == name)
+    return not name or plain_adapter(layer) == name
