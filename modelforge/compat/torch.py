@@ -59,3 +59,15 @@ def replace_tensors(model: Any, replace: Callable[[Any], Any]) -> None:
                         new = torch.nn.Parameter(new, requires_grad=tensor.requires_grad)
                     replaced[id(tensor)] = (new, tensor)
                 held[name] = replaced[id(tensor)][0]
+
+
+def softmax_backward(grad: Any, weights: Any) -> Any:
+    """The gradient of scores, from that of their softmax over the last dimension, in one pass over memory. Only
+    autograd may call the function by a public name."""
+    return torch.ops.aten._softmax_backward_data(grad, weights, -1, grad.dtype)
+
+
+def silu_backward(grad: Any, x: Any, out: Any) -> None:
+    """The gradient of x from that of x * sigmoid(x), in one pass, into `out`. Only autograd may call the function by a
+    public name."""
+    torch.ops.aten.silu_backward.grad_input(grad, x, grad_input=out)

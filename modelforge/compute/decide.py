@@ -15,7 +15,10 @@ from modelforge.recipe import Recipe
 FASTER_BY = 1.2  # a 16-bit format must beat float32 by this factor on a processor to be worth its lost digits
 COMFORTABLE = 0.8  # share of the free memory that a run may be estimated to take before memory counts as short
 WORKERS_REASON = "no loader workers: rows are encoded before training, and padding a batch takes a millisecond"
-OPTIMIZER_DEVICES: dict[str, tuple[DeviceKind, ...]] = {"adamw_torch_fused": ("cuda",), "paged_adamw_8bit": ("cuda",)}
+OPTIMIZER_DEVICES: dict[str, tuple[DeviceKind, ...]] = {
+    "adamw_torch_fused": ("cuda", "cpu"),
+    "paged_adamw_8bit": ("cuda",),
+}
 """Optimizers that do not run everywhere -> where they do."""
 
 
@@ -60,12 +63,12 @@ def choose_optimizer(recipe: Recipe, kind: DeviceKind, *, tight: bool = False) -
     if recipe.optim != "auto":
         if recipe.optim in OPTIMIZER_DEVICES and kind not in OPTIMIZER_DEVICES[recipe.optim]:
             raise RecipeError(
-                f"{recipe.optim} needs an NVIDIA card.", where="setting optim", fix="Use auto, or adamw_torch."
+                f"{recipe.optim} does not run on this device.", where="setting optim", fix="Use auto, or adamw_torch."
             )
         return recipe.optim, f"optimizer {recipe.optim}: as the recipe says"
-    if kind != "cuda":
+    if kind == "mps":
         return "adamw_torch", "optimizer adamw_torch: works on every device"
-    if tight and recipe.tuning.type != "lora":
+    if kind == "cuda" and tight and recipe.tuning.type != "lora":
         return "paged_adamw_8bit", "optimizer paged_adamw_8bit: memory is short here, and it needs a quarter of AdamW's"
     return "adamw_torch_fused", "optimizer adamw_torch_fused: updates the weights in one pass"
 

@@ -169,7 +169,7 @@ def _measure_layers(config: Any, architecture: Any, recipe: Recipe, compute: Com
     import transformers
 
     from modelforge.compute import memory
-    from modelforge.compute.fused import fused_lora, fused_norms
+    from modelforge.compute.fused_model import fused_model
     from modelforge.compute.tune import tune
     from modelforge.planner import steps
     from modelforge.planner.skeleton import ready_to_train
@@ -180,11 +180,11 @@ def _measure_layers(config: Any, architecture: Any, recipe: Recipe, compute: Com
     ).to(compute.device)
     model = ready_to_train(tune(model, recipe, architecture), recipe, compute)
     trained = [part for part in model.parameters() if part.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-6)
+    optimizer = torch.optim.AdamW(trained, lr=1e-6, fused=compute.optimizer == "adamw_torch_fused")
     rows = recipe.per_device_train_batch_size
     fastest = float("inf")
     gc.collect()
-    with memory.kept_blocks(), fused_lora(model), fused_norms(model):
+    with memory.kept_blocks(), fused_model(model, compute.device):
         loss_of = steps.prepare(model, architecture, recipe, compute)
         with memory.PeakMeter(compute.device) as meter:
             before = memory.used_bytes(compute.device)

@@ -15,7 +15,7 @@ import torch
 from modelforge.architecture import Architecture
 from modelforge.compat.torch import TorchDispatchMode, tree_leaves
 from modelforge.compute.compute import Compute
-from modelforge.compute.fused import fused_lora, fused_norms
+from modelforge.compute.fused_model import fused_model
 from modelforge.planner import skeleton, steps
 from modelforge.recipe import Recipe
 
@@ -61,11 +61,12 @@ def _simulate_whole(
     config: Any, architecture: Architecture, recipe: Recipe, compute: Compute, *, rows: int, length: int
 ) -> StepBytes:
     model = skeleton.build(config, architecture, recipe, compute)
-    with fused_lora(model), fused_norms(model), skeleton.fake_tensors(model):
+    with fused_model(model, compute.device) as layers, skeleton.fake_tensors(model):
         loss_of = steps.prepare(model, architecture, recipe, compute)
         held = {*model.parameters(), *model.buffers()}
         trained = [part.numel() for part in held if part.requires_grad]
-        with LiveBytes(held) as live:
+        joined = {product.pack() for layer in layers for product in layer.products}
+        with LiveBytes(held | joined) as live:
             loss_of(rows, length).backward()
         return StepBytes(sum(part.nbytes for part in held), sum(trained), max(trained), live.peak)
 

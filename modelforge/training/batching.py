@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from modelforge.compat.transformers import ChosenSampler
+from modelforge.compute.tune import unwrap
 
 BUCKET_TOKENS = 8  # rows whose lengths differ by less than this count as equally long
 
@@ -81,6 +82,23 @@ class RightPadding:
             "labels": torch.tensor([pad(row["labels"], -100) for row in rows]),
             "tokens": torch.tensor(sum(lengths)),
         }
+
+
+def leave_out_masks(model: Any) -> None:
+    """Let a decoder compute batches that are padded on the right alone without their mask, which makes attention slower
+    and changes no token: see `RightPadding`. A loss that balances experts counts padding, so it keeps the mask."""
+    decoder = unwrap(model)
+    if getattr(decoder.config.get_text_config(), "output_router_logits", False):
+        return
+
+    def leave_out(_: Any, given: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        mask = named.get("attention_mask")
+        is_batch = mask is not None and mask.dim() == 2 and named.get("use_cache") is False
+        if is_batch and bool((mask[:, 1:] <= mask[:, :-1]).all()) and bool(mask[:, 0].all()):
+            named = {**named, "attention_mask": None}
+        return given, named
+
+    decoder.register_forward_pre_hook(leave_out, with_kwargs=True)
 
 
 class TokenMeanLoss:

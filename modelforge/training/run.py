@@ -17,7 +17,7 @@ from modelforge import catalog, hardware
 from modelforge.building import BUILDING
 from modelforge.compute import memory
 from modelforge.compute.compute import Compute
-from modelforge.compute.fused import fused_lora, fused_norms
+from modelforge.compute.fused_model import fused_model
 from modelforge.compute.tune import tune
 from modelforge.errors import ModelForgeError, RunawayError
 from modelforge.models.folder import package_versions, save_model
@@ -146,7 +146,7 @@ def carry_out(job: Job, ready: Ready) -> Result:
             model = tune(start.load_model(ready.compute, recipe.seed), recipe, start.architecture, start.adapter)
             job.leave_early()
             trainer, callback = build_trainer(job, ready, model)
-        with memory.kept_blocks(), fused_lora(model), fused_norms(model), track(job, trainer, callback):
+        with memory.kept_blocks(), fused_model(model, ready.compute.device), track(job, trainer, callback):
             if ready.checkpoint is None:
                 show(job, ready, model, step=0, leave=job.leave_early)
             error = train_and_evaluate(trainer, callback, ready.checkpoint)

@@ -13,6 +13,8 @@ from modelforge.compat.torch import (
     TorchDispatchMode,
     replace_forward,
     replace_tensors,
+    silu_backward,
+    softmax_backward,
     tree_leaves,
 )
 
@@ -64,3 +66,15 @@ def test_shared_tensors_are_replaced_once_and_stay_shared() -> None:
     assert not model["one"].weight.requires_grad and model["one"].bias.requires_grad
     assert all(not part.any() for part in (*model.parameters(), *model.buffers()))
     assert isinstance(model["one"].weight, torch.nn.Parameter)
+
+
+def test_gradients_of_softmax_and_silu_are_those_of_autograd() -> None:
+    x = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    grad = torch.randn(3, 5, dtype=torch.float64)
+    weights = torch.softmax(x, -1)
+    (expected,) = torch.autograd.grad(weights, x, grad)
+    assert torch.allclose(softmax_backward(grad, weights.detach()), expected)
+    (expected,) = torch.autograd.grad(torch.nn.functional.silu(x), x, grad)
+    out = torch.empty_like(grad)
+    silu_backward(grad, x.detach(), out)
+    assert torch.allclose(out, expected)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
-from modelforge.training.batching import LengthGroupedSampler, RightPadding
+from modelforge.training.batching import LengthGroupedSampler, RightPadding, leave_out_masks
 from tests import tiny
 
 Build = Callable[..., Any]
@@ -94,3 +95,19 @@ def test_rows_are_padded_on_the_right_and_counted_without_padding() -> None:
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
     assert batch["labels"].tolist() == [[-100, 6, 7], [-100, -100, -100]]
     assert int(batch["tokens"]) == 4
+
+
+def test_masks_of_right_padding_are_left_out_and_no_answer_changes() -> None:
+    ids = torch.tensor([[5, 6, 7, 8, 9], [5, 6, 0, 0, 0], [7, 8, 9, 0, 0]])
+    right = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0]])
+    plain, changed = tiny.model().eval(), tiny.model().eval()
+    seen: list[object] = []
+    leave_out_masks(changed)
+    changed.register_forward_pre_hook(lambda _, given, named: seen.append(named["attention_mask"]), with_kwargs=True)
+    for mask, is_left_out in ((right, True), (right.flip(1), False), (torch.ones_like(right), True)):
+        with torch.no_grad():
+            expected, found = (
+                model(input_ids=ids, attention_mask=mask, use_cache=False).logits for model in (plain, changed)
+            )
+        assert torch.allclose(found[mask.bool()], expected[mask.bool()], atol=1e-5)
+        assert (seen.pop() is None) is is_left_out

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from modelforge.compute.fused import fused_lora
+from modelforge.compute.fused_model import fused_model
 from modelforge.compute.tune import tune
 from modelforge.data.encode import IGNORED
 from modelforge.recipe import Recipe
@@ -149,13 +149,14 @@ def test_adapter_that_is_trained_further_is_compared_with_how_it_was(tmp_path: P
     assert all(torch.equal(part, now[name]) and not now[name].requires_grad for name, part in copies.items())
 
 
-def test_fused_adapters_train_as_plain_ones(build: Build) -> None:
+def test_fused_layers_train_as_plain_ones(build: Build) -> None:
     runs = []
     for fused in (True, False):
-        trainer = build(DPO | {"max_steps": 5}, rows=ROWS)
+        trainer = build(DPO | {"max_steps": 5, "tuning.r": 1}, rows=ROWS)
         if fused:
-            with fused_lora(trainer.model):
+            with fused_model(trainer.model, "cpu") as layers:
                 trainer.train()
+            assert len(layers) == tiny.config().num_hidden_layers
         else:
             trainer.train()
         runs.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])

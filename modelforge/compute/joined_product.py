@@ -1,0 +1,135 @@
+"""Frozen linear layers that read the same input, and their adapters, as one matrix product."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from modelforge.compat.peft import adapter_weights, is_off, plain_adapter
+
+WIDEST_ADAPTERS = 0.25
+"""The ranks of adapters beside each other, as a share of the input's width, up to which one product pays."""
+
+
+class JoinedProduct:
+    """y = [x, x A'] [W, s B]' + bias: one matrix (O, D + R) holds the frozen weights, and beside them the B of each
+    adapter in the rows of its own layer.
+
+    x (N, D), W (O, D) of all layers, A (R, D) of all adapters, B (O of a layer, its r). The layers' own weights become
+    views of the matrix, and take no more memory.
+    """
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        self.layers = list(layers)
+        self.bases = [getattr(layer, "base_layer", layer) for layer in layers]
+        self.names = [_adapter_name(layer) for layer in layers]
+        self.sizes = [getattr(base, "out_features", 0) for base in self.bases]
+        self.width = getattr(self.bases[0], "in_features", 0)
+        self.matrix: Any = None
+        self.a: Any = None  # (R, D) of all adapters, in the dtype of the products; as of the last `compute`
+
+    @property
+    def dtype(self) -> Any:
+        return self.bases[0].weight.dtype
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the layers can be one product, with the adapters that they had at first."""
+        biases = {base.bias is None for base in self.bases if isinstance(base, torch.nn.Linear)}
+        return (
+            all(type(base) is torch.nn.Linear and not base.weight.requires_grad for base in self.bases)
+            and len(biases) == 1
+            and None not in self.names
+            and len({base.weight.dtype for base in self.bases}) == 1
+            and all(map(_has_adapter, self.layers, self.names))
+            and sum(len(a) for a, _, _ in self._adapters()) <= WIDEST_ADAPTERS * self.width
+        )
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the layers compute without their adapters now."""
+        return any(is_off(layer) for layer, name in zip(self.layers, self.names, strict=True) if name)
+
+    def _adapters(self) -> list[tuple[Any, Any, float]]:
+        return [adapter_weights(layer, name) for layer, name in zip(self.layers, self.names, strict=True) if name]
+
+    def trained(self) -> list[Any]:
+        """A and B of each adapter."""
+        return [weight for a, b, _ in self._adapters() for weight in (a, b)]
+
+    def pack(self) -> Any:
+        """The matrix. At the first call the layers' weights move into it."""
+        if self.matrix is None:
+            rank = sum(len(a) for a, _, _ in self._adapters())
+            self.matrix = self.bases[0].weight.new_zeros(sum(self.sizes), self.width + rank)
+            for base, part in zip(self.bases, self.matrix.split(self.sizes), strict=True):
+                part[:, : self.width] = base.weight.data
+                base.weight.data = part[:, : self.width]
+        return self.matrix
+
+    def compute(self, x: Any, added: Any = None) -> tuple[Any, Any]:
+        """y (N, O), plus `added` (N, O), and what the adapters pass on, x A' (N, R)."""
+        matrix = self.pack()
+        adapters = self._adapters()
+        if not adapters or self.is_off:
+            return self._multiply(x, added), x.new_empty(len(x), 0)
+        self.a = torch.cat([a.detach() for a, _, _ in adapters]).to(self.dtype)
+        for rows, columns, (_, b, scaling) in self._places():
+            torch.mul(b.detach(), scaling, out=matrix[rows, self.width :][:, columns])
+        inner = x @ self.a.t()
+        return self._multiply(torch.cat((x, inner), 1), added), inner
+
+    def differentiate(
+        self, grad: Any, x: Any, inner: Any, *, norm: tuple[Any, Any] | None = None, needs_input: bool = True
+    ) -> tuple[Any, list[Any]]:
+        """The gradients of x and of what `trained` gives, from that of y (N, O).
+
+        norm: where x is given as it was before a norm, what that multiplied it by: rows (N, 1) and columns (D); the
+        first gradient is that of x after the norm.
+        """
+        if self.a is None:
+            return (grad @ self.matrix if needs_input else None), []
+        if needs_input:
+            wide = grad @ self.matrix  # (N, D + R)
+            grad_inner = wide[:, self.width :].contiguous()
+            grad_x = torch.addmm(wide[:, : self.width], grad_inner, self.a)
+        else:
+            grad_x, grad_inner = None, grad @ self.matrix[:, self.width :]
+        scaled = grad_inner if norm is None else torch.mul(grad_inner, norm[0]).to(x.dtype)
+        grad_a = scaled.t() @ x  # (R, D)
+        if norm is not None:
+            grad_a = grad_a * norm[1]
+        found = []
+        for rows, columns, (a, b, scaling) in self._places():
+            grad_b = grad[:, rows].t() @ inner[:, columns]
+            found += [grad_a[columns].to(a.dtype), grad_b.to(b.dtype).mul_(scaling)]
+        return grad_x, found
+
+    def _places(self) -> Iterator[tuple[slice, slice, tuple[Any, Any, float]]]:
+        """Of each adapter: the rows of its layer in y, its columns in x A', and A, B and the scaling."""
+        row = column = 0
+        for layer, name, size in zip(self.layers, self.names, self.sizes, strict=True):
+            if name:
+                adapter = adapter_weights(layer, name)
+                rank = len(adapter[0])
+                yield slice(row, row + size), slice(column, column + rank), adapter
+                column += rank
+            row += size
+
+    def _multiply(self, x: Any, added: Any) -> Any:
+        if self.bases[0].bias is not None:
+            bias = torch.cat([base.bias for base in self.bases])
+            added = bias if added is None else added + bias
+        matrix = self.matrix[:, : x.shape[1]].t()
+        return x @ matrix if added is None else torch.addmm(added, x, matrix)
+
+
+def _adapter_name(layer: Any) -> str | None:
+    """The adapter's name, "" for a layer without one, None for one that does not compute as a plain adapter does."""
+    return plain_adapter(layer) if hasattr(layer, "lora_A") else ""
+
+
+def _has_adapter(layer: Any, name: str | None) -> bool:
+    return not name or plain_adapter(layer) == name
