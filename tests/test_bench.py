@@ -21,7 +21,7 @@ from tests.bench.processes import Trained, call
 FASTER = Row("training", "a rival", "rows/s", 5, "higher", main=True)
 SHORTER = Row("a check", "another rival", "s", 4, "lower")
 ALONE = Row("a command", "python -c pass", "s", 0.2, "lower", judged="value")
-MACHINE = results.Machine("Some processor", 2, 24, True, "Linux", "3.11", "2.13")
+MACHINE = results.Machine("Some processor", 2, 24, True, "bundled", "Linux", "3.11", "2.13")
 
 
 def test_ratio_is_the_median_over_the_pairs_with_its_range() -> None:
@@ -103,11 +103,20 @@ def test_figure_is_lost_when_more_than_15_percent_worse(
     assert compared.sentence.startswith("LOST: ") is lost
 
 
-def test_figure_from_another_kind_of_machine_is_shown_and_never_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{"fast_bfloat16": False}, {"cores": 8}, {"data": "rows.json (12345678)"}])
+def test_figure_of_another_kind_of_machine_or_of_other_data_is_shown_and_never_lost(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
     stored = release(tmp_path / "results.json", measured(FASTER, 6.0))
-    (compared,) = results.compare([measured(FASTER, 1.0)], stored, replace(MACHINE, fast_bfloat16=False))
+    (compared,) = results.compare([measured(FASTER, 1.0)], stored, replace(MACHINE, **change))
     assert not compared.is_lost
-    assert compared.sentence == "training | a rival: 1.00 now, 6.00 before (83% worse, on another kind of machine)"
+    assert compared.sentence == "training | a rival: 1.00 now, 6.00 before (83% worse, another machine or other data)"
+
+
+def test_only_figures_of_the_usual_sizes_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench.main(["startup", "--write", "--rows", "8"])
+    assert "--write keeps figures of the usual sizes" in capsys.readouterr().err
 
 
 def test_memory_system_and_versions_make_no_other_kind_of_machine(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ MODULES = (
 def main(arguments: Sequence[str] | None = None) -> int:
     given = read_arguments(arguments)
     options = Options(given.quick, given.data, given.rows, given.pairs)
-    machine = describe_machine()
+    machine = describe_machine(given.data)
     print(f"{machine.kind}, {machine.memory_gb} GB, {machine.system}, Python {machine.python}, torch {machine.torch}")
     found, failed = measure_all(given.what or choose(options), options)
     figures = [each for each in found if isinstance(each, Figure)]
@@ -58,7 +58,10 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, help="rows to train on or to check, instead of each module's own number")
     parser.add_argument("--pairs", type=int, help="pairs to measure, instead of each module's own number")
     parser.add_argument("--write", action="store_true", help=f"keep the figures in {results.FILE.name}")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    if given.write and (given.quick or given.rows or given.pairs):
+        parser.error("--write keeps figures of the usual sizes: leave --quick, --rows and --pairs out")
+    return given
 
 
 def choose(options: Options) -> list[str]:
@@ -87,7 +90,8 @@ def measure_all(names: Sequence[str], options: Options) -> tuple[list[Figure | S
     return found, failed
 
 
-def describe_machine() -> results.Machine:
+def describe_machine(data: Path | None) -> results.Machine:
+    import hashlib
     import platform
     from importlib.metadata import version
 
@@ -100,6 +104,7 @@ def describe_machine() -> results.Machine:
         here.cores,
         round(here.memory_bytes / 1e9),
         has_fast_bfloat16(),
+        f"{data.name} ({hashlib.sha256(data.read_bytes()).hexdigest()[:8]})" if data else "bundled",
         here.system,
         platform.python_version(),
         version("torch"),

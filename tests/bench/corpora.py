@@ -15,19 +15,19 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "assets" / "datasets"
-PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/audit.md")
 WORDS_OF_ALPACA = (4.5, 0.75)
 """Mean and spread of the logarithm of an answer's words, as alpaca's are: half have more than 90, a tenth over 240."""
 
 
 def read_sentences(data: Path | None = None) -> list[str]:
-    """Sentences of five words and more: of the bundled samples and the documentation, or of the answers in `data`."""
+    """Sentences of five words and more: of the bundled samples and the licence, which are the same in each release, or
+    of the rows in `data`."""
     if data:
         texts = [f"{row['instruction']}. {row['output']}" for row in json.loads(data.read_text(encoding="utf-8"))]
     else:
         texts = [row[side] for row in read_news() for side in ("document", "summary")]
         texts += [f"{row['instruction']} {row['output']}" for row in read_questions()]
-        texts += [_strip(ROOT / page) for page in PAGES]
+        texts.append((ROOT / "LICENSE").read_text(encoding="utf-8"))
     found = (each.strip() for text in texts for each in re.split(r"(?<=[.!?])\s+|\n\n+", text))
     return list(dict.fromkeys(" ".join(each.split()) for each in found if len(each.split()) >= 5))
 
@@ -73,9 +73,3 @@ def write_rows(file: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 def prompt_of(row: Mapping[str, Any]) -> str:
     return "\n\n".join(part for part in (row["instruction"], row["input"]) if part)
-
-
-def _strip(page: Path) -> str:
-    """The prose of a page, without code and tables."""
-    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    return "\n".join(line for line in text.splitlines() if not line.startswith(("|", "#", "    ")))

@@ -1,7 +1,7 @@
 """The figures of the last release, in results.json: written with machine and date, and compared with those of today.
 
-A figure counts as lost where it is more than LOSS worse than the one of the last release on a machine of the same kind;
-one from another kind of machine is shown and nothing more.
+A figure counts as lost where it is more than LOSS worse than that of the last release, measured with the same data on a
+machine of the same kind; one from another kind of machine, or of other data, is shown and nothing more.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ LOSS = 0.15
 
 @dataclass(frozen=True)
 class Machine:
-    """What figures depend on. kind: processor, cores, and which number format is fast on it."""
+    """What figures depend on. kind: processor, cores, which number format is fast on it, and the data. data: what is
+    trained on and checked."""
 
     processor: str
     cores: int
     memory_gb: int
     fast_bfloat16: bool
+    data: str
     system: str
     python: str
     torch: str
 
     @property
     def kind(self) -> str:
-        return f"{self.processor}, {self.cores} cores, {'bfloat16' if self.fast_bfloat16 else 'float32'} is fastest"
+        fastest = "bfloat16" if self.fast_bfloat16 else "float32"
+        return f"{self.processor}, {self.cores} cores, {fastest} is fastest, data: {self.data}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Compared:
     def sentence(self) -> str:
         row = self.figure.row
         how = f"{abs(self.change):.0%} {'worse' if self.change > 0 else 'better'}"
-        where = "" if self.same_kind else ", on another kind of machine"
+        where = "" if self.same_kind else ", another machine or other data"
         lost = "LOST: " if self.is_lost else ""
         return f"{lost}{row.key}: {number(self.figure.value)} now, {number(self.before)} before ({how}{where})"
 
