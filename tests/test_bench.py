@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests import tiny
 from tests.bench import __main__ as bench
-from tests.bench import corpora, prediction, quick_tuning, results, table, training
+from tests.bench import corpora, prediction, quick_tuning, results, rivals, stock_trainers, table, training
 from tests.bench.figures import Figure, Options, Row, Skipped, alternate, summarise
 from tests.bench.processes import Trained, call
 
@@ -235,3 +236,37 @@ def test_function_runs_in_a_process_of_its_own_and_its_memory_is_told(tmp_path: 
     assert found["peak_bytes"] > 1e6
     with pytest.raises(RuntimeError, match="unexpected keyword"):
         call(count_letters, tmp_path, letters=4)
+
+
+RIVALS = {
+    "sft": ("decoder", "chat", rivals.train_sft, {"bf16": False, "max_length": 64}),
+    "sft at its best": ("decoder", "chat", rivals.train_sft, {**rivals.BEST, "max_length": 64}),
+    "dpo": ("decoder", "preference", rivals.train_dpo, {"bf16": False, "max_length": 64}),
+    "summaries": ("encoder-decoder", "summary", rivals.train_summaries, {}),
+    "spans": ("encoder", "span", rivals.train_spans, {}),
+}
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_rival_trains_the_rows_that_we_train_and_leaves_its_weights(tmp_path: Path, name: str) -> None:
+    architecture, shape, train, settings = RIVALS[name]
+    base = tiny.WRITERS[architecture](tmp_path / "base")
+    rows = [row for row in tiny.user_rows(shape, 9) if row.get("answers", {"text": True})["text"]]
+    file = tiny.write_jsonl(tmp_path / "rows.jsonl", rows)
+    steps = {"per_device_train_batch_size": 2, "max_steps": 2}
+    found = train(str(base), str(file), {**settings, **steps}, str(tmp_path / "out"))
+    assert found["seconds"] > 0
+    assert found["peak_bytes"] > 1e6
+    assert [*(tmp_path / "out").glob("*.safetensors")]
+
+
+def test_rows_for_the_stock_trainers_are_such_as_a_user_brings() -> None:
+    texts = stock_trainers.Texts(None)
+    spans, dpo, long = (
+        make(texts).rows for make in (stock_trainers.make_spans, stock_trainers.make_dpo, stock_trainers.make_long)
+    )
+    for row in spans:
+        (start,), (text,) = row["answers"]["answer_start"], row["answers"]["text"]
+        assert row["context"][start : start + len(text)] == text
+    assert all(row["chosen"] != row["rejected"] for row in dpo)
+    assert min(len(row["response"].split()) for row in long) == 2000

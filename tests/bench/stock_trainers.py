@@ -107,7 +107,7 @@ def make_spans(texts: Texts) -> Work:
     """Three words of a text, with the text before them as the question."""
     rows = []
     for _ in range(96):
-        context = texts.text(200)
+        context = texts.text(160)  # one window of 384 tokens: both sides read all of it
         words = context.split()
         place = texts.draw.randrange(10, len(words) - 3)
         answer = " ".join(words[place : place + 3])
