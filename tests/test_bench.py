@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from tests import tiny
 from tests.bench import __main__ as bench
@@ -258,6 +259,18 @@ def test_rival_trains_the_rows_that_we_train_and_leaves_its_weights(tmp_path: Pa
     assert found["seconds"] > 0
     assert found["peak_bytes"] > 1e6
     assert [*(tmp_path / "out").glob("*.safetensors")]
+
+
+def test_rows_that_trl_packs_at_its_best_do_not_see_each_other() -> None:
+    model = tiny.model(**rivals.BEST_MODEL).train()
+    draw = torch.Generator().manual_seed(0)
+    first, second = (torch.randint(4, model.config.vocab_size, (1, size), generator=draw) for size in (20, 15))
+    packed = {
+        "input_ids": torch.cat([first, second], 1),
+        "position_ids": torch.cat([torch.arange(20), torch.arange(15)])[None],
+    }
+    logits = model(**packed, use_cache=False).logits  # as its trainer calls it
+    torch.testing.assert_close(logits[:, 20:], model(input_ids=second, use_cache=False).logits, atol=1e-4, rtol=1e-4)
 
 
 def test_rows_for_the_stock_trainers_are_such_as_a_user_brings() -> None:

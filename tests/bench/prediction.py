@@ -65,7 +65,7 @@ def measure_memory(name: str, settings: Mapping[str, Any], place: Path) -> float
 def measure_time(name: str, file: Path) -> float:
     """With everything that a run does: answers, evaluations, the verdict."""
     with open_home() as home:
-        recipe = {"dataset": str(file), "num_train_epochs": 1}
+        recipe = {"dataset": str(file), "num_train_epochs": 1, "early_stopping_patience": 0}
         predicted, measured = plan(recipe, home)["seconds"], train(recipe, home).whole
     print(f"  {name:30} {predicted:.0f} s predicted, {measured:.0f} measured", flush=True)
     return off(predicted, measured)

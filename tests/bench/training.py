@@ -22,7 +22,11 @@ DEFAULT = Row(NAME, "TRL as it comes, bfloat16", UNIT, 5, "higher")
 BEST = Row(NAME, "TRL at its best, bfloat16", UNIT, 4, "higher", main=True)
 MEMORY = Row("peak memory of the same", "TRL, float32", "GB", 0.6, "lower", main=True)
 ROWS = (FLOAT32, DEFAULT, BEST, MEMORY)
-STOCK: Mapping[Row, Mapping[str, Any]] = {FLOAT32: {"bf16": False}, DEFAULT: {"bf16": True}, BEST: rivals.BEST}
+STOCK: Mapping[Row, Mapping[str, Any]] = {
+    FLOAT32: {"settings": {"bf16": False}},
+    DEFAULT: {"settings": {"bf16": True}},
+    BEST: {"settings": rivals.BEST, "model": rivals.BEST_MODEL},
+}
 USUAL_ROWS, QUICK_ROWS, HELD_OUT = 64, 32, 32
 WORSE = 0.02  # as a share: how much higher our loss on the held-out rows may be
 SLOW = "this processor has no fast bfloat16: a row would take minutes"
@@ -36,7 +40,7 @@ def measure(options: Options) -> list[Figure | Skipped]:
         place, made = Path(folder), corpora.make_rows(rows + HELD_OUT, options.data)
         file = corpora.write_rows(place / "rows.jsonl", made[:rows])
         held_out = corpora.write_rows(place / "held_out.jsonl", made[rows:])
-        ways = [lambda row=row: train_stock(file, STOCK[row], place / row.rival, home) for row in chosen]
+        ways = [lambda row=row: train_stock(file, place / row.rival, home, **STOCK[row]) for row in chosen]
         runs, *stocks = alternate(options.pairs(3), lambda: train(recipe_for(file), home), *ways)
         folders = {"ours": runs[-1].folder, **{row.rival: place / row.rival for row in chosen}}
         losses = call(measure_losses, home, held_out=held_out, adapters=folders)
@@ -55,7 +59,7 @@ def recipe_for(file: Path, **settings: Any) -> dict[str, Any]:
     return {"dataset": str(file), "num_train_epochs": 1, "eval_split": 0.0, **settings}
 
 
-def train_stock(file: Path, settings: Mapping[str, Any], out: Path, home: Path, **more: Any) -> dict[str, float]:
+def train_stock(file: Path, out: Path, home: Path, *, settings: Mapping[str, Any], **more: Any) -> dict[str, float]:
     """TRL on the same rows."""
     from modelforge import starter
     from modelforge.recipe import STARTER
@@ -117,4 +121,4 @@ def compare_once(rows: int, *, bf16: bool) -> tuple[dict[str, float], Trained]:
     """One run of TRL and one of ours on the device that there is, for `gpu`."""
     with open_home() as home, tempfile.TemporaryDirectory() as folder:
         file = corpora.write_rows(Path(folder) / "rows.jsonl", corpora.make_rows(rows))
-        return train_stock(file, {"bf16": bf16}, Path(folder) / "stock", home), train(recipe_for(file), home)
+        return train_stock(file, Path(folder) / "stock", home, settings={"bf16": bf16}), train(recipe_for(file), home)
