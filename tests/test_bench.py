@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 
+from modelforge.data.checks import check
+from modelforge.recipe import Recipe
 from tests import tiny
 from tests.bench import __main__ as bench
 from tests.bench import corpora, prediction, quick_tuning, results, rivals, stock_trainers, table, training
@@ -271,6 +273,19 @@ def test_rows_that_trl_packs_at_its_best_do_not_see_each_other() -> None:
     }
     logits = model(**packed, use_cache=False).logits  # as its trainer calls it
     torch.testing.assert_close(logits[:, 20:], model(input_ids=second, use_cache=False).logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [*prediction.RECIPES.values(), quick_tuning.QUICK], ids=str)
+def test_what_is_predicted_and_what_is_tuned_are_recipes(tmp_path: Path, settings: dict[str, Any]) -> None:
+    recipe = Recipe().with_settings(training.recipe_for(tmp_path, **settings))
+    assert check(prediction.write_longest(tmp_path / "rows.jsonl", settings), recipe.task).ok
+
+
+@pytest.mark.parametrize("make", [stock_trainers.make_dpo, stock_trainers.make_spans, stock_trainers.make_long])
+def test_what_the_stock_trainers_train_is_a_recipe_with_its_rows(tmp_path: Path, make: Any) -> None:
+    work = make(stock_trainers.Texts(None))
+    recipe = Recipe().with_settings(training.recipe_for(tmp_path, base_model=work.base, **work.recipe))
+    assert check(tiny.write_jsonl(tmp_path / "rows.jsonl", work.rows), recipe.task).ok
 
 
 def test_rows_for_the_stock_trainers_are_such_as_a_user_brings() -> None:
