@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import webbrowser
 from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
-
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: nothing is sent without consent
-os.environ["GRADIO_DEFAULT_CONCURRENCY_LIMIT"] = "16"  # `queue()` takes it too, but makes the server once more
 
 import gradio as gr
 from starlette.middleware import Middleware
