@@ -267,6 +267,11 @@ class Worker:
                 self._store.runs.update(run_id, **changes)
 
 
+def load_training() -> None:
+    """Load what trains, with torch and the libraries; else the first run does it."""
+    import modelforge.training.run  # noqa: F401
+
+
 def _describe_failure(error: Exception, ending: Ending | None = None) -> Ending:
     """ending: what is known of the run apart from the error."""
     failure = explain_failure(error)
