@@ -25,11 +25,10 @@ from modelforge import paths
 from modelforge.compute.frozen_layers import Cut, compute_below
 from modelforge.errors import StoreError
 from modelforge.models.folder import package_versions
+from modelforge.planner.quick import MOST_STORED_BYTES
 from modelforge.store.files import place_file
 from modelforge.store.leftovers import begin_file, remove
 
-MOST_BYTES = 10_000_000_000
-"""Of a file."""
 KEPT_BYTES = 2_000_000_000
 """Of all files together, when no run uses them."""
 _MOST_OF_FREE = 0.5  # of the free disk: the run's checkpoints and model need some of it too
@@ -104,8 +103,8 @@ def count_bytes(rows: Rows, sample: Any) -> int:
 
 def find_obstacle(needed: int) -> str:
     """Why a file of so many bytes is not written; "" if it can be."""
-    if needed > MOST_BYTES:
-        return f"that would take {needed / 1e9:.1f} GB of disk, more than {MOST_BYTES / 1e9:.0f} GB"
+    if needed > MOST_STORED_BYTES:
+        return f"that would take {needed / 1e9:.1f} GB of disk, more than {MOST_STORED_BYTES / 1e9:.0f} GB"
     free = shutil.disk_usage(paths.make_folder(folder())).free
     if needed > _MOST_OF_FREE * free:
         return f"that would take {needed / 1e9:.1f} GB of disk, and only {free / 1e9:.1f} GB are free"

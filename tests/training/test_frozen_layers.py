@@ -226,7 +226,7 @@ def test_dropout_of_the_adapter_is_above_the_cut(quick: Build) -> None:
 
 
 def test_file_above_the_limit_is_not_written(quick: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored_output, "MOST_BYTES", 1000)
+    monkeypatch.setattr(stored_output, "MOST_STORED_BYTES", 1000)
     assert "GB of disk, more than" in warning_of(quick())
 
 

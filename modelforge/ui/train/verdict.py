@@ -35,6 +35,7 @@ _KINDS = {"fits": "good", "tight": "warning", "won't fit": "bad", "unknown": "qu
 @dataclass(frozen=True)
 class Judgement:
     """A verdict in words. advice: (settings that a button inserts, its title). is_guess: the time was not measured.
+    quicker: an advice that saves time where the run fits.
     trial: how long it takes to try the base model; "" where that is not known."""
 
     verdict: str
@@ -42,11 +43,12 @@ class Judgement:
     numbers: tuple[tuple[str, str], ...] = ()
     advice: tuple[Change, ...] = ()
     is_guess: bool = False
+    quicker: tuple[Change, ...] = ()
     trial: str = ""
 
 
 class VerdictPanel:
-    """Its components. `judged` holds the form's values that do not fit, `guessed` those whose time is a guess,
+    """Its components. `judged` holds the form's values that there is advice on, `guessed` those whose time is a guess,
     `offered` the settings that each button inserts."""
 
     def __init__(self) -> None:
@@ -86,7 +88,8 @@ def attach_verdict(form: TrainForm, panel: VerdictPanel, trial_time: Any) -> Non
             found = Judgement("unknown", "What this needs takes too long to compute. The run will show it.")
         misses = found.verdict in ("tight", "won't fit") and found.numbers
         guessed = list(values) if found.is_guess else []
-        yield [_describe(found), list(values) if misses else [], guessed, describe_time(found.trial)]
+        advisable = misses or found.quicker
+        yield [_describe(found), list(values) if advisable else [], guessed, describe_time(found.trial)]
 
     def measure_time(guessed: list[Any]) -> Any:
         """Not beside a run: it would slow both, and measure that."""
@@ -98,6 +101,10 @@ def attach_verdict(form: TrainForm, panel: VerdictPanel, trial_time: Any) -> Non
         recipe = read(judged)
         if recipe is None:
             yield _offer("", ())
+            return
+        found = judge(forge, recipe, seconds=QUICK_SECONDS)
+        if found and found.quicker and found.verdict == "fits":
+            yield _offer("What saves time; a click changes the settings:", found.quicker)
             return
         usual = list_usual_changes(recipe)
         yield _offer("What usually helps, until it is computed what fits; a click changes the settings:", usual)
@@ -179,4 +186,5 @@ def _translate(recipe: Recipe, made: Plan) -> Judgement:
         tuple(numbers),
         tuple((dict(each.settings), each.sentence) for each in advice),
         is_guess=bool(made.time) and made.timing == "guess",
+        quicker=((dict(made.quicker.settings), made.quicker.sentence),) if made.quicker and disk.fits else (),
     )
