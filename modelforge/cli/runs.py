@@ -116,6 +116,9 @@ def describe_plan(found: Plan) -> str:
         lines += [f"time: {found.time}, training at {found.tokens_per_second:.0f} tokens a second"]
     lines += [f"- {reason}" for reason in (found.compute.reasons if found.compute else ())]
     lines += [f"To make it fit: {each.sentence}" for each in found.advice]
+    if found.quicker and found.fits:
+        settings = " ".join(f"--set {name}={value}" for name, value in found.quicker.settings.items())
+        lines += [f"To save time: {found.quicker.sentence} ({settings})"]
     return "\n".join(lines)
 
 

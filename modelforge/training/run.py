@@ -33,6 +33,7 @@ from modelforge.tasks.extractive_question_answering import has_unanswerable
 from modelforge.training import checkpoints
 from modelforge.training.callback import EventCallback, RunStopped
 from modelforge.training.examples import Encoding, Examples, encode_examples
+from modelforge.training.frozen_layers import stored_frozen_layers
 from modelforge.training.methods import load_method
 from modelforge.training.samples import SamplingCallback, show_answers
 from modelforge.training.saving import add_saving, load_best, pause, train_from
@@ -156,7 +157,8 @@ def carry_out(job: Job, ready: Ready) -> Result:
         with memory.kept_blocks(), fused_model(model, ready.compute.device), track(job, trainer, callback):
             if ready.checkpoint is None and not ready.is_base_without_adapter:
                 show(job, ready, model, step=0, leave=job.leave_early)
-            error = train_and_evaluate(trainer, callback, ready.checkpoint)
+            with stored_frozen_layers(trainer, job.emit, job.leave_early):
+                error = train_and_evaluate(trainer, callback, ready.checkpoint)
     state = decide_state(job, trainer.state, error)
     result = Result(state, trainer.state.global_step, trainer.state.max_steps, meter.peak_bytes, error=error)
     if state is RunState.paused:

@@ -20,6 +20,7 @@ from modelforge.scores.metrics import perplexity
 from modelforge.training.arguments import common_arguments, make_trainer
 from modelforge.training.batching import LengthGrouped, RightPadding, TokenMeanLoss
 from modelforge.training.examples import Encoding, Examples, count_tokens
+from modelforge.training.frozen_layers import StartsAtCut
 from modelforge.training.saving import Durable
 
 EVALUATED_TOGETHER = 4
@@ -77,10 +78,8 @@ def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     return {"loss": metrics["eval_loss"], "perplexity": perplexity(metrics["eval_loss"])}
 
 
-class AnswerTrainer(Durable, LengthGrouped, TokenMeanLoss, TokenCount, SFTTrainer):
+class AnswerTrainer(StartsAtCut, Durable, LengthGrouped, TokenMeanLoss, TokenCount, SFTTrainer):
     """SFTTrainer whose loss, when `fused`, comes from the hidden states at labelled positions alone."""
-
-    fused = False
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -94,7 +93,7 @@ class AnswerTrainer(Durable, LengthGrouped, TokenMeanLoss, TokenCount, SFTTraine
     def _fused_loss(self, inputs: Any, num_items_in_batch: Any = None) -> Any:
         decoder = unwrap(self.model)
         # Not the model's own forward, which is all that accelerate wraps in autocast.
-        with self.accelerator.autocast():
+        with self.accelerator.autocast(), self.continued(inputs):
             hidden = decoder.base_model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state[:, :-1]
             labels = inputs["labels"][:, 1:]  # position t predicts token t + 1
             answered = labels != -100
