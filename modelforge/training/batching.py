@@ -93,9 +93,9 @@ def leave_out_masks(model: Any) -> None:
 
     def leave_out(_: Any, given: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         mask = named.get("attention_mask")
-        is_batch = mask is not None and mask.dim() == 2 and named.get("use_cache") is False
-        if is_batch and bool((mask[:, 1:] <= mask[:, :-1]).all()) and bool(mask[:, 0].all()):
-            named = {**named, "attention_mask": None}
+        if mask is not None and mask.dim() == 2 and named.get("use_cache") is False:
+            is_right_padded = bool((mask[:, 1:] <= mask[:, :-1]).all()) and bool(mask[:, 0].all())
+            named = {**named, "attention_mask": None if is_right_padded else mask}
         return given, named
 
     decoder.register_forward_pre_hook(leave_out, with_kwargs=True)
