@@ -14,18 +14,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from modelforge.data.candidates import Indices, Pairs, find_first
 from modelforge.data.columns import ColumnMapping, apply, has_text_only, read_clean_texts
+from modelforge.data.common_words import MOST_PAIRS
 from modelforge.data.fingerprints import Fingerprints, fingerprint_columns, fingerprint_texts
 from modelforge.data.forms import FORMS, ROW, Values
 from modelforge.data.limits import MOST_COLUMNS, check_columns
 from modelforge.data.personal_data import KINDS, contains, find_suspects
+from modelforge.data.problems import Problems
 from modelforge.data.readers import RowSource
 from modelforge.data.readers.reader import Block
 from modelforge.data.repairs import DROP_DUPLICATES, DROP_NEAR_DUPLICATES, REPAIRS, SKIP_BAD_ROWS, RepairCount
-from modelforge.data.report import Counts, Problems, Report
+from modelforge.data.report import Counts, Report
 from modelforge.data.row_cache import MappedRows, RowCache
+from modelforge.data.row_texts import CachedTexts, divide
 from modelforge.data.rows import Problem, Row
-from modelforge.data.similar import find_conflicts, find_first, find_near_duplicates, hash_whole_texts, have_same_words
+from modelforge.data.similar import find_conflicts, find_near_duplicates, hash_whole_texts
 from modelforge.data.unused import describe_unused
 from modelforge.tasks import read_texts
 from modelforge.tasks.base import Texts
@@ -178,46 +182,43 @@ class RowChecks:
             self._find_personal_data(*self._written.popleft())
         self.cache.finish()
         step()
-        prints = hash_whole_texts(Fingerprints.join([hashed.result() for hashed in self.prints]), self._read_texts)
+        texts = CachedTexts(self.cache)
+        prints = hash_whole_texts(Fingerprints.join([hashed.result() for hashed in self.prints]), texts)
         kept = np.ones(len(prints), np.bool_)
-        copies = self._compare_same(prints, kept)
+        copies, originals = self._compare_same(prints, kept)
         step()
-        for index, other in find_near_duplicates(prints, self._read_texts):
-            same_words = have_same_words(self._read_texts(index), self._read_texts(other))
-            self._add_duplicate(
-                index, other, SAME_WORDS if same_words else "a near-duplicate of", DROP_NEAR_DUPLICATES, kept
-            )
+        for rows, others, same_words in find_near_duplicates(prints, texts):
+            for relation, chosen in ((SAME_WORDS, same_words), ("a near-duplicate of", ~same_words)):
+                self._add_duplicates(rows[chosen], others[chosen], relation, DROP_NEAR_DUPLICATES, kept)
             step()
-        for index, original in copies.items():
-            if kept[index] and not kept[original]:  # a copy of a near-duplicate is one too
-                self._add_duplicate(index, original, "identical to", DROP_NEAR_DUPLICATES, kept)
+        late = kept[copies] & ~kept[originals]  # a copy of a near-duplicate is one too
+        self._add_duplicates(copies[late], originals[late], "identical to", DROP_NEAR_DUPLICATES, kept)
         if self.mapping.shape.one_answer:
-            for index, other in find_conflicts(prints, kept):
-                problem = f"This row has the same question as row {self.numbers[other]} and another answer."
-                self._warn(index, problem, "Keep the correct answer; a model cannot learn both.")
+            problem = "This row has the same question as row {} and another answer."
+            self._warn_rows(
+                *find_conflicts(prints, kept), problem, "Keep the correct answer; a model cannot learn both."
+            )
         return kept
 
-    def _compare_same(self, prints: Fingerprints, kept: NDArray[np.bool_]) -> dict[int, int]:
-        """Find rows that are identical, or identical except for case and white space. Returns copy -> the first
-        identical row."""
-        copies: dict[int, int] = {}
+    def _compare_same(self, prints: Fingerprints, kept: NDArray[np.bool_]) -> Pairs:
+        """Find rows that are identical, or identical except for case and white space. Returns copies, and the first
+        identical row of each."""
         first = find_first(prints.whole)
-        seen: dict[Values, int] = {}
-        originals: set[int] = set()
-        for index in np.flatnonzero(first != np.arange(len(prints))).tolist():
-            original = int(first[index])
-            if original not in originals:
-                originals.add(original)
-                seen.setdefault(self.cache.read(original), original)
-            known = seen.setdefault(self.cache.read(index), index)
-            if known != index:
-                copies[index] = known
-                self._add_duplicate(index, known, "identical to", DROP_DUPLICATES, kept)
-            else:
-                self._add_duplicate(index, original, SAME_WORDS, DROP_NEAR_DUPLICATES, kept)
+        rows = np.flatnonzero(first != np.arange(len(prints)))
+        originals = first[rows]
+        seen: dict[Values, int] = {}  # rows that differ from their original
+        for part in divide(self.cache.sizes[rows].astype(np.int64), MOST_PAIRS):
+            for place in (part.start + np.flatnonzero(~self.cache.are_equal(rows[part], originals[part]))).tolist():
+                row = int(rows[place])
+                originals[place] = seen.setdefault(self.cache.read(row), row)
+        is_copy = originals != rows
+        same_words = rows[~is_copy]
+        self._add_duplicates(same_words, first[same_words], SAME_WORDS, DROP_NEAR_DUPLICATES, kept)
+        copies, originals = rows[is_copy], originals[is_copy]
+        self._add_duplicates(copies, originals, "identical to", DROP_DUPLICATES, kept)
         self.duplicates = self.left[DROP_DUPLICATES]
         self.distinct = len(prints) - len(copies)
-        return copies
+        return copies, originals
 
     def close(self) -> None:
         """Stop writing, also if the check was cancelled."""
@@ -270,8 +271,8 @@ class RowChecks:
             unused_notes=describe_unused(unused, sample, learns_all="sft" in self.mapping.shape.methods),
         )
 
-    def _count(self, repair: str) -> None:
-        (self.done if repair in self.wanted else self.left)[repair] += 1
+    def _count(self, repair: str, amount: int = 1) -> None:
+        (self.done if repair in self.wanted else self.left)[repair] += amount
 
     def _add_fault(self, row: Row, fault: Fault) -> None:
         if fault.repair:
@@ -287,17 +288,22 @@ class RowChecks:
             problem = replace(problem, severity="warning", problem=f"Skipped: {problem.problem}")
         self.problems.add(problem)
 
-    def _add_duplicate(self, index: int, other: int, relation: str, repair: str, kept: NDArray[np.bool_]) -> None:
-        self._count(repair)
+    def _add_duplicates(
+        self, rows: Indices, others: Indices, relation: str, repair: str, kept: NDArray[np.bool_]
+    ) -> None:
+        self._count(repair, len(rows))
         if repair in self.wanted:
-            kept[index] = False
+            kept[rows] = False
         else:
-            problem = f"This row is {relation} row {self.numbers[other]}."
-            self._warn(index, problem, "Remove it, unless it should count twice.")
+            fix = "Remove it, unless it should count twice."
+            self._warn_rows(rows, others, f"This row is {relation} row {{}}.", fix)
+
+    def _warn_rows(self, rows: Indices, others: Indices, problem: str, fix: str) -> None:
+        """problem: a sentence with {} for the number of the other row."""
+        numbers, lines = np.asarray(self.numbers, np.uint32), np.asarray(self.lines, np.uint32)
+        warning = Problem("warning", None, None, None, problem, fix)
+        self.problems.add_alike(warning, numbers[rows], lines[rows], numbers[others])
 
     def _warn(self, index: int, problem: str, fix: str, column: str | None = None) -> None:
         line = self.lines[index] or None
         self.problems.add(Problem("warning", self.numbers[index], line, column, problem, fix))
-
-    def _read_texts(self, index: int) -> Texts:
-        return read_texts(self.form.unpack(self.cache.read(index)))

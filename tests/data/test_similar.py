@@ -6,7 +6,9 @@ import unicodedata
 import pytest
 
 from modelforge.data.checks import check
+from modelforge.data.fingerprints import fingerprint_texts
 from modelforge.data.split import split
+from modelforge.tasks.base import Texts
 from tests.data.varied import chat, make_chats, make_long_pair, make_pairs
 
 VARIED = make_pairs(100)
@@ -210,3 +212,14 @@ def test_conflict_and_setting_are_seen_where_texts_are_long(write_jsonl):
     settings = [{"system": f"{long} {who} {long}", "prompt": "Who are you?", "response": who} for who in ("Ann", "Bob")]
     report = check(write_jsonl([*({**row, "system": long} for row in rows), *settings]))
     assert not [problem for problem in report.problems if problem.row and problem.row > 24]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_text_has_the_same_fingerprint_beside_texts_without_words(place):
+    texts = ["", "", ""]
+    texts[place] = "The last word of a text counts."
+    alone = fingerprint_texts([Texts("", texts[place], "yes")])
+    beside = fingerprint_texts([Texts("", text, "yes") for text in texts])
+    assert beside.asked[place] == alone.asked[0]
+    assert (beside.asked_sketch[:, place] == alone.asked_sketch[:, 0]).all()
+    assert sorted(beside.asked == 0) == [False, True, True]
