@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -28,12 +28,12 @@ from modelforge.data.repairs import DROP_DUPLICATES, DROP_NEAR_DUPLICATES, REPAI
 from modelforge.data.report import Counts, Report
 from modelforge.data.row_cache import MappedRows, RowCache
 from modelforge.data.row_texts import CachedTexts, divide
-from modelforge.data.rows import Problem, Row
+from modelforge.data.rows import CleanTexts, Problem, Row
 from modelforge.data.similar import find_conflicts, find_near_duplicates, hash_whole_texts
 from modelforge.data.unused import describe_unused
 from modelforge.tasks import read_texts
 from modelforge.tasks.base import Texts
-from modelforge.tasks.faults import Fault, Repairs
+from modelforge.tasks.faults import STRIP, Fault, Repairs
 
 FEWEST_ROWS = 2  # one to train on and one to hold out
 FEW_ROWS = 20
@@ -73,11 +73,9 @@ class RowChecks:
 
     def add(self, block: Block) -> None:
         """Add some rows of the file, readable or not."""
-        if block.texts:
-            count = block.length
-            self.rows += count
-            places = range(block.number, block.number + count), range(block.line, block.line + count)
-            self._keep_texts(*places, block.texts)
+        if block.clean is not None:
+            self.rows += block.length
+            self._keep_texts(range(block.number, block.number + block.length), block.lines, block.clean)
             return
         rows = [row for row in block.rows if isinstance(row, Row)]
         for problem in block.rows if len(rows) < len(block.rows) else ():
@@ -91,17 +89,20 @@ class RowChecks:
                 check_columns(len(self.columns), "", row.number, row.line)
         if not rows or self.mapping.missing:
             return
-        texts = None if self.form is ROW else read_clean_texts(self.mapping, [row.values for row in rows])
-        if texts is not None:
-            self._keep_texts([row.number for row in rows], [row.line or 0 for row in rows], texts)
+        clean = None
+        if self.form is not ROW:
+            clean = read_clean_texts(self.mapping, [row.values for row in rows], self.wanted)
+        if clean is not None:
+            self._keep_texts([row.number for row in rows], [row.line or 0 for row in rows], clean)
         else:
             self._keep_one_by_one(rows)
 
-    def _keep_texts(self, numbers: Sequence[int], lines: Sequence[int], texts: Mapping[str, Any]) -> None:
-        """Add rows without faults; role -> array of their texts."""
+    def _keep_texts(self, numbers: Sequence[int], lines: Sequence[int], clean: CleanTexts) -> None:
+        """Add rows without faults that are listed."""
         fill = self.mapping.shape.fill
         assert fill is not None  # noqa: S101 - there would be no texts
-        self._keep(numbers, lines, fill(texts), lambda index, role: texts[role][index].as_py())
+        self._count(STRIP, clean.padded)
+        self._keep(numbers, lines, fill(clean.texts), lambda index, role: clean.texts[role][index].as_py())
 
     def _keep_one_by_one(self, rows: Sequence[Row]) -> None:
         """Add the usable ones of some rows."""
