@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import orjson
@@ -26,7 +26,7 @@ COLUMNS = ("severity", "row", "line", "column", "problem", "fix")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-Numbers = NDArray[np.uint32]
+Numbers = NDArray[np.unsignedinteger[Any]]
 """Of rows or lines."""
 
 
@@ -70,8 +70,11 @@ class Problems:
     def add(self, problem: Problem) -> None:
         self._count(problem, 1)
         kept = self._first[problem.severity]
-        if len(kept) < SHOWN_PROBLEMS:
-            kept.append(problem)
+        place = len(kept)
+        if problem.row is None:  # it concerns the whole file, so it is shown, however many there are of rows
+            place = next((index for index, each in enumerate(kept) if each.row is not None), place)
+        if place < SHOWN_PROBLEMS:
+            kept.insert(place, problem)
             return
         if self._more is None:
             place = paths.make_folder(paths.cache_dir())
@@ -94,7 +97,8 @@ class Problems:
         self._count(next(iter(alike)), len(rows))
         if len(shown) < len(rows):
             rest = slice(len(shown), None)
-            self._alike.append(_Alike(problem, rows[rest], lines[rest], others[rest]))
+            kept_rest = (each[rest].astype(np.uint32) for each in (rows, lines, others))
+            self._alike.append(_Alike(problem, *kept_rest))
 
     def _count(self, problem: Problem, amount: int) -> None:
         self.counts[problem.severity] += amount

@@ -6,6 +6,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +28,7 @@ from modelforge.data.readers.reader import Block
 from modelforge.data.repairs import DROP_DUPLICATES, DROP_NEAR_DUPLICATES, REPAIRS, SKIP_BAD_ROWS, RepairCount
 from modelforge.data.report import Counts, Report
 from modelforge.data.row_cache import MappedRows, RowCache
-from modelforge.data.row_texts import CachedTexts, divide
+from modelforge.data.row_texts import CachedTexts, RowTexts, divide
 from modelforge.data.rows import CleanTexts, Problem, Row
 from modelforge.data.similar import find_conflicts, find_near_duplicates, hash_whole_texts
 from modelforge.data.unused import describe_unused
@@ -38,6 +39,8 @@ from modelforge.tasks.faults import STRIP, Fault, Repairs
 FEWEST_ROWS = 2  # one to train on and one to hold out
 FEW_ROWS = 20
 SAME_WORDS = "identical, except for case and white space, to"
+MOST_NEAR_DUPLICATES = 20_000
+"""About how many are found. Of most rows of a file there is no use in a list; to drop them, all are found."""
 _AHEAD = 3  # blocks of rows that may wait to be written and hashed
 
 
@@ -188,10 +191,7 @@ class RowChecks:
         kept = np.ones(len(prints), np.bool_)
         copies, originals = self._compare_same(prints, kept)
         step()
-        for rows, others, same_words in find_near_duplicates(prints, texts):
-            for relation, chosen in ((SAME_WORDS, same_words), ("a near-duplicate of", ~same_words)):
-                self._add_duplicates(rows[chosen], others[chosen], relation, DROP_NEAR_DUPLICATES, kept)
-            step()
+        self._compare_similar(prints, texts, kept, step)
         late = kept[copies] & ~kept[originals]  # a copy of a near-duplicate is one too
         self._add_duplicates(copies[late], originals[late], "identical to", DROP_NEAR_DUPLICATES, kept)
         if self.mapping.shape.one_answer:
@@ -200,6 +200,23 @@ class RowChecks:
                 *find_conflicts(prints, kept), problem, "Keep the correct answer; a model cannot learn both."
             )
         return kept
+
+    def _compare_similar(
+        self, prints: Fingerprints, texts: RowTexts, kept: NDArray[np.bool_], step: Callable[[], None]
+    ) -> None:
+        """Find near-duplicates: all of them if they are dropped, else up to MOST_NEAR_DUPLICATES."""
+        count = 0
+        with closing(find_near_duplicates(prints, texts)) as found:
+            for rows, others, same_words in found:
+                for relation, chosen in ((SAME_WORDS, same_words), ("a near-duplicate of", ~same_words)):
+                    self._add_duplicates(rows[chosen], others[chosen], relation, DROP_NEAR_DUPLICATES, kept)
+                step()
+                count += len(rows)
+                if count >= MOST_NEAR_DUPLICATES and DROP_NEAR_DUPLICATES not in self.wanted:
+                    problem = f"At least {count:,} rows are near-duplicates of others; then the search was ended."
+                    fix = "Drop near-duplicates: then all are found."
+                    self.problems.add(Problem("warning", None, None, None, problem, fix))
+                    return
 
     def _compare_same(self, prints: Fingerprints, kept: NDArray[np.bool_]) -> Pairs:
         """Find rows that are identical, or identical except for case and white space. Returns copies, and the first
@@ -301,7 +318,9 @@ class RowChecks:
 
     def _warn_rows(self, rows: Indices, others: Indices, problem: str, fix: str) -> None:
         """problem: a sentence with {} for the number of the other row."""
-        numbers, lines = np.asarray(self.numbers, np.uint32), np.asarray(self.lines, np.uint32)
+        if not len(rows):
+            return
+        numbers, lines = (np.frombuffer(each, f"u{each.itemsize}") for each in (self.numbers, self.lines))
         warning = Problem("warning", None, None, None, problem, fix)
         self.problems.add_alike(warning, numbers[rows], lines[rows], numbers[others])
 

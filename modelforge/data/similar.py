@@ -6,7 +6,7 @@ What follows (a warning, a repair, a split) is decided by the callers.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +28,7 @@ SIMILAR_ROW = LEAST_SHARE
 SIMILAR_TEXT = 0.9
 """The same for questions and contexts, where each word matters more: one in ten may differ."""
 
+Found = tuple[Indices, Indices, NDArray[np.bool_]]
 Shares = NDArray[np.float64]
 Wanted = Callable[[Indices, Indices], NDArray[np.bool_]]
 
@@ -60,7 +61,8 @@ def hash_whole_texts(prints: Fingerprints, texts: RowTexts) -> Fingerprints:
         present = np.flatnonzero(hashes)  # 0: no text, which can be all rows
         repeated[present[find_repeated(hashes[present])]] = True
     rows = np.flatnonzero(repeated & (prints.asked_cut | prints.answered_cut))
-    for part in divide(texts.weigh(rows), MOST_PAIRS):
+
+    def hash_part(part: slice) -> None:
         some = rows[part]
         columns = texts.take(some)
         for hashes, cut, column in (
@@ -68,6 +70,10 @@ def hash_whole_texts(prints: Fingerprints, texts: RowTexts) -> Fingerprints:
             (answered, prints.answered_cut, columns.answered),
         ):
             hashes[some] = np.where(cut[some], hash_texts(column), hashes[some])
+
+    with ThreadPoolExecutor(_AHEAD, "modelforge-hash") as threads:
+        for _ in threads.map(hash_part, divide(texts.weigh(rows), MOST_PAIRS)):
+            pass
     return replace(prints, asked=asked, answered=answered)
 
 
@@ -76,7 +82,7 @@ def have_same_words(one: Texts, other: Texts) -> bool:
     return all(normalise(left) == normalise(right) for left, right in zip(one[:3], other[:3], strict=True))
 
 
-def find_near_duplicates(prints: Fingerprints, texts: RowTexts) -> Iterator[tuple[Indices, Indices, NDArray[np.bool_]]]:
+def find_near_duplicates(prints: Fingerprints, texts: RowTexts) -> Generator[Found, None, None]:
     """Near-duplicates in the same setting, some at a time: rows, an earlier row for each, and whether both are
     identical except for case, white space and Unicode form. No row comes twice."""
     for late, early, shares in _find_similar(

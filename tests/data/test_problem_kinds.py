@@ -98,3 +98,14 @@ def test_row_without_a_line_has_none_in_a_problem_of_many_rows():
     numbers = np.array([2], np.uint32)
     problems.add_alike(Problem("warning", None, None, None, "Like row {}.", ""), numbers, numbers * 0, numbers - 1)
     assert [(each.row, each.line, each.problem) for each in problems] == [(2, None, "Like row 1.")]
+
+
+def test_problem_of_the_whole_file_is_shown_however_many_there_are_of_rows():
+    problems = Problems()
+    for number in range(1, SHOWN_PROBLEMS + 10):
+        problems.add(Problem("warning", number, None, None, f"Row {number}.", ""))
+    for name in ("one", "two"):
+        problems.add(Problem("warning", None, None, None, name, ""))
+    assert [each.problem for each in problems.shown[:3]] == ["one", "two", "Row 1."]
+    assert len(problems.shown) == SHOWN_PROBLEMS
+    assert len(list(problems)) == problems.counts["warning"] == SHOWN_PROBLEMS + 11

@@ -5,6 +5,7 @@ import unicodedata
 
 import pytest
 
+from modelforge.data import row_checks
 from modelforge.data.checks import check
 from modelforge.data.fingerprints import fingerprint_texts
 from modelforge.data.split import split
@@ -223,3 +224,29 @@ def test_text_has_the_same_fingerprint_beside_texts_without_words(place):
     assert beside.asked[place] == alone.asked[0]
     assert (beside.asked_sketch[:, place] == alone.asked_sketch[:, 0]).all()
     assert sorted(beside.asked == 0) == [False, True, True]
+
+
+def write_alike(write_jsonl, count):
+    same = "The word that differs is the one at the very end of this long sentence, and it is"
+    return write_jsonl({"prompt": f"{same} {n}?", "response": f"{same} {n}."} for n in range(count))
+
+
+def test_most_near_duplicates_are_not_listed_and_said_to_be_at_least_so_many(write_jsonl, monkeypatch):
+    monkeypatch.setattr(row_checks, "MOST_NEAR_DUPLICATES", 100)
+    path = write_alike(write_jsonl, 6000)
+    report = check(path)
+    found = report.repairs["drop_near_duplicates"].possible
+    assert 100 <= found < 5999
+    (whole,) = [problem.problem for problem in report.problems if problem.row is None]
+    assert whole == f"At least {found:,} rows are near-duplicates of others; then the search was ended."
+    assert report.counts.warnings == found + 1
+    dropped = check(path, repairs=["drop_near_duplicates"])
+    assert dropped.repairs["drop_near_duplicates"].done == 5999
+    assert len(dropped.mapped_rows) == 1
+
+
+def test_near_duplicates_up_to_that_number_are_all_found(write_jsonl):
+    assert row_checks.MOST_NEAR_DUPLICATES >= 20_000
+    report = check(write_alike(write_jsonl, 6000))
+    assert report.repairs["drop_near_duplicates"].possible == report.counts.warnings == 5999
+    assert len({problem.row for problem in report.all_problems}) == 5999
