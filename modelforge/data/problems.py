@@ -70,11 +70,11 @@ class Problems:
     def add(self, problem: Problem) -> None:
         self._count(problem, 1)
         kept = self._first[problem.severity]
-        place = len(kept)
+        index = len(kept)
         if problem.row is None:  # it concerns the whole file, so it is shown, however many there are of rows
-            place = next((index for index, each in enumerate(kept) if each.row is not None), place)
-        if place < SHOWN_PROBLEMS:
-            kept.insert(place, problem)
+            index = next((index for index, each in enumerate(kept) if each.row is not None), index)
+        if index < SHOWN_PROBLEMS:
+            kept.insert(index, problem)
             return
         if self._more is None:
             place = paths.make_folder(paths.cache_dir())
