@@ -7,7 +7,9 @@ import pytest
 
 from modelforge.data import row_checks
 from modelforge.data.checks import check
+from modelforge.data.common_words import share_words
 from modelforge.data.fingerprints import fingerprint_texts
+from modelforge.data.similar import SIMILAR_ROW
 from modelforge.data.split import split
 from modelforge.tasks.base import Texts
 from tests.data.varied import chat, make_chats, make_long_pair, make_pairs
@@ -250,3 +252,23 @@ def test_near_duplicates_up_to_that_number_are_all_found(write_jsonl):
     report = check(write_alike(write_jsonl, 6000))
     assert report.repairs["drop_near_duplicates"].possible == report.counts.warnings == 5999
     assert len({problem.row for problem in report.all_problems}) == 5999
+
+
+@pytest.mark.parametrize("read", ["columns", "chats"])
+def test_near_duplicates_are_those_that_comparing_every_pair_word_by_word_finds(write_jsonl, read):
+    rows = list(VARIED)
+    for seed, changes in enumerate([1, 2, 5, 10, 15, 18, 22, 25, 30, 36]):
+        question, answer = make_long_pair(seed)
+        rows.append((question, answer))
+        for place in range(changes):
+            answer = change_word(answer, place * 3, f"zeppelin{place}")
+        rows.append((question, answer.upper() if seed % 2 else answer))
+    texts = [f"{question}\n{answer}" for question, answer in rows]
+    expected = {
+        row + 1
+        for row, text in enumerate(texts)
+        if any(share_words(text, other) >= SIMILAR_ROW for other in texts[:row])
+    }
+    report = check(write_jsonl(objects(rows) if read == "columns" else [chat(*pair) for pair in rows]))
+    assert {row for row, problem in warnings(report) if "near-duplicate" in problem} == expected
+    assert 3 < len(expected) < 10
