@@ -16,9 +16,12 @@ import torch
 from modelforge.compat.torch import replace_forward
 from modelforge.compute.tune import find_layer, unwrap
 
-FLOAT32_TOLERANCE, TOLERANCE = 1e-4, 3e-2
-"""How far the results of two ways to compute the same may differ, relative to their norm: in float32, and in 16 bits,
-where one rounding changes a number by up to 0.4% and 30 layers add them up."""
+SAME, SAME_16_BITS = 1e-4, 1e-2
+"""How far two results of the same computation may differ, relative to the norm of a token's numbers: no more than that
+is expected of any device, and dropout changes far more."""
+STORED, STORED_16_BITS = 1e-4, 0.1
+"""The same of a token computed alone and in another batch. In 16 bits rounding adds up: measured with the starter's 20
+lower layers in bfloat16, 0.012 in the median and 0.032 at most, where another row differs by about 1."""
 
 
 @dataclass(frozen=True)
@@ -77,37 +80,40 @@ def continued(cut: Cut | None, below: Any) -> Iterator[None]:
         yield
 
 
-def find_problem(cut: Cut, input_ids: Any, below: Any = None) -> str:
-    """Why this decoder cannot continue from a stored result, tried with token ids (B, T), not padded; "" if it can.
-    below: what is stored for them; by default it is computed. Training mode is as it was afterwards."""
+def find_problem(cut: Cut, input_ids: Any) -> str:
+    """Why this decoder cannot continue from a stored result, tried with token ids (B, T), not padded; "" if it can."""
     was_training = cut.body.training
     try:
         cut.body.train()
+        trained = compute_below(cut, input_ids)
+        if not isinstance(trained, torch.Tensor) or trained.dim() != 3:
+            return "its layers return more than one tensor"
+        cut.body.eval()
+        below = compute_below(cut, input_ids)
+        tolerance = SAME_16_BITS if _is_in_16_bits(below) else SAME
+        if not _is_close(trained, below, tolerance):
+            return "it has dropout below the layers that are trained"
         with torch.no_grad():
-            once = compute_below(cut, input_ids)
-            if not isinstance(once, torch.Tensor) or once.dim() != 3:
-                return "its layers return more than one tensor"
-            tolerance = FLOAT32_TOLERANCE if once.dtype == torch.float32 and not _is_autocast(once) else TOLERANCE
-            cut.body.eval()
-            again = compute_below(cut, input_ids)
-            if not _is_close(once, again, tolerance):
-                return "it has dropout below the layers that are trained"
-            if below is not None and not _is_close(below, again, tolerance):
-                return "what was stored is not what it computes"
             whole = cut.body(input_ids=input_ids, use_cache=False).last_hidden_state
-            with continued(cut, again if below is None else below):
+            with continued(cut, below):
                 part = cut.body(input_ids=input_ids, use_cache=False).last_hidden_state
-            return "" if _is_close(part, whole, tolerance) else "its layers are not called one after another"
+        return "" if _is_close(part, whole, tolerance) else "its layers are not called one after another"
     finally:
         cut.body.train(was_training)
+
+
+def is_output(cut: Cut, input_ids: Any, below: Any) -> bool:
+    """Whether (B, T, D) is what `compute_below` gives for token ids (B, T), not padded, up to rounding."""
+    expected = compute_below(cut, input_ids)
+    return _is_close(below, expected, STORED_16_BITS if _is_in_16_bits(expected) else STORED)
 
 
 def _pass_on(hidden_states: Any, *_: Any, **__: Any) -> Any:
     return hidden_states
 
 
-def _is_autocast(x: Any) -> bool:
-    return bool(torch.is_autocast_enabled(x.device.type))
+def _is_in_16_bits(below: Any) -> bool:
+    return below.dtype != torch.float32 or bool(torch.is_autocast_enabled(below.device.type))
 
 
 def _is_close(found: Any, expected: Any, tolerance: float) -> bool:

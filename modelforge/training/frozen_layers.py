@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from modelforge.compute.frozen_layers import Cut, compute_below, continued, find_cut, find_problem
+from modelforge.compute.frozen_layers import Cut, compute_below, continued, find_cut, find_problem, is_output
 from modelforge.errors import DiskFullError, StoreError
 from modelforge.training import stored_output
 from modelforge.training.batching import RightPadding
@@ -114,24 +114,24 @@ def _open(trainer: Any, cut: Cut, rows: Rows, progress: Progress) -> tuple[Store
     needed = stored_output.count_bytes(rows, sample)
     path = stored_output.name_file(cut, rows, computing=f"{sample.dtype} {trainer.args.bf16} {device.type}")
 
-    def find_fault() -> str:
+    def is_right() -> bool:
         with contextlib.closing(StoredOutput(path, rows, sample)) as stored:
-            tried = [(make_batch([row]), stored.gather([row]).to(device)) for row in (shortest, usual, longest)]
-        return next(filter(None, (find_problem(cut, *each) for each in tried)), "")
+            tried = (shortest, usual, longest)
+            return all(is_output(cut, make_batch([row]), stored.gather([row]).to(device)) for row in tried)
 
-    was_stored = stored_output.is_stored(path, needed) and not find_fault()
-    if not was_stored:
-        most_tokens = max(min(BATCH_TOKENS, batch_size * len(longest)), len(longest))
-        try:
+    try:
+        was_stored = stored_output.is_stored(path, needed) and is_right()
+        if not was_stored:
             stored_output.make_room(kept=path)
             if obstacle := stored_output.find_obstacle(needed):
                 raise NotStored(obstacle)
+            most_tokens = max(min(BATCH_TOKENS, batch_size * len(longest)), len(longest))
             stored_output.write_output(path, cut, rows, make_batch, most_tokens=most_tokens, watch=progress)
-        except (OSError, StoreError, DiskFullError) as error:
-            raise NotStored(f"the result could not be written ({error})") from error
-        if problem := find_fault():
-            raise NotStored(problem)
-    return StoredOutput(path, rows, sample), needed, was_stored
+            if not is_right():
+                raise NotStored("rows give other numbers beside others than alone")
+        return StoredOutput(path, rows, sample), needed, was_stored
+    except (OSError, StoreError, DiskFullError) as error:
+        raise NotStored(f"the result could not be stored ({error})") from error
 
 
 def _try_out(cut: Cut, input_ids: Any) -> Any:
