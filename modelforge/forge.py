@@ -10,12 +10,9 @@ print(forge.models[run.model_id].chat("hi"))
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 
-from modelforge import paths
 from modelforge.batch.service import Batches
 from modelforge.data.library import Datasets
-from modelforge.errors import DiskFullError, StoreError
 from modelforge.exports.service import Exports
 from modelforge.legacy import Legacy
 from modelforge.models.chat import Playground
@@ -26,18 +23,14 @@ from modelforge.models.votes import Votes
 from modelforge.runs.admission import Admission
 from modelforge.runs.service import Runs
 from modelforge.serve.service import Serving
-from modelforge.store import Store
-from modelforge.store.leftovers import remove_leftovers
+from modelforge.store.home import open_store
 
 
 class Forge:
     """Builds the services once. Cheap: torch is loaded by the first run or the first chat."""
 
     def __init__(self) -> None:
-        paths.make_private(paths.home())
-        self.store = Store(paths.database())
-        with suppress(StoreError, DiskFullError):  # the next start tries again
-            remove_leftovers(paths.home(), self.store.forget)
+        self.store = open_store()
         self.playground = Playground()
         self.conversations = Conversations()
         self.votes = Votes()

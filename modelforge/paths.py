@@ -145,7 +145,8 @@ def read_asset(name: str) -> Any:
     """What a YAML file that ships with the app holds; read once, so it must not be changed."""
     import yaml
 
-    return yaml.safe_load(asset(name).read_text(encoding="utf-8"))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, in all wheels
+    return loader(asset(name).read_text(encoding="utf-8")).get_single_data()
 
 
 def new_id(kind: str) -> str:

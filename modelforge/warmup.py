@@ -14,12 +14,17 @@ _started, _first_done, _done = threading.Event(), threading.Event(), threading.E
 
 
 def start(
-    after_seconds: float, *, first: Callable[[], object], probe: Callable[[], object], then: Callable[[], object]
+    after_seconds: float,
+    *,
+    first: Callable[[], object],
+    probe: Callable[[], object],
+    training: Callable[[], object],
+    then: Callable[[], object],
 ) -> None:
     """Start in the background. first: what the first page waits for; probe: measures the machine, once torch is loaded;
-    then: called at the end."""
+    training: loads what trains; then: called at the end."""
     _started.set()
-    timer = threading.Timer(after_seconds, _load, [first, probe, then])
+    timer = threading.Timer(after_seconds, _load, [first, probe, training, then])
     timer.daemon = True
     timer.start()
 
@@ -52,7 +57,12 @@ def keep_libraries() -> None:
         gc.freeze()
 
 
-def _load(first: Callable[[], object], probe: Callable[[], object], then: Callable[[], object]) -> None:
+def _load(
+    first: Callable[[], object],
+    probe: Callable[[], object],
+    training: Callable[[], object],
+    then: Callable[[], object],
+) -> None:
     try:
         try:
             first()
@@ -62,6 +72,7 @@ def _load(first: Callable[[], object], probe: Callable[[], object], then: Callab
         import peft  # noqa: F401
         import trl  # noqa: F401
 
+        training()
         keep_libraries()
     finally:
         _done.set()

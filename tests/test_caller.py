@@ -98,9 +98,10 @@ def test_what_says_for_nobody_whom_it_runs_may_do_nothing_in_a_shared_app(
 
 
 def test_queue_takes_turns_between_people_and_keeps_each_ones_order(forge: Forge) -> None:
+    from modelforge.runs.feed import Feeds
     from modelforge.runs.worker import Submission, Worker
 
-    worker = Worker(forge.store, lambda: None)
+    worker = Worker(forge.store, lambda: None, Feeds())
     order = ("a1", "a2", "a3", "b1", "c1", "b2")
     people = {"a": ANNA, "b": BERT, "c": OWNER}
     worker._waiting = [Submission(name, people[name[0]]) for name in order]

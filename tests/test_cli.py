@@ -36,7 +36,7 @@ __all__ = ["base", "measured", "probed"]
 PROGRAM = Path(sys.executable).parent / "modelforge"
 EVENTS = {
     *("started", "progress", "evaluated", "sampled", "checkpoint", "warning", "finished", "failed", "stopped"),
-    "measuring",
+    *("measuring", "storing", "stored"),
 }
 PROGRESS = {"step", "total_steps", "loss", "learning_rate", "tokens", "tokens_per_second", "eta_seconds"}
 RUN_KEYS = {"id", "state", "recipe", "step", "total_steps", "model_id", "created"}

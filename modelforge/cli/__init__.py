@@ -3,29 +3,32 @@
 Exit codes: 0 done, 1 a user's error (a message on stderr, no traceback), 2 wrong usage, 130 stopped.
 With --json, stdout carries only JSON; everything else goes to stderr. Output that cannot be written stops no command.
 
-Each module has the commands about one thing: their arguments, what they do and what they print.
+Each module has the commands about one thing: their arguments, what they do and what they print. Only the module of the
+command that is used is loaded; `commands.py` lists them all.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
 import os
+import sys
 import warnings
+from collections.abc import Sequence
+from importlib import import_module
 
-from modelforge import __version__, paths
-from modelforge.cli import baseline, batch, data, exports, machine, models, runs, serve, terminal
-from modelforge.cli.runs import STOPPED
-from modelforge.cli.terminal import say
+from modelforge import __version__
+from modelforge.cli import terminal
+from modelforge.cli.commands import MODULES
+from modelforge.cli.terminal import STOPPED, say
 from modelforge.errors import ModelForgeError
-from modelforge.store.leftovers import remove_leftovers
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
     terminal.open_streams()
+    words = sys.argv[1:] if argv is None else argv
     try:
-        arguments = build_parser().parse_args(argv)
+        arguments = build_parser(words).parse_args(words)
         quieten_libraries()
         code = _run(arguments)
     finally:
@@ -35,6 +38,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
+        from modelforge import paths
+        from modelforge.store.leftovers import remove_leftovers
+
         paths.make_private(paths.home())
         remove_leftovers(paths.home())
         return arguments.command(arguments) or 0
@@ -49,20 +55,28 @@ def _run(arguments: argparse.Namespace) -> int:
         return 1
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Every command, in the order of use."""
+def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The parser of these arguments: all commands, in the order of use, but only the one that they name with its
+    arguments. None: each with its arguments."""
     parser = argparse.ArgumentParser(
         prog="modelforge", description="Fine-tune a language model on the machine you have."
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (machine, data, baseline, runs, models, exports, serve, batch):
-        group.add_commands(commands)
+    named = None if words is None else next((word for word in words if not word.startswith("-")), "")
+    for module, listed in MODULES.items():
+        if named is None or named in listed:
+            import_module(f"modelforge.cli.{module}").add_commands(commands)
+        else:
+            for name, sentence in listed.items():
+                commands.add_parser(name, help=sentence)
     return parser
 
 
 def quieten_libraries() -> None:
     """Hide the progress bars and advice of libraries."""
+    import logging
+
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

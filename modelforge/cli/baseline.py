@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Any) -> None:
-    baseline = add_command(
-        commands, "baseline", "try the base model on the held-out rows, to see whether training is needed", try_base
-    )
+    baseline = add_command(commands, "baseline", try_base)
     add_recipe(baseline)
     baseline.add_argument("--limit", type=int, metavar="N", help="use at most N rows, evenly spaced (default 40)")
 

@@ -13,7 +13,7 @@ SHOWN_PROBLEMS = 20
 
 
 def add_commands(commands: Any) -> None:
-    batch = add_command(commands, "batch", "answer every row of a file", answer_batch)
+    batch = add_command(commands, "batch", answer_batch)
     batch.add_argument("model", metavar="MODEL", help="id, unique prefix or name")
     batch.add_argument("file", type=Path, metavar="FILE", help="prompts, documents, or questions with their context")
     batch.add_argument("--out", type=Path, required=True, metavar="FILE", help="a new .jsonl or .csv file")

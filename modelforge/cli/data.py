@@ -20,8 +20,8 @@ LISTED_ROWS = 5  # of the problems of one kind
 
 
 def add_commands(commands: Any) -> None:
-    data = add_group(commands, "data", "check a dataset")
-    check = add_command(data, "check", "read a file, report its content and problems", check_data)
+    data = add_group(commands, "data")
+    check = add_command(data, "check", check_data, "read a file, report its content and problems")
     check.add_argument("file", metavar="FILE", help="a file, or owner/name of a Hub dataset")
     check.add_argument("--task", help="task (default: detected)")
     check.add_argument("--map", action="append", default=[], metavar="ROLE=COLUMN", help="column to use for a role")

@@ -14,9 +14,7 @@ from modelforge.store import ExportRecord, ModelRecord
 
 
 def add_commands(commands: Any) -> None:
-    export = add_command(
-        commands, "export", "write a model for other programs, and check that it answers the same there", export_model
-    )
+    export = add_command(commands, "export", export_model)
     export.add_argument("model", metavar="MODEL", help="id, unique prefix or name")
     export.add_argument("--format", required=True, choices=list(FORMATS), help="what to write")
     export.add_argument(

@@ -12,7 +12,7 @@ from modelforge.errors import DownloadError
 
 
 def add_commands(commands: Any) -> None:
-    ui = add_command(commands, "ui", "open the app in the browser", open_ui)
+    ui = add_command(commands, "ui", open_ui)
     ui.add_argument("--host", help="address to listen on (default 127.0.0.1); any other needs logins")
     ui.add_argument("--port", type=_read_port, help="port (default: the first free one from 7860)")
     ui.add_argument("--share", action="store_true", help="make a public link for chatting with one model; needs logins")
@@ -22,8 +22,8 @@ def add_commands(commands: Any) -> None:
     ui.add_argument("--auth-file", metavar="FILE", help="a line name:password for each person, the owner first")
     ui.add_argument("--no-browser", action="store_true", help="do not open a browser tab")
 
-    add_command(commands, "hardware", "show this machine and what it can train", show_hardware)
-    add_command(commands, "starter", "download the models that work without the Hub", fetch_starters)
+    add_command(commands, "hardware", show_hardware)
+    add_command(commands, "starter", fetch_starters)
 
 
 def open_ui(arguments: argparse.Namespace) -> None:

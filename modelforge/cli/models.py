@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Any) -> None:
-    models = add_group(commands, "models", "finished models")
-    add_command(models, "list", "every model, the newest first", list_models)
-    add_command(models, "show", "one model", show_model).add_argument("id", metavar="ID")
-    add_command(models, "delete", "remove a model and its files", delete_model).add_argument("id", metavar="ID")
-    taken = add_command(models, "import", "import a PEFT adapter or a model from a folder or the Hub", import_model)
+    models = add_group(commands, "models")
+    add_command(models, "list", list_models, "every model, the newest first")
+    add_command(models, "show", show_model, "one model").add_argument("id", metavar="ID")
+    add_command(models, "delete", delete_model, "remove a model and its files").add_argument("id", metavar="ID")
+    taken = add_command(models, "import", import_model, "import a PEFT adapter or a model from a folder or the Hub")
     taken.add_argument("source", metavar="FOLDER_OR_ID", help="a folder, or the id of a model on the Hub")
     taken.add_argument("--name", default="", metavar="N", help="its name in the library")
     taken.add_argument("--base-model", default="", metavar="ID", help="of an adapter that does not name its base model")
 
-    generate = add_command(commands, "generate", "generate an answer with a model", generate_text)
+    generate = add_command(commands, "generate", generate_text)
     generate.add_argument("model", metavar="MODEL", help="id, unique prefix or name")
     inputs = generate.add_argument_group("input; - reads it from stdin")
     inputs.add_argument("--prompt", metavar="T", help="a prompt")
@@ -45,9 +45,7 @@ def add_commands(commands: Any) -> None:
         generate.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=describe_setting(name))
     generate.add_argument("--engine", choices=("auto", "transformers"), help=describe_setting("engine"))
 
-    evaluate = add_command(
-        commands, "evaluate", "measure whether a model got better, on the held-out rows", evaluate_model
-    )
+    evaluate = add_command(commands, "evaluate", evaluate_model)
     evaluate.add_argument("model", metavar="MODEL", help="id, unique prefix or name")
     evaluate.add_argument("--data", type=Path, metavar="FILE", help="use the rows of this file instead")
     evaluate.add_argument("--limit", type=int, metavar="N", help="use at most N rows, evenly spaced")
@@ -55,9 +53,7 @@ def add_commands(commands: Any) -> None:
         "--against", metavar="MODEL", help="compare with this model, not with what training started from"
     )
 
-    push = add_command(
-        commands, "push", "push a model to the Hugging Face Hub (token from HF_TOKEN or the hub login)", push_model
-    )
+    push = add_command(commands, "push", push_model)
     push.add_argument("model", metavar="MODEL")
     push.add_argument("repo_id", metavar="REPO_ID", help="owner/name")
     push.add_argument("--public", action="store_true", help="make the repository public (default: private)")
@@ -68,7 +64,7 @@ def add_commands(commands: Any) -> None:
     )
     push.add_argument("--yes", action="store_true", help="do not ask whether these files are to be sent")
 
-    legacy = add_command(commands, "import-legacy", "import the models of an older ModelForge", import_legacy)
+    legacy = add_command(commands, "import-legacy", import_legacy)
     legacy.add_argument("database", nargs="?", metavar="DB", help="its modelforge.sqlite (default: its usual place)")
 
 

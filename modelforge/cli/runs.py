@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelforge.cli.terminal import (
+    STOPPED,
     add_command,
     add_group,
     add_recipe,
     answer,
     open_forge,
+    open_records,
     print_json,
     print_line,
     read_recipe,
@@ -23,29 +25,21 @@ from modelforge.cli.terminal import (
     table,
 )
 from modelforge.errors import RecipeError, RunStateError
-from modelforge.recipe import Recipe, parse_assignments, read_proof
-from modelforge.recipe.yaml_text import read_text
-from modelforge.runs.comparison import write_change
-from modelforge.runs.event_text import describe_event, describe_metrics
-from modelforge.runs.sweep import read_values
-from modelforge.scores.metrics import rank
-from modelforge.store import RunState
 
 if TYPE_CHECKING:
     from modelforge.planner.estimate import Plan
+    from modelforge.recipe import Recipe
     from modelforge.runs.comparison import Comparison
     from modelforge.runs.service import Run
 
-STOPPED = 130
-"""The exit code of a command that was stopped."""
 PLACES = ("dataset", "eval_dataset", "base_model", "parent", "name", "report_to")
 """The settings that say where things are, and so may differ where a recipe is trained again."""
 
 
 def add_commands(commands: Any) -> None:
-    plan = add_command(commands, "plan", "show what a recipe needs on this machine and whether it fits", plan_recipe)
-    train = add_command(commands, "train", "train a recipe", train_recipe)
-    sweep = add_command(commands, "sweep", "train a recipe with several values of one or two settings", sweep_recipe)
+    plan = add_command(commands, "plan", plan_recipe)
+    train = add_command(commands, "train", train_recipe)
+    sweep = add_command(commands, "sweep", sweep_recipe)
     sweep.add_argument(
         "--over", action="append", required=True, metavar="K=V,V", help="values, for example learning_rate=1e-4,1e-3"
     )
@@ -56,13 +50,13 @@ def add_commands(commands: Any) -> None:
         action="store_true",
         help="compare with the curve in the recipe of a finished run; exit code 1 if it differs",
     )
-    add_command(commands, "demo", "train the starter model on a bundled dataset, compare its answers", train_demo)
+    add_command(commands, "demo", train_demo)
 
-    compared = add_command(commands, "compare", "show two to eight runs side by side", compare_runs)
+    compared = add_command(commands, "compare", compare_runs)
     compared.add_argument("ids", metavar="RUN", nargs="+")
 
-    runs = add_group(commands, "runs", "runs, past and present")
-    add_command(runs, "list", "every run, the newest first", list_runs)
+    runs = add_group(commands, "runs")
+    add_command(runs, "list", list_runs, "every run, the newest first")
     for name, help, command in (
         ("show", "one run", show_run),
         ("resume", "resume a run that was paused, interrupted or failed", resume_run),
@@ -73,7 +67,7 @@ def add_commands(commands: Any) -> None:
         ),
         ("delete", "remove a run's log and events; its model stays", delete_run),
     ):
-        made = add_command(runs, name, help, command)
+        made = add_command(runs, name, command, help)
         made.add_argument("id", metavar="ID")
         if name == "show":
             made.add_argument(
@@ -122,6 +116,9 @@ def describe_plan(found: Plan) -> str:
         lines += [f"time: {found.time}, training at {found.tokens_per_second:.0f} tokens a second"]
     lines += [f"- {reason}" for reason in (found.compute.reasons if found.compute else ())]
     lines += [f"To make it fit: {each.sentence}" for each in found.advice]
+    if found.quicker and found.fits:
+        settings = " ".join(f"--set {name}={value}" for name, value in found.quicker.settings.items())
+        lines += [f"To save time: {found.quicker.sentence} ({settings})"]
     return "\n".join(lines)
 
 
@@ -134,6 +131,9 @@ def train_recipe(arguments: argparse.Namespace) -> int:
 
 def verify_recipe(arguments: argparse.Namespace) -> int:
     """Train a finished run's recipe again. Prints at the end whether the curve matches, as an event with --json."""
+    from modelforge.recipe import parse_assignments, read_proof
+    from modelforge.recipe.yaml_text import read_text
+
     proof = read_proof(read_text(Path(arguments.recipe)), where=arguments.recipe)
     recipe = read_recipe(arguments)
     if changed := sorted(parse_assignments(arguments.set).keys() - PLACES):
@@ -154,6 +154,10 @@ def verify_recipe(arguments: argparse.Namespace) -> int:
 
 def sweep_recipe(arguments: argparse.Namespace) -> int:
     """Train one run after another, then print a table of them, best first."""
+    from modelforge.runs.event_text import describe_metrics
+    from modelforge.runs.sweep import read_values
+    from modelforge.scores.metrics import rank
+
     recipe = read_recipe(arguments)
     listed = [given.partition("=") for given in arguments.over]
     runs = open_forge().runs.start_sweep(recipe, read_values((name, values) for name, _, values in listed))
@@ -217,6 +221,8 @@ def _end(calls: Sequence[Callable[[], None]]) -> None:
 
 
 def print_event(event: dict[str, Any], *, as_json: bool | None) -> None:
+    from modelforge.runs.event_text import describe_event
+
     if as_json:
         print_json(event)
     elif event["type"] != "failed" and (line := describe_event(event)):  # a failure is printed on stderr, at the end
@@ -225,6 +231,8 @@ def print_event(event: dict[str, Any], *, as_json: bool | None) -> None:
 
 def conclude(run: Run) -> int:
     """The exit code of a run that has ended, and the reason on stderr if it failed."""
+    from modelforge.store import RunState
+
     state = run.state
     if state is RunState.paused:
         say(f"To resume it: modelforge runs resume {run.id}")
@@ -236,17 +244,17 @@ def conclude(run: Run) -> int:
 
 
 def list_runs(arguments: argparse.Namespace) -> None:
-    runs = open_forge().runs
+    runs = open_records()
     rows = [run_row(runs, record) for record in runs.all()]
     answer(arguments, rows, table(rows, ("id", "state", "step", "total_steps", "model_id", "created")))
 
 
 def show_run(arguments: argparse.Namespace) -> None:
-    runs = open_forge().runs
     if arguments.recipe:
-        text = runs.write_proof(arguments.id)
+        text = open_forge().runs.write_proof(arguments.id)
         answer(arguments, {"recipe": text}, text.rstrip())
     else:
+        runs = open_records()
         answer(arguments, run_row(runs, runs.get(arguments.id)))
 
 
@@ -265,6 +273,8 @@ def compare_runs(arguments: argparse.Namespace) -> None:
 
 def describe_comparison(found: Comparison) -> str:
     """A line for each setting that differs and for each metric, a column for each run."""
+    from modelforge.runs.comparison import write_change
+
     runs = [record.id for record in found.runs]
     rows = [dict(zip(runs, [record.label or "-" for record in found.runs], strict=True)) | {"": "name"}]
     rows += [

@@ -11,7 +11,7 @@ from modelforge.serve.snippets import KEY
 
 
 def add_commands(commands: Any) -> None:
-    serve = add_command(commands, "serve", "answer other programs through OpenAI's API", serve_model)
+    serve = add_command(commands, "serve", serve_model)
     serve.add_argument("model", metavar="MODEL", help="id, unique prefix or name")
     serve.add_argument(
         "--host", default=DEFAULT_HOST, metavar="H", help=f"address to listen on (default {DEFAULT_HOST})"

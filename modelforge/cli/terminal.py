@@ -12,14 +12,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelforge.recipe import Recipe, parse_assignments
+from modelforge.cli.commands import HELP
 
 if TYPE_CHECKING:
     from modelforge.forge import Forge
+    from modelforge.recipe import Recipe
+    from modelforge.runs.records import RunRecords
 
 Command = Callable[[argparse.Namespace], int | None]
 """Runs a command. Returns the exit code, None for 0."""
 
+
+STOPPED = 130
+"""The exit code of a command that was stopped."""
 
 _lost_output = False
 
@@ -69,10 +74,11 @@ def _drop_output(error: OSError) -> None:
         say(f"The output cannot be written: {error.strerror}.")
 
 
-def add_command(where: Any, name: str, help: str, command: Command) -> Any:
+def add_command(where: Any, name: str, command: Command, help: str = "") -> Any:
     """Add a command to a group of commands. Its parsed arguments hold the function to call as `command` and the parser,
-    for errors of usage, as `parser`."""
-    made = where.add_parser(name, help=help, description=help)
+    for errors of usage, as `parser`. help: what it does; by default that of `commands.HELP`."""
+    sentence = help or HELP[name]
+    made = where.add_parser(name, help=sentence, description=sentence)
     made.set_defaults(command=command, parser=made)
     made.add_argument("--json", action="store_true", help="print JSON only on stdout")
     return made
@@ -87,12 +93,14 @@ def add_recipe(command: Any) -> None:
 
 
 def read_recipe(arguments: argparse.Namespace) -> Recipe:
+    from modelforge.recipe import Recipe, parse_assignments
+
     return Recipe.from_file(Path(arguments.recipe)).with_settings(parse_assignments(arguments.set))
 
 
-def add_group(where: Any, name: str, help: str) -> Any:
+def add_group(where: Any, name: str) -> Any:
     """Add a command that is a group of commands."""
-    return where.add_parser(name, help=help).add_subparsers(metavar="COMMAND", required=True)
+    return where.add_parser(name, help=HELP[name]).add_subparsers(metavar="COMMAND", required=True)
 
 
 def open_forge() -> Forge:
@@ -103,6 +111,18 @@ def open_forge() -> Forge:
     if forge.store.message:
         say(forge.store.message)
     return forge
+
+
+def open_records() -> RunRecords:
+    """The runs of this home, for a command that only shows them: a Forge takes three times as long to load. Prints the
+    message of its store, if any."""
+    from modelforge.runs.records import RunRecords
+    from modelforge.store.home import open_store
+
+    store = open_store()
+    if store.message:
+        say(store.message)
+    return RunRecords(store)
 
 
 def answer(arguments: argparse.Namespace, shape: Any, text: str | None = None) -> None:

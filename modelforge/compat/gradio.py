@@ -1,8 +1,44 @@
-"""Gradio: how often an idle app looks into its queue, and whose event it handles."""
+"""Gradio: how it is loaded, how often an idle app looks into its queue, and whose event it handles."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import ModuleType
 from typing import Any
+
+_COMPONENT_META = "gradio.component_meta"
+
+
+class _LoaderWithoutStubs(SourceFileLoader):
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        module.create_or_modify_pyi = _write_no_stub  # type: ignore[attr-defined]
+
+
+def _write_no_stub(component_class: type, class_name: str, events: Sequence[Any]) -> None:
+    """In place of `create_or_modify_pyi`."""
+
+
+class _FinderWithoutStubs:
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path) if name == _COMPONENT_META else None
+        if spec and spec.origin and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _LoaderWithoutStubs(name, spec.origin)
+            return spec
+        return None
+
+
+def load_without_stubs() -> None:
+    """Import Gradio, without writing stubs for editors: for each of its seventy components it parses the source and
+    renders a template, every time, to compare with a file beside it. That is more than half of its import."""
+    sys.meta_path.insert(0, _FinderWithoutStubs)
+    try:
+        import gradio  # noqa: F401
+    finally:
+        sys.meta_path.remove(_FinderWithoutStubs)
 
 
 def poll_queue_less_often(page: Any) -> None:

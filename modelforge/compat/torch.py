@@ -25,14 +25,17 @@ __all__ = ["FakeTensor", "FakeTensorMode", "TorchDispatchMode", "replace_forward
 def replace_forward(forwards: Mapping[Any, Callable[..., Any]]) -> Iterator[None]:
     """Let modules compute with other functions for a while: `Module.__call__` looks up `forward` on the instance first.
 
-    A hook cannot do this: it runs before or after the module's own forward, never in its place.
+    A hook cannot do this: it runs before or after the module's own forward, never in its place. What an outer block has
+    replaced is there again afterwards.
     """
+    before = {module: vars(module)["forward"] for module in forwards if "forward" in vars(module)}
     set_forwards(forwards)
     try:
         yield
     finally:
         for module in forwards:
             del module.__dict__["forward"]
+        set_forwards(before)
 
 
 def set_forwards(forwards: Mapping[Any, Callable[..., Any]]) -> None:

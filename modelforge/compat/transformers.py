@@ -85,3 +85,8 @@ def render_templates_with(make: Callable[[str], Any]) -> None:
     from transformers.utils import chat_template_utils
 
     chat_template_utils._compile_jinja_template = make
+
+
+def attention_of(model: Any) -> str:
+    """The name of a model's attention, which can be set in public and only be read in private."""
+    return str(getattr(model.config, "_attn_implementation", ""))

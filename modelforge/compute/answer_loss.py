@@ -1,7 +1,9 @@
-"""The loss of the answer tokens alone, without ever holding all logits; and for which models it is used."""
+"""How likely labels are, and the loss of the answer tokens alone, without ever holding all logits; and for which models
+they are used."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,46 +18,59 @@ CHUNK_ROWS = 128  # rows of logits at once: 128 x 49,152 x 4 bytes = 25 MB stays
 _LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 
 
-class AnswerLoss(torch.autograd.Function):
-    """Sum of cross entropies of a frozen output matrix, without ever holding all logits.
+class LabelScores(torch.autograd.Function):
+    """The log probability of each label by a frozen output matrix, without ever holding all logits.
 
-    hidden (N, D) at the labelled positions, weight (V, D), labels (N) -> scalar. The gradient for `hidden` is computed
-    in the same pass over the logits, chunk by chunk, as in Cut Your Losses (arXiv 2411.09009) and Liger Kernel.
+    hidden (N, D) at the labelled positions, weight (V, D), labels (N) -> (N). The gradient for `hidden` is computed in
+    the same pass over the logits, chunk by chunk, as in Cut Your Losses (arXiv 2411.09009) and Liger Kernel.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: Any, weight: Any, labels: Any) -> Any:
         grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        total = hidden.new_zeros((), dtype=torch.float32)
-        for start in range(0, len(hidden), CHUNK_ROWS):
-            chunk, wanted = hidden[start : start + CHUNK_ROWS], labels[start : start + CHUNK_ROWS, None]
-            logits = (chunk @ weight.t()).float()  # (C, V)
+        scores = hidden.new_empty(len(hidden), dtype=torch.promote_types(hidden.dtype, torch.float32))
+        size = _chunk_size(len(hidden))
+        for start in range(0, len(hidden), size):
+            rows = slice(start, start + size)
+            chunk, wanted = hidden[rows], labels[rows, None]
+            logits = (chunk @ weight.t()).to(scores.dtype)  # (C, V)
             right = logits.gather(1, wanted)
             highest = logits.amax(1, keepdim=True)
             logits.sub_(highest).exp_()
             normaliser = logits.sum(1, keepdim=True)
-            total += (normaliser.log() + highest - right).sum()
-            if grad is not None:
-                logits.div_(normaliser)
-                logits.scatter_add_(1, wanted, torch.full_like(right, -1.0))
-                grad[start : start + CHUNK_ROWS] = logits.to(weight.dtype) @ weight
+            scores[rows] = (right - highest - normaliser.log())[:, 0]
+            if grad is not None:  # of the label: 1; of every logit: minus its share
+                logits.div_(normaliser).neg_()
+                logits.scatter_add_(1, wanted, torch.ones_like(right))
+                grad[rows] = logits.to(weight.dtype) @ weight
         if grad is not None:
             ctx.save_for_backward(grad)
-        return total
+        return scores
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Any) -> Any:
-        return ctx.saved_tensors[0] * grad_total, None, None
+    def backward(ctx: Any, grad_scores: Any) -> Any:
+        (grad,) = ctx.saved_tensors
+        return grad * grad_scores[:, None].to(grad.dtype), None, None
+
+
+def _chunk_size(count: int) -> int:
+    """Rows of logits at once, about CHUNK_ROWS, such that no chunk is nearly empty: each reads the whole matrix."""
+    return math.ceil(count / max(round(count / CHUNK_ROWS), 1)) or 1
+
+
+def score_labels(hidden: Any, weight: Any, labels: Any) -> Any:
+    """LabelScores, inside autocast in its dtype: cast once, not for each chunk."""
+    dtype = autocast_dtype(hidden) or weight.dtype
+    return LabelScores.apply(hidden.to(dtype), weight.to(dtype), labels)
 
 
 def answer_loss(hidden: Any, weight: Any, labels: Any) -> Any:
-    """AnswerLoss, inside autocast in its dtype: cast once, not for each chunk."""
-    dtype = autocast_dtype(hidden) or weight.dtype
-    return AnswerLoss.apply(hidden.to(dtype), weight.to(dtype), labels)
+    """The sum of cross entropies of the labels; arguments as of `score_labels`."""
+    return -score_labels(hidden, weight, labels).sum()
 
 
 def has_answer_loss(model: Any, device: str) -> bool:
-    """Whether supervised training of this decoder uses `answer_loss`: its output matrix is frozen and plain. On CUDA
+    """Whether training this decoder on labels uses `score_labels`: its output matrix is frozen and plain. On CUDA
     TRL's Triton kernel does the same."""
     decoder = unwrap(model)
     return device != "cuda" and is_plain_head(decoder) and not decoder.get_output_embeddings().weight.requires_grad

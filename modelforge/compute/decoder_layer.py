@@ -26,8 +26,8 @@ from modelforge.compute.joined_product import JoinedProduct
 
 LAYERS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer")
 """Classes of transformers that compute what `LayerStep` does."""
-HARMLESS = {"num_items_in_batch"}
-"""What transformers may pass to a layer that changes nothing in it."""
+UNDERSTOOD = {"position_embeddings", "position_ids", "num_items_in_batch"}
+"""What may be passed to a layer: its rotary embeddings, and what changes nothing in it. With more, it stays plain."""
 
 
 class FusedLayer:
@@ -152,12 +152,12 @@ def _layer_forward(layer: FusedLayer, part: Any) -> Callable[..., Any]:
     plain = part.forward  # checkpoints, if transformers is told to
 
     def forward(hidden_states: Any, attention_mask: Any = None, **options: Any) -> Any:
-        embeddings = options.get("position_embeddings")
-        others = {name for name, value in options.items() if value is not None and value is not False}
-        is_plain = attention_mask is not None or others - HARMLESS - {"position_ids", "position_embeddings"}
-        is_plain = is_plain or (torch.is_grad_enabled() and layer.is_off)
-        if is_plain or embeddings is None or not layer.is_joined or not layer.computes_in(hidden_states):
+        given = {name for name, value in options.items() if value is not None and value is not False}
+        is_known = attention_mask is None and "position_embeddings" in given and not given - UNDERSTOOD
+        is_same = layer.is_joined and layer.computes_in(hidden_states)
+        if not is_known or not is_same or (layer.is_off and torch.is_grad_enabled()):
             return plain(hidden_states, attention_mask=attention_mask, **options)
+        embeddings = options["position_embeddings"]
         adapters = [weight for product in layer.products for weight in product.trained()]
         keeps = not (part.gradient_checkpointing and part.training)
         return LayerStep.apply(hidden_states, *embeddings, layer, keeps, *adapters)

@@ -109,18 +109,25 @@ def name_linear(model: Any) -> list[str]:
     return [name for name, part in model.named_modules() if type(part).__name__ in kinds and part is not output]
 
 
+def find_layer(name: str) -> tuple[str, int] | None:
+    """(the list of layers, the number) of the layer that a part or a parameter belongs to; None outside of layers."""
+    found = _LAYER.match(f"{name}.")
+    return (found[1], int(found[2])) if found else None
+
+
 def _layer_of(name: str) -> str:
     """The full name of the layer that a part or a parameter belongs to; "" for one outside of the layers."""
-    found = _LAYER.match(f"{name}.")
-    return f"{found[1]}.{found[2]}" if found else ""
+    found = find_layer(name)
+    return f"{found[0]}.{found[1]}" if found else ""
 
 
 def name_top_layers(model: Any, count: int) -> list[str]:
     """Full names of the topmost layers, of the encoder and of the decoder where there are both."""
     numbers: dict[str, int] = {}
     for name, _ in model.named_parameters():
-        if found := _LAYER.match(name):
-            numbers[found[1]] = max(numbers.get(found[1], 0), int(found[2]))
+        if found := find_layer(name):
+            stem, number = found
+            numbers[stem] = max(numbers.get(stem, 0), number)
     return [
         f"{stem}.{number}" for stem, last in numbers.items() for number in range(max(last + 1 - count, 0), last + 1)
     ]

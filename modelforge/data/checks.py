@@ -59,7 +59,7 @@ def check(
         checks.problems.add(_describe_missing(role, source.columns))
     try:
         try:
-            for block in source.blocks(checks.text_columns, partial(read_clean_arrays, mapping)):
+            for block in source.blocks(checks.text_columns, partial(read_clean_arrays, mapping, repairs=chosen)):
                 checks.add(block)
                 watch(source.position.share)
         except DatasetError as error:  # the format changes within the file

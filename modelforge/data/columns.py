@@ -7,11 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from modelforge.data.rows import CleanTexts
 from modelforge.errors import DatasetError
 from modelforge.recipe import Task, parse_task
 from modelforge.tasks import SHAPES
 from modelforge.tasks.base import MappedRow, Role, Shape
-from modelforge.tasks.faults import KEEP_GOOD, Faults, Repairs, are_clean, is_absent
+from modelforge.tasks.faults import KEEP_GOOD, STRIP, Faults, Repairs, find_padded, is_absent
 from modelforge.tasks.labels import are_labels, describe_scale, find_scale, rate
 from modelforge.tasks.shapes import labelled
 
@@ -90,19 +93,36 @@ def has_text_only(mapping: ColumnMapping) -> bool:
     return mapping.shape.fill is not None and all(holds[role] == "text" for role in mapping.columns)
 
 
-def read_clean_arrays(mapping: ColumnMapping, columns: Mapping[str, Any]) -> dict[str, Any] | None:
-    """column -> array of strings to role -> array of strings, if `apply` would find no fault in any row; else None."""
+def read_clean_arrays(
+    mapping: ColumnMapping, columns: Mapping[str, Any], repairs: Repairs = frozenset()
+) -> CleanTexts | None:
+    """The texts of rows, given column -> array of strings, if `apply` would find no fault in any row but white space
+    around texts; else None."""
     roles = {role.name: role for role in mapping.shape.roles}
-    found = {}
+    found, padded = {}, 0
     for name, column in mapping.columns.items():
         texts = columns[column] if roles[name].required else columns[column].fill_null("")
-        if not are_clean(texts, may_be_blank=not roles[name].required):
+        places = find_padded(texts, may_be_blank=not roles[name].required)
+        if places is None:
             return None
-        found[name] = texts
-    return found
+        padded += len(places)
+        found[name] = _strip_texts(texts, places) if places and STRIP in repairs else texts
+    return CleanTexts(found, padded)
 
 
-def read_clean_texts(mapping: ColumnMapping, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _strip_texts(texts: Any, places: Sequence[int]) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    mask = np.zeros(len(texts), np.bool_)
+    mask[places] = True
+    stripped = [text.strip() for text in texts.take(pa.array(places, pa.int64())).to_pylist()]
+    return pc.replace_with_mask(texts, mask, pa.array(stripped, pa.string()))
+
+
+def read_clean_texts(
+    mapping: ColumnMapping, rows: Sequence[Mapping[str, Any]], repairs: Repairs = frozenset()
+) -> CleanTexts | None:
     """Like `read_clean_arrays`, for rows."""
     import pyarrow as pa
 
@@ -115,7 +135,7 @@ def read_clean_texts(mapping: ColumnMapping, rows: Sequence[Mapping[str, Any]]) 
             columns[column] = pa.array(texts, pa.string())
         except UnicodeEncodeError:  # half a character
             return None
-    return read_clean_arrays(mapping, columns)
+    return read_clean_arrays(mapping, columns, repairs)
 
 
 def choose_shapes(task: Task | str | None, shape: str | None) -> list[Shape]:

@@ -8,7 +8,6 @@ common (A. Broder, "On the resemblance and containment of documents", 1997). The
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -19,10 +18,25 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from modelforge.data.row_cache import view_text
+from modelforge.data.word_hashes import (
+    ODD,
+    ODD_32,
+    SIGN,
+    SPACE,
+    WIDE,
+    WORD,
+    Hashes,
+    Places,
+    count_from,
+    find_words,
+    hash_words,
+    join_texts,
+    lower_texts,
+    mix,
+)
 from modelforge.tasks.base import Texts
-from modelforge.text import normalize
 
-SKETCH = 24
+SKETCH = len(ODD_32)
 """Numbers in a sketch."""
 END = 40
 """Characters: of a text longer than twice this, only the beginning and the end are used. The rest is compared only for
@@ -30,19 +44,17 @@ texts that agree there."""
 
 _BATCH_ROWS = 4096
 _LONGEST_WORD = 64  # bytes
-_SPACE, _WORD, _SIGN, _WIDE = range(4)  # _WIDE starts a character of three or four bytes, a word on its own
 
-Hashes = NDArray[np.uint64]
 Sketches = NDArray[np.uint32]
 
 
 def _classify_bytes() -> bytes:
-    kinds = bytearray([_SIGN]) * 256
+    kinds = bytearray([SIGN]) * 256
     for kind, characters in (
-        (_SPACE, [*range(33), 127]),
-        (_WORD, [*b"0123456789", *b"abcdefghijklmnopqrstuvwxyz", *b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", *b"_"]),
-        (_WORD, range(0x80, 0xE0)),
-        (_WIDE, range(0xE0, 0x100)),
+        (SPACE, [*range(33), 127]),
+        (WORD, [*b"0123456789", *b"abcdefghijklmnopqrstuvwxyz", *b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", *b"_"]),
+        (WORD, range(0x80, 0xE0)),
+        (WIDE, range(0xE0, 0x100)),
     ):
         for character in characters:
             kinds[character] = kind
@@ -50,11 +62,7 @@ def _classify_bytes() -> bytes:
 
 
 _KINDS = _classify_bytes()
-_MASKS = np.array([(1 << (8 * count)) - 1 for count in range(9)], np.uint64)
 _NOTHING = 2**32 - 1
-_draw = np.random.default_rng(20_260_101)
-_ODD = _draw.integers(0, 2**63, 4, np.uint64) * np.uint64(2) + np.uint64(1)
-_PERMUTATIONS = _draw.integers(0, 2**31, SKETCH, np.uint32) * np.uint32(2) + np.uint32(1)
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class Fingerprints:
     @property
     def whole(self) -> Hashes:
         """(n,) hashes of all texts of a row."""
-        return mix(self.asked + self.answered * _ODD[3] + self.setting * _ODD[1])
+        return mix(self.asked + self.answered * ODD[3] + self.setting * ODD[1])
 
     @classmethod
     def join(cls, parts: Sequence[Fingerprints]) -> Fingerprints:
@@ -120,18 +128,6 @@ def fingerprint_columns(setting: Any, asked: Any, answered: Any, together: Any, 
     )
 
 
-def normalise(text: str) -> str:
-    """The text in lower case, with single spaces and in Unicode form NFKC."""
-    normal = text if text.isascii() else normalize("NFKC", text)
-    return " ".join(normal.casefold().split())
-
-
-def hash_whole(text: str) -> int:
-    """A hash of the whole normalised text; 0 for a text without words."""
-    normal = normalise(text)
-    return int.from_bytes(hashlib.blake2b(normal.encode("utf-8"), digest_size=8).digest(), "little") if normal else 0
-
-
 def _digest_few(texts: Any) -> tuple[Hashes, Sketches]:
     """Hash (n,) and sketch (SKETCH, n) of texts that are mostly equal or empty; never cut."""
     if not len(view_text(texts)[1]):
@@ -146,30 +142,27 @@ def _digest(texts: Any, *, quick: bool) -> tuple[Hashes, Sketches, NDArray[np.bo
     """Hash (n,) and sketch (SKETCH, n) of each text of an array, and whether its middle was left out."""
     if not len(view_text(texts)[1]):
         return _digest_nothing(len(texts))
-    ends, cut = _take_ends(texts, END if quick else None)
-    offsets, content = view_text(ends)
-    buffer = content.tobytes() + b" " * (_LONGEST_WORD + 1)
-    starts, lengths = _find_words(buffer)
-    words = _hash_words(buffer, starts, lengths)
+    cut = np.diff(view_text(texts)[0]) > 2 * END if quick else np.zeros(len(texts), np.bool_)
+    buffer, offsets = join_texts(lower_texts(texts, END if quick else None))
+    starts, lengths = _split_long(*find_words(np.frombuffer(buffer.translate(_KINDS), np.uint8)))
+    words = hash_words(buffer, starts, lengths)
     if not len(words):
         return _digest_nothing(len(texts))
-    first = np.searchsorted(starts, offsets[:-1])  # of each text: the index of its first word
-    empty = np.diff(first, append=len(starts)) == 0
-    first = np.minimum(first, len(words) - 1)  # reduceat does not accept an index beyond the end
+    first, counts = count_from(starts, offsets)
+    filled = np.flatnonzero(counts)
+    first = first[filled]
     # Each word is hashed with the word before it, so that order matters and texts share phrases, not common words. The
     # first word of a text has none before it.
     pairs = words.copy()
-    pairs[1:] ^= words[:-1] * _ODD[2]
-    pairs[first] = words[first] * _ODD[3]
+    pairs[1:] ^= words[:-1] * ODD[2]
+    pairs[first] = words[first] * ODD[3]
     pairs = mix(pairs)
     short = (pairs >> np.uint64(32)).astype(np.uint32)
-    sketches = np.empty((SKETCH, len(texts)), np.uint32)
+    hashes, sketches, _ = _digest_nothing(len(texts))
+    hashes[filled] = np.add.reduceat(pairs, first)
     permuted = np.empty_like(short)
-    for sketch, factor in zip(sketches, _PERMUTATIONS, strict=True):
-        np.minimum.reduceat(np.multiply(short, factor, out=permuted), first, out=sketch)
-    hashes = np.add.reduceat(pairs, first)
-    hashes[empty] = 0
-    sketches[:, empty] = _NOTHING
+    for sketch, factor in zip(sketches, ODD_32, strict=True):
+        sketch[filled] = np.minimum.reduceat(np.multiply(short, factor, out=permuted), first)
     return hashes, sketches, cut
 
 
@@ -178,67 +171,11 @@ def _digest_nothing(count: int) -> tuple[Hashes, Sketches, NDArray[np.bool_]]:
     return np.zeros(count, np.uint64), sketches, np.zeros(count, np.bool_)
 
 
-def _take_ends(texts: Any, end: int | None) -> tuple[Any, NDArray[np.bool_]]:
-    """The normalised texts with a space at the end, without the middle of those longer than twice `end`; and which were
-    cut."""
-    import pyarrow.compute as pc
-
-    offsets, content = view_text(texts)
-    cut = np.diff(offsets) > 2 * end if end else np.zeros(len(texts), np.bool_)
-    is_ascii = content.max() < 0x80
-    if cut.any():
-        if is_ascii:  # a byte is a character: many times faster
-            written = texts.view(pa.binary())
-            outer = [pc.binary_slice(written, *ends).view(pa.string()) for ends in ((0, end), (-(end or 0), None))]
-        else:
-            outer = [pc.utf8_slice_codeunits(texts, *ends) for ends in ((0, end), (-(end or 0), None))]
-        texts = pc.if_else(pa.array(cut), pc.binary_join_element_wise(*outer, " "), texts)
-    if is_ascii:
-        texts = pc.ascii_lower(texts)
-    else:
-        texts = pa.array([normalise(text) for text in texts.to_pylist()], pa.string())
-    return pc.binary_join_element_wise(texts, "", " "), cut
-
-
-def _find_words(buffer: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The offset and the length in bytes of each word; longer words are split every _LONGEST_WORD bytes."""
-    kinds = np.frombuffer(buffer.translate(_KINDS), np.uint8)
-    before, here = kinds[:-1], kinds[1:]
-    begins = np.empty(len(kinds), np.bool_)
-    begins[0] = kinds[0] != _SPACE
-    # a word begins at each sign and wide character, and where letters follow a space or a sign
-    np.logical_or(here >= _SIGN, (here == _WORD) & ((before == _SPACE) | (before == _SIGN)), out=begins[1:])
-    # and ends before a space or another word; the buffer ends in spaces, so every word ends
-    ends = (before != _SPACE) & ((here == _SPACE) | begins[1:])
-    starts = np.flatnonzero(begins)
-    lengths = np.flatnonzero(ends) + 1 - starts
-    if len(starts) and lengths.max() > _LONGEST_WORD:
-        parts = (lengths - 1) // _LONGEST_WORD + 1
-        index = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
-        lengths = np.minimum(np.repeat(lengths, parts) - index * _LONGEST_WORD, _LONGEST_WORD)
-        starts = np.repeat(starts, parts) + index * _LONGEST_WORD
-    return starts, lengths
-
-
-def _hash_words(buffer: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Hashes:
-    """A hash of each word, eight bytes at a time."""
-    eights = np.ndarray((len(buffer) - 7,), np.dtype("<u8"), buffer, strides=(1,))  # the eight bytes from each offset
-    words = eights[starts]
-    words &= _MASKS[np.minimum(lengths, 8)]
-    words = mix(words)
-    for done in range(8, _LONGEST_WORD, 8):
-        longer = np.flatnonzero(lengths > done)
-        if not len(longer):
-            break
-        more = eights[starts[longer] + done] & _MASKS[np.minimum(lengths[longer] - done, 8)]
-        words[longer] = mix(words[longer] * _ODD[1] + more)
-    return words
-
-
-def mix(numbers: Hashes) -> Hashes:
-    """Spread 64 bits over 64 bits, in place: multiply and shift, as in splitmix64 (S. Vigna)."""
-    numbers *= np.uint64(0xBF58476D1CE4E5B9)
-    numbers ^= numbers >> np.uint64(29)
-    numbers *= np.uint64(0x94D049BB133111EB)
-    numbers ^= numbers >> np.uint64(32)
-    return numbers
+def _split_long(starts: Places, lengths: Places) -> tuple[Places, Places]:
+    """The same words, but longer ones are split every _LONGEST_WORD bytes."""
+    if not len(starts) or lengths.max() <= _LONGEST_WORD:
+        return starts, lengths
+    parts = (lengths - 1) // _LONGEST_WORD + 1
+    index = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
+    lengths = np.minimum(np.repeat(lengths, parts) - index * _LONGEST_WORD, _LONGEST_WORD)
+    return np.repeat(starts, parts) + index * _LONGEST_WORD, lengths

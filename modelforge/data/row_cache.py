@@ -12,11 +12,13 @@ import shutil
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from modelforge import paths
@@ -36,7 +38,9 @@ class RowCache:
         self.schema = pa.schema([(column, pa.string()) for column in form.columns])
         self.path = begin_file(paths.cache_dir())
         self.digest = Digest(form)
+        self.sizes = np.zeros(0, np.uint32)  # (n,) bytes of the text of each row, after `finish`
         self._ends = [0]
+        self._sizes: list[NDArray[np.uint32]] = []
         self._batches: list[Any] | None = None
         self._file = pa.OSFile(str(self.path), "wb")
         self._writer = pa.ipc.new_file(self._file, self.schema)
@@ -49,6 +53,7 @@ class RowCache:
             self._writer.write_batch(batch)
         self.digest.update(batch)
         self._ends.append(self._ends[-1] + batch.num_rows)
+        self._sizes.append(np.sum([np.diff(view_text(column)[0]) for column in batch.columns], axis=0, dtype=np.uint32))
 
     def finish(self) -> None:
         """End writing; from now on rows can be read."""
@@ -57,6 +62,8 @@ class RowCache:
             self._file.close()
         reader = pa.ipc.open_file(pa.memory_map(str(self.path)))
         self._batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
+        self.sizes = np.concatenate([np.zeros(0, np.uint32), *self._sizes])
+        self._sizes.clear()
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -66,6 +73,33 @@ class RowCache:
         assert self._batches is not None  # noqa: S101 - finish() was called
         row = index - self._ends[place]
         return tuple(column[row].as_py() for column in self._batches[place].columns)
+
+    def take(self, rows: NDArray[np.int64]) -> list[Any]:
+        """The columns of some rows, in any order, as arrays of strings."""
+        assert self._batches is not None  # noqa: S101 - finish() was called
+        order = np.argsort(rows, kind="stable")
+        ordered = rows[order]
+        edges = np.searchsorted(ordered, self._ends)
+        parts = [
+            batch.take(pa.array(ordered[start:stop] - first))
+            for batch, first, (start, stop) in zip(self._batches, self._ends, pairwise(edges.tolist()), strict=False)
+            if stop > start
+        ]
+        if not parts:
+            return [pa.array([], pa.string()) for _ in self.schema]
+        columns = [pa.concat_arrays([part.column(index) for part in parts]) for index in range(len(self.schema))]
+        if (order[1:] > order[:-1]).all():
+            return columns
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return [column.take(pa.array(back)) for column in columns]
+
+    def are_equal(self, rows: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(n,) whether the rows of each pair are identical."""
+        equal: NDArray[np.bool_] = self.sizes[rows] == self.sizes[others]
+        for one, other in zip(self.take(rows), self.take(others), strict=True):
+            equal &= pc.equal(one, other).to_numpy(zero_copy_only=False)
+        return equal
 
     def batches(self, kept: NDArray[np.bool_]) -> Iterator[Any]:
         """Record batches of the rows that are kept."""

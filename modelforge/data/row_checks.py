@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,26 +15,32 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from modelforge.data.candidates import Indices, Pairs, find_first
 from modelforge.data.columns import ColumnMapping, apply, has_text_only, read_clean_texts
+from modelforge.data.common_words import MOST_PAIRS
 from modelforge.data.fingerprints import Fingerprints, fingerprint_columns, fingerprint_texts
 from modelforge.data.forms import FORMS, ROW, Values
 from modelforge.data.limits import MOST_COLUMNS, check_columns
 from modelforge.data.personal_data import KINDS, contains, find_suspects
+from modelforge.data.problems import Problems
 from modelforge.data.readers import RowSource
 from modelforge.data.readers.reader import Block
 from modelforge.data.repairs import DROP_DUPLICATES, DROP_NEAR_DUPLICATES, REPAIRS, SKIP_BAD_ROWS, RepairCount
-from modelforge.data.report import Counts, Problems, Report
+from modelforge.data.report import Counts, Report
 from modelforge.data.row_cache import MappedRows, RowCache
-from modelforge.data.rows import Problem, Row
-from modelforge.data.similar import find_conflicts, find_first, find_near_duplicates, hash_whole_texts, have_same_words
+from modelforge.data.row_texts import CachedTexts, RowTexts, divide
+from modelforge.data.rows import CleanTexts, Problem, Row
+from modelforge.data.similar import find_conflicts, find_near_duplicates, hash_whole_texts
 from modelforge.data.unused import describe_unused
 from modelforge.tasks import read_texts
 from modelforge.tasks.base import Texts
-from modelforge.tasks.faults import Fault, Repairs
+from modelforge.tasks.faults import STRIP, Fault, Repairs
 
 FEWEST_ROWS = 2  # one to train on and one to hold out
 FEW_ROWS = 20
 SAME_WORDS = "identical, except for case and white space, to"
+MOST_NEAR_DUPLICATES = 20_000
+"""About how many are found. Of most rows of a file there is no use in a list; to drop them, all are found."""
 _AHEAD = 3  # blocks of rows that may wait to be written and hashed
 
 
@@ -69,11 +76,9 @@ class RowChecks:
 
     def add(self, block: Block) -> None:
         """Add some rows of the file, readable or not."""
-        if block.texts:
-            count = block.length
-            self.rows += count
-            places = range(block.number, block.number + count), range(block.line, block.line + count)
-            self._keep_texts(*places, block.texts)
+        if block.clean is not None:
+            self.rows += block.length
+            self._keep_texts(range(block.number, block.number + block.length), block.lines, block.clean)
             return
         rows = [row for row in block.rows if isinstance(row, Row)]
         for problem in block.rows if len(rows) < len(block.rows) else ():
@@ -87,17 +92,20 @@ class RowChecks:
                 check_columns(len(self.columns), "", row.number, row.line)
         if not rows or self.mapping.missing:
             return
-        texts = None if self.form is ROW else read_clean_texts(self.mapping, [row.values for row in rows])
-        if texts is not None:
-            self._keep_texts([row.number for row in rows], [row.line or 0 for row in rows], texts)
+        clean = None
+        if self.form is not ROW:
+            clean = read_clean_texts(self.mapping, [row.values for row in rows], self.wanted)
+        if clean is not None:
+            self._keep_texts([row.number for row in rows], [row.line or 0 for row in rows], clean)
         else:
             self._keep_one_by_one(rows)
 
-    def _keep_texts(self, numbers: Sequence[int], lines: Sequence[int], texts: Mapping[str, Any]) -> None:
-        """Add rows without faults; role -> array of their texts."""
+    def _keep_texts(self, numbers: Sequence[int], lines: Sequence[int], clean: CleanTexts) -> None:
+        """Add rows without faults that are listed."""
         fill = self.mapping.shape.fill
         assert fill is not None  # noqa: S101 - there would be no texts
-        self._keep(numbers, lines, fill(texts), lambda index, role: texts[role][index].as_py())
+        self._count(STRIP, clean.padded)
+        self._keep(numbers, lines, fill(clean.texts), lambda index, role: clean.texts[role][index].as_py())
 
     def _keep_one_by_one(self, rows: Sequence[Row]) -> None:
         """Add the usable ones of some rows."""
@@ -178,46 +186,57 @@ class RowChecks:
             self._find_personal_data(*self._written.popleft())
         self.cache.finish()
         step()
-        prints = hash_whole_texts(Fingerprints.join([hashed.result() for hashed in self.prints]), self._read_texts)
+        texts = CachedTexts(self.cache)
+        prints = hash_whole_texts(Fingerprints.join([hashed.result() for hashed in self.prints]), texts)
         kept = np.ones(len(prints), np.bool_)
-        copies = self._compare_same(prints, kept)
+        copies, originals = self._compare_same(prints, kept)
         step()
-        for index, other in find_near_duplicates(prints, self._read_texts):
-            same_words = have_same_words(self._read_texts(index), self._read_texts(other))
-            self._add_duplicate(
-                index, other, SAME_WORDS if same_words else "a near-duplicate of", DROP_NEAR_DUPLICATES, kept
-            )
-            step()
-        for index, original in copies.items():
-            if kept[index] and not kept[original]:  # a copy of a near-duplicate is one too
-                self._add_duplicate(index, original, "identical to", DROP_NEAR_DUPLICATES, kept)
+        self._compare_similar(prints, texts, kept, step)
+        late = kept[copies] & ~kept[originals]  # a copy of a near-duplicate is one too
+        self._add_duplicates(copies[late], originals[late], "identical to", DROP_NEAR_DUPLICATES, kept)
         if self.mapping.shape.one_answer:
-            for index, other in find_conflicts(prints, kept):
-                problem = f"This row has the same question as row {self.numbers[other]} and another answer."
-                self._warn(index, problem, "Keep the correct answer; a model cannot learn both.")
+            problem = "This row has the same question as row {} and another answer."
+            self._warn_rows(
+                *find_conflicts(prints, kept), problem, "Keep the correct answer; a model cannot learn both."
+            )
         return kept
 
-    def _compare_same(self, prints: Fingerprints, kept: NDArray[np.bool_]) -> dict[int, int]:
-        """Find rows that are identical, or identical except for case and white space. Returns copy -> the first
-        identical row."""
-        copies: dict[int, int] = {}
+    def _compare_similar(
+        self, prints: Fingerprints, texts: RowTexts, kept: NDArray[np.bool_], step: Callable[[], None]
+    ) -> None:
+        """Find near-duplicates: all of them if they are dropped, else up to MOST_NEAR_DUPLICATES."""
+        count = 0
+        with closing(find_near_duplicates(prints, texts)) as found:
+            for rows, others, same_words in found:
+                for relation, chosen in ((SAME_WORDS, same_words), ("a near-duplicate of", ~same_words)):
+                    self._add_duplicates(rows[chosen], others[chosen], relation, DROP_NEAR_DUPLICATES, kept)
+                step()
+                count += len(rows)
+                if count >= MOST_NEAR_DUPLICATES and DROP_NEAR_DUPLICATES not in self.wanted:
+                    problem = f"At least {count:,} rows are near-duplicates of others; then the search was ended."
+                    fix = "Drop near-duplicates: then all are found."
+                    self.problems.add(Problem("warning", None, None, None, problem, fix))
+                    return
+
+    def _compare_same(self, prints: Fingerprints, kept: NDArray[np.bool_]) -> Pairs:
+        """Find rows that are identical, or identical except for case and white space. Returns copies, and the first
+        identical row of each."""
         first = find_first(prints.whole)
-        seen: dict[Values, int] = {}
-        originals: set[int] = set()
-        for index in np.flatnonzero(first != np.arange(len(prints))).tolist():
-            original = int(first[index])
-            if original not in originals:
-                originals.add(original)
-                seen.setdefault(self.cache.read(original), original)
-            known = seen.setdefault(self.cache.read(index), index)
-            if known != index:
-                copies[index] = known
-                self._add_duplicate(index, known, "identical to", DROP_DUPLICATES, kept)
-            else:
-                self._add_duplicate(index, original, SAME_WORDS, DROP_NEAR_DUPLICATES, kept)
+        rows = np.flatnonzero(first != np.arange(len(prints)))
+        originals = first[rows]
+        seen: dict[Values, int] = {}  # rows that differ from their original
+        for part in divide(self.cache.sizes[rows].astype(np.int64), MOST_PAIRS):
+            for place in (part.start + np.flatnonzero(~self.cache.are_equal(rows[part], originals[part]))).tolist():
+                row = int(rows[place])
+                originals[place] = seen.setdefault(self.cache.read(row), row)
+        is_copy = originals != rows
+        same_words = rows[~is_copy]
+        self._add_duplicates(same_words, first[same_words], SAME_WORDS, DROP_NEAR_DUPLICATES, kept)
+        copies, originals = rows[is_copy], originals[is_copy]
+        self._add_duplicates(copies, originals, "identical to", DROP_DUPLICATES, kept)
         self.duplicates = self.left[DROP_DUPLICATES]
         self.distinct = len(prints) - len(copies)
-        return copies
+        return copies, originals
 
     def close(self) -> None:
         """Stop writing, also if the check was cancelled."""
@@ -270,8 +289,8 @@ class RowChecks:
             unused_notes=describe_unused(unused, sample, learns_all="sft" in self.mapping.shape.methods),
         )
 
-    def _count(self, repair: str) -> None:
-        (self.done if repair in self.wanted else self.left)[repair] += 1
+    def _count(self, repair: str, amount: int = 1) -> None:
+        (self.done if repair in self.wanted else self.left)[repair] += amount
 
     def _add_fault(self, row: Row, fault: Fault) -> None:
         if fault.repair:
@@ -287,17 +306,24 @@ class RowChecks:
             problem = replace(problem, severity="warning", problem=f"Skipped: {problem.problem}")
         self.problems.add(problem)
 
-    def _add_duplicate(self, index: int, other: int, relation: str, repair: str, kept: NDArray[np.bool_]) -> None:
-        self._count(repair)
+    def _add_duplicates(
+        self, rows: Indices, others: Indices, relation: str, repair: str, kept: NDArray[np.bool_]
+    ) -> None:
+        self._count(repair, len(rows))
         if repair in self.wanted:
-            kept[index] = False
+            kept[rows] = False
         else:
-            problem = f"This row is {relation} row {self.numbers[other]}."
-            self._warn(index, problem, "Remove it, unless it should count twice.")
+            fix = "Remove it, unless it should count twice."
+            self._warn_rows(rows, others, f"This row is {relation} row {{}}.", fix)
+
+    def _warn_rows(self, rows: Indices, others: Indices, problem: str, fix: str) -> None:
+        """problem: a sentence with {} for the number of the other row."""
+        if not len(rows):
+            return
+        numbers, lines = (np.frombuffer(each, f"u{each.itemsize}") for each in (self.numbers, self.lines))
+        warning = Problem("warning", None, None, None, problem, fix)
+        self.problems.add_alike(warning, numbers[rows], lines[rows], numbers[others])
 
     def _warn(self, index: int, problem: str, fix: str, column: str | None = None) -> None:
         line = self.lines[index] or None
         self.problems.add(Problem("warning", self.numbers[index], line, column, problem, fix))
-
-    def _read_texts(self, index: int) -> Texts:
-        return read_texts(self.form.unpack(self.cache.read(index)))

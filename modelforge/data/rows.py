@@ -19,6 +19,19 @@ class Row(NamedTuple):
     values: dict[str, Any]
 
 
+class CleanTexts(NamedTuple):
+    """Rows without faults that are listed. texts: role -> Arrow array of strings. padded: how many texts have white
+    space around them, or had."""
+
+    texts: Mapping[str, Any]
+    padded: int = 0
+
+    @property
+    def length(self) -> int:
+        """The number of rows."""
+        return len(next(iter(self.texts.values())))
+
+
 @dataclass(frozen=True)
 class Problem:
     """One problem of a file; row, line and column are None if it concerns the whole file."""

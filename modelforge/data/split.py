@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from modelforge.data.fingerprints import Fingerprints, Hashes, fingerprint_texts
+from modelforge.data.fingerprints import Fingerprints, fingerprint_texts
 from modelforge.data.forms import dump_row
+from modelforge.data.row_texts import ListedTexts
 from modelforge.data.similar import find_links, group_rows, hash_whole_texts, have_same_words
+from modelforge.data.word_hashes import Hashes
 from modelforge.recipe import Recipe
 from modelforge.tasks import read_texts
 from modelforge.tasks.base import Texts
@@ -69,18 +71,20 @@ def split(
     if eval_split <= 0 or len(rows) < 2:
         return everything, []
     texts = [read_texts(dict(row)) for row in rows]
-    prints = hash_whole_texts(fingerprint_texts(texts), texts.__getitem__)
+    listed = ListedTexts(texts.__getitem__)
+    prints = hash_whole_texts(fingerprint_texts(texts), listed)
     groups: dict[int, list[int]] = {}
-    numbers, inseparable = group_rows(prints, texts.__getitem__)
+    numbers, inseparable = group_rows(prints, listed)
     for index, group in enumerate(numbers.tolist()):
         groups.setdefault(group, []).append(index)
     if len(groups) < 2:
         return everything, []
     held_out = _choose(groups, prints, count_held_out(len(rows), eval_split, least), seed)
-    mask = np.isin(everything, list(held_out))
+    mask = np.zeros(len(rows), np.bool_)
+    mask[list(held_out)] = True
     # Grouping can miss a pair of similar rows; a held-out row that is still similar to a training row moves to the
     # training side.
-    late = {row for row, _ in find_links(prints, texts.__getitem__, mask) if not inseparable[row]}
+    late = {row for rows, _ in find_links(prints, listed, mask) for row in rows[~inseparable[rows]].tolist()}
     return [index for index in everything if index in late or index not in held_out], sorted(held_out - late)
 
 
@@ -117,7 +121,8 @@ def find_leaks(training: Sequence[Mapping[str, Any]], evaluation: Sequence[Mappi
     def read(index: int) -> Texts:
         return read_texts(dict(training[index] if index < count else evaluation[index - count]))
 
-    prints = hash_whole_texts(fingerprint_texts(map(read, range(count + len(evaluation)))), read)
+    texts = ListedTexts(read)
+    prints = hash_whole_texts(fingerprint_texts(map(read, range(count + len(evaluation)))), texts)
     found: dict[int, tuple[int, str]] = {}
     same = {hash(dump_row(dict(row))): index for index, row in reversed(list(enumerate(training)))}
     for index, row in enumerate(evaluation):
@@ -127,9 +132,10 @@ def find_leaks(training: Sequence[Mapping[str, Any]], evaluation: Sequence[Mappi
     for hashes, kind in ((prints.whole, SAME_WORDS), (asked, SAME_QUESTION), (prints.together, SAME_CONTEXT)):
         for index, known in _find_equal(hashes[:count], hashes[count:]):
             found.setdefault(index, (known, kind))
-    for late, known in find_links(prints, read, np.arange(len(prints)) >= count):
-        kind = SAME_WORDS if have_same_words(read(late), read(known)) else SIMILAR
-        found.setdefault(late - count, (known, kind))
+    for some, others in find_links(prints, texts, np.arange(len(prints)) >= count):
+        for late, known in zip(some.tolist(), others.tolist(), strict=True):
+            kind = SAME_WORDS if have_same_words(read(late), read(known)) else SIMILAR
+            found.setdefault(late - count, (known, kind))
     return [Leak(index + 1, known + 1, kind) for index, (known, kind) in sorted(found.items())]
 
 

@@ -46,9 +46,11 @@ def predict_seconds(
     timing: Timing,
     weights: int,
     trained: int,
+    storing: float = 0.0,
 ) -> tuple[float, float, float]:
     """(likely, low, high) seconds from the first sampled answer to the verdict; zeros where the rows are not
-    counted and max_steps is not set. row_tokens: the mean. speed: tokens a second. weights: bytes. trained: numbers."""
+    counted and max_steps is not set. row_tokens: the mean. speed: tokens a second. weights: bytes. trained: numbers.
+    storing: seconds of computing once what frozen layers make of the rows."""
     batches = count_batches(recipe, rows)
     if not batches:
         return 0.0, 0.0, 0.0
@@ -62,7 +64,7 @@ def predict_seconds(
     saves = evaluations * recipe.load_best_model_at_end + (steps // recipe.save_steps if recipe.save_steps else 0)
     saves += int(training / (60 * recipe.checkpoint_minutes))
     saving = saves * (_SAVE_SECONDS + 12 * trained / _SAVE_BYTES)  # 4 bytes each, and two moments
-    computing, (fastest, slowest) = training + evaluating, SPREAD[timing]
+    computing, (fastest, slowest) = storing + training + evaluating, SPREAD[timing]
     times = 2 + min(max(evaluations - 1, 0), SAMPLED_TIMES)  # before, between and after
     written = times * SAMPLED_TOKENS + _verdict_tokens(held_out, row_tokens)
     few, usual, most = (share * written * _token_seconds(recipe, compute, weights) for share in _SAMPLED_SHARES)
@@ -85,6 +87,14 @@ def count_batches(recipe: Recipe, rows: int | None) -> int:
     kept = (rows or 0) - (0 if recipe.eval_dataset else _held_out(recipe, rows))
     kept = max(round(kept * recipe.train_share), 1) if kept else 0
     return math.ceil(recipe.num_train_epochs * math.ceil(kept / recipe.per_device_train_batch_size))
+
+
+def count_passes(recipe: Recipe, rows: int | None) -> float:
+    """How many times each row is trained on; 0 where that is not known."""
+    if not recipe.max_steps:
+        return recipe.num_train_epochs
+    once = count_batches(recipe.model_copy(update={"max_steps": 0, "num_train_epochs": 1.0}), rows)
+    return count_batches(recipe, rows) / once if once else 0.0
 
 
 def speed_by_work(recipe: Recipe, compute: Compute, probe: Probe, parameters: int) -> float:

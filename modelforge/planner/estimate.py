@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from modelforge import hardware
@@ -13,7 +14,7 @@ from modelforge.compute.compute import Compute
 from modelforge.compute.decide import decide, draft
 from modelforge.compute.memory import used_bytes
 from modelforge.hardware import Hardware, Probe, describe_bytes
-from modelforge.planner import disk, duration, outcomes, sources
+from modelforge.planner import disk, duration, outcomes, quick, sources
 from modelforge.planner.calibration import Calibration, calibrated, is_cheap
 from modelforge.planner.memory import RUNTIME_BYTES, Memory, count_memory, length_of, rough_memory
 from modelforge.recipe import Recipe
@@ -40,7 +41,7 @@ class Plan:
     calibrated: micro-steps were timed on this machine. correction: by what earlier runs changed the prediction;
     memory.total has it already. seconds: 0 where the number of rows is unknown; the run is likely to take between
     seconds_low and seconds_high. timing: what the speed rests on. mean_tokens: of a row, 0 where unknown. kind: the
-    name that outcomes are recorded under."""
+    name that outcomes are recorded under. quicker: training fewer layers, where that pays."""
 
     recipe: Recipe
     compute: Compute | None
@@ -58,6 +59,7 @@ class Plan:
     seconds_high: float = 0.0
     timing: duration.Timing = "guess"
     mean_tokens: float = 0.0
+    quicker: quick.Quicker | None = None
 
     @property
     def time(self) -> str:
@@ -92,6 +94,7 @@ class Plan:
             "seconds_high": round(self.seconds_high, 1),
             "tokens_per_second": round(self.tokens_per_second, 1),
             "advice": [asdict(each) for each in self.advice],
+            "quicker": asdict(self.quicker) if self.quicker else None,
             "source": self.source,
             "calibrated": self.calibrated,
             "correction": round(self.correction, 3),
@@ -164,9 +167,10 @@ def estimate(recipe: Recipe, machine: Machine, rows: Rows, *, calibrate: Calibra
         take = [longest, usual] if calibrate == "all" else []
         if calibrate == "time" and is_cheap(recipe, compute, known.config, usual, probe=probe, free_bytes=free):
             take = [usual]
-        found = calibrated(recipe, compute, known.config, (longest, usual), probe=probe, take=take)
+        full = quick.at_full_depth(recipe)
+        found = calibrated(full, compute, known.config, (longest, usual), probe=probe, take=take)
         timed = found.get(usual)
-        if longest in found:
+        if longest in found and not recipe.tuning.top_layers:
             held = need.gradients + need.optimizer
             # Noise of a few layers grows with all layers; the counted figure has a usual allocator's. Take the mean.
             need = replace(need, activations=(max(found[longest].growth_bytes - held, 0) + need.activations) // 2)
@@ -214,6 +218,7 @@ def _judge(  # noqa: PLR0917 - all findings, in the order in which they were mad
     probe, available = machine.probe, machine.available
     kind = f"{probe.kind} {probe.name} | {known.config.model_type} | {recipe.method} | {recipe.tuning.type}"
     kind += " | checkpointing" if compute.gradient_checkpointing else ""
+    kind += f" | top {recipe.tuning.top_layers} layers" if recipe.tuning.top_layers else ""
     correction = outcomes.correction(kind, need.total)
     # The difference is added to what a step holds, where it comes from.
     activations = max(need.activations + round((correction - 1) * need.total), 0)
@@ -225,16 +230,14 @@ def _judge(  # noqa: PLR0917 - all findings, in the order in which they were mad
     elif timed:
         speed, timing = timed.tokens_per_second, "step"
     longest = length_of(recipe, known.config, rows.longest)
-    seconds, low, high = duration.predict_seconds(
-        recipe,
-        compute,
-        rows=rows.rows,
-        row_tokens=min(rows.mean_tokens or duration.SHARE_OF_LENGTH * longest, longest),
-        speed=speed,
-        timing=timing,
-        weights=need.weights,
-        trained=need.trained,
-    )
+    row_tokens = min(rows.mean_tokens or duration.SHARE_OF_LENGTH * longest, longest)
+    work = quick.Work(compute, known.config, rows.rows, row_tokens)
+    if timing == "run":  # which trained as many layers as this one will
+        speed *= work.share_of_step(recipe)
+    predict = partial(_predict_seconds, work=work, speed=speed, timing=timing, need=need)
+    seconds, low, high = predict(recipe)
+    changed = quick.propose_quick(recipe, work)
+    quicker = quick.describe_quick(recipe, changed, work, seconds, predict(changed)[0]) if changed else None
     return Plan(
         recipe,
         compute,
@@ -246,9 +249,27 @@ def _judge(  # noqa: PLR0917 - all findings, in the order in which they were mad
         calibrated=timed is not None,
         correction=correction,
         kind=kind,
-        tokens_per_second=speed,
+        tokens_per_second=speed / work.share_of_step(recipe),
         seconds_low=low,
         seconds_high=high,
         timing=timing,
         mean_tokens=rows.mean_tokens or 0.0,
+        quicker=quicker,
+    )
+
+
+def _predict_seconds(
+    recipe: Recipe, *, work: quick.Work, speed: float, timing: duration.Timing, need: Memory
+) -> tuple[float, float, float]:
+    """As of `duration.predict_seconds`. speed: tokens a second with every layer trained."""
+    return duration.predict_seconds(
+        recipe,
+        work.compute,
+        rows=work.rows,
+        row_tokens=work.row_tokens,
+        speed=speed / work.share_of_step(recipe),
+        timing=timing,
+        weights=need.weights,
+        trained=need.trained,
+        storing=work.tokens * work.share_of_storing(recipe) / speed,
     )

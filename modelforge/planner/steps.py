@@ -45,16 +45,19 @@ def prepare(model: Any, architecture: Architecture, recipe: Recipe, compute: Com
 
 
 def _decoder_loss(model: Any, recipe: Recipe, compute: Compute, ids: Any) -> Any:
-    decoder = unwrap(model)
-    if _is_fused(model, recipe, compute):
+    decoder, is_fused = unwrap(model), _is_fused(model, recipe, compute)
+
+    def score() -> Any:
+        if not is_fused:
+            return decoder(input_ids=ids, labels=ids, fused_lm_head=True).log_probs.sum()
         hidden = decoder.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
         labels = ids[:, 1:].reshape(-1)
         return _answer_loss(hidden.reshape(len(labels), -1), decoder.get_output_embeddings().weight, labels)
-    if recipe.method in FORWARDS:
-        with torch.no_grad():  # the same sequences, through the reference model
-            for _ in range(FORWARDS[recipe.method]):
-                decoder(input_ids=ids, labels=ids, fused_lm_head=True)
-    return decoder(input_ids=ids, labels=ids, fused_lm_head=True).log_probs.sum()
+
+    with torch.no_grad():  # the same sequences, through the reference model
+        for _ in range(FORWARDS.get(recipe.method, 0)):
+            score()
+    return score()
 
 
 def _answer_loss(hidden: Any, weight: Any, labels: Any) -> Any:
@@ -69,7 +72,7 @@ def _answer_loss(hidden: Any, weight: Any, labels: Any) -> Any:
 
 
 class _WholeGradient(torch.autograd.Function):
-    """The memory that AnswerLoss holds until the backward pass: the gradient of all positions."""
+    """The memory that LabelScores hold until the backward pass: the gradient of all positions."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Any, loss: Any) -> Any:
@@ -82,7 +85,7 @@ class _WholeGradient(torch.autograd.Function):
 
 
 def _is_fused(model: Any, recipe: Recipe, compute: Compute) -> bool:
-    return recipe.method == "sft" and has_answer_loss(model, compute.device)
+    return recipe.method != "grpo" and has_answer_loss(model, compute.device)
 
 
 def _autocast(compute: Compute, kind: str) -> Any:

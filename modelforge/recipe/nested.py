@@ -36,7 +36,8 @@ class Tuning(Settings):
     )
     top_layers: int = tuning(
         0,
-        "Train only this many of the topmost layers, which is faster and learns less; 0 trains all.",
+        "Train only this many of the topmost layers, which is faster and learns slightly less; 0 trains all. What the "
+        "layers below make of the examples is then computed once and kept on disk during the run, where that pays.",
         unit="layers",
         ge=0,
         le=1000,

@@ -21,6 +21,7 @@ _SENTENCES = {
     "sampled": "  prompt:   {prompt}\n  answer:   {answer}\n  expected: {expected}",
     "checkpoint": "saved after step {step}",
     "paused": "paused after {step} steps; it can be resumed",
+    "stored": "{stored}",
     "warning": "warning: {message}",
     "finished": "finished: model {model_id}{verdict}",
 }
@@ -37,6 +38,12 @@ def describe_verdict(verdict: Mapping[str, Any] | None) -> str:
     if not verdict:
         return ""
     return "\n" + " ".join([f"{verdict['word'] or 'no verdict'}:", verdict["why"], *verdict["notes"]])
+
+
+def describe_stored(event: Mapping[str, Any]) -> str:
+    """What was kept of the layers that are not trained."""
+    how = "read from the disk" if event["reused"] else f"computed once in {event['seconds']:.0f} s"
+    return f"output of the {event['layers']} frozen layers: {how}, {event['bytes'] / 1e6:,.0f} MB"
 
 
 def describe_event(event: dict[str, Any]) -> str:
@@ -61,4 +68,5 @@ def describe_event(event: dict[str, Any]) -> str:
             model = f": model {event['model_id']}" if event["model_id"] else ""
             return f"stopped after {event['step']} steps{model}"
     verdict = describe_verdict((event.get("metrics") or {}).get("verdict"))
-    return _SENTENCES.get(event["type"], "").format(**{**event, "verdict": verdict})
+    stored = describe_stored(event) if event["type"] == "stored" else ""
+    return _SENTENCES.get(event["type"], "").format(**{**event, "verdict": verdict, "stored": stored})

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from modelforge import paths
 from modelforge.store import utc_now
 from modelforge.store.files import open_private
 
@@ -96,6 +97,22 @@ class Feed:
         self._recent.append(event)
         self._count += 1
         self._latest[event["type"]] = event
+
+
+class Feeds:
+    """The one feed of each run in this process, that it trains or shows; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_run: dict[str, Feed] = {}
+
+    def of(self, run_id: str) -> Feed:
+        with self._lock:
+            return self._by_run.setdefault(run_id, Feed(paths.run_dir(run_id) / "events.jsonl"))
+
+    def forget(self, run_id: str) -> None:
+        with self._lock:
+            self._by_run.pop(run_id, None)
 
 
 class Pump:

@@ -10,13 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from modelforge import base_model, paths, quotas
 from modelforge.caller import OWNER, acting_as, check_may_train, current_caller
-from modelforge.errors import DiskFullError, ModelForgeError, NotFoundError, RunStateError, explain_os_errors
+from modelforge.errors import ModelForgeError, NotFoundError, RunStateError, explain_os_errors
 from modelforge.models.outcomes import read_outcomes
-from modelforge.processes import find_start_time, is_alive
 from modelforge.recipe import RECIPE_VERSION, Proof, Recipe, read_stored
 from modelforge.runs.admission import Admission, Admitted
 from modelforge.runs.baseline import predict_seconds, try_base
@@ -24,6 +21,7 @@ from modelforge.runs.comparison import Comparison, Entry, check_count, compare
 from modelforge.runs.feed import Feed, read_events
 from modelforge.runs.more_data import SHARES, Growth, check_can_ask, describe_growth, find_smaller, vary_share
 from modelforge.runs.proof import Verification, check_inputs, verify, write_proof
+from modelforge.runs.records import RunRecords, is_lost, this_process
 from modelforge.runs.sweep import vary
 from modelforge.runs.worker import Worker
 from modelforge.store import DatasetRecord, RunRecord, RunState, Store, utc_now
@@ -85,14 +83,14 @@ class Run:
                 self.feed.wait(cursor, 0.5)
 
 
-class Runs:
+class Runs(RunRecords):
     """Every run of this home. admission: refuses a recipe that cannot work. before_run: called before each run."""
 
     def __init__(self, store: Store, admission: Admission, before_run: Callable[[], None] = lambda: None) -> None:
-        self._store = store
+        super().__init__(store)
         self._admission = admission
         self._before_run = before_run
-        self._worker = Worker(store, before_run)
+        self._worker = Worker(store, before_run, self._feeds)
 
     def start(self, recipe: Recipe) -> Run:
         """Queue a run. Raises ModelForgeError at once where it is known that the recipe cannot work."""
@@ -143,7 +141,7 @@ class Runs:
             dataset_name=dataset.name,
             created=(now := utc_now()),
             queued=now,
-            **_this_process(),
+            **this_process(),
         )
         folder = paths.run_dir(record.id)
         with explain_os_errors(folder, paths.CANNOT_WRITE), unfinished(folder.parent) as partial:
@@ -245,7 +243,7 @@ class Runs:
             if not self._store.runs.get(record.id).state.resumable:  # resumed elsewhere in the meantime
                 raise RunStateError("This run is already in progress.", where=record.id)
             changes = {"state": RunState.queued, "queued": utc_now(), "finished": None, "error": None}
-            record = self._store.runs.update(record.id, **changes, **_this_process())
+            record = self._store.runs.update(record.id, **changes, **this_process())
         self._worker.submit(record)
         return Run(self, record.id)
 
@@ -339,32 +337,11 @@ class Runs:
     def handle(self, text: str) -> Run:
         return Run(self, self.get(text).id)
 
-    def get(self, text: str) -> RunRecord:
-        """A run by id or unique prefix."""
-        self.find_interrupted()
-        return self._store.runs.find(text)
-
-    def all(self) -> list[RunRecord]:
-        """Every run, the newest first."""
-        self.find_interrupted()
-        return self._store.runs.all()
-
     def current(self) -> RunRecord | None:
         """The run in progress, or the next in the queue."""
         active = [record for record in self.all() if record.state.active]
         running = [record for record in active if record.state is not RunState.queued]
         return next(iter(running or active[::-1]), None)
-
-    def feed(self, run_id: str) -> Feed:
-        """The run's events. The same object for as long as the run exists, also for a run of another process."""
-        if not current_caller().is_owner:
-            self._store.runs.get(run_id)
-        return self._worker.feed(run_id)
-
-    def progress(self, record: RunRecord) -> tuple[int, int]:
-        """(step, total steps) as far as known, also of a run in another process."""
-        latest = self.feed(record.id).latest.get("progress") if record.state.active else None
-        return (latest["step"], latest["total_steps"]) if latest else (record.step, record.total_steps)
 
     def wait(self, run_id: str, seconds: float | None = None) -> bool:
         """Wait for the end of a run of this process; True when it is over."""
@@ -392,32 +369,12 @@ class Runs:
     def delete(self, text: str) -> str:
         """Remove a run's record, log and events; its model stays. Returns its id."""
         record = self.get(text)
-        if record.state.active and _is_alive(record):
+        if record.state.active and not is_lost(record):
             raise RunStateError("A run in progress cannot be deleted.", where=record.id, fix="Stop it first.")
         delete_folder(paths.run_dir(record.id), lambda: self._store.forget(record.id))
-        self._worker.forget(record.id)
+        self._feeds.forget(record.id)
         return record.id
-
-    def find_interrupted(self) -> None:
-        """Mark runs whose process is gone, by its pid and start time."""
-        with acting_as(OWNER), contextlib.suppress(DiskFullError):  # marked once there is room: nothing else needs it
-            self._find_interrupted()
 
     def _find_interrupted(self) -> None:
         self._worker.write_endings()
-        if not any(record.state.active and not _is_alive(record) for record in self._store.runs.all()):
-            return
-        with self._store.transaction():  # read again: its process may have just written how it ended
-            for record in self._store.runs.all():
-                if record.state.active and not _is_alive(record):
-                    step, total = self.progress(record)
-                    ending = {"state": RunState.interrupted, "finished": utc_now(), "step": step, "total_steps": total}
-                    self._store.runs.update(record.id, **ending)
-
-
-def _this_process() -> dict[str, Any]:
-    return {"pid": os.getpid(), "process_started": find_start_time(psutil.Process())}
-
-
-def _is_alive(record: RunRecord) -> bool:
-    return record.pid is not None and is_alive(record.pid, record.process_started or 0.0)
+        super()._find_interrupted()

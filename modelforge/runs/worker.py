@@ -24,7 +24,7 @@ from modelforge.data.prepare import read_rows
 from modelforge.errors import NotFoundError, RunStateError
 from modelforge.recipe import read_stored
 from modelforge.runs.failures import explain_failure
-from modelforge.runs.feed import Feed, Pump
+from modelforge.runs.feed import Feeds, Pump
 from modelforge.runs.watchdog import Watchdog
 from modelforge.store import ModelRecord, RunRecord, RunState, Store, utc_now
 from modelforge.store.files import open_private
@@ -69,10 +69,11 @@ class Ending:
 
 
 class Worker:
-    """A queue, a thread, the submissions of this process, and the feed of each run that it trains or shows."""
+    """A queue, a thread, and the submissions of this process. feeds: gets the events of the runs that it trains."""
 
-    def __init__(self, store: Store, before_run: Callable[[], None]) -> None:
+    def __init__(self, store: Store, before_run: Callable[[], None], feeds: Feeds) -> None:
         self._store = store
+        self._feeds = feeds
         self._before_run = before_run
         self._waiting: list[Submission] = []  # in the order in which they came, or were moved; see `_in_turn`
         self._running: Submission | None = None
@@ -81,7 +82,6 @@ class Worker:
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._pump: Pump | None = None
-        self._feeds: dict[str, Feed] = {}
 
     def submit(self, record: RunRecord) -> None:
         """Add a run to the queue, for the person whose it is, whoever resumes it."""
@@ -144,15 +144,6 @@ class Worker:
         """Wait for the end of a run of this process; True when it is over."""
         submission = self._submissions.get(run_id)
         return submission.ended.wait(seconds) if submission else True
-
-    def feed(self, run_id: str) -> Feed:
-        """The run's one feed in this process."""
-        with self._lock:
-            return self._feeds.setdefault(run_id, Feed(paths.run_dir(run_id) / "events.jsonl"))
-
-    def forget(self, run_id: str) -> None:
-        with self._lock:
-            self._feeds.pop(run_id, None)
 
     def write_endings(self) -> None:
         """Try again to write the endings that the registry could not take."""
@@ -242,7 +233,7 @@ class Worker:
 
     def _emitter(self, run_id: str) -> Callable[..., None]:
         assert self._pump is not None  # noqa: S101 - made when the first run came
-        return self._pump.emitter(self.feed(run_id), run_id)
+        return self._pump.emitter(self._feeds.of(run_id), run_id)
 
     def _train(self, submission: Submission, emit: Callable[..., None]) -> Any:
         from modelforge.training.run import Job, train  # loads torch: not before the first run
@@ -274,6 +265,11 @@ class Worker:
         with self._store.transaction():
             if self._store.runs.get(run_id).state in only_from:
                 self._store.runs.update(run_id, **changes)
+
+
+def load_training() -> None:
+    """Load what trains, with torch and the libraries; else the first run does it."""
+    import modelforge.training.run  # noqa: F401
 
 
 def _describe_failure(error: Exception, ending: Ending | None = None) -> Ending:

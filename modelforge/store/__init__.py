@@ -16,6 +16,7 @@ lock.py        one lock for threads and processes
 files.py       single files, each step atomic
 folders.py     whole folders: written, placed, deleted
 leftovers.py   work in progress, and what killed processes left of it
+home.py        the home's store, opened
 documents.py   what each person writes: a small JSON file for each conversation and vote
 cache.py       small JSON files that can be made again
 """

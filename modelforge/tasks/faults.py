@@ -97,31 +97,34 @@ class Faults(list[Fault]):
         return "" if is_absent(value) else self.read_text(role, value)
 
 
-def are_clean(texts: Any, *, may_be_blank: bool) -> bool:
-    """Whether `read_text` would find no fault in any text of an Arrow array of strings; not one by one.
+def find_padded(texts: Any, *, may_be_blank: bool) -> list[int] | None:
+    """Where white space is around a text of an Arrow array of strings, if `read_text` would find no other fault in any;
+    else None. Most texts are not read one by one.
 
     may_be_blank: whether one can be empty (but not white space alone).
     """
     import numpy as np
 
     if texts.null_count:
-        return False
+        return None
     _, offsets, content = texts.buffers()
     places = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
     lengths = np.diff(places)
     if not may_be_blank and not lengths.all():
-        return False
+        return None
     if not lengths.any():
-        return True
+        return []
     written = np.frombuffer(content, np.uint8)
     if written[places[0] : places[-1]].min() == 0 or lengths.max() > LONGEST_TEXT:  # NUL is the byte 0
-        return False
+        return None
     filled = np.flatnonzero(lengths)
     edges = np.stack((written[places[:-1][filled]], written[places[1:][filled] - 1]))
-    if (edges <= ord(" ")).any():
-        return False
-    beyond = filled[(edges >= 0x80).any(axis=0)]  # there is white space beyond ASCII
-    return all(len(text) == len(text.strip()) for text in texts.take(beyond).to_pylist())
+    # white space, or a character beyond ASCII, which may be white space
+    unsure = filled[((edges <= ord(" ")) | (edges >= 0x80)).any(axis=0)]
+    stripped = [(len(text), len(text.strip())) for text in texts.take(unsure).to_pylist()]
+    if not all(left for _, left in stripped):
+        return None
+    return [index for index, (whole, left) in zip(unsure.tolist(), stripped, strict=True) if left < whole]
 
 
 def is_absent(value: Any) -> bool:

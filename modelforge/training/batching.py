@@ -8,6 +8,9 @@ from typing import Any
 import torch
 
 from modelforge.compat.transformers import ChosenSampler
+from modelforge.compat.trl import score_labels_by
+from modelforge.compute.answer_loss import has_answer_loss, score_labels
+from modelforge.compute.compute import Compute
 from modelforge.compute.tune import unwrap
 
 BUCKET_TOKENS = 8  # rows whose lengths differ by less than this count as equally long
@@ -93,12 +96,20 @@ def leave_out_masks(model: Any) -> None:
 
     def leave_out(_: Any, given: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         mask = named.get("attention_mask")
-        is_batch = mask is not None and mask.dim() == 2 and named.get("use_cache") is False
-        if is_batch and bool((mask[:, 1:] <= mask[:, :-1]).all()) and bool(mask[:, 0].all()):
-            named = {**named, "attention_mask": None}
+        if mask is not None and mask.dim() == 2 and named.get("use_cache") is False:
+            is_right_padded = bool((mask[:, 1:] <= mask[:, :-1]).all()) and bool(mask[:, 0].all())
+            named = {**named, "attention_mask": None if is_right_padded else mask}
         return given, named
 
     decoder.register_forward_pre_hook(leave_out, with_kwargs=True)
+
+
+def compute_labels_alone(model: Any, compute: Compute) -> None:
+    """Let a decoder whose trainer was built by TRL compute pairs or labelled answers without masks and score labelled
+    tokens alone, where that gives the same."""
+    leave_out_masks(model)
+    if has_answer_loss(model, compute.device):
+        score_labels_by(unwrap(model), score_labels)
 
 
 class TokenMeanLoss:

@@ -10,10 +10,12 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from modelforge import catalog, hardware
+from modelforge.architecture import ENCODER
 from modelforge.building import BUILDING
 from modelforge.compute import memory
 from modelforge.compute.compute import Compute
@@ -31,6 +33,7 @@ from modelforge.tasks.extractive_question_answering import has_unanswerable
 from modelforge.training import checkpoints
 from modelforge.training.callback import EventCallback, RunStopped
 from modelforge.training.examples import Encoding, Examples, encode_examples
+from modelforge.training.frozen_layers import stored_frozen_layers
 from modelforge.training.methods import load_method
 from modelforge.training.samples import SamplingCallback, show_answers
 from modelforge.training.saving import add_saving, load_best, pause, train_from
@@ -116,6 +119,11 @@ class Ready:
         return self.planned.compute
 
     @property
+    def is_base_without_adapter(self) -> bool:
+        """Whether the model with its adapter switched off writes, at any time, what it did before training."""
+        return self.recipe.tuning.has_adapter and self.start.adapter is None and self.start.architecture is not ENCODER
+
+    @property
     def has_unanswerable(self) -> bool:
         """Whether questions are trained on that their text does not answer."""
         return has_unanswerable(self.examples.train_rows)
@@ -147,9 +155,10 @@ def carry_out(job: Job, ready: Ready) -> Result:
             job.leave_early()
             trainer, callback = build_trainer(job, ready, model)
         with memory.kept_blocks(), fused_model(model, ready.compute.device), track(job, trainer, callback):
-            if ready.checkpoint is None:
+            if ready.checkpoint is None and not ready.is_base_without_adapter:
                 show(job, ready, model, step=0, leave=job.leave_early)
-            error = train_and_evaluate(trainer, callback, ready.checkpoint)
+            with stored_frozen_layers(trainer, job.emit, job.leave_early):
+                error = train_and_evaluate(trainer, callback, ready.checkpoint)
     state = decide_state(job, trainer.state, error)
     result = Result(state, trainer.state.global_step, trainer.state.max_steps, meter.peak_bytes, error=error)
     if state is RunState.paused:
@@ -213,8 +222,12 @@ def build_trainer(job: Job, ready: Ready, model: Any) -> tuple[Any, EventCallbac
     callback = EventCallback(job.emit, job.is_leaving, ready.compute.device, ready.method.read_metrics)
     trainer.add_callback(callback)
     add_saving(trainer, callback.measured, job.recipe, job.emit, job.is_pausing)
+    later = ready.checkpoint is None and ready.is_base_without_adapter
     sampling = SamplingCallback(
-        lambda step: show(job, ready, model, step=step, leave=job.leave), callback.leave_out, job.recipe.evaluations
+        lambda step: show(job, ready, model, step=step, leave=job.leave),
+        callback.leave_out,
+        job.recipe.evaluations,
+        partial(show_base, job, ready, model) if later else None,
     )
     trainer.add_callback(sampling)
     return trainer, callback
@@ -267,6 +280,13 @@ def show(job: Job, ready: Ready, model: Any, *, step: int, leave: Callable[[], N
         )
         shown = True
     return shown  # noqa: RET504 - False where it failed
+
+
+def show_base(job: Job, ready: Ready, model: Any) -> None:
+    """Show what the model answered before training, by switching its new adapter off. Pause waits for it: a run that is
+    resumed shows no answers from before."""
+    with model.disable_adapter():
+        show(job, ready, model, step=0, leave=lambda: None if job.is_pausing() else job.leave())
 
 
 def track(job: Job, trainer: Any, callback: EventCallback) -> contextlib.AbstractContextManager[None]:

@@ -1,5 +1,8 @@
 """Sample answers of the model to the same few held-out prompts: before training, after evaluations, and at the end.
 
+Those from before training take seconds that nobody wants to wait for the first step. Where an adapter is new, the model
+without it still gives them after that step, which is then shown first.
+
 Bounds, so that training is hardly slowed: PROMPTS prompts, written side by side, ANSWER_TOKENS tokens of each answer,
 after at most MOST_TIMES evaluations of a run. The likeliest token is taken each time: no random number is drawn, so a
 run is the same with and without.
@@ -58,15 +61,30 @@ class SamplingCallback(TrainerCallback):
     """Shows answers after evaluations; evenly spaced ones if there are more than MOST_TIMES. Add it last: it may raise,
     and what the others do after an evaluation is done by then.
 
-    show: called with the step; whether it worked: after a failure it is not called again. leave_out: called with the
-    seconds that it took.
+    show: called with the step; whether it worked: after a failure it is not called again. show_before: shows those from
+    before training, once the first step is reported, and so before anything is saved to resume from; None where they
+    have been shown. leave_out: called with the seconds that it took.
     """
 
-    def __init__(self, show: Callable[[int], bool], leave_out: Callable[[float], None], evaluations: int) -> None:
+    def __init__(
+        self,
+        show: Callable[[int], bool],
+        leave_out: Callable[[float], None],
+        evaluations: int,
+        show_before: Callable[[], object] | None = None,
+    ) -> None:
         self.show = show
+        self.show_before = show_before
         self.leave_out = leave_out
         self.every = math.ceil(evaluations / MOST_TIMES)
         self.works = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if self.show_before and "loss" in (logs or {}):
+            show_before, self.show_before = self.show_before, None
+            began = time.monotonic()
+            show_before()
+            self.leave_out(time.monotonic() - began)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         number, between = divmod(state.global_step, state.eval_steps) if state.global_step else (0, 0)

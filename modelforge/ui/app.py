@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import webbrowser
 from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
-
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: nothing is sent without consent
-os.environ["GRADIO_DEFAULT_CONCURRENCY_LIMIT"] = "16"  # `queue()` takes it too, but makes the server once more
 
 import gradio as gr
 from starlette.middleware import Middleware
@@ -23,6 +19,7 @@ from modelforge.compute.memory import share_one_arena
 from modelforge.connections import limit_silent_connections
 from modelforge.errors import AccessError
 from modelforge.forge import Forge, shared_forge
+from modelforge.runs.worker import load_training
 from modelforge.threads import share_processor
 from modelforge.ui import hardware as hardware_tab
 from modelforge.ui import header, space
@@ -208,7 +205,7 @@ def serve(access: Access, *, open_browser: bool) -> None:
         if open_browser and not access.on_space:
             webbrowser.open(url)
         first, then = preview.load_starters_tokenizer, acting_as(OWNER)(forge.runs.auto_resume)
-        warmup.start(after_seconds=1.0, first=first, probe=hardware.probe, then=then)
+        warmup.start(1.0, first=first, probe=hardware.probe, training=load_training, then=then)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         page.block_thread()
         forge.runs.save_all(LEAVES_WITHIN)

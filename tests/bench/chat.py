@@ -1,75 +1,72 @@
-"""Tokens a second of a chat with the starter, by each engine, against transformers' own `generate` in float32; and how
-long the first token takes, against reading the prompt alone.
+"""Tokens a second of a chat with the starter, by each engine, beside transformers' own `generate` in float32; and how
+long the first token takes, beside reading the prompt alone.
 
-One model, tuned with a random adapter; one thread for each core; in turns, medians. `generate` is measured three times:
-the base, the tuned model as PEFT loads it, and the tuned model merged, which can no longer answer as its base.
+One model, tuned with a random adapter; one thread for each core. `generate` runs as the base, and as the tuned model as
+PEFT loads it.
 """
 
 from __future__ import annotations
 
-import itertools
-import statistics
-import tempfile
 import time
+from functools import partial
 from typing import Any
-
-import pytest
 
 from modelforge.models.sampling import Sampling, Writing
 from tests.bench.evaluation import add_model
+from tests.bench.figures import Figure, Options, Row, Skipped, alternate, skip_all, summarise
+from tests.bench.processes import call, open_home
 
 TOKENS = 128
 ASKED = [{"role": "user", "content": "Write a long story about a lighthouse keeper and the sea. " * 8}]
-RIVAL, PEFT, MERGED = "generate, base", "generate, PEFT", "generate, merged"
+BASE, PEFT = "generate, base, float32", "generate, PEFT, float32"
 SAMPLING = Sampling(max_new_tokens=TOKENS)
+LLAMA = Row("chat, llama.cpp, tuned", BASE, "tokens/s", 4, "higher", main=True)
+PLAIN = Row("chat, transformers, tuned", PEFT, "tokens/s", 1.3, "higher")
+LLAMA_FIRST = Row("first token, llama.cpp", "reading the prompt", "s", 1.2, "lower")
+PLAIN_FIRST = Row("first token, transformers", "reading the prompt", "s", 1.2, "lower")
+ROWS = (LLAMA, PLAIN, LLAMA_FIRST, PLAIN_FIRST)
+ENGINES = ((LLAMA, LLAMA_FIRST, "auto"), (PLAIN, PLAIN_FIRST, "transformers"))
 
 
-def report(rounds: int) -> None:
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        from modelforge import Forge, paths, starter
-        from modelforge.recipe import STARTER
-        from modelforge.threads import share_processor
-
-        share_processor()
-        starter.ensure(STARTER)
-        cached = paths.cache_dir() / "starters"
-        patch.setenv("MODELFORGE_HOME", folder)
-        paths.make_folder(paths.cache_dir())
-        (paths.cache_dir() / "starters").symlink_to(cached, target_is_directory=True)
-        forge = Forge()
-        try:
-            _measure(forge, add_model(forge), rounds)
-        finally:
-            forge.playground.unload()
+def measure(options: Options) -> list[Figure | Skipped]:
+    """Five rounds, the first of each of which loads; in one process, as in the app."""
+    with open_home() as home:
+        found = call(measure_all, home, rounds=options.pairs(5, quick=2))
+    rows: list[Figure | Skipped] = []
+    for speed, first, engine in ENGINES:
+        if engine not in found:
+            rows += skip_all((speed, first), found["problem"])
+        else:
+            rows.append(summarise(speed, found[engine]["speed"], found[speed.rival]["speed"]))
+            rows.append(summarise(first, found[engine]["first"], found[engine]["reading"]))
+    return rows
 
 
-def _measure(forge: Any, record: Any, rounds: int) -> None:
-    playground = forge.playground
-    problem = playground.engine.prepare(record)
-    print(f"\nChat with the starter, {TOKENS} tokens{f' (llama.cpp: {problem})' if problem else ''}")
-    ways: dict[str, Any] = {
-        name: lambda name=name: time_generate(playground, record, name) for name in (RIVAL, PEFT, MERGED)
-    }
-    engines = ["transformers"] if problem else ["transformers", "auto"]
-    for engine, base in itertools.product(engines, (False, True)):
-        name = f"{'transformers' if engine != 'auto' else 'llama.cpp'}, {'base' if base else 'tuned'}"
-        ways[name] = lambda engine=engine, base=base: time_answer(playground, record, engine, base=base)
-    speeds: dict[str, list[float]] = {name: [] for name in ways}
-    firsts: dict[str, list[float]] = {name: [] for name in ways}
-    for _, (name, measure) in itertools.product(range(rounds + 1), ways.items()):
-        speed, first = measure()
-        speeds[name].append(speed)
-        firsts[name].append(first)
-    rivals = {name: statistics.median(speeds[name][1:]) for name in (RIVAL, PEFT, MERGED)}
-    for name, found in speeds.items():
-        speed, first = statistics.median(found[1:]), statistics.median(firsts[name][1:])  # the first loads
-        times = ", ".join(f"{speed / other:5.2f} times {rival}" for rival, other in rivals.items())
-        print(f"  {name:22} {speed:6.1f} tokens/s  {times}; first token {first:.3f} s")
-    read = [time_reading(playground, record, engine) for engine in engines for _ in range(rounds)]
-    for place, engine in enumerate(engines):
-        name = "llama.cpp, tuned" if engine == "auto" else "transformers, tuned"
-        seconds = statistics.median(read[place * rounds : (place + 1) * rounds])
-        print(f"  {name:22} first token {statistics.median(firsts[name][1:]) / seconds:.2f} times reading the prompt")
+def measure_all(rounds: int) -> dict[str, Any]:
+    """Way -> lists of `speed`, tokens a second, and `first`, seconds to the first token; of an engine also `reading`,
+    seconds to read the prompt. problem: why llama.cpp is not there."""
+    from modelforge.threads import share_processor
+
+    share_processor()  # as in the app
+    from modelforge import Forge
+
+    forge = Forge()
+    try:
+        playground, record = forge.playground, add_model(forge)
+        problem = playground.engine.prepare(record)
+        engines = ["transformers"] if problem else ["transformers", "auto"]
+        ways = {name: partial(time_generate, playground, record, name) for name in (BASE, PEFT)}
+        ways |= {engine: partial(time_answer, playground, record, engine, base=False) for engine in engines}
+        found: dict[str, Any] = {"problem": f"llama.cpp: {problem}"}
+        for name, results in zip(ways, alternate(rounds, *ways.values(), warm=True), strict=True):
+            speeds, firsts = zip(*results, strict=True)
+            found[name] = {"speed": speeds, "first": firsts}
+        readings = alternate(rounds, *(partial(time_reading, playground, record, engine) for engine in engines))
+        for engine, seconds in zip(engines, readings, strict=True):
+            found[engine]["reading"] = seconds
+        return found
+    finally:
+        forge.playground.unload()
 
 
 def time_answer(playground: Any, record: Any, engine: str, *, base: bool) -> tuple[float, float]:
@@ -110,10 +107,9 @@ def load_plain(record: Any, which: str) -> Any:
     from modelforge import base_model, paths
 
     model = AutoModelForCausalLM.from_pretrained(base_model.resolve(record.base_model).folder, dtype="float32").eval()
-    if which == RIVAL:
+    if which == BASE:
         return model
-    tuned = PeftModel.from_pretrained(model, paths.model_dir(record.id)).eval()
-    return tuned.merge_and_unload().eval() if which == MERGED else tuned
+    return PeftModel.from_pretrained(model, paths.model_dir(record.id)).eval()
 
 
 _plain: dict[str, Any] = {}

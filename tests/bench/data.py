@@ -1,123 +1,155 @@
-"""Seconds and memory to check and prepare a large JSONL file, against what `datasets.load_dataset("json")` alone takes.
+"""Seconds to check a file, beside what loading it alone takes; and the memory of it.
 
-Each runs in a process of its own on the same made-up file, in turn; the file is in the cache of the system for both.
+Three corpora of 200,000 rows, beside `datasets.load_dataset("json")`: real sentences in new orders, one template filled
+in, real rows repeated with a number. CSV, Parquet and Excel of 100,000 rows, beside load_dataset and pandas. Each runs
+in a process of its own on the same file.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import resource
-import statistics
-import subprocess
-import sys
+import random
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from tests import tiny
+from tests.bench import corpora
+from tests.bench.figures import Figure, Options, Row, Skipped, alternate, summarise
+from tests.bench.processes import call
 
-SYLLABLES = (
-    "ba",
-    "co",
-    "di",
-    "fu",
-    "ga",
-    "hel",
-    "in",
-    "jo",
-    "ka",
-    "lum",
-    "mor",
-    "ne",
-    "or",
-    "pa",
-    "qui",
-    "ra",
-    "st",
-    "ti",
-)
+Pairs = Iterator[dict[str, str]]
+LOAD, PANDAS = "load_dataset", "pandas.read_excel"
+SENTENCES = Row("data check, 200,000 rows of real sentences", LOAD, "s", 4, "lower", main=True)
+TEMPLATE = Row("data check, 200,000 rows of one template", LOAD, "s", 4, "lower")
+REPEATED = Row("data check, 200,000 rows repeated", LOAD, "s", 4, "lower")
+MEMORY = Row("data check, the most memory of these", "", "GB", 1, "lower", judged="value", main=True)
+CSV = Row("data check, CSV of 100,000 rows", LOAD, "s", 4, "lower")
+PARQUET = Row("data check, Parquet of 100,000 rows", LOAD, "s", 4, "lower")
+EXCEL = Row("data check, Excel of 100,000 rows", PANDAS, "s", 4, "lower")
+ROWS = (SENTENCES, TEMPLATE, REPEATED, MEMORY, CSV, PARQUET, EXCEL)
+LARGE, MIDDLE = 200_000, 100_000
 
 
-def report(rows: int, pairs: int) -> None:
+def measure(options: Options) -> list[Figure | Skipped]:
+    """Five pairs; three of Excel."""
+    sentences = corpora.read_sentences(options.data)
+    makers: dict[Row, Callable[[], Pairs]] = {
+        SENTENCES: partial(recombine, sentences),
+        TEMPLATE: fill_template,
+        REPEATED: partial(repeat_with_number, options.data),
+    }
+    found: list[Figure | Skipped] = []
+    peaks: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        large, small = Path(folder) / "large.jsonl", Path(folder) / "small.jsonl"
-        write_rows(large, rows)
-        write_rows(small, 10_000)
-        theirs, ours = [], []
-        for pair in range(pairs + 1):
-            other, mine = _measure("load_dataset", large), _measure("check_and_prepare", large)
-            if pair:  # the first pair fills the file cache
-                theirs.append(other)
-                ours.append(mine)
-        quick = _measure("check", small)
-    megabytes = round(ours[0]["bytes"] / 1e6)
-    print(f"\nA JSONL file of {rows:,} rows, {megabytes} MB (medians of {pairs} pairs)")
-    for name, figures in (('datasets.load_dataset("json")', theirs), ("ModelForge: check and prepare", ours)):
-        seconds = statistics.median(figure["seconds"] for figure in figures)
-        peak = max(figure["peak_bytes"] for figure in figures)
-        print(f"  {name:30} {seconds:.2f} s   peak memory {peak / 1e6:.0f} MB")
-    ratios = sorted(mine["seconds"] / other["seconds"] for mine, other in zip(ours, theirs, strict=True))
-    print(f"  ratio {statistics.median(ratios):.2f}  (from {ratios[0]:.2f} to {ratios[-1]:.2f})")
-    print(f"  a file of 10,000 rows is checked in {quick['seconds']:.2f} s")
+        place = Path(folder)
+        for row, make in makers.items():
+            if options.wants(row):
+                file = tiny.write_jsonl(place / "rows.jsonl", islice(make(), options.rows or LARGE))  # type: ignore[arg-type]
+                ours, theirs = measure_pairs(file, place, options.pairs(5))
+                peaks += [each["peak_bytes"] / 1e9 for each in ours]
+                found.append(summarise(row, [each["seconds"] for each in ours], [each["seconds"] for each in theirs]))
+        found.append(summarise(MEMORY, [max(peaks)]))
+        if options.wants(CSV, PARQUET, EXCEL):
+            rows = list(islice(recombine(sentences), options.rows or MIDDLE))
+            for row, (suffix, write) in FILES.items():
+                write(place / f"rows.{suffix}", rows)
+                ours, theirs = measure_pairs(place / f"rows.{suffix}", place, options.pairs(3 if row is EXCEL else 5))
+                found.append(summarise(row, [each["seconds"] for each in ours], [each["seconds"] for each in theirs]))
+    return found
 
 
-def write_rows(path: Path, rows: int) -> None:
-    """Prompts of a dozen words and answers of about a hundred, of a vocabulary as wide as a language's."""
-    draw = np.random.default_rng(0)
-    words = ["".join(draw.choice(SYLLABLES, draw.choice((1, 1, 2, 2, 3)))) for _ in range(30_000)]
-    shares = 1 / (np.arange(len(words)) + 10)  # as words are spread in a text (G. K. Zipf)
-    rising = np.cumsum(shares / shares.sum())
-    with path.open("w", encoding="utf-8") as file:
-        for start in range(0, rows, 1000):
-            lengths = draw.integers(65, 210, 1000)
-            drawn = np.searchsorted(rising, draw.random(12_000 + lengths.sum()) * rising[-1])
-            text = [words[index] for index in drawn]
-            for number, length in enumerate(lengths[: rows - start], start):
-                asked, said, text = text[:12], text[12 : 12 + length], text[12 + length :]
-                row = {"id": number, "prompt": f"{' '.join(asked)}?", "response": f"{' '.join(said)}."}
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+def measure_pairs(file: Path, home: Path, count: int) -> list[list[dict[str, Any]]]:
+    """Ours and theirs. The first pair fills the file cache; Excel is far slower to read than any disk."""
+    turns = (lambda: call(check_file, home, file=file), lambda: call(load_file, home, file=file))
+    return alternate(count, *turns, warm=file.suffix != ".xlsx")
 
 
-def _measure(what: str, path: Path) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as home:
-        environment = {**os.environ, "MODELFORGE_HOME": home, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": f"{home}/hf"}
-        command = [sys.executable, "-m", "tests.bench.data", what, str(path)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return figures
+def check_file(file: str) -> dict[str, float]:
+    from modelforge.data.checks import check
+
+    began = time.perf_counter()
+    report = check(Path(file))
+    seconds = time.perf_counter() - began
+    if not report.ok:
+        raise RuntimeError(f"the file has errors: {report.problems[:3]}")
+    return {"seconds": seconds}
 
 
-def _load_dataset(path: Path) -> Any:
+def load_file(file: str) -> dict[str, float]:
+    """The rival: into Arrow by datasets, without a cache; Excel into a frame by pandas."""
     import datasets
+    import pandas
 
     datasets.disable_progress_bars()
-    start = time.perf_counter()
-    loaded = datasets.load_dataset("json", data_files=str(path), split="train")
-    return len(loaded), time.perf_counter() - start
+    format = {".jsonl": "json", ".csv": "csv", ".parquet": "parquet", ".xlsx": "excel"}[Path(file).suffix]
+    with tempfile.TemporaryDirectory() as cache:
+        began = time.perf_counter()
+        if format == "excel":
+            pandas.read_excel(file)
+        else:
+            datasets.load_dataset(format, data_files=file, split="train", cache_dir=cache)
+        return {"seconds": time.perf_counter() - began}
 
 
-def _check(path: Path) -> Any:
-    from modelforge.data.checks import check
-
-    start = time.perf_counter()
-    return check(path), time.perf_counter() - start
-
-
-def _check_and_prepare(path: Path) -> Any:
-    from modelforge.data.checks import check
-    from modelforge.data.prepare import prepare
-
-    start = time.perf_counter()
-    made = prepare(check(path))
-    return made, time.perf_counter() - start
+def recombine(sentences: list[str]) -> Pairs:
+    """Questions of one sentence and answers of one to six, drawn from the same real ones."""
+    draw = random.Random(3)
+    while True:
+        yield {"prompt": draw.choice(sentences), "response": " ".join(draw.choices(sentences, k=draw.randint(1, 6)))}
 
 
-MEASURED = {"load_dataset": _load_dataset, "check": _check, "check_and_prepare": _check_and_prepare}
+def fill_template() -> Pairs:
+    """A letter that a shop sends, in which three words and two numbers differ."""
+    draw, news = random.Random(4), " ".join(row["document"] for row in corpora.read_news()).split()
+    while True:
+        thing, place, name = (draw.choice(news) for _ in range(3))
+        order, days = draw.randrange(10**6), draw.randrange(1, 30)
+        yield {
+            "prompt": f"Where is my order {order}, {thing} for {name}?",
+            "response": f"Thank you for your message, {name}. Your order {order} ({thing}) has left our warehouse in "
+            f"{place} and should reach you within {days} days. If it has not arrived by then, please answer this "
+            "message, and we will send it again at no cost to you. We are sorry for the delay.",
+        }
 
-if __name__ == "__main__":
-    given, file = sys.argv[1], Path(sys.argv[2])
-    _, seconds = MEASURED[given](file)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "peak_bytes": peak, "bytes": file.stat().st_size}))
+
+def repeat_with_number(data: Path | None) -> Pairs:
+    """The same thousand rows again and again, each with its number."""
+    rows, number = corpora.make_rows(1000, data), 0
+    while True:
+        for row in rows:
+            number += 1
+            yield {"prompt": f"{number}. {corpora.prompt_of(row)}", "response": row["output"]}
+
+
+def write_csv(file: Path, rows: list[dict[str, str]]) -> None:
+    import pandas
+
+    pandas.DataFrame(rows).to_csv(file, index=False)
+
+
+def write_parquet(file: Path, rows: list[dict[str, str]]) -> None:
+    import pandas
+
+    pandas.DataFrame(rows).to_parquet(file)
+
+
+def write_excel(file: Path, rows: list[dict[str, str]]) -> None:
+    from openpyxl import Workbook
+
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet()
+    sheet.append(list(rows[0]))
+    for row in rows:
+        sheet.append(list(row.values()))
+    book.save(file)
+
+
+FILES: dict[Row, tuple[str, Callable[[Path, list[dict[str, str]]], None]]] = {
+    CSV: ("csv", write_csv),
+    PARQUET: ("parquet", write_parquet),
+    EXCEL: ("xlsx", write_excel),
+}

@@ -1,63 +1,61 @@
-"""Seconds of an evaluation: rows side by side, as ModelForge measures, against one row after another.
+"""Seconds of an evaluation, rows side by side, beside one row after another.
 
 Both measure loss and answers of the starter with a random adapter and of its base, on the same rows and in one process,
-and must find the same numbers. The old way switches the adapter for each token and asks one question at a time.
+and must find the same losses. The old way switches the adapter for each token and asks one question at a time.
 """
 
 from __future__ import annotations
 
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.bench.figures import Figure, Options, Row, Skipped, alternate, summarise
+from tests.bench.processes import call, open_home
+
+SPEED = Row("evaluation of 32 rows, tuned and base", "one row after another", "rows/s", 3, "higher")
+ROWS = (SPEED,)
+COUNT = 32
+SAME_LOSS = 1e-3
 
 
-def report(rows: int) -> None:
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        from modelforge import paths, starter
-        from modelforge.recipe import STARTER
-
-        starter.ensure(STARTER)
-        cached = paths.cache_dir() / "starters"
-        patch.setenv("MODELFORGE_HOME", folder)
-        paths.make_folder(paths.cache_dir())
-        (paths.cache_dir() / "starters").symlink_to(cached, target_is_directory=True)
-        seconds, sides = measure_both(rows)
-    print(f"\nEvaluation of the starter, tuned and base, on {rows} rows (seconds)")
-    print(f"  one after another  {seconds['alone']:.1f}")
-    print(f"  side by side       {seconds['together']:.1f}")
-    print(f"  {seconds['alone'] / seconds['together']:.2f} times as fast")
-    for side in ("tuned", "base"):
-        both = "  ".join(f"{name} {value:.4f}" for name, value in sides[side].items())
-        print(f"  {side:6} {both}")
+def measure(options: Options) -> list[Figure | Skipped]:
+    """Two pairs: one row after another takes a minute or two."""
+    with open_home() as home:
+        found = call(measure_both, home, count=options.rows or COUNT, pairs=options.pairs(2))
+    return [summarise(SPEED, found["together"], found["alone"], found["fault"])]
 
 
-def measure_both(count: int) -> tuple[dict[str, float], Any]:
+def measure_both(count: int, pairs: int) -> dict[str, Any]:
+    """Rows a second each way, and the fault if the losses differ."""
     from modelforge import Forge
     from modelforge.models.measures import MEASURES
-    from modelforge.models.outcomes import Measured
     from modelforge.models.sides import open_sides
 
     forge = Forge()
     record = add_model(forge)
     rows = list(enumerate(make_rows(count), start=1))
-    names, seconds = ("rougeL", "loss"), {}
     forge.playground.load(record)  # one load, before the clock starts
-    began = time.perf_counter()
-    together = MEASURES["sft", "decoder"](open_sides(forge.playground, record), rows, names)
-    seconds["together"] = time.perf_counter() - began
-    began = time.perf_counter()
-    alone = measure_alone(forge, record, rows)
-    seconds["alone"] = time.perf_counter() - began
-    sides = Measured(together, "base", names).sides
-    for each, (losses, _) in zip(together, alone, strict=True):
-        for side in ("tuned", "base"):
-            assert abs(each.scores[side]["loss"] - losses[side]) < 1e-3, (each.row, side)
-    same = sum(each.answers == answers for each, (_, answers) in zip(together, alone, strict=True))
-    print(f"\n  answers that are the same both ways: {same} of {count}")
-    return seconds, sides
+
+    def timed(measure: Any) -> tuple[float, Any]:
+        began = time.perf_counter()
+        found = measure()
+        return count / (time.perf_counter() - began), found
+
+    together, alone = alternate(
+        pairs,
+        lambda: timed(
+            lambda: MEASURES["sft", "decoder"](open_sides(forge.playground, record), rows, ("rougeL", "loss"))
+        ),
+        lambda: timed(lambda: measure_alone(forge, record, rows)),
+    )
+    worst = max(
+        abs(each.scores[side]["loss"] - losses[side])
+        for each, (losses, _) in zip(together[-1][1], alone[-1][1], strict=True)
+        for side in ("tuned", "base")
+    )
+    speeds = {name: [speed for speed, _ in found] for name, found in (("together", together), ("alone", alone))}
+    return {**speeds, "fault": f"losses differ by {worst:.4f}" if worst > SAME_LOSS else ""}
 
 
 def add_model(forge: Any) -> Any:

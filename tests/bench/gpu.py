@@ -61,7 +61,7 @@ def main() -> int:
             away = abs(here["loss"] / there["loss"] - 1) if most and there["loss"] else 0.0
             if away > most:
                 failed.append(f"{name}: its loss is {away:.0%} from the processor's; at most {most:.0%}")
-    compare_with_trl(*((256, "stock in bfloat16") if on == "cuda" else (16, "stock")))
+    compare_with_trl(256 if on == "cuda" else 16, bf16=on == "cuda")
     for reason in failed:
         print(f"FAILED  {reason}")
     return int(bool(failed))
@@ -98,17 +98,24 @@ def describe(name: str, here: dict[str, float], there: dict[str, float]) -> str:
     )
 
 
-def compare_with_trl(rows: int, rival: str) -> None:
+def compare_with_trl(rows: int, *, bf16: bool) -> None:
     """The rates of matrix products that the device reaches, and the starter's training beside TRL's."""
     from modelforge import hardware, starter
     from modelforge.recipe import STARTER
 
     rates = hardware.probe().gigaflops
     print("Matrix products: " + ", ".join(f"{name} {rate / 1e3:.2f} TFLOP/s" for name, rate in rates.items()))
-    if starter.is_fetched(STARTER):
-        training.report(rows, None, rival)
-    else:
+    if not starter.is_fetched(STARTER):
         print("The starter is not on this machine (modelforge starter): not compared with TRL.")
+        return
+    stock, ours = training.compare_once(rows, bf16=bf16)
+    print(f"LoRA on the starter, {rows} rows, beside TRL in {'bfloat16' if bf16 else 'float32'}:")
+    for name, seconds, peak_bytes in (
+        ("TRL", stock["seconds"], stock["peak_bytes"]),
+        ("ModelForge", ours.seconds, ours.peak_bytes),
+    ):
+        print(f"  {name:12} {rows / seconds:.2f} rows/s, peak memory {peak_bytes / 1e9:.2f} GB")
+    print(f"  {stock['seconds'] / ours.seconds:.2f} times as fast")
 
 
 if __name__ == "__main__":

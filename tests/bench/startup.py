@@ -1,16 +1,25 @@
-"""Seconds from starting the process until the page answers: ModelForge and an empty Gradio app, alternating."""
+"""Seconds from starting a process until the app's page answers, beside an empty Gradio app; and of the two commands
+that one types most, beside a Python that does nothing."""
 
 from __future__ import annotations
 
-import os
-import socket
-import statistics
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
+from functools import partial
+from pathlib import Path
 
+from tests.bench.app_use import free_port, wait_for_answer
+from tests.bench.figures import Figure, Options, Row, Skipped, alternate, summarise
+from tests.bench.processes import ROOT, environment_of
+
+NOTHING = "python -c pass"
+APP = Row("app answers", "an empty Gradio app", "s", 1.25, "lower", main=True)
+HELP = Row("modelforge --help", NOTHING, "s", 0.2, "lower", judged="value", main=True)
+LIST = Row("modelforge runs list", NOTHING, "s", 0.3, "lower", judged="value", main=True)
+ROWS = (APP, HELP, LIST)
 EMPTY_APP = """
 import gradio as gr, sys
 with gr.Blocks(analytics_enabled=False) as page:
@@ -19,51 +28,51 @@ page.launch(server_name="127.0.0.1", server_port=int(sys.argv[1]), quiet=True)
 """
 
 
-def report(pairs: int) -> None:
-    empty, ours = [], []
-    with tempfile.TemporaryDirectory() as home:
-        environment = {
-            **os.environ,
-            "MODELFORGE_HOME": home,
-            "HF_HUB_OFFLINE": "1",
-            "GRADIO_ANALYTICS_ENABLED": "False",
-        }
-        for pair in range(pairs + 1):
-            port = str(_free_port())
-            first = _seconds_to_answer([sys.executable, "-c", EMPTY_APP, port], port, environment)
-            port = str(_free_port())
-            command = [sys.executable, "-m", "modelforge.cli", "ui", "--port", port, "--no-browser"]
-            second = _seconds_to_answer(command, port, environment)
-            if pair:  # the first pair fills the file cache
-                empty.append(first)
-                ours.append(second)
-    ratios = sorted(mine / other for mine, other in zip(ours, empty, strict=True))
-    print("\nUntil the page answers (seconds, median of pairs)")
-    print(f"  empty Gradio app  {statistics.median(empty):.2f}")
-    print(f"  ModelForge        {statistics.median(ours):.2f}")
-    print(f"  ratio             {statistics.median(ratios):.2f}  (from {ratios[0]:.2f} to {ratios[-1]:.2f})")
+def measure(options: Options) -> list[Figure | Skipped]:
+    """Five pairs of apps, and ten rounds of commands; those before fill the file cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        python = [sys.executable, "-c"]
+        ours, empty = alternate(
+            options.pairs(5, quick=3),
+            partial(time_app, [sys.executable, "-m", "modelforge.cli", "ui", "--no-browser", "--port"], home),
+            partial(time_app, [*python, EMPTY_APP], home),
+            warm=True,
+        )
+        command = find_command()
+        help, listed, nothing = alternate(
+            10,
+            partial(time_command, [command, "--help"], home),
+            partial(time_command, [command, "runs", "list"], home),
+            partial(time_command, [*python, "pass"], home),
+            warm=True,
+        )
+    return [summarise(APP, ours, empty), summarise(HELP, help, nothing), summarise(LIST, listed, nothing)]
 
 
-def _seconds_to_answer(command: list[str], port: str, environment: dict[str, str]) -> float:
-    start = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def find_command() -> str:
+    """`modelforge` beside the Python that runs this."""
+    found = shutil.which("modelforge", path=str(Path(sys.executable).parent))
+    if found is None:
+        raise RuntimeError("the command modelforge is not installed: run make install")
+    return found
+
+
+def time_app(command: list[str], home: Path) -> float:
+    port = free_port()
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [*command, str(port)], cwd=ROOT, env=environment_of(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
-        while time.perf_counter() - start < 120:
-            if process.poll() is not None:
-                raise RuntimeError(f"{command[:4]} ended before it answered")
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
-                    answer.read()
-                    return time.perf_counter() - start
-            except OSError:
-                time.sleep(0.02)
-        raise RuntimeError(f"{command[:4]} did not answer in two minutes")
+        wait_for_answer(process, port)
+        return time.perf_counter() - began
     finally:
         process.kill()
         process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def time_command(command: list[str], home: Path) -> float:
+    began = time.perf_counter()
+    subprocess.run(command, cwd=ROOT, env=environment_of(home), stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - began

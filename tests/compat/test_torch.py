@@ -29,6 +29,16 @@ def test_forward_of_an_instance_is_called_and_restored() -> None:
     assert torch.equal(layer(x), expected)
 
 
+def test_inner_replacement_gives_way_to_the_outer_one() -> None:
+    layer, x = torch.nn.Linear(2, 2), torch.ones(1, 2)
+    expected = layer(x)
+    with replace_forward({layer: lambda given: given * 7}):
+        with replace_forward({layer: lambda given: given * 5}):
+            assert torch.equal(layer(x), x * 5)
+        assert torch.equal(layer(x), x * 7)
+    assert torch.equal(layer(x), expected)
+
+
 def test_fake_tensors_hold_nothing_and_follow_autocast() -> None:
     with FakeTensorMode():
         x = torch.empty(10**6, 10**6)

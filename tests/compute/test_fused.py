@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.nn import functional
 
-from modelforge.compute.answer_loss import CHUNK_ROWS, AnswerLoss, answer_loss
+from modelforge.compute.answer_loss import CHUNK_ROWS, answer_loss
 from modelforge.compute.fused import fused_lora, fused_norms
 from modelforge.compute.tune import add_adapter
 from modelforge.recipe import Recipe
@@ -165,7 +165,7 @@ def test_answer_loss_equals_cross_entropy(count: int) -> None:
     hidden = torch.randn(count, 16, dtype=torch.float64, requires_grad=True)
     again = hidden.detach().clone().requires_grad_()
     weight, labels = torch.randn(50, 16, dtype=torch.float64), torch.randint(50, (count,))
-    found = AnswerLoss.apply(hidden, weight, labels)
+    found = answer_loss(hidden, weight, labels)
     expected = functional.cross_entropy(again @ weight.t(), labels, reduction="sum")
     (found * 3 / 7).backward()
     (expected * 3 / 7).backward()
@@ -177,7 +177,7 @@ def test_answer_loss_equals_cross_entropy(count: int) -> None:
 
 def test_answer_loss_holds_for_very_large_logits() -> None:
     hidden, weight = torch.full((2, 4), 100.0, requires_grad=True), torch.eye(6, 4) * 50
-    loss = AnswerLoss.apply(hidden, weight, torch.tensor([0, 5]))
+    loss = answer_loss(hidden, weight, torch.tensor([0, 5]))
     expected = functional.cross_entropy(hidden @ weight.t(), torch.tensor([0, 5]), reduction="sum")
     assert loss.item() == pytest.approx(expected.item())
     loss.backward()
@@ -187,7 +187,7 @@ def test_answer_loss_holds_for_very_large_logits() -> None:
 def test_answer_loss_needs_no_gradient_when_measuring() -> None:
     hidden, weight, labels = torch.randn(5, 8), torch.randn(9, 8), torch.randint(9, (5,))
     with torch.no_grad():
-        loss = AnswerLoss.apply(hidden, weight, labels)
+        loss = answer_loss(hidden, weight, labels)
     expected = functional.cross_entropy(hidden @ weight.t(), labels, reduction="sum")
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -197,7 +197,7 @@ def test_answer_loss_in_bfloat16_is_near_the_float32_one() -> None:
     hidden, weight, labels = torch.randn(300, 16), torch.randn(64, 16), torch.randint(64, (300,))
     expected = functional.cross_entropy(hidden @ weight.t(), labels, reduction="sum")
     low = hidden.to(torch.bfloat16).requires_grad_()
-    loss = AnswerLoss.apply(low, weight.to(torch.bfloat16), labels)
+    loss = answer_loss(low, weight.to(torch.bfloat16), labels)
     assert loss.item() == pytest.approx(expected.item(), rel=0.01)
     loss.backward()
     assert low.grad is not None and low.grad.dtype == torch.bfloat16

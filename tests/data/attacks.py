@@ -163,6 +163,10 @@ FAST: dict[str, Attack] = {
         lambda: write_sheet("".join(f'<row r="{n}"><c r="XFD{n}"/></row>' for n in range(2, 20_000))),
         "values, too much for a file",
     ),
+    "packed CSV with a quote that is never closed": (
+        lambda: gzip.compress(b"question,answer\n" + b'"' * 30_000_001),
+        "quote is opened in it and never closed",
+    ),
     "800,000 styles": (lambda: write_styles(800_000), "XML elements in its parts"),
 }
 
@@ -178,6 +182,12 @@ SLOW: dict[str, Attack] = {
     "near-duplicates": (lambda: "".join(f'{{"text":"a b c d e f g h i j {n}"}}\n' for n in range(26_000)), "near-dup"),
     "near-duplicates of 60,000 words": (
         lambda: gzip.compress("".join(dump({"text": "word " * 60_000 + str(n)}) for n in range(40)).encode()),
+        "near-dup",
+    ),
+    "rows of 15 million characters that differ inside": (
+        lambda: gzip.compress(
+            "".join(dump({"text": f"{'a ' * 3_900_000}{n}{' a' * 3_900_000}"}) for n in range(2)).encode()
+        ),
         "near-dup",
     ),
     "broken objects, one after another": (lambda: '{"a":\n' + "{\n" * 470_000, "not valid JSON"),

@@ -18,7 +18,7 @@ import pytest
 
 from modelforge.data.checks import check
 from modelforge.data.prepare import prepare, read_rows
-from modelforge.data.report import SHOWN_PROBLEMS, Problems
+from modelforge.data.problems import SHOWN_PROBLEMS, Problems
 from modelforge.data.rows import Problem
 
 Pair = tuple[str, str]

@@ -9,7 +9,7 @@ import pytest
 from modelforge import paths
 from modelforge.data.checks import check
 from modelforge.data.columns import apply
-from modelforge.data.report import SHOWN_PROBLEMS
+from modelforge.data.problems import SHOWN_PROBLEMS
 from modelforge.errors import DatasetError, RecipeError
 
 GOOD = [{"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(1, 101)]
@@ -303,7 +303,7 @@ def test_comparing_the_rows_can_be_given_up_too(write_jsonl):
     path = write_jsonl({"prompt": f"{same} {n}?", "response": f"{same} {n}."} for n in range(50))
     seen: list[float] = []
     check(path, watch=seen.append)
-    assert seen.count(1.0) > 20  # a step for each row that is found to be like another
+    assert seen.count(1.0) > 20  # a step for each band of the sketches
     with pytest.raises(KeyboardInterrupt):
         check(path, watch=give_up_after(10))
     gc.collect()

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from modelforge.cli.data import describe_report
 from modelforge.data.checks import check
-from modelforge.data.report import MOST_KINDS, Problems
+from modelforge.data.problems import MOST_KINDS, SHOWN_PROBLEMS, Problems
 from modelforge.data.rows import Problem
 from modelforge.ui.dataset.view import show_problems
 
@@ -71,3 +73,39 @@ def test_numbers_and_quotes_do_not_make_another_kind_and_kinds_are_bounded() -> 
     assert len(problems.kinds) == MOST_KINDS + 1
     assert sum(kind.count for kind, _ in problems.kinds) == 50 + len(letters) ** 2
     assert sum(len(members) for _, members in problems.kinds) == 50 + len(letters) ** 2
+
+
+def test_a_problem_of_many_rows_is_listed_as_if_each_row_had_been_added():
+    one_by_one, together = Problems(), Problems()
+    first = Problem("error", 3, 3, "answer", "There is no value (null).", "Fill it in.")
+    rows = np.arange(5, SHOWN_PROBLEMS + 500, dtype=np.uint32)
+    for problems in (one_by_one, together):
+        problems.add(first)
+    for row in rows.tolist():
+        one_by_one.add(Problem("warning", row, row + 1, None, f"This row is identical to row {row - 4}.", "Remove it."))
+    sentence = Problem("warning", None, None, None, "This row is identical to row {}.", "Remove it.")
+    for part in np.array_split(rows, 3):
+        together.add_alike(sentence, part, part + 1, part - 4)
+    together.add_alike(sentence, rows[:0], rows[:0], rows[:0])
+    assert together.counts == one_by_one.counts
+    assert together.shown == one_by_one.shown
+    assert list(together) == list(one_by_one)
+    assert together.kinds == one_by_one.kinds
+
+
+def test_row_without_a_line_has_none_in_a_problem_of_many_rows():
+    problems = Problems()
+    numbers = np.array([2], np.uint32)
+    problems.add_alike(Problem("warning", None, None, None, "Like row {}.", ""), numbers, numbers * 0, numbers - 1)
+    assert [(each.row, each.line, each.problem) for each in problems] == [(2, None, "Like row 1.")]
+
+
+def test_problem_of_the_whole_file_is_shown_however_many_there_are_of_rows():
+    problems = Problems()
+    for number in range(1, SHOWN_PROBLEMS + 10):
+        problems.add(Problem("warning", number, None, None, f"Row {number}.", ""))
+    for name in ("one", "two"):
+        problems.add(Problem("warning", None, None, None, name, ""))
+    assert [each.problem for each in problems.shown[:3]] == ["one", "two", "Row 1."]
+    assert len(problems.shown) == SHOWN_PROBLEMS
+    assert len(list(problems)) == problems.counts["warning"] == SHOWN_PROBLEMS + 11

@@ -5,8 +5,13 @@ import unicodedata
 
 import pytest
 
+from modelforge.data import row_checks
 from modelforge.data.checks import check
+from modelforge.data.common_words import share_words
+from modelforge.data.fingerprints import fingerprint_texts
+from modelforge.data.similar import SIMILAR_ROW
 from modelforge.data.split import split
+from modelforge.tasks.base import Texts
 from tests.data.varied import chat, make_chats, make_long_pair, make_pairs
 
 VARIED = make_pairs(100)
@@ -210,3 +215,60 @@ def test_conflict_and_setting_are_seen_where_texts_are_long(write_jsonl):
     settings = [{"system": f"{long} {who} {long}", "prompt": "Who are you?", "response": who} for who in ("Ann", "Bob")]
     report = check(write_jsonl([*({**row, "system": long} for row in rows), *settings]))
     assert not [problem for problem in report.problems if problem.row and problem.row > 24]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_text_has_the_same_fingerprint_beside_texts_without_words(place):
+    texts = ["", "", ""]
+    texts[place] = "The last word of a text counts."
+    alone = fingerprint_texts([Texts("", texts[place], "yes")])
+    beside = fingerprint_texts([Texts("", text, "yes") for text in texts])
+    assert beside.asked[place] == alone.asked[0]
+    assert (beside.asked_sketch[:, place] == alone.asked_sketch[:, 0]).all()
+    assert sorted(beside.asked == 0) == [False, True, True]
+
+
+def write_alike(write_jsonl, count):
+    same = "The word that differs is the one at the very end of this long sentence, and it is"
+    return write_jsonl({"prompt": f"{same} {n}?", "response": f"{same} {n}."} for n in range(count))
+
+
+def test_most_near_duplicates_are_not_listed_and_said_to_be_at_least_so_many(write_jsonl, monkeypatch):
+    monkeypatch.setattr(row_checks, "MOST_NEAR_DUPLICATES", 100)
+    path = write_alike(write_jsonl, 6000)
+    report = check(path)
+    found = report.repairs["drop_near_duplicates"].possible
+    assert 100 <= found < 5999
+    (whole,) = [problem.problem for problem in report.problems if problem.row is None]
+    assert whole == f"At least {found:,} rows are near-duplicates of others; then the search was ended."
+    assert report.counts.warnings == found + 1
+    dropped = check(path, repairs=["drop_near_duplicates"])
+    assert dropped.repairs["drop_near_duplicates"].done == 5999
+    assert len(dropped.mapped_rows) == 1
+
+
+def test_near_duplicates_up_to_that_number_are_all_found(write_jsonl):
+    assert row_checks.MOST_NEAR_DUPLICATES >= 20_000
+    report = check(write_alike(write_jsonl, 6000))
+    assert report.repairs["drop_near_duplicates"].possible == report.counts.warnings == 5999
+    assert len({problem.row for problem in report.all_problems}) == 5999
+
+
+@pytest.mark.parametrize("read", ["columns", "chats"])
+def test_near_duplicates_are_those_that_comparing_every_pair_word_by_word_finds(write_jsonl, read):
+    rows = list(VARIED)
+    for seed, changes in enumerate([1, 2, 5, 10, 15, 18, 22, 25, 30, 36]):
+        question, answer = make_long_pair(seed)
+        rows.append((question, answer))
+        for place in range(changes):
+            answer = change_word(answer, place * 3, f"zeppelin{place}")
+        rows.append((question, answer.upper() if seed % 2 else answer))
+    texts = [f"{question}\n{answer}" for question, answer in rows]
+    expected = {
+        row + 1
+        for row, text in enumerate(texts)
+        if any(share_words(text, other) >= SIMILAR_ROW for other in texts[:row])
+    }
+    report = check(write_jsonl(objects(rows) if read == "columns" else [chat(*pair) for pair in rows]))
+    assert {row for row, problem in warnings(report) if "near-duplicate" in problem} == expected
+    assert 3 < len(expected) < 10

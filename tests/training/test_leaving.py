@@ -73,12 +73,14 @@ def test_run_is_left_before_its_model_is_trained(
     assert built == [] and "sampled" not in events
 
 
-def test_run_is_left_amid_its_first_answers(probed: Path, base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("tuning", "steps"), [("full", 0), ("lora", 1)])
+def test_run_is_left_amid_its_first_answers(probed: Path, base: Path, tmp_path: Path, tuning: str, steps: int) -> None:
+    """Full tuning shows them before its first step, when there is no model to save."""
     events: list[str] = []
     emit = lambda type, **_: events.append(type)  # noqa: E731
-    recipe = tiny.recipe(base, "", max_steps=5)
+    recipe = tiny.recipe(base, "", {"max_steps": 5, "tuning.type": tuning})
     result = train(Job("run-0", recipe, tiny.rows(), {}, tmp_path, emit, lambda: "sampled" in events))
-    assert result.stopped and result.model_id is None
+    assert result.stopped and result.step == steps and (result.model_id is not None) == bool(steps)
     assert events.count("sampled") == 1
 
 

@@ -79,10 +79,62 @@ def test_same_prompts_are_answered_after_each_evaluation(whole: Followed) -> Non
 def test_answers_change_nothing_of_the_run(
     whole: Followed, probed: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samples.SamplingCallback, "on_evaluate", lambda *_, **__: None)
+    for moment in ("on_log", "on_evaluate"):
+        monkeypatch.setattr(samples.SamplingCallback, moment, lambda *_, **__: None)
     without = Followed(tmp_path)
     without.train(base)
-    assert without.steps == [0, 12] and without.curve == pytest.approx(whole.curve, abs=1e-6)
+    assert without.steps == [12] and without.curve == pytest.approx(whole.curve, abs=1e-6)
+
+
+# ---- before training -------------------------------------------------------------------------------------------
+
+
+def test_first_step_is_reported_before_the_answers_from_before_training(whole: Followed) -> None:
+    kinds = [event["type"] for event in whole.events]
+    assert kinds.index("progress") < kinds.index("sampled")
+    steps = [event["step"] for event in whole.events if event["type"] in ("progress", "sampled")]
+    assert steps[: 2 + samples.PROMPTS] == [1, *[0] * samples.PROMPTS, 2]
+
+
+@pytest.mark.parametrize("settings", [{}, {"tuning.use_dora": True}], ids=["lora", "dora"])
+def test_answers_from_before_training_are_those_of_the_base_model(
+    probed: Path, base: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """A run that changes all weights shows them before its first step."""
+    rate = {"learning_rate": 0.3, "max_steps": 2, "evaluations": 1}
+    adapted, full = Followed(tmp_path / "adapted"), Followed(tmp_path / "full")
+    adapted.train(base, **rate, **settings)
+    full.train(base, **rate, **{"tuning.type": "full"})
+    kinds = [event["type"] for event in full.events]
+    assert kinds.index("sampled") < kinds.index("progress")
+    before, after = ([e for e in run.of("sampled") if e["step"] == 0] for run in (adapted, full))
+    assert len(before) == samples.PROMPTS and before == after
+    assert [e["answer"] for e in adapted.of("sampled") if e["step"] == 2] != [e["answer"] for e in before]
+
+
+def test_model_that_is_trained_further_answers_before_its_first_step(probed: Path, base: Path, tmp_path: Path) -> None:
+    """Without its adapter it would be the base model."""
+    first, second = Followed(tmp_path / "first"), Followed(tmp_path / "second")
+    parent = first.train(base, max_steps=2, learning_rate=0.3).model_id
+    second.train(base, max_steps=1, parent=parent)
+    kinds = [event["type"] for event in second.events]
+    assert kinds.index("sampled") < kinds.index("progress")
+    last = [event["answer"] for event in first.of("sampled")][-samples.PROMPTS :]
+    assert [event["answer"] for event in second.of("sampled") if event["step"] == 0] == last
+
+
+def test_run_paused_amid_its_first_answers_shows_them_all_and_no_others_when_it_resumes(
+    probed: Path, base: Path, tmp_path: Path
+) -> None:
+    first, second = Followed(tmp_path, pause=is_answer(0)), Followed(tmp_path)
+    result = first.train(base, max_steps=3)
+    assert result.state is RunState.paused and result.step in (1, 2)
+    assert len(first.of("sampled")) == samples.PROMPTS
+    assert second.train(base, max_steps=3).state is RunState.finished
+    assert 0 not in second.steps
+
+
+# ---- stopped or failed amid answers ----------------------------------------------------------------------------
 
 
 @pytest.mark.slow

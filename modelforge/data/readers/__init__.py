@@ -15,7 +15,7 @@ from modelforge.data.limits import check_columns, find_limits
 from modelforge.data.readers import arrow, excel, json_list, jsonl, table, text
 from modelforge.data.readers.archives import Unpacked, find_packing, unpack
 from modelforge.data.readers.encodings import detect_encoding
-from modelforge.data.readers.reader import SNIFFED_CHARACTERS, Beginning, Block, Reader, Take
+from modelforge.data.readers.reader import SNIFFED_CHARACTERS, Beginning, Block, Reader, Take, join_rows
 from modelforge.data.rows import Position, Problem, Row
 from modelforge.errors import DatasetError
 
@@ -33,9 +33,6 @@ FORMATS: dict[str, Reader] = {
 
 _SAMPLED_ROWS = 200
 _SAMPLED_BYTES = 32 << 20
-_BLOCK_ROWS = 4096
-_BLOCK_BYTES = 8 << 20
-_STEP_ROWS = 16  # between two checks of a block's size
 
 _HEAD_BYTES = 8192
 
@@ -97,24 +94,13 @@ class RowSource:
         if read_blocks is not None and text_columns and not self.exact_numbers:
             blocks = read_blocks(self._place, self.encoding, self.position, text_columns, take)
         else:
-            blocks = self._join_rows()
+            blocks = join_rows(self, self.position)
         count = 0
         for block in blocks:
             count += block.length
             self.position.limits.check(self.path.name, rows=count, bytes=self.position.bytes)
             yield block
         self.position.share = 1.0
-
-    def _join_rows(self) -> Iterator[Block]:
-        """All rows in blocks of at most 4,096; long rows come in smaller blocks."""
-        rows, block, start = iter(self), list[Row | Problem](), 0
-        while some := list(islice(rows, _STEP_ROWS)):
-            block += some
-            if len(block) >= _BLOCK_ROWS or self.position.bytes - start > _BLOCK_BYTES:
-                yield Block(block)
-                block, start = [], self.position.bytes
-        if block:
-            yield Block(block)
 
     @property
     def _place(self) -> Path:

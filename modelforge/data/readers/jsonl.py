@@ -62,10 +62,10 @@ def read_blocks(path: Path, encoding: str, position: Position, columns: Collecti
     types: dict[str, Any] = {}
     for text, ended in _read_whole_lines(path, encoding, position):
         found = _read_columns(text, columns, types) if ended and types else None
-        texts = None if found is None else take(found)
-        if texts:
-            yield Block([], texts, reader.number + 1, reader.line + 1)
-            reader.skip(len(next(iter(texts.values()))))
+        clean = None if found is None else take(found)
+        if clean is not None:
+            yield Block([], clean, reader.number + 1, range(reader.line + 1, reader.line + 1 + clean.length))
+            reader.skip(clean.length)
         else:
             rows = list(reader.read(text, ended))
             _learn_types(types, rows)

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from modelforge.data.limits import Limits
-from modelforge.data.rows import Position, Problem, Row
+from modelforge.data.rows import CleanTexts, Position, Problem, Row
 from modelforge.tasks import SHAPES
 
 SNIFFED_CHARACTERS = 1 << 20
+
+_BLOCK_ROWS = 4096
+_BLOCK_BYTES = 8 << 20
+_STEP_ROWS = 16  # between two checks of a block's size
 
 _USUAL_NAMES = {name for shape in SHAPES.values() for role in shape.roles for name in (role.name, *role.accepts)}
 
@@ -41,21 +46,21 @@ class Outline:
 
 
 class Block(NamedTuple):
-    """Some consecutive rows: in `rows`, or, if `take` accepted their columns, as its result in `texts`; then number and
-    line are those of the first row, and each row is one line."""
+    """Some consecutive rows: in `rows`, or, if `take` accepted their columns, as its result in `clean`; then number is
+    that of the first row, and lines are those where the rows begin."""
 
     rows: list[Row | Problem]
-    texts: Mapping[str, Any] = {}
+    clean: CleanTexts | None = None
     number: int = 0
-    line: int = 0
+    lines: Sequence[int] = ()
 
     @property
     def length(self) -> int:
         """The number of rows."""
-        return len(next(iter(self.texts.values()))) if self.texts else len(self.rows)
+        return len(self.rows) if self.clean is None else self.clean.length
 
 
-Take = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
+Take = Callable[[Mapping[str, Any]], CleanTexts | None]
 """Converts column -> array of text; None if the rows must be read one by one."""
 
 
@@ -81,9 +86,26 @@ def is_usual(name: str) -> bool:
     return "_".join(re.findall(r"[^\W_]+", name.lower())) in _USUAL_NAMES
 
 
-def open_text(path: Path, encoding: str, position: Position, newline: str | None = "") -> io.TextIOWrapper:
-    """Open a text file that updates the position while it is read. newline: as for `open`."""
-    return io.TextIOWrapper(io.BufferedReader(_TrackedFile(path, position)), encoding, newline=newline)
+def open_text(
+    path: Path, encoding: str, position: Position, newline: str | None = "", start: int = 0
+) -> io.TextIOWrapper:
+    """Open a text file that updates the position while it is read. newline: as for `open`. start: the byte where a
+    character begins and reading does."""
+    file = io.BufferedReader(_TrackedFile(path, position))
+    file.seek(start)
+    return io.TextIOWrapper(file, encoding, newline=newline)
+
+
+def join_rows(rows: Iterable[Row | Problem], position: Position) -> Iterator[Block]:
+    """All rows in blocks of at most 4,096; long rows come in smaller blocks. position: of the reader of these rows."""
+    rows, block, start = iter(rows), list[Row | Problem](), 0
+    while some := list(islice(rows, _STEP_ROWS)):
+        block += some
+        if len(block) >= _BLOCK_ROWS or position.bytes - start > _BLOCK_BYTES:
+            yield Block(block)
+            block, start = [], position.bytes
+    if block:
+        yield Block(block)
 
 
 class _TrackedFile(io.FileIO):

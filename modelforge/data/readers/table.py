@@ -8,14 +8,24 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from modelforge.data.limits import LONGEST_ROW, Limits, check_columns
-from modelforge.data.readers.reader import SNIFFED_CHARACTERS, Outline, Reader, is_usual, open_text
+from modelforge.data.readers.reader import (
+    SNIFFED_CHARACTERS,
+    Block,
+    Outline,
+    Reader,
+    Take,
+    is_usual,
+    join_rows,
+    open_text,
+)
+from modelforge.data.readers.table_blocks import can_divide, divide_records, find_start, read_columns
 from modelforge.data.rows import Position, Problem, Row
 from modelforge.errors import DatasetError
 
@@ -45,29 +55,65 @@ def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> 
     with open_text(path, encoding, position) as file:
         records = _split_file(file, path, encoding)
         columns = _read_header(records, path.name)
-        width = len(columns)
-        number = 0
-        while True:
-            line = records.line_num + 1
-            try:
-                cells = next(records)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                number += 1
-                yield _describe_broken(number, line, error)
-                continue
-            if not any(cells) or not any(cell.strip() for cell in cells):
-                continue
+        yield from _read_rows(records, columns)
+
+
+def read_blocks(path: Path, encoding: str, position: Position, columns: Collection[str], take: Take) -> Iterator[Block]:
+    """All rows, some thousand at a time: as columns of text where `table_blocks` can read them, else one by one."""
+    with open_text(path, encoding, Position()) as file:
+        records = _split_file(file, path, encoding)
+        names = _read_header(records, path.name)
+    dialect, line, number = records.dialect, records.line_num, 0
+    start = find_start(path, line)
+    is_plain = can_divide(encoding, dialect.delimiter) and not dialect.skipinitialspace and not _holds_long_line(path)
+    if start is None or not is_plain:
+        yield from join_rows(read(path, encoding, position, exact_numbers=False), position)
+        return
+    for part in divide_records(path, start, dialect.delimiter, position):
+        if not part.in_order:
+            with open_text(path, "utf-8", position, start=part.start) as file:
+                rest = csv.reader(file, dialect)
+                yield from join_rows(_read_rows(rest, names, number, line), position)
+            return
+        found = read_columns(part, names, columns, dialect.delimiter)
+        clean = None if found is None else take(found)
+        if clean is not None:
+            yield Block([], clean, number + 1, (part.lines + line + 1).tolist())
+            number += clean.length
+        else:
+            lines = csv.reader(io.StringIO(part.text.decode(), newline=""), dialect)
+            rows = list(_read_rows(lines, names, number, line))
+            yield Block(rows)
+            number += len(rows)
+        line += part.text.count(b"\n")
+
+
+def _read_rows(
+    records: Records, columns: tuple[str, ...], number: int = 0, line_before: int = 0
+) -> Iterator[Row | Problem]:
+    """The rows of records. number, line_before: how many rows and lines there are before those of `records`."""
+    width = len(columns)
+    while True:
+        line = line_before + records.line_num + 1
+        try:
+            cells = next(records)
+        except StopIteration:
+            return
+        except csv.Error as error:
             number += 1
-            if len(cells) > width and any(cell.strip() for cell in cells[width:]):
-                problem = f"This row has {len(cells)} cells, the header has {width}."
-                delimiter = records.dialect.delimiter
-                named = "a tab" if delimiter == "\t" else f"a {delimiter!r}"
-                fix = f"Write double quotes around text that contains {named}."
-                yield Problem("error", number, line, None, problem, fix)
-            else:
-                yield Row(number, line, dict(zip(columns, cells, strict=False)))
+            yield _describe_broken(number, line, error)
+            continue
+        if not any(cells) or not any(cell.strip() for cell in cells):
+            continue
+        number += 1
+        if len(cells) > width and any(cell.strip() for cell in cells[width:]):
+            problem = f"This row has {len(cells)} cells, the header has {width}."
+            delimiter = records.dialect.delimiter
+            named = "a tab" if delimiter == "\t" else f"a {delimiter!r}"
+            fix = f"Write double quotes around text that contains {named}."
+            yield Problem("error", number, line, None, problem, fix)
+        else:
+            yield Row(number, line, dict(zip(columns, cells, strict=False)))
 
 
 def _holds_long_line(path: Path) -> bool:
@@ -181,5 +227,5 @@ def _could_be_name(cell: str) -> bool:
     return not cell.rstrip("\"'”»)").endswith((".", "!", "?", ":", ",", ";", "…"))
 
 
-CSV = Reader(lambda begin: _find_delimiter(begin.text) not in {None, "\t"}, read, describe)
-TSV = Reader(lambda begin: _find_delimiter(begin.text) == "\t", read, describe)
+CSV = Reader(lambda begin: _find_delimiter(begin.text) not in {None, "\t"}, read, describe, read_blocks=read_blocks)
+TSV = Reader(lambda begin: _find_delimiter(begin.text) == "\t", read, describe, read_blocks=read_blocks)

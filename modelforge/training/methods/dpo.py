@@ -14,7 +14,7 @@ from modelforge.data.encode import IGNORED, ChatEncoder
 from modelforge.loading import window_of
 from modelforge.recipe import Recipe
 from modelforge.training.arguments import UNCUT, common_arguments, make_trainer
-from modelforge.training.batching import LengthGrouped, leave_out_masks
+from modelforge.training.batching import LengthGrouped, compute_labels_alone
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.saving import Durable
 
@@ -65,8 +65,9 @@ def build_trainer(
             "precompute_ref_log_probs": not recipe.tuning.has_adapter,
         }
     )
-    leave_out_masks(model)
-    return make_trainer(PreferenceTrainer, arguments, model, tokenizer, examples, recipe=recipe)
+    trainer = make_trainer(PreferenceTrainer, arguments, model, tokenizer, examples, recipe=recipe)
+    compute_labels_alone(model, compute)
+    return trainer
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from modelforge.errors import DatasetError
 from modelforge.loading import window_of
 from modelforge.recipe import Recipe
 from modelforge.training.arguments import UNCUT, common_arguments, make_trainer
-from modelforge.training.batching import LengthGroupedSampler, leave_out_masks
+from modelforge.training.batching import LengthGroupedSampler, compute_labels_alone
 from modelforge.training.examples import Encoding, Examples, Feature, count_tokens
 from modelforge.training.methods.dpo import count_unlabelled
 from modelforge.training.saving import Durable
@@ -58,9 +58,8 @@ def build_trainer(
             "precompute_ref_log_probs": not recipe.tuning.has_adapter,
         }
     )
-    leave_out_masks(model)
     has_kl = recipe.kto.loss_type == "kto"
-    return make_trainer(
+    trainer = make_trainer(
         LabelTrainer,
         arguments,
         model,
@@ -69,6 +68,8 @@ def build_trainer(
         recipe=recipe,
         evaluation=mismatch(examples.evaluation, batch) if has_kl else examples.evaluation,
     )
+    compute_labels_alone(model, compute)
+    return trainer
 
 
 def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:

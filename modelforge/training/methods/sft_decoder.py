@@ -20,7 +20,12 @@ from modelforge.scores.metrics import perplexity
 from modelforge.training.arguments import common_arguments, make_trainer
 from modelforge.training.batching import LengthGrouped, RightPadding, TokenMeanLoss
 from modelforge.training.examples import Encoding, Examples, count_tokens
+from modelforge.training.frozen_layers import StartsAtCut
 from modelforge.training.saving import Durable
+
+EVALUATED_TOGETHER = 4
+"""Batches of the training's size that are evaluated as one. Nothing is kept for a backward pass, so it takes less
+memory than a training step; and a few short rows alone take about as long as many side by side."""
 
 
 def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
@@ -45,9 +50,11 @@ def build_trainer(
 ) -> Any:
     """A trainer, ready to run."""
     fused = has_answer_loss(model, compute.device)
+    together = EVALUATED_TOGETHER if fused else 1  # else the logits of all tokens are held
     arguments = SFTConfig(
         **{
             **common_arguments(recipe, compute, folder, examples),
+            "per_device_eval_batch_size": together * recipe.per_device_train_batch_size,
             "max_length": recipe.max_length,
             "dataset_kwargs": {"skip_prepare_dataset": True},
         }
@@ -71,10 +78,8 @@ def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     return {"loss": metrics["eval_loss"], "perplexity": perplexity(metrics["eval_loss"])}
 
 
-class AnswerTrainer(Durable, LengthGrouped, TokenMeanLoss, TokenCount, SFTTrainer):
+class AnswerTrainer(StartsAtCut, Durable, LengthGrouped, TokenMeanLoss, TokenCount, SFTTrainer):
     """SFTTrainer whose loss, when `fused`, comes from the hidden states at labelled positions alone."""
-
-    fused = False
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -88,7 +93,7 @@ class AnswerTrainer(Durable, LengthGrouped, TokenMeanLoss, TokenCount, SFTTraine
     def _fused_loss(self, inputs: Any, num_items_in_batch: Any = None) -> Any:
         decoder = unwrap(self.model)
         # Not the model's own forward, which is all that accelerate wraps in autocast.
-        with self.accelerator.autocast():
+        with self.accelerator.autocast(), self.continued(inputs):
             hidden = decoder.base_model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state[:, :-1]
             labels = inputs["labels"][:, 1:]  # position t predicts token t + 1
             answered = labels != -100

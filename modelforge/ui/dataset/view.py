@@ -10,8 +10,9 @@ from typing import Any
 
 import gradio as gr
 
+from modelforge.data.problems import COLUMNS, ProblemKind
 from modelforge.data.repairs import REPAIRS
-from modelforge.data.report import COLUMNS, ProblemKind, Report
+from modelforge.data.report import Report
 from modelforge.data.row_cache import MappedRows
 from modelforge.data.rows import Problem
 from modelforge.data.split import Leak

@@ -115,6 +115,8 @@ class RunView:
 
     def _take(self, event: dict[str, Any]) -> None:
         self.latest[event["type"]] = event
+        if event["type"] in ("stored", "warning", "evaluated", "progress"):
+            self.latest.pop("storing", None)
         match event["type"]:
             case "started":
                 self._rewind(event.get("step", 0))
@@ -137,7 +139,8 @@ class RunView:
                 curves[name] = [point for point in points if point[0] <= step]
         self.answers.rewind(step)
         self.warnings = []
-        self.latest.pop("measuring", None)
+        for name in ("measuring", "storing"):
+            self.latest.pop(name, None)
 
 
 def _add_points(curves: dict[str, list[tuple[float, float]]], event: dict[str, Any], names: Sequence[str]) -> None:
@@ -170,7 +173,11 @@ def show_run(record: RunRecord, view: RunView, at: int | None = None) -> list[An
     step, total = latest.get("step", record.step), latest.get("total_steps", record.total_steps)
     head = f'<div class="mf-run-name">{html.text(record.recipe.get("name") or record.id)}</div>'
     head += _state(record, view)
-    if total:
+    is_active = record.state in (RunState.preparing, RunState.running)
+    if is_active and (storing := view.latest.get("storing")):
+        left = html.seconds(storing["seconds_left"])
+        head += html.bar(storing["share"], f"computing the frozen layers once · {storing['share']:.0%} · {left} left")
+    elif total:
         is_running = latest and record.state is RunState.running
         left = f"{html.seconds(latest['eta_seconds'])} left" if is_running else record.state.value
         if is_running and (measuring := view.latest.get("measuring")):

@@ -35,6 +35,7 @@ _KINDS = {"fits": "good", "tight": "warning", "won't fit": "bad", "unknown": "qu
 @dataclass(frozen=True)
 class Judgement:
     """A verdict in words. advice: (settings that a button inserts, its title). is_guess: the time was not measured.
+    quicker: an advice that saves time where the run fits.
     trial: how long it takes to try the base model; "" where that is not known."""
 
     verdict: str
@@ -42,11 +43,12 @@ class Judgement:
     numbers: tuple[tuple[str, str], ...] = ()
     advice: tuple[Change, ...] = ()
     is_guess: bool = False
+    quicker: tuple[Change, ...] = ()
     trial: str = ""
 
 
 class VerdictPanel:
-    """Its components. `judged` holds the form's values that do not fit, `guessed` those whose time is a guess,
+    """Its components. `judged` holds the form's values that there is advice on, `guessed` those whose time is a guess,
     `offered` the settings that each button inserts."""
 
     def __init__(self) -> None:
@@ -86,18 +88,27 @@ def attach_verdict(form: TrainForm, panel: VerdictPanel, trial_time: Any) -> Non
             found = Judgement("unknown", "What this needs takes too long to compute. The run will show it.")
         misses = found.verdict in ("tight", "won't fit") and found.numbers
         guessed = list(values) if found.is_guess else []
-        yield [_describe(found), list(values) if misses else [], guessed, describe_time(found.trial)]
+        advisable = misses or (found.quicker and not found.is_guess)
+        yield [_describe(found), list(values) if advisable else [], guessed, describe_time(found.trial)]
 
     def measure_time(guessed: list[Any]) -> Any:
         """Not beside a run: it would slow both, and measure that."""
         recipe = read(guessed) if not forge.runs.is_busy() else None
         found = judge(forge, recipe, seconds=LONGEST_SECONDS, calibrate=True) if recipe else None
-        return [_describe(found), describe_time(found.trial)] if found and not found.is_guess else gr.skip()
+        if found is None or found.is_guess:
+            return gr.skip()
+        return [_describe(found), guessed if found.quicker else gr.skip(), describe_time(found.trial)]
 
     def advise(judged: list[Any]) -> Iterator[list[Any]]:
         recipe = read(judged)
         if recipe is None:
             yield _offer("", ())
+            return
+        found = judge(forge, recipe, seconds=LONGEST_SECONDS)
+        if found and found.verdict == "fits":
+            if found.is_guess:  # by now the time has been measured
+                found = judge(forge, recipe, seconds=LONGEST_SECONDS, calibrate=True) or found
+            yield _offer("What saves time; a click changes the settings:" if found.quicker else "", found.quicker)
             return
         usual = list_usual_changes(recipe)
         yield _offer("What usually helps, until it is computed what fits; a click changes the settings:", usual)
@@ -117,7 +128,7 @@ def attach_verdict(form: TrainForm, panel: VerdictPanel, trial_time: Any) -> Non
     shown = [panel.shown, panel.judged, panel.guessed, trial_time]
     listen_all([each.change for each in watched], show, form.inputs, shown)
     listen_all([panel.judged.change], advise, panel.judged, panel.outputs)
-    listen_all([panel.guessed.change], measure_time, panel.guessed, [panel.shown, trial_time])
+    listen_all([panel.guessed.change], measure_time, panel.guessed, [panel.shown, panel.judged, trial_time])
     for index, button in enumerate(panel.buttons):
         inserted = [form.advised, *form.named.values()]
         listen(button.click, partial(take, index), [panel.offered, form.advised], inserted)
@@ -179,4 +190,5 @@ def _translate(recipe: Recipe, made: Plan) -> Judgement:
         tuple(numbers),
         tuple((dict(each.settings), each.sentence) for each in advice),
         is_guess=bool(made.time) and made.timing == "guess",
+        quicker=((dict(made.quicker.settings), made.quicker.sentence),) if made.quicker and disk.fits else (),
     )

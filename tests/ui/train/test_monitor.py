@@ -63,6 +63,26 @@ def test_curves_hold_what_was_measured(path: Path) -> None:
     assert view.held_out == {"loss": [(3, 1.75)], "perplexity": [(3, 5.75)]}
 
 
+STORING = {"type": "storing", "share": 0.4, "seconds_left": 75}
+STORED = {
+    "type": "stored", "layers": 20, "rows": 24, "tokens": 4800, "bytes": 11_000_000, "seconds": 12.3, "reused": False,
+}  # fmt: skip
+
+
+def test_what_is_computed_once_is_shown_until_it_is_done(path: Path) -> None:
+    view = view_of(path, STARTED, STORING)
+    assert "computing the frozen layers once · 40% · 1 min 15 s left" in show_run(record(), view)[0]
+    write(path, STORED)
+    view.refresh()
+    assert "frozen layers" not in show_run(record(), view)[0]
+    assert view.lines[-1].endswith("output of the 20 frozen layers: computed once in 12 s, 11 MB")
+
+
+@pytest.mark.parametrize("after", [{"type": "warning", "message": "the disk is full"}, {**STARTED, "step": 2}])
+def test_what_is_not_computed_after_all_is_not_shown(path: Path, after: dict[str, Any]) -> None:
+    assert "frozen layers" not in show_run(record(), view_of(path, STARTED, STORING, after))[0]
+
+
 def test_the_loss_of_an_evaluation_of_the_first_version_is_shown(path: Path) -> None:
     assert view_of(path, {"type": "evaluated", "step": 3, "eval_loss": 1.75}).held_out == {"loss": [(3, 1.75)]}
 

@@ -9,6 +9,7 @@ import pytest
 from modelforge.planner.disk import Disk
 from modelforge.planner.estimate import Advice, Plan
 from modelforge.planner.memory import Memory
+from modelforge.planner.quick import Quicker
 from modelforge.recipe import Recipe
 from modelforge.ui.train.verdict import _describe, _offer, _translate
 
@@ -42,6 +43,13 @@ def test_model_that_is_trained_further_keeps_its_base_model() -> None:
     made = replace(PLAN, verdict="tight", advice=(SMALLER, SHORTER))
     assert [title for _, title in _translate(Recipe(), made).advice] == [SMALLER.sentence, SHORTER.sentence]
     assert _translate(Recipe(parent="model-0123456789ab"), made).advice == (({"max_length": 128}, "Cut examples."),)
+
+
+def test_what_saves_time_is_offered_with_what_it_trades() -> None:
+    quicker = Quicker({"tuning.top_layers": 10}, "Quick: train only the top 10 of 30 layers.", 60.0)
+    assert _translate(Recipe(), replace(PLAN, quicker=quicker)).quicker == ((dict(quicker.settings), quicker.sentence),)
+    assert _translate(Recipe(), PLAN).quicker == ()
+    assert _translate(Recipe(), replace(PLAN, quicker=quicker, disk=Disk(10**10, 10**9, "/"))).quicker == ()
 
 
 def test_buttons_show_what_is_offered_and_hide_the_rest() -> None:

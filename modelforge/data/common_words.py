@@ -1,0 +1,151 @@
+"""The share of words that two texts have in common: of one pair, or of thousands at once with the same result.
+
+Words are runs of letters, digits and underscores, and single other characters; each counts as often as it occurs. What
+follows from a share is decided in `similar`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelforge.data.word_hashes import (
+    REST,
+    SIGN,
+    SPACE,
+    WORD,
+    Hashes,
+    Places,
+    count_from,
+    find_words,
+    hash_words,
+    join_texts,
+    lower_texts,
+    normalise,
+)
+from modelforge.text import find_all
+
+LEAST_SHARE = 0.88
+"""Lengths that differ by more than this share give 0: no caller needs smaller shares."""
+MOST_PAIRS = 1 << 12
+"""Of one call of `share_words_of_pairs`."""
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+_HASH_BITS = 51  # what is left of 64 bits beside the number of a pair and its side
+_STEPS = 4  # words that occur more often in both texts are few
+_CHARACTERS = 0x40000  # all letters, digits and spaces of Unicode come before
+
+
+def share_words(one: str, other: str) -> float:
+    """The number of common words over the words of the longer text, from 0 to 1."""
+    left, right = find_all(_WORD, normalise(one)), find_all(_WORD, normalise(other))
+    longer = max(len(left), len(right))
+    if not longer or min(len(left), len(right)) < LEAST_SHARE * longer:
+        return 0.0
+    return (Counter(left) & Counter(right)).total() / longer
+
+
+def share_words_of_pairs(texts: Any, left: Places, right: Places, enough: float = 1.0) -> NDArray[np.float64]:
+    """`share_words` of pairs of texts, given an array of strings and the indices of each pair in it. Shares of `enough`
+    and more may be too low, but not below `enough`."""
+    words, first, counts = _hash_exact_words(texts)
+    shorter, longer = np.minimum(counts[left], counts[right]), np.maximum(counts[left], counts[right])
+    shares = np.zeros(len(left))
+    near = np.flatnonzero((longer > 0) & (shorter >= LEAST_SHARE * longer))
+    if not len(near):
+        return shares
+    shares[near] = _count_in_place(words, first[left[near]], first[right[near]], shorter[near]) / longer[near]
+    near = near[shares[near] < enough]
+    if len(near):
+        sides = np.concatenate((left[near], right[near]))
+        shares[near] = _count_common(words, first[sides], counts[sides]) / longer[near]
+    return shares
+
+
+def _count_in_place(words: Hashes, left: Places, right: Places, counts: Places) -> NDArray[np.int64]:
+    """(n,) how many words of each pair are equal at the same place: fast, and enough for most near-duplicates.
+    left, right: the first word of each side; counts: how many are compared, not 0."""
+    ends = np.cumsum(counts)
+    index = np.arange(ends[-1]) + np.repeat(left - ends + counts, counts)
+    equal = words[index] == words[index + np.repeat(right - left, counts)]
+    return np.add.reduceat(equal, ends - counts, dtype=np.int64)
+
+
+def _count_common(words: Hashes, first: Places, counts: Places) -> NDArray[np.int64]:
+    """(n,) how many words each pair has in common. first, counts: of n texts on the left, then of those on the right.
+
+    The words of all pairs are sorted at once, each as one number: its pair, its hash, and its side. Then equal words of
+    a pair stand together, those of the left before those of the right. Where one side meets the other they have one
+    word in common, and one more for each step that can be taken away from there on both sides.
+    """
+    amount = len(first) // 2
+    ends = np.cumsum(counts)
+    pairs = np.arange(amount, dtype=np.uint64) << np.uint64(_HASH_BITS + 1)
+    keys = words[np.arange(ends[-1]) + np.repeat(first - ends + counts, counts)]
+    keys &= np.uint64((1 << (_HASH_BITS + 1)) - 2)
+    keys += np.repeat(np.concatenate((pairs, pairs + np.uint64(1))), counts)
+    keys.sort()
+    places = np.flatnonzero(keys[1:] ^ keys[:-1] == 1)  # the last word on the left, before the first on the right
+    common = _count_by_pair(keys, places, amount)
+    for step in range(1, _STEPS):
+        places = places[(places >= step) & (places + step + 1 < len(keys))]
+        same = (keys[places - step] == keys[places]) & (keys[places + 1 + step] == keys[places + 1])
+        places = places[same]
+        common += _count_by_pair(keys, places, amount)
+    on_left = places + 1 - np.searchsorted(keys, keys[places])
+    on_right = np.searchsorted(keys, keys[places + 1], "right") - places - 1
+    more = np.repeat(places, np.minimum(on_left, on_right) - _STEPS) if len(places) else places
+    return common + _count_by_pair(keys, more, amount)
+
+
+def _count_by_pair(keys: Hashes, places: Places, amount: int) -> NDArray[np.int64]:
+    return np.bincount((keys[places] >> np.uint64(_HASH_BITS + 1)).astype(np.int64), minlength=amount)
+
+
+def _hash_exact_words(texts: Any) -> tuple[Hashes, Places, Places]:
+    """A hash of each word of all texts; the index of the first word of each text, and how many words it has."""
+    buffer, offsets = join_texts(lower_texts(texts))
+    starts, lengths = find_words(_find_kinds(buffer))
+    return hash_words(buffer, starts, lengths), *count_from(starts, offsets)
+
+
+def _find_kinds(buffer: bytes) -> NDArray[np.uint8]:
+    """The kind of each byte as `re` sees its character: a letter or digit, white space, or another one."""
+    kinds = np.frombuffer(bytearray(buffer).translate(_sort_characters()[:256].tobytes()), np.uint8)
+    content = np.frombuffer(buffer, np.uint8)
+    begins = np.flatnonzero(content >= 0xC0)  # of characters beyond ASCII
+    if not len(begins):
+        return kinds
+    lead = content[begins].astype(np.int64)
+    bytes_of = [content[begins + place].astype(np.int64) & 0x3F for place in (1, 2, 3)]
+    points = np.where(
+        lead < 0xE0,
+        (lead & 0x1F) << 6 | bytes_of[0],
+        np.where(
+            lead < 0xF0,
+            (lead & 0x0F) << 12 | bytes_of[0] << 6 | bytes_of[1],
+            (lead & 0x07) << 18 | bytes_of[0] << 12 | bytes_of[1] << 6 | bytes_of[2],
+        ),
+    )
+    found = _sort_characters()[np.minimum(points, _CHARACTERS - 1)]
+    kinds[begins] = found
+    rest = np.where(found == SIGN, REST, found).astype(np.uint8)
+    for place, least in ((1, 0xC0), (2, 0xE0), (3, 0xF0)):
+        longer = lead >= least
+        kinds[begins[longer] + place] = rest[longer]
+    return kinds
+
+
+@cache
+def _sort_characters() -> NDArray[np.uint8]:
+    """The kind of each character of Unicode."""
+    characters = "".join(map(chr, range(_CHARACTERS)))
+    letters = np.fromiter(map(str.isalnum, characters), np.bool_, _CHARACTERS)
+    letters[ord("_")] = True
+    spaces = np.fromiter(map(str.isspace, characters), np.bool_, _CHARACTERS)
+    return np.select([letters, spaces], [WORD, SPACE], SIGN).astype(np.uint8)
