@@ -196,6 +196,13 @@ def test_evaluation_loss_is_the_mean_over_all_answer_tokens(build: Build, batch_
     assert trainer.evaluate()["eval_loss"] == pytest.approx(total / tokens, abs=1e-5)
 
 
+def test_four_batches_are_evaluated_as_one(build: Build) -> None:
+    trainer = build(per_device_train_batch_size=2, eval_split=0.5)
+    sizes = [len(batch["input_ids"]) for batch in trainer.get_eval_dataloader()]
+    assert sum(sizes) == len(trainer.eval_dataset) and max(sizes) == 8
+    assert len(next(iter(trainer.get_train_dataloader()))["input_ids"]) == 2
+
+
 def test_loss_falls_on_something_that_can_be_learnt(build: Build) -> None:
     trainer = build(max_steps=25, per_device_train_batch_size=8, learning_rate=3e-2, lr_scheduler_type="cosine")
     found = run_training(trainer)
@@ -410,7 +417,7 @@ DECODER: Reached = {
     "per_device_train_batch_size": (
         3,
         lambda seen: (seen.args.per_device_train_batch_size, seen.args.per_device_eval_batch_size),
-        (3, 3),
+        (3, 12),  # nothing is kept of an evaluation
     ),
     "gradient_accumulation_steps": (2, lambda seen: seen.args.gradient_accumulation_steps, 2),
     "max_length": (

@@ -22,6 +22,10 @@ from modelforge.training.batching import LengthGrouped, RightPadding, TokenMeanL
 from modelforge.training.examples import Encoding, Examples, count_tokens
 from modelforge.training.saving import Durable
 
+EVALUATED_TOGETHER = 4
+"""Batches of the training's size that are evaluated as one. Nothing is kept for a backward pass, so it takes less
+memory than a training step; and a few short rows alone take about as long as many side by side."""
+
 
 def make_encoder(tokenizer: Any, recipe: Recipe, config: Any) -> Callable[[Mapping[str, Any]], Encoding]:
     """Chats and texts as input_ids and labels, cut to max_length tokens or the model's window; texts also divided."""
@@ -45,9 +49,11 @@ def build_trainer(
 ) -> Any:
     """A trainer, ready to run."""
     fused = has_answer_loss(model, compute.device)
+    together = EVALUATED_TOGETHER if fused else 1  # else the logits of all tokens are held
     arguments = SFTConfig(
         **{
             **common_arguments(recipe, compute, folder, examples),
+            "per_device_eval_batch_size": together * recipe.per_device_train_batch_size,
             "max_length": recipe.max_length,
             "dataset_kwargs": {"skip_prepare_dataset": True},
         }
