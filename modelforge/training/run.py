@@ -35,6 +35,7 @@ from modelforge.training.callback import EventCallback, RunStopped
 from modelforge.training.examples import Encoding, Examples, encode_examples
 from modelforge.training.frozen_layers import stored_frozen_layers
 from modelforge.training.methods import load_method
+from modelforge.training.neighbours import NeighbourCallback
 from modelforge.training.samples import SamplingCallback, show_answers
 from modelforge.training.saving import add_saving, load_best, pause, train_from
 from modelforge.training.start import Start, find_start
@@ -221,6 +222,8 @@ def build_trainer(job: Job, ready: Ready, model: Any) -> tuple[Any, EventCallbac
     )
     callback = EventCallback(job.emit, job.is_leaving, ready.compute.device, ready.method.read_metrics)
     trainer.add_callback(callback)
+    if ready.compute.device == "cpu":
+        trainer.add_callback(NeighbourCallback())
     add_saving(trainer, callback.measured, job.recipe, job.emit, job.is_pausing)
     later = ready.checkpoint is None and ready.is_base_without_adapter
     sampling = SamplingCallback(

@@ -89,7 +89,7 @@ class Texts:
 
 
 def make_dpo(texts: Texts) -> Work:
-    rows = [{"prompt": texts.sentence(), "chosen": texts.text(180), "rejected": texts.text(180)} for _ in range(12)]
+    rows = [{"prompt": texts.sentence(), "chosen": texts.text(180), "rejected": texts.text(180)} for _ in range(8)]
     recipe = {"method": "dpo", "per_device_train_batch_size": 2}
     return Work(rivals.train_dpo, rows, recipe, {"bf16": has_fast_bfloat16(), "max_length": 512}, STARTER)
 
@@ -125,7 +125,7 @@ def make_spans(texts: Texts) -> Work:
 def make_long(texts: Texts) -> Work:
     """Longer than 2,048 tokens, so that both sides cut them there."""
     rows = [
-        {"prompt": texts.sentence(), "response": corpora.make_text(2000, texts.sentences, texts.draw)} for _ in range(8)
+        {"prompt": texts.sentence(), "response": corpora.make_text(2000, texts.sentences, texts.draw)} for _ in range(4)
     ]
     recipe = {"max_length": 2048, "per_device_train_batch_size": 2}
     return Work(rivals.train_sft, rows, recipe, {"bf16": has_fast_bfloat16(), "max_length": 2048}, STARTER)

@@ -417,7 +417,7 @@ DECODER: Reached = {
     "per_device_train_batch_size": (
         3,
         lambda seen: (seen.args.per_device_train_batch_size, seen.args.per_device_eval_batch_size),
-        (3, 12),
+        (3, 12),  # nothing is kept of an evaluation
     ),
     "gradient_accumulation_steps": (2, lambda seen: seen.args.gradient_accumulation_steps, 2),
     "max_length": (

@@ -1,0 +1,70 @@
+"""Gives a core to whatever else computes on the machine, for as long as it does.
+
+Threads of a matrix product wait for the slowest of them: where another process has half of one core, all get half as
+much done, and two trainings side by side come to a standstill. With one thread fewer, both have cores of their own.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+from transformers import TrainerCallback
+
+LOOK_SECONDS = 2.0
+LOOKS = 2
+"""So many looks in a row must give the same number of threads: a page that is opened is no neighbour."""
+BUSY_CORE = 0.6
+"""The share of a core that counts as all of it."""
+
+
+@dataclass(frozen=True)
+class Used:
+    """Seconds of processor time until `now`: of the whole machine, and of this process."""
+
+    now: float
+    machine: float
+    own: float
+
+    @classmethod
+    def read(cls) -> Used:
+        machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
+        idle = machine.idle + getattr(machine, "iowait", 0.0)
+        counted = sum(getattr(machine, name, 0.0) for name in ("guest", "guest_nice"))  # in user and nice already
+        return cls(time.monotonic(), sum(machine) - idle - counted, own.user + own.system)
+
+    def others_since(self, before: Used) -> float:
+        """How many cores other processes have kept busy since then."""
+        elapsed = self.now - before.now
+        return max((self.machine - before.machine) - (self.own - before.own), 0.0) / elapsed if elapsed > 0 else 0.0
+
+
+def choose_threads(usual: int, cores: int, others: float) -> int:
+    """How many threads to compute with beside processes that keep so many cores busy: from one to the usual number."""
+    taken = int(others + 1 - BUSY_CORE)
+    return max(min(usual, cores - taken), 1)
+
+
+class NeighbourCallback(TrainerCallback):
+    """Between steps, chooses how many threads the next ones compute with; at the end, as many as before."""
+
+    def __init__(self) -> None:
+        self.usual = torch.get_num_threads()
+        self.cores = psutil.cpu_count() or self.usual
+        self._used = Used.read()
+        self._wanted: list[int] = []
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if time.monotonic() - self._used.now < LOOK_SECONDS:
+            return
+        used = Used.read()
+        wanted = choose_threads(self.usual, self.cores, used.others_since(self._used))
+        self._used, self._wanted = used, [*self._wanted, wanted][-LOOKS:]
+        if self._wanted == [wanted] * LOOKS and wanted != torch.get_num_threads():
+            torch.set_num_threads(wanted)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        torch.set_num_threads(self.usual)

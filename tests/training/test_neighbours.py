@@ -1,0 +1,76 @@
+"""Training leaves a core to processes that keep it busy, and takes it back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+import torch
+
+from modelforge.training import neighbours
+from modelforge.training.neighbours import NeighbourCallback, Used, choose_threads
+
+
+@pytest.mark.parametrize(
+    ("usual", "cores", "others", "threads"),
+    [
+        (2, 2, 0.0, 2),
+        (2, 2, 0.5, 2),
+        (2, 2, 0.7, 1),
+        (2, 2, 1.0, 1),
+        (2, 2, 2.0, 1),  # never none
+        (8, 8, 2.9, 5),
+        (8, 64, 20.0, 8),  # there is room beside them
+        (1, 1, 0.0, 1),
+    ],
+)
+def test_threads_are_those_that_have_a_core(usual: int, cores: int, others: float, threads: int) -> None:
+    assert choose_threads(usual, cores, others) == threads
+
+
+def test_what_others_use_is_all_but_our_own() -> None:
+    before, after = Used(10.0, 100.0, 30.0), Used(14.0, 107.0, 33.0)
+    assert after.others_since(before) == 1.0
+    assert before.others_since(before) == 0.0
+    assert Used(14.0, 100.0, 31.0).others_since(before) == 0.0  # clocks differ by a tick
+
+
+@pytest.fixture
+def threads() -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(psutil.cpu_count() or 1, 2))
+    yield torch.get_num_threads()
+    torch.set_num_threads(before)
+
+
+def test_a_busy_process_gets_a_core_and_the_end_restores_all(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "LOOK_SECONDS", 0.2)
+    callback = NeighbourCallback()
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        until = time.monotonic() + 60
+        while torch.get_num_threads() == threads and time.monotonic() < until:
+            callback.on_step_begin(None, None, None)
+            time.sleep(0.05)
+        assert torch.get_num_threads() < threads
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    callback.on_train_end(None, None, None)
+    assert torch.get_num_threads() == threads
+
+
+def test_one_look_changes_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    callback = NeighbourCallback()
+    seen = iter([Used(3.0, 3.0, 0.0), Used(6.0, 3.0, 0.0)])
+    monkeypatch.setattr(callback, "_used", Used(0.0, 0.0, 0.0))
+    monkeypatch.setattr(neighbours.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(Used, "read", classmethod(lambda cls: next(seen)))
+    for _ in range(2):  # busy, then quiet
+        callback.on_step_begin(None, None, None)
+        assert torch.get_num_threads() == threads
