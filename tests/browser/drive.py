@@ -63,7 +63,11 @@ PATIENCE = 120_000  # milliseconds, for a page on a busy machine: no test measur
 expect.set_options(timeout=PATIENCE)
 
 # Gradio gives its stream of events up when a page is left or reloaded, and says so of every answer under way.
-LEAVING = ("AbortError: signal is aborted", "Unexpected error Connection errored out")
+LEAVING = (
+    "AbortError: signal is aborted",
+    "AbortError: BodyStreamBuffer was aborted",
+    "Unexpected error Connection errored out",
+)
 
 # A traceback on the page, be it for a moment, becomes a console error, which fails the test.
 WATCH_FOR_TRACEBACKS = """
