@@ -67,7 +67,8 @@ def compare_runs(page: Page, screenshots: Path, folder: Path) -> None:
             expect(shown).to_contain_text("Choose 2 to 8 runs")
     page.keyboard.press("Escape")
     expect(shown.locator("svg polyline.mf-run-3").first).to_be_visible()
-    expect(shown.locator("tbody tr")).to_have_count(3)
+    expect(shown.locator("table").first.locator("tbody tr")).to_have_count(3)
+    expect(shown.locator("table").last.locator("tbody tr")).to_have_count(2)  # each but the first, beside it
     expect(shown).to_contain_text("learning_rate")
     for axis in ("minutes", "tokens"):
         page.locator("#compare-axis").get_by_label(axis).check()
