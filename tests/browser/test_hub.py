@@ -78,6 +78,7 @@ def test_existing_repository_is_asked_about_and_a_model_comes_back(
     connected: App, hub: HubServer, witness: Witness, screenshots: Path
 ) -> None:
     assert REPO in hub.repos
+    hub.repos[REPO]["files"]["README.md"] = b"---\nlicense: apache-2.0\n---\n"  # else there is nothing to propose
     page = witness.open(connected)
     open_tab(page, "Hub")
     page.locator("#hub-repo input, #hub-repo textarea").first.fill(REPO)
