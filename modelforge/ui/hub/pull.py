@@ -46,9 +46,9 @@ class PullPanel:
         listen(self.yes.click, self.start, self.asked, [*answers, *self.transfer.shown])
         listen(self.no.click, lambda: ["", None, *_show(False)], None, answers)
 
-    def ask(self, kind: str, id: str, split: str) -> Iterator[list[Any]]:
-        """How large it is, before anything is downloaded."""
-        id = id.strip()
+    def ask(self, kind: str, id: str | None, split: str | None) -> Iterator[list[Any]]:
+        """How large it is, before anything is downloaded. A field that was never shown gives None."""
+        id, split = (id or "").strip(), (split or "").strip()
         yield [html.note("Looking on the Hub …"), None, *_show(False)]
         try:
             found = None if kind == DATASET else find_model(id)
@@ -56,7 +56,7 @@ class PullPanel:
         except ModelForgeError as error:
             yield [html.note(str(error), "bad"), None, *_show(False)]
             raise
-        yield [html.note(sentence), {"id": id, "found": found, "split": split.strip()}, *_show(True)]
+        yield [html.note(sentence), {"id": id, "found": found, "split": split}, *_show(True)]
 
     def start(self, asked: dict[str, Any] | None) -> list[Any]:
         if not isinstance(asked, dict):
