@@ -6,7 +6,9 @@ much done, and two trainings side by side come to a standstill. With one thread 
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +51,7 @@ def choose_threads(usual: int, cores: int, others: float) -> int:
 
 
 class NeighbourCallback(TrainerCallback):
-    """Between steps, chooses how many threads the next ones compute with; at the end, as many as before."""
+    """Between steps, chooses how many threads the next ones compute with."""
 
     def __init__(self) -> None:
         self.usual = torch.get_num_threads()
@@ -66,5 +68,16 @@ class NeighbourCallback(TrainerCallback):
         if self._wanted == [wanted] * LOOKS and wanted != torch.get_num_threads():
             torch.set_num_threads(wanted)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        torch.set_num_threads(self.usual)
+
+@contextlib.contextmanager
+def shared_processor(trainer: Any, device: str) -> Iterator[None]:
+    """Let a trainer on a processor compute with as many threads as others leave it. However it ends, torch has as many
+    as before: the number is that of the whole process."""
+    callback = NeighbourCallback()
+    if device == "cpu":
+        trainer.add_callback(callback)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != callback.usual:
+            torch.set_num_threads(callback.usual)

@@ -35,7 +35,7 @@ from modelforge.training.callback import EventCallback, RunStopped
 from modelforge.training.examples import Encoding, Examples, encode_examples
 from modelforge.training.frozen_layers import stored_frozen_layers
 from modelforge.training.methods import load_method
-from modelforge.training.neighbours import NeighbourCallback
+from modelforge.training.neighbours import shared_processor
 from modelforge.training.samples import SamplingCallback, show_answers
 from modelforge.training.saving import add_saving, load_best, pause, train_from
 from modelforge.training.start import Start, find_start
@@ -158,7 +158,8 @@ def carry_out(job: Job, ready: Ready) -> Result:
         with memory.kept_blocks(), fused_model(model, ready.compute.device), track(job, trainer, callback):
             if ready.checkpoint is None and not ready.is_base_without_adapter:
                 show(job, ready, model, step=0, leave=job.leave_early)
-            with stored_frozen_layers(trainer, job.emit, job.leave_early):
+            stored = stored_frozen_layers(trainer, job.emit, job.leave_early)
+            with stored, shared_processor(trainer, ready.compute.device):
                 error = train_and_evaluate(trainer, callback, ready.checkpoint)
     state = decide_state(job, trainer.state, error)
     result = Result(state, trainer.state.global_step, trainer.state.max_steps, meter.peak_bytes, error=error)
@@ -222,8 +223,6 @@ def build_trainer(job: Job, ready: Ready, model: Any) -> tuple[Any, EventCallbac
     )
     callback = EventCallback(job.emit, job.is_leaving, ready.compute.device, ready.method.read_metrics)
     trainer.add_callback(callback)
-    if ready.compute.device == "cpu":
-        trainer.add_callback(NeighbourCallback())
     add_saving(trainer, callback.measured, job.recipe, job.emit, job.is_pausing)
     later = ready.checkpoint is None and ready.is_base_without_adapter
     sampling = SamplingCallback(

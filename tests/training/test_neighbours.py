@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from modelforge.training import neighbours
-from modelforge.training.neighbours import NeighbourCallback, Used, choose_threads
+from modelforge.training.neighbours import NeighbourCallback, Used, choose_threads, shared_processor
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,32 @@ def threads() -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-def test_a_busy_process_gets_a_core_and_the_end_restores_all(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+class Trainer:
+    """As far as it is asked for callbacks."""
+
+    def __init__(self) -> None:
+        self.callbacks: list[NeighbourCallback] = []
+
+    def add_callback(self, callback: NeighbourCallback) -> None:
+        self.callbacks.append(callback)
+
+
+def test_a_run_that_ends_by_an_error_leaves_as_many_threads_as_there_were(threads: int) -> None:
+    with pytest.raises(RuntimeError), shared_processor(Trainer(), "cpu"):
+        torch.set_num_threads(1)
+        raise RuntimeError
+    assert torch.get_num_threads() == threads
+
+
+def test_other_devices_are_not_looked_after(threads: int) -> None:
+    trainer = Trainer()
+    with shared_processor(trainer, "cuda"):
+        assert not trainer.callbacks
+    with shared_processor(trainer, "cpu"):
+        assert len(trainer.callbacks) == 1
+
+
+def test_a_busy_process_gets_a_core(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "LOOK_SECONDS", 0.2)
     callback = NeighbourCallback()
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
@@ -61,8 +86,6 @@ def test_a_busy_process_gets_a_core_and_the_end_restores_all(threads: int, monke
         for process in busy:
             process.kill()
             process.wait()
-    callback.on_train_end(None, None, None)
-    assert torch.get_num_threads() == threads
 
 
 def test_one_look_changes_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ class PullPanel:
             with gr.Column(scale=2, min_width=320):
                 self.question = gr.HTML("", elem_id="hub-pull-question")
                 with gr.Row(elem_classes="mf-actions"):
-                    hidden: dict[str, Any] = {"visible": False, "min_width": 120, "scale": 0}
+                    hidden: dict[str, Any] = {"visible": False, "min_width": 170, "scale": 0}
                     self.yes = gr.Button("Yes, download", variant="primary", elem_id="hub-pull-yes", **hidden)
                     self.no = gr.Button("No", elem_id="hub-pull-no", **hidden)
                 self.asked = gr.State(None)
