@@ -35,8 +35,14 @@ def listen(
     **options: Any,
 ) -> Any:
     """Attach `handler` to an event such as ``button.click``; it is not part of a public API. for_chat: also for people
-    who may only chat."""
-    options.setdefault("show_progress", "hidden")
+    who may only chat.
+
+    Where no progress is shown, it is shown on nothing: else the browser keeps a status for everything that any handler
+    ever wrote to, and walks over the whole page for each of them at every event: a core was busy while nobody did
+    anything.
+    """
+    if options.setdefault("show_progress", "hidden") == "hidden":
+        options.setdefault("show_progress_on", [])
     return event(guarded(handler, for_chat=for_chat), inputs, outputs, api_visibility="private", **options)
 
 
@@ -58,7 +64,7 @@ def listen_all(
     would trigger each other again and again.
     """
     trigger = gr.Number(visible="hidden")
-    gr.on(triggers, None, None, trigger, js="() => Math.random()", show_progress="hidden", api_visibility="private")
+    gr.on(triggers, None, None, trigger, js="() => Math.random()", api_visibility="private")
     return listen(trigger.change, handler, inputs, outputs, trigger_mode="always_last", for_chat=for_chat)
 
 

@@ -129,7 +129,8 @@ def attach_conversation(
         listen_in_chat(panel.chat.edit, edit, [panel.state, panel.running], panel.shown),
     ]
     inputs, outputs = [panel.state, *chosen, *drawn], [*panel.shown, panel.running]
-    replying = [listen_in_chat(each.success, reply, inputs, outputs, concurrency_limit=8) for each in asked]
+    options: dict[str, Any] = {"concurrency_limit": 8, "show_progress_on": panel.chat}  # its dots, until a word comes
+    replying = [listen_in_chat(each.success, reply, inputs, outputs, **options) for each in asked]
     listen_in_chat(panel.stop.click, stop, panel.running)
     listen_in_chat(panel.branches.input, show_branch, [panel.state, panel.branches], panel.shown)
     emptied = partial(gr.on, [panel.clear.click, panel.chat.clear])
