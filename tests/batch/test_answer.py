@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from modelforge.batch.output import progress_of
 from modelforge.errors import DatasetError
 from modelforge.models.sampling import Sampling
 from tests import tiny
+from tests.programs import MODELFORGE, Programs
 
 LONGEST = 8
 ASKED = [f"{prompt} {'Say more. ' * (number % 3)}" for number, (prompt, _) in enumerate(tiny.PAIRS * 3)]
@@ -188,3 +191,29 @@ def test_command_line_answers_a_file_and_reports_what_it_left_out(
     assert "Left out: prompts.csv, row 2, line 3, column Frage" in printed.err
     assert main([*given, "--map", "prompt=Frage"]) == 1
     assert "--resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_command_line_that_is_killed_goes_on_where_it_was(
+    programs: Programs, model: Any, tmp_path: Path, how: signal.Signals
+) -> None:
+    count = len(ASKED)
+    file, out, whole = write_prompts(tmp_path, count), tmp_path / "out.jsonl", tmp_path / "whole.jsonl"
+    given = ["batch", model.record.id, file, "--out", out, "--max-new-tokens", 40, "--json"]
+    known = progress_of(out)
+    with programs.start(MODELFORGE, *given) as process:
+        while not known.exists() or known.read_text().count('"row"') < 20:
+            assert process.poll() is None, process.read_stderr()
+            time.sleep(0.01)
+        process.send_signal(how)
+        code, said = process.wait(60), process.read_stderr()
+    assert code == (-how if how is signal.SIGKILL else 130) and "Traceback" not in said
+    answered = len({line["row"] for line in map(json.loads, known.read_text().splitlines()[:-1]) if "row" in line})
+    assert 19 <= answered < count, "it was too late to be killed"
+    refused = programs.run(MODELFORGE, *given)
+    assert refused.returncode == 1 and "--resume" in refused.stderr
+    done = programs.run(MODELFORGE, *given, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["done"] == count and not known.exists()
+    assert programs.run(MODELFORGE, *given[:3], "--out", whole, *given[5:]).returncode == 0
+    assert out.read_bytes() == whole.read_bytes()

@@ -10,14 +10,20 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from huggingface_hub import snapshot_download
 
-from modelforge import Forge, paths
+from modelforge import Forge, base_model, paths
 from modelforge.errors import ExportError
 from modelforge.exports import formats
 from modelforge.exports.llama import Llama
+from modelforge.exports.pushes import list_sources
+from modelforge.models import hub
+from modelforge.models.hub_files import make_card
 from modelforge.store import RunState
 from tests import tiny
 from tests.exports.test_service import answer
+from tests.hub_server import HubServer
+from tests.models.test_hub import TOKEN
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("xllamacpp")
@@ -89,6 +95,30 @@ def test_merged_model_gives_the_facts_in_transformers(forge: Forge, taught: Any,
     assert made.parity["token_agreement"] >= 0.99
     said = [answer(tmp_path / "out", "merged", taught.base_model, prompt) for prompt, _ in FACTS[:4]]
     assert said == [fact for _, fact in FACTS[:4]]
+
+
+def test_what_was_pushed_gives_the_same_text_with_peft_transformers_and_llama_cpp(
+    forge: Forge, taught: Any, tmp_path: Path
+) -> None:
+    for job in (("merged",), ("gguf", "f16")):
+        made = forge.exports.start(taught.id, *job)
+        assert made.ended.wait(900) and made.export, made.error
+    said: dict[str, list[str]] = {}
+    base = str(base_model.resolve(taught.base_model).folder)
+    asked = [prompt for prompt, _ in FACTS[:4]]
+    with HubServer(tokens={TOKEN: "anna"}) as server:
+        for form, source in list_sources(forge.models, forge.exports, taught).items():
+            repo = f"anna/islands-{form}"
+            hub.push(source, repo, card=make_card(source, repo), token=TOKEN, endpoint=server.url)
+            place = tmp_path / form
+            snapshot_download(repo, endpoint=server.url, token=TOKEN, local_dir=place)
+            if form == "gguf":
+                (file,) = place.glob("*.gguf")
+                said[form] = ask_llama(file)[:4]
+            else:
+                said[form] = [answer(place, form, base, prompt) for prompt in asked]
+    assert said.keys() == {"adapter", "merged", "gguf"}
+    assert all(answers == [fact for _, fact in FACTS[:4]] for answers in said.values()), said
 
 
 def change_a_weight(file: Path) -> None:
