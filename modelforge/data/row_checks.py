@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from modelforge.data.candidates import Indices, Pairs, find_first
 from modelforge.data.columns import ColumnMapping, apply, has_text_only, read_clean_texts
-from modelforge.data.common_words import MOST_PAIRS
-from modelforge.data.fingerprints import Fingerprints, fingerprint_columns, fingerprint_texts
+from modelforge.data.duplicates.candidates import Indices, Pairs, find_first
+from modelforge.data.duplicates.common_words import MOST_PAIRS
+from modelforge.data.duplicates.fingerprints import Fingerprints, fingerprint_columns, fingerprint_texts
+from modelforge.data.duplicates.similar import find_conflicts, find_near_duplicates, hash_whole_texts
 from modelforge.data.forms import FORMS, ROW, Values
 from modelforge.data.limits import MOST_COLUMNS, check_columns
 from modelforge.data.personal_data import KINDS, contains, find_suspects
@@ -30,7 +31,6 @@ from modelforge.data.report import Counts, Report
 from modelforge.data.row_cache import MappedRows, RowCache
 from modelforge.data.row_texts import CachedTexts, RowTexts, divide
 from modelforge.data.rows import CleanTexts, Problem, Row
-from modelforge.data.similar import find_conflicts, find_near_duplicates, hash_whole_texts
 from modelforge.data.unused import describe_unused
 from modelforge.tasks import read_texts
 from modelforge.tasks.base import Texts

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from modelforge.data.fingerprints import Fingerprints, fingerprint_texts
+from modelforge.data.duplicates.fingerprints import Fingerprints, fingerprint_texts
+from modelforge.data.duplicates.similar import find_links, group_rows, hash_whole_texts, have_same_words
+from modelforge.data.duplicates.word_hashes import Hashes
 from modelforge.data.forms import dump_row
 from modelforge.data.row_texts import ListedTexts
-from modelforge.data.similar import find_links, group_rows, hash_whole_texts, have_same_words
-from modelforge.data.word_hashes import Hashes
 from modelforge.recipe import Recipe
 from modelforge.tasks import read_texts
 from modelforge.tasks.base import Texts

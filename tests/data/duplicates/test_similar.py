@@ -7,9 +7,9 @@ import pytest
 
 from modelforge.data import row_checks
 from modelforge.data.checks import check
-from modelforge.data.common_words import share_words
-from modelforge.data.fingerprints import fingerprint_texts
-from modelforge.data.similar import SIMILAR_ROW
+from modelforge.data.duplicates.common_words import share_words
+from modelforge.data.duplicates.fingerprints import fingerprint_texts
+from modelforge.data.duplicates.similar import SIMILAR_ROW
 from modelforge.data.split import split
 from modelforge.tasks.base import Texts
 from tests.data.varied import chat, make_chats, make_long_pair, make_pairs

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelforge.data.common_words import LEAST_SHARE, share_words, share_words_of_pairs
-from modelforge.data.word_hashes import hash_texts, normalise
+from modelforge.data.duplicates.common_words import LEAST_SHARE, share_words, share_words_of_pairs
+from modelforge.data.duplicates.word_hashes import hash_texts, normalise
 
 WORDS = [
     *("a", "b", "a_b", "12", "don't", "x.y", ",", ".", "\x01", "\x7f", "İstanbul", "ß", "ẞ", "ς", "σ", "ΟΔΟΣ"),

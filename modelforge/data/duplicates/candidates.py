@@ -15,8 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from modelforge.data.fingerprints import SKETCH, Sketches
-from modelforge.data.word_hashes import Hashes
+from modelforge.data.duplicates.fingerprints import SKETCH, Sketches
+from modelforge.data.duplicates.word_hashes import Hashes
 
 # Two rows are candidates if three neighbouring numbers of their sketches agree (24 bands, in a circle). This finds 99%
 # of the rows that share 0.64 of their word pairs (one word in nine differs), and 99.9% of those that share 0.7.

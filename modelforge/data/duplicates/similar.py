@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from modelforge.data.candidates import Indices, Pairs, find_candidates, find_first, find_repeated
-from modelforge.data.common_words import LEAST_SHARE, MOST_PAIRS, share_words, share_words_of_pairs
-from modelforge.data.fingerprints import Fingerprints, Sketches
-from modelforge.data.groups import Groups
+from modelforge.data.duplicates.candidates import Indices, Pairs, find_candidates, find_first, find_repeated
+from modelforge.data.duplicates.common_words import LEAST_SHARE, MOST_PAIRS, share_words, share_words_of_pairs
+from modelforge.data.duplicates.fingerprints import Fingerprints, Sketches
+from modelforge.data.duplicates.groups import Groups
+from modelforge.data.duplicates.word_hashes import Hashes, hash_texts, normalise
 from modelforge.data.row_texts import RowTexts, TextColumns, divide, is_long
-from modelforge.data.word_hashes import Hashes, hash_texts, normalise
 from modelforge.tasks.base import Texts
 
 SIMILAR_ROW = LEAST_SHARE

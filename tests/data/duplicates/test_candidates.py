@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from modelforge.data.candidates import find_candidates, find_first, find_repeated
-from modelforge.data.fingerprints import SKETCH
+from modelforge.data.duplicates.candidates import find_candidates, find_first, find_repeated
+from modelforge.data.duplicates.fingerprints import SKETCH
 
 draw = np.random.default_rng(3)
 

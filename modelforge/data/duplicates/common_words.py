@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelforge.data.word_hashes import (
+from modelforge.data.duplicates.word_hashes import (
     REST,
     SIGN,
     SPACE,

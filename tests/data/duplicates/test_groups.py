@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from modelforge.data.groups import Groups
+from modelforge.data.duplicates.groups import Groups
 
 
 def join_one_by_one(count, pairs):

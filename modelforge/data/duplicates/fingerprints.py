@@ -17,8 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from modelforge.data.row_cache import view_text
-from modelforge.data.word_hashes import (
+from modelforge.data.duplicates.word_hashes import (
     ODD,
     ODD_32,
     SIGN,
@@ -34,6 +33,7 @@ from modelforge.data.word_hashes import (
     lower_texts,
     mix,
 )
+from modelforge.data.row_cache import view_text
 from modelforge.tasks.base import Texts
 
 SKETCH = len(ODD_32)
