@@ -166,7 +166,7 @@ def test_preferences_show_the_margin(app: App, witness: Witness, screenshots: Pa
     save_rows(page, tmp_path / "pairs.jsonl", rows, "Preference pairs")
     expect(page.locator("#train-what")).to_contain_text("Preferences (DPO)")
     train(page, steps=3)
-    expect(page.locator("#run-head")).to_contain_text("reward margin")
+    expect(page.locator("#run-head")).to_contain_text("Reward margin")
     expect(page.locator("#run-head .mf-tiles")).to_contain_text("Better answer preferred")
     expect(page.locator("#run-chart svg")).to_have_count(2)
     take_picture(page, screenshots / "light-1280-train-preferences.png")

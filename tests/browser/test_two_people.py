@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ def test_two_people_share_an_app_and_see_only_their_own(
 
 @pytest.mark.slow
 def test_a_link_for_chatting_shows_the_playground_alone(
-    trained_home: Path, witness: Witness, screenshots: Path
+    trained_home: Path, witness: Witness, screenshots: Path, tmp_path: Path
 ) -> None:
     """As behind `--share`, which needs the internet: the same person, on the same page."""
     script = (
@@ -95,7 +96,8 @@ def test_a_link_for_chatting_shows_the_playground_alone(
         "app.serve(replace(asked, share=False, port=int(sys.argv[sys.argv.index('--port') + 1])), open_browser=False)"
     )
     more = {"MODELFORGE_AUTH": f"omar:{LOGINS['omar']}\nanna:{LOGINS['anna']}"}
-    with open_app(trained_home, more=more, script=script) as app:
+    home = shutil.copytree(trained_home, tmp_path / "home", symlinks=True)  # another app may be open on the first
+    with open_app(home, more=more, script=script) as app:
         page = witness.open_blank()
         page.goto(app.url)
         page.get_by_label("Name").fill("anna")

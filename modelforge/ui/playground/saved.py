@@ -78,7 +78,7 @@ def attach_saved(
     listen_all([panel.search.change], find, [panel.search, panel.chosen], panel.shown)
     for each in replied:
         listen(each.then, show_current(find), [panel.search, chat.state], panel.shown)
-    listen(panel.chosen.change, describe, panel.chosen, panel.name)
+    listen(panel.chosen.select, describe, panel.chosen, panel.name)
     listen(panel.open.click, open_saved, panel.chosen, [*chat.shown, *asked_of])
     listen(panel.rename.click, rename, [panel.chosen, panel.name, panel.search], panel.shown)
     panel.deletion.attach(delete, [panel.chosen, panel.search], panel.shown)
