@@ -18,7 +18,7 @@ from modelforge.data.checks import check
 from modelforge.recipe import Recipe
 from tests import tiny
 from tests.bench import __main__ as bench
-from tests.bench import corpora, prediction, quick_tuning, results, rivals, stock_trainers, table, training
+from tests.bench import corpora, prediction, quick_tuning, readme, results, rivals, stock_trainers, table, training
 from tests.bench.figures import Figure, Options, Row, Skipped, alternate, summarise
 from tests.bench.processes import Trained, call
 
@@ -298,3 +298,16 @@ def test_rows_for_the_stock_trainers_are_such_as_a_user_brings() -> None:
         assert row["context"][start : start + len(text)] == text
     assert all(row["chosen"] != row["rejected"] for row in dpo)
     assert min(len(row["response"].split()) for row in long) == 2000
+
+
+def test_readme_shows_the_figures_of_the_last_release() -> None:
+    page, stored = readme.FILE.read_text(encoding="utf-8"), results.read()
+    assert readme.MARKED.search(page)
+    assert readme.put_in(page, stored) == page
+
+
+def test_figures_in_the_readme_say_what_was_missed(tmp_path: Path) -> None:
+    row = training.BEST
+    results.write([summarise(row, [6.0, 8.0], [2.0, 4.0], "held-out loss +3.0%")], MACHINE, tmp_path / "results.json")
+    drawn = readme.draw(results.read(tmp_path / "results.json"))
+    assert f"| {row.name} | {row.rival} | 2.50 | 2.00 to 3.00 | ≥ 4, missed: held-out loss +3.0% |" in drawn

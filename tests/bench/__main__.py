@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import results, table
+from tests.bench import readme, results, table
 from tests.bench.figures import Figure, Options, Skipped
 
 MODULES = (
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nBeside the last release:", *(each.sentence for each in compared), sep="\n  ")
     if given.write:
         results.write(figures, machine)
+        readme.write(results.read())
     missed = [each.row.key for each in figures if not each.is_met]
     lost = [each.figure.row.key for each in compared if each.is_lost]
     for what, names in (("targets missed", missed), ("figures lost", lost), ("modules failed", failed)):
