@@ -1,6 +1,7 @@
 """The command line. Names, JSON and exit codes are fixed: other programs call them.
 
-Exit codes: 0 done, 1 a user's error (a message on stderr, no traceback), 2 wrong usage, 130 stopped.
+Exit codes: 0 done, 1 a user's error (a message on stderr, no traceback), 2 wrong usage, 130 stopped, by Ctrl-C or
+SIGTERM.
 With --json, stdout carries only JSON; everything else goes to stderr. Output that cannot be written stops no command.
 
 Each module has the commands about one thing: their arguments, what they do and what they print. Only the module of the
@@ -11,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
@@ -29,6 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     try:
         arguments = build_parser(words).parse_args(words)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a command has begun is put in order
         quieten_libraries()
         code = _run(arguments)
     finally:

@@ -23,14 +23,11 @@ def add_commands(commands: Any) -> None:
 
 def serve_model(arguments: argparse.Namespace) -> None:
     """Stays until Ctrl-C or SIGTERM."""
-    import signal
-
     from modelforge.threads import share_processor
 
     share_processor()
     forge = open_forge()
     server, key = forge.serving.start(arguments.model, host=arguments.host, port=arguments.port)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         names = [server.record.name, f"{server.record.name}-base"]
         shown = f"the key {key} (shown only now)" if key else f"the key in {KEY}"

@@ -107,7 +107,7 @@ def test_what_was_pushed_gives_the_same_text_with_peft_transformers_and_llama_cp
     base = str(base_model.resolve(taught.base_model).folder)
     asked = [prompt for prompt, _ in FACTS[:4]]
     with HubServer(tokens={TOKEN: "anna"}) as server:
-        for form, source in list_sources(forge.models, forge.exports, taught).items():
+        for form, (_, source) in list_sources(forge.models, forge.exports, taught).items():
             repo = f"anna/islands-{form}"
             hub.push(source, repo, card=make_card(source, repo), token=TOKEN, endpoint=server.url)
             place = tmp_path / form
