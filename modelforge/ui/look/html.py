@@ -26,11 +26,12 @@ def tiles(pairs: Iterable[tuple[str, object]]) -> str:
     return f'<div class="mf-tiles">{inner}</div>'
 
 
-def table(rows: Iterable[Mapping[str, object]], *, empty: str = "") -> str:
+def table(rows: Iterable[Mapping[str, object]], *, empty: str = "", numbers: bool = False) -> str:
     """A table of texts, with a column for each key of the rows; `empty` is shown when there are no rows.
 
     Each cell has its column's name: a narrow window shows it beside the value, instead of the head, and hides empty
-    cells.
+    cells. numbers: the columns are so narrow that a narrow window shows them as they are, but for the last, which
+    explains.
     """
     listed = list(rows)
     if not listed:
@@ -38,7 +39,7 @@ def table(rows: Iterable[Mapping[str, object]], *, empty: str = "") -> str:
     head = "".join(f"<th>{text(name)}</th>" for name in listed[0])
     body = "".join(f"<tr>{''.join(_cell(name, value) for name, value in row.items())}</tr>" for row in listed)
     whole = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
-    return f'<div class="mf-scroll"><table class="mf-table">{whole}</table></div>'
+    return f'<div class="mf-scroll"><table class="mf-table{" mf-numbers" * numbers}">{whole}</table></div>'
 
 
 def _cell(name: str, value: object) -> str:

@@ -73,7 +73,7 @@ def show_metrics(metrics: Mapping[str, Any]) -> str:
         for name, shown in SHOWN.items()
         if any(name in measured for measured in sides.values())
     )
-    return html.table(rows, empty="Nothing was held out, so nothing was measured.")
+    return html.table(rows, empty="Nothing was held out, so nothing was measured.", numbers=True)
 
 
 def _judge(name: str, before: Mapping[str, float], tuned: Mapping[str, float]) -> str:
