@@ -11,7 +11,7 @@ import importlib
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = Options(given.quick, given.data, given.rows, given.pairs)
     machine = describe_machine(given.data)
     print(f"{machine.kind}, {machine.memory_gb} GB, {machine.system}, Python {machine.python}, torch {machine.torch}")
-    found, failed = measure_all(given.what or choose(options), options)
+    stored = results.read()
+
+    def keep(measured: Sequence[Figure | Skipped]) -> None:
+        if given.write:
+            results.write([each for each in measured if isinstance(each, Figure)], machine)
+            readme.write(results.read())
+
+    found, failed = measure_all(given.what or choose(options), options, keep)
     figures = [each for each in found if isinstance(each, Figure)]
     print(f"\n{table.draw(found)}")
-    compared = results.compare(figures, results.read(), machine)
+    compared = results.compare(figures, stored, machine)
     if compared:
         print("\nBeside the last release:", *(each.sentence for each in compared), sep="\n  ")
-    if given.write:
-        results.write(figures, machine)
-        readme.write(results.read())
     missed = [each.row.key for each in figures if not each.is_met]
     lost = [each.figure.row.key for each in compared if each.is_lost]
     for what, names in (("targets missed", missed), ("figures lost", lost), ("modules failed", failed)):
@@ -74,8 +78,11 @@ def load(name: str) -> Any:
     return importlib.import_module(f"tests.bench.{name}")
 
 
-def measure_all(names: Sequence[str], options: Options) -> tuple[list[Figure | Skipped], list[str]]:
-    """What every module found, and the names of those that failed: an hour of figures is not lost for one."""
+def measure_all(
+    names: Sequence[str], options: Options, keep: Callable[[Sequence[Figure | Skipped]], None] = lambda _: None
+) -> tuple[list[Figure | Skipped], list[str]]:
+    """What every module found, and the names of those that failed: an hour of figures is not lost for one. keep: called
+    with what each module found, once it has ended."""
     found: list[Figure | Skipped] = []
     failed = []
     for name in names:
@@ -87,6 +94,7 @@ def measure_all(names: Sequence[str], options: Options) -> tuple[list[Figure | S
             failed.append(name)
             continue
         found += measured
+        keep(measured)
         print(f"\n{name}, {time.monotonic() - began:.0f} s\n{table.draw(measured)}", flush=True)
     return found, failed
 

@@ -1,19 +1,19 @@
 """Arrow (IPC files, and IPC streams, which `datasets` writes: data-00000-of-00001.arrow) and Parquet: typed columns,
-a thousand rows at a time. They have no lines."""
+some thousand rows at a time. They have no lines."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from modelforge.data.limits import LONGEST_ROW, Limits
 from modelforge.data.readers.arrow_sizes import measure_parquet, measure_stream, plan_group, weigh_rows
-from modelforge.data.readers.reader import Outline, Reader
+from modelforge.data.readers.reader import Block, Outline, Reader, Take
 from modelforge.data.rows import Position, Problem, Row
 from modelforge.errors import DatasetError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _FILE_MAGIC = b"ARROW1"
 _STREAM_MAGIC = b"\xff\xff\xff\xff"  # the continuation mark before the first message
 _PARQUET_MAGIC = b"PAR1"
-_ROWS_A_STEP = 1000
+_ROWS_A_STEP = 4096
 _BYTES_A_STEP = 8_000_000
 _FIRST_MESSAGE = 8  # its place in a file, which is a stream between two marks
 
@@ -37,27 +37,50 @@ def describe(path: Path, encoding: str, limits: Limits) -> Outline:
 
 
 def read(path: Path, encoding: str, position: Position, exact_numbers: bool) -> Iterator[Row | Problem]:
+    for block in read_blocks(path, encoding, position, (), lambda _: None):
+        yield from block.rows
+
+
+def read_blocks(path: Path, encoding: str, position: Position, columns: Collection[str], take: Take) -> Iterator[Block]:
+    """All rows, some thousand at a time: as columns where these are texts, else one by one."""
     number = 0
-    with _open_batches(path, position.limits) as (_, batches):
+    with _open_batches(path, position.limits) as (schema, batches):
+        are_texts = bool(columns) and all(_is_text(schema, name) for name in columns)
         try:
             for batch, share in batches:
                 for part, weight in _split_batch(batch):
                     position.bytes += weight
                     if weight > LONGEST_ROW:
-                        number += 1
                         problem = f"This row has more than {LONGEST_ROW:,} characters, or as much in other values."
                         fix = "Shorten its text, or remove the row."
-                        yield Problem("error", number, None, None, problem, fix)
-                        continue
-                    for values in part.to_pylist():
-                        number += 1
-                        yield Row(number, None, values)
+                        yield Block([Problem("error", number + 1, None, None, problem, fix)])
+                    elif are_texts and (clean := take(_read_texts(part, columns))) is not None:
+                        yield Block([], clean, number + 1, [0] * part.num_rows)
+                    else:
+                        yield Block(
+                            [Row(place, None, values) for place, values in enumerate(part.to_pylist(), number + 1)]
+                        )
+                    number += part.num_rows
                 position.share = share
         except (ValueError, OverflowError, OSError) as error:  # ArrowInvalid is a ValueError; dates may overflow
             reason = str(error).split("\n", 1)[0].rstrip(".")
             problem = f"The file is damaged or cut off from here on: {reason}."
             fix = "Create the file again; the rows after this one were not read."
-            yield Problem("error", number + 1, None, None, problem, fix)
+            yield Block([Problem("error", number + 1, None, None, problem, fix)])
+
+
+def _is_text(schema: Schema, name: str) -> bool:
+    from pyarrow import types
+
+    place = schema.get_field_index(name)
+    return place >= 0 and bool(types.is_string(schema.types[place]) or types.is_large_string(schema.types[place]))
+
+
+def _read_texts(part: RecordBatch, columns: Collection[str]) -> dict[str, Any]:
+    """Column -> array of strings; a column may have been read as a dictionary."""
+    import pyarrow
+
+    return {name: part.column(name).cast(pyarrow.string()) for name in columns}
 
 
 def _split_batch(batch: RecordBatch) -> Iterator[tuple[RecordBatch, int]]:
@@ -123,5 +146,13 @@ def _read_parquet(file: MemoryMappedFile, parquet: ParquetFile) -> Batches:
             yield batch, min(1.0, done / about.num_rows)
 
 
-ARROW = Reader(lambda begin: begin.data.startswith((_FILE_MAGIC, _STREAM_MAGIC)), read, describe, binary=True)
-PARQUET = Reader(lambda begin: begin.data.startswith(_PARQUET_MAGIC), read, describe, binary=True)
+ARROW = Reader(
+    lambda begin: begin.data.startswith((_FILE_MAGIC, _STREAM_MAGIC)),
+    read,
+    describe,
+    binary=True,
+    read_blocks=read_blocks,
+)
+PARQUET = Reader(
+    lambda begin: begin.data.startswith(_PARQUET_MAGIC), read, describe, binary=True, read_blocks=read_blocks
+)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import datetime
+from functools import partial
 
 import pyarrow
 import pytest
 from pyarrow import parquet
 
+from modelforge.data.columns import guess, read_clean_arrays
 from modelforge.data.readers import open_rows
 from modelforge.data.rows import Problem, Row
 from modelforge.errors import DatasetError
@@ -94,3 +96,24 @@ def test_text_that_is_no_utf8_is_a_problem(write_parquet):
 def test_two_columns_of_one_name_are_refused(write_parquet):
     with pytest.raises(DatasetError, match="Two columns are named 'q'"):
         open_rows(write_parquet(pyarrow.table([[1], [2]], names=["q", "q"])))
+
+
+@pytest.mark.parametrize("kind", [pyarrow.string(), pyarrow.large_string()])
+def test_columns_of_text_come_as_columns_with_the_same_rows(write_parquet, kind):
+    texts = [f"Straße {number}, \n{'lang' * (number % 7)}" for number in range(9000)]
+    columns = {"question": pyarrow.array(texts, kind), "answer": pyarrow.array(texts[::-1], kind), "n": range(9000)}
+    source = open_rows(write_parquet(pyarrow.table(columns), row_group_size=5000))
+    mapping = guess(source.columns, [row.values for row in source.sample])
+    blocks = list(source.blocks(tuple(mapping.columns.values()), partial(read_clean_arrays, mapping)))
+    assert all(block.clean for block in blocks) and [block.number for block in blocks][:2] == [1, 4097]
+    for role, column in mapping.columns.items():
+        found = [text for block in blocks for text in block.clean.texts[role].to_pylist()]
+        assert found == [row.values[column] for row in source]
+
+
+def test_rows_with_a_fault_come_one_by_one(write_parquet):
+    columns = {"question": ["Who?", None, "What?"], "answer": ["I.", "You.", " "]}
+    source = open_rows(write_parquet(pyarrow.table(columns)))
+    mapping = guess(source.columns, [row.values for row in source.sample])
+    (block,) = source.blocks(tuple(mapping.columns.values()), partial(read_clean_arrays, mapping))
+    assert block.clean is None and block.rows == list(source)
