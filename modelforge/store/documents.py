@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from modelforge import paths
 from modelforge.caller import check_may_train, current_caller
 from modelforge.errors import NotFoundError, StoreError, explain_os_errors
 from modelforge.store.files import save_file
-from modelforge.store.records import utc_now
 
 log = logging.getLogger("modelforge")
 Document = dict[str, Any]
@@ -41,7 +41,7 @@ class Documents:
         Raises StoreError for one that is too large, DiskFullError, AccessError for who may only chat.
         """
         check_may_train(f"saving a {self.kind}")
-        now = utc_now()
+        now = datetime.now(UTC).isoformat(timespec="microseconds")  # several are written in a millisecond
         with self._lock:
             if document.get("id"):
                 created = self.get(document["id"])["created"]
