@@ -199,7 +199,7 @@ def test_command_line_that_is_killed_goes_on_where_it_was(
 ) -> None:
     count = len(ASKED)
     file, out, whole = write_prompts(tmp_path, count), tmp_path / "out.jsonl", tmp_path / "whole.jsonl"
-    given = ["batch", model.record.id, file, "--out", out, "--max-new-tokens", 40, "--json"]
+    given = ["batch", model.record.id, file, "--out", out, "--max-new-tokens", 16, "--json"]
     known = progress_of(out)
     with programs.start(MODELFORGE, *given) as process:
         while not known.exists() or known.read_text().count('"row"') < 20:
