@@ -115,7 +115,9 @@ def attach_conversation(
         yield from write_reply(forge, panel, talk, speaker, read_sampling(*drawn))
 
     def show_branch(talk: Conversation, end: int | None) -> dict[Any, Any]:
-        return panel.show(talk.show(ROOT if end is None else end))
+        """And keep it: the conversation opens where its reader was."""
+        talk = talk.show(ROOT if end is None else end)
+        return panel.show(*(keep(forge, talk) if talk.id else (talk,)))
 
     def begin(running: threading.Event | None) -> dict[Any, Any]:
         stop(running)
