@@ -21,7 +21,7 @@ from modelforge.data.duplicates.word_hashes import Hashes
 # Two rows are candidates if three neighbouring numbers of their sketches agree (24 bands, in a circle). This finds 99%
 # of the rows that share 0.64 of their word pairs (one word in nine differs), and 99.9% of those that share 0.7.
 _BAND = 3
-MANY_ROWS = 100_000
+MANY_ROWS = 50_000
 """From here on only every second band is used."""
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio, for multiplicative hashing
 _LIKELY = 9  # of 24 numbers: so many are equal in a pair that is compared word by word
