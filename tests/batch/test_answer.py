@@ -197,9 +197,11 @@ def test_command_line_answers_a_file_and_reports_what_it_left_out(
 def test_command_line_that_is_killed_goes_on_where_it_was(
     programs: Programs, model: Any, tmp_path: Path, how: signal.Signals
 ) -> None:
-    count = len(ASKED)
-    file, out, whole = write_prompts(tmp_path, count), tmp_path / "out.jsonl", tmp_path / "whole.jsonl"
-    given = ["batch", model.record.id, file, "--out", out, "--max-new-tokens", 16, "--json"]
+    count = 600  # ten times as many as are answered at once
+    rows = [{"prompt": f"{prompt} ({number})"} for number in range(count // len(ASKED) + 1) for prompt in ASKED][:count]
+    file = tiny.write_jsonl(tmp_path / "prompts.jsonl", rows)
+    out, whole = tmp_path / "out.jsonl", tmp_path / "whole.jsonl"
+    given = ["batch", model.record.id, file, "--out", out, "--max-new-tokens", 8, "--json"]
     known = progress_of(out)
     with programs.start(MODELFORGE, *given) as process:
         while not known.exists() or known.read_text().count('"row"') < 20:
