@@ -7,6 +7,7 @@ import pytest
 
 from modelforge.data import row_checks
 from modelforge.data.checks import check
+from modelforge.data.duplicates.candidates import MANY_ROWS
 from modelforge.data.duplicates.common_words import share_words
 from modelforge.data.duplicates.fingerprints import fingerprint_texts
 from modelforge.data.duplicates.similar import SIMILAR_ROW
@@ -252,6 +253,21 @@ def test_near_duplicates_up_to_that_number_are_all_found(write_jsonl):
     report = check(write_alike(write_jsonl, 6000))
     assert report.repairs["drop_near_duplicates"].possible == report.counts.warnings == 5999
     assert len({problem.row for problem in report.all_problems}) == 5999
+
+
+def test_near_duplicates_among_many_rows_are_found(write_jsonl):
+    """Of so many, fewer pairs are compared (`MANY_ROWS`)."""
+    rows = make_pairs(MANY_ROWS + 1000)
+    places = {}
+    for seed in range(30):
+        question, answer = make_long_pair(seed)
+        rows += [(question, answer), (change_word(question, 3 + seed % 7), f"{answer} Yes.")]
+        places[len(rows)] = len(rows) - 1
+    report = check(write_jsonl(objects(rows)))
+    found = {problem.row: problem.problem for problem in report.all_problems}
+    assert {row: found.get(row) for row in places} == {
+        row: f"This row is a near-duplicate of row {other}." for row, other in places.items()
+    }
 
 
 @pytest.mark.parametrize("read", ["columns", "chats"])
