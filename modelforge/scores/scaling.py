@@ -139,7 +139,8 @@ def judge_epochs(metric: str, curve: Sequence[tuple[float, float]]) -> Epochs:
     before training."""
     during = [point for point in curve if point[0] > 0]
     if len(during) < _FEWEST_EVALUATIONS:
-        few = f"It was evaluated {len(during)} times during training; at least {_FEWEST_EVALUATIONS} are needed."
+        times = "once" if len(during) == 1 else f"{len(during)} times"
+        few = f"It was evaluated {times} during training; at least {_FEWEST_EVALUATIONS} evaluations are needed."
         return Epochs(UNCLEAR, f"{few} Set evaluations to 4 or more.")
     shown, sign = SHOWN[metric], -1.0 if metric in LOWER_IS_BETTER else 1.0
     best = max(range(len(curve)), key=lambda index: sign * curve[index][1])

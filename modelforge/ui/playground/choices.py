@@ -27,6 +27,7 @@ from modelforge.ui.look.choices import Choices
 BASE = "base:"
 OF = "|base"
 """Ends the value of the base model that a finished model was trained from."""
+WHO = "Your models, and base models before any training."
 NO_MODEL = "No model yet. Talk to a base model, or train one first: the Train tab has everything chosen."
 
 
@@ -77,7 +78,7 @@ def offer(forge: Forge, chosen: str | None = None) -> Any:
     if chosen not in [value for _, value in choices] and not typed:
         whole = (each.id for each in records if not forge.models.find_problem(each))
         chosen = next(whole, next((value for _, value in bases), None))
-    return gr.Dropdown(choices=choices, value=chosen, info="" if records else NO_MODEL)
+    return gr.Dropdown(choices=choices, value=chosen, info=WHO if records else NO_MODEL)
 
 
 def offer_base(name: str | None) -> str:

@@ -46,10 +46,23 @@ class PlaygroundTab:
                 elem_id="chat-model",
             )
             self.which = gr.Radio(
-                [TUNED, BASE], value=TUNED, label="Who answers", scale=2, min_width=200, elem_id="chat-which"
+                [TUNED, BASE],
+                value=TUNED,
+                label="Who answers",
+                info="Base: what this model was trained from.",
+                scale=2,
+                min_width=200,
+                elem_id="chat-which",
             )
             self.mode = gr.Radio(
-                [ONE, TWO], value=ONE, label="Compare", scale=2, min_width=200, visible=False, elem_id="chat-mode"
+                [ONE, TWO],
+                value=ONE,
+                label="Compare",
+                info="Two sides: both answer the same prompt.",
+                scale=2,
+                min_width=200,
+                visible=False,
+                elem_id="chat-mode",
             )
         self.hint = gr.HTML("", elem_id="playground-hint")
         with gr.Row():

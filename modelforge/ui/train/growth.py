@@ -49,7 +49,7 @@ def _describe_data(record: RunRecord, found: Growth) -> str:
     try:
         check_can_ask(record)
     except ModelForgeError as error:
-        return html.note(f"More data: no forecast is possible. {error}")
+        return html.note(f"More data: no forecast is possible. {error.what} {error.fix}")
     if len(found.smaller) == len(SHARES):
         return html.note("Two smaller runs are queued. When both have finished, the forecast appears here.")
     sentence = "Whether more data would help shows when the same recipe is trained on a half and a quarter of it."
