@@ -62,10 +62,8 @@ def hash_whole_texts(prints: Fingerprints, texts: RowTexts) -> Fingerprints:
     are asked more than once, and of answers in rows that are alike in all texts."""
     asked, answered = prints.asked.copy(), prints.answered.copy()
     are_alike = _find_repeated_texts(prints.whole)
-    asked_cut, answered_cut = (
-        (are_alike | _find_repeated_texts(asked)) & prints.asked_cut,
-        are_alike & prints.answered_cut,
-    )
+    asked_cut = (are_alike | _find_repeated_texts(asked)) & prints.asked_cut
+    answered_cut = are_alike & prints.answered_cut
     rows = np.flatnonzero(asked_cut | answered_cut)
 
     def hash_part(part: slice) -> None:
@@ -185,15 +183,13 @@ def _find_similar(
     with ThreadPoolExecutor(_AHEAD, "modelforge-compare") as threads:
         for candidates in bands:
             later, earlier, seen = _leave_out_seen(*_choose(rows, *candidates, setting, wanted), seen)
-            late_bytes, early_bytes = texts.weigh(rows[later]), texts.weigh(rows[earlier])
+            sizes = np.stack((texts.weigh(rows[later]), texts.weigh(rows[earlier])))
             if len(rows) >= MANY_ROWS and measure is _ROWS:
-                like = np.maximum(late_bytes, early_bytes) <= _LIKE_LENGTHS * np.minimum(late_bytes, early_bytes)
-                later, earlier, late_bytes, early_bytes = (
-                    each[like] for each in (later, earlier, late_bytes, early_bytes)
-                )
-            weights = late_bytes + early_bytes
+                like = sizes.max(0) <= _LIKE_LENGTHS * sizes.min(0)
+                later, earlier, sizes = later[like], earlier[like], sizes[:, like]
             waiting: deque[tuple[Indices, Indices, Future[Shares]]] = deque()
-            for part in (*divide(weights, MOST_PAIRS), *[slice(0)] * (_AHEAD + 1)):  # the last ones wait for the others
+            # The empty parts at the end wait for the others.
+            for part in (*divide(sizes.sum(0), MOST_PAIRS), *[slice(0)] * (_AHEAD + 1)):
                 late, early = later[part], earlier[part]
                 matter = ~done[late] if wanted is None else wanted(rows[late], rows[early])
                 late, early = late[matter], early[matter]

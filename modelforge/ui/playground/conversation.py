@@ -117,7 +117,7 @@ def attach_conversation(
     def show_branch(talk: Conversation, end: int | None) -> dict[Any, Any]:
         """And keep it: the conversation opens where its reader was."""
         talk = talk.show(ROOT if end is None else end)
-        return panel.show(*(keep(forge, talk) if talk.id else (talk,)))
+        return panel.show(*keep(forge, talk, anew=False))
 
     def begin(running: threading.Event | None) -> dict[Any, Any]:
         stop(running)
@@ -187,14 +187,15 @@ def write_reply(
     yield {**panel.show(talk, problem), panel.running: None}
 
 
-def keep(forge: Forge, talk: Conversation) -> tuple[Conversation, str]:
-    """Save a conversation of a person who has any. Returns it, and why it could not be saved."""
-    if not current_caller().may_train:
+def keep(forge: Forge, talk: Conversation, *, anew: bool = True) -> tuple[Conversation, str]:
+    """Save a conversation of a person who has any. Returns it, and why it could not be saved. anew: also one that is
+    not saved yet, or was deleted meanwhile."""
+    if not current_caller().may_train or not (anew or talk.id):
         return talk, ""
     try:
         return forge.conversations.save(talk), ""
-    except NotFoundError:  # deleted meanwhile: it is a new one
-        return keep(forge, talk.model_copy(update={"id": ""}))
+    except NotFoundError:
+        return keep(forge, talk.model_copy(update={"id": ""})) if anew else (talk, "")
     except (DiskFullError, StoreError) as error:
         return talk, f"This conversation could not be saved. {error}"
 

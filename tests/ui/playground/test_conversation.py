@@ -17,7 +17,13 @@ from modelforge.errors import ModelForgeError, NotFoundError
 from modelforge.models.conversations import Conversation
 from modelforge.models.sampling import Sampling, Writing
 from modelforge.ui.playground.choices import Speaker
-from modelforge.ui.playground.conversation import ConversationPanel, describe_writing, list_messages, write_reply
+from modelforge.ui.playground.conversation import (
+    ConversationPanel,
+    describe_writing,
+    keep,
+    list_messages,
+    write_reply,
+)
 from modelforge.ui.playground.settings import SLIDERS, find_preset, read_sampling
 
 LONG = Sampling(max_new_tokens=60)
@@ -38,6 +44,19 @@ def test_answer_grows_and_is_saved_with_its_speed(forge: Forge, record: Any, pan
     assert "a second" in talk.turns[-1].note and talk.turns[-1].by == record.name
     assert forge.conversations.get(talk.id) == talk
     assert list_messages(talk)[0]["content"] == "What colour is the lamp &lt;b&gt;&amp;amp;&lt;/b&gt;?"
+
+
+def test_chosen_branch_is_kept_but_a_deleted_conversation_is_only_looked_at(forge: Forge) -> None:
+    first = keep(forge, ASKED.answer("Amber.", "x", ""))[0]
+    talk = keep(forge, first.rewind().answer("Teal.", "x", ""))[0]
+    assert forge.conversations.get(talk.id).at == talk.at != first.at
+    keep(forge, talk.show(first.at), anew=False)
+    assert forge.conversations.get(talk.id).at == first.at
+    forge.conversations.delete(talk.id)
+    for each in (talk, ASKED):
+        assert keep(forge, each, anew=False) == (each, "")
+    assert forge.conversations.find() == []
+    assert keep(forge, talk)[0].id != talk.id
 
 
 def test_stopped_answer_is_kept(forge: Forge, record: Any, panel: ConversationPanel) -> None:
