@@ -273,7 +273,7 @@ def compare_runs(arguments: argparse.Namespace) -> None:
 
 def describe_comparison(found: Comparison) -> str:
     """A line for each setting that differs and for each metric, a column for each run."""
-    from modelforge.runs.comparison import write_change
+    from modelforge.scores.titles import write_difference, write_measured
 
     runs = [record.id for record in found.runs]
     rows = [dict(zip(runs, [record.label or "-" for record in found.runs], strict=True)) | {"": "name"}]
@@ -283,10 +283,10 @@ def describe_comparison(found: Comparison) -> str:
     for name, values in found.metrics.items():
         changes = found.differences.get(name, [None] * len(runs))
         pairs = zip(values, changes, strict=True)
-        cells = ["-" if value is None else f"{value:.4g}{write_change(change)}" for value, change in pairs]
+        cells = ["-" if value is None else write_measured(name, value, change) for value, change in pairs]
         rows.append({"": name, **dict(zip(runs, cells, strict=True))})
     for name, changes in found.from_first.items():
-        cells = [write_change(change).strip(" ()") or "-" for change in changes]
+        cells = [write_difference(name, change) or "-" for change in changes]
         rows.append({"": f"{name}, from the first run", **dict(zip(runs, cells, strict=True))})
     return "\n".join([table(rows, ("", *runs)), *found.notes])
 

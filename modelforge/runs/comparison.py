@@ -147,15 +147,6 @@ def _compare_with_first(entries: Sequence[Entry]) -> dict[str, list[Change | Non
     }
 
 
-def write_change(change: Change | None) -> str:
-    """ " (-0.5, 95% -0.7 to -0.25)"; "" for none."""
-    if not change or change.get("value") is None:
-        return ""
-    low, high = change.get("low"), change.get("high")
-    interval = "" if low is None or high is None else f", 95% {low:+.3g} to {high:+.3g}"
-    return f" ({change['value']:+.3g}{interval})"
-
-
 def check_count(run_ids: Sequence[str]) -> None:
     """Raises RunStateError unless these are two to eight different runs."""
     if not FEWEST <= len(run_ids) <= MOST:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -41,3 +42,27 @@ SHOWN: dict[str, Shown] = {
     "perplexity": Shown("Perplexity", "{:.1f}", "the loss as a number of choices"),
 }
 """In the order in which they are shown."""
+
+
+def write_value(name: str, value: float) -> str:
+    return SHOWN[name].write(value) if name in SHOWN else f"{value:.3f}"
+
+
+def write_signed(name: str, value: float) -> str:
+    """ "+0.120", "-5.0 points"."""
+    written = SHOWN[name].write_change(value) if name in SHOWN else f"{abs(value):.3f}"
+    return f"{'+' if value >= 0 else '-'}{written}"
+
+
+def write_difference(name: str, difference: Mapping[str, float | None] | None) -> str:
+    """A difference {value, low, high}, with its interval where there is one: "+0.120 (+0.050 to +0.180)"."""
+    if not difference or (value := difference.get("value")) is None:
+        return ""
+    low, high = difference.get("low"), difference.get("high")
+    interval = "" if low is None or high is None else f" ({write_signed(name, low)} to {write_signed(name, high)})"
+    return f"{write_signed(name, value)}{interval}"
+
+
+def write_measured(name: str, value: float, change: Mapping[str, float | None] | None) -> str:
+    """A value and how it has changed: "0.867, +0.783 (+0.383 to +1.000)"."""
+    return ", ".join(filter(None, [write_value(name, value), write_difference(name, change)]))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from modelforge.models.outcomes import Measured, Outcome
-from modelforge.ui.look.verdict import draw_interval, show_verdict, write_difference
+from modelforge.scores.titles import write_difference
+from modelforge.ui.look.verdict import draw_interval, show_verdict
 from modelforge.ui.rows import MOST_SHOWN, disarm, list_choices, list_rows, mark_differences, write_csv
 
 
@@ -100,7 +101,8 @@ def test_better_is_on_the_right_also_where_lower_is_better() -> None:
         ("rougeL", {"value": 0.12, "low": 0.05, "high": 0.18}, "+0.120 (+0.050 to +0.180)"),
         ("exact_match", {"value": -0.1, "low": -0.2, "high": 0.05}, "-10.0 points (-20.0 points to +5.0 points)"),
         ("loss", {"value": 0.5, "low": None, "high": None}, "+0.500"),
-        ("loss", None, "-"),
+        ("loss", None, ""),
+        ("perplexity", {"value": -3824.6, "low": -4050.0, "high": -3540.0}, "-3824.6 (-4050.0 to -3540.0)"),
     ],
 )
 def test_differences_are_written_with_their_sign(name: str, difference: dict[str, float] | None, text: str) -> None:

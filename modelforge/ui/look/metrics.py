@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelforge.scores.metrics import LOWER_IS_BETTER, TELLING, before_of, sides_of
-from modelforge.scores.titles import SHOWN
+from modelforge.scores.titles import SHOWN, write_difference
 from modelforge.ui.look import html
-from modelforge.ui.look.verdict import write_difference
 
 
 def find_telling(metrics: Mapping[str, Any]) -> str | None:
@@ -65,7 +64,7 @@ def show_metrics(metrics: Mapping[str, Any]) -> str:
                 side.capitalize(): shown.write(measured[name]) if name in measured else html.NOTHING
                 for side, measured in sides.items()
             },
-            "Difference": write_difference(name, differences.get(name))
+            "Difference": write_difference(name, differences.get(name)) or html.NOTHING
             if differences
             else _judge(name, sides["before"], sides["tuned"]),
             "What it is": f"{'lower' if name in LOWER_IS_BETTER else 'higher'} is better: {shown.what}",

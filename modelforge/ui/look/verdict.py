@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelforge.scores.metrics import LOWER_IS_BETTER
-from modelforge.scores.titles import SHOWN
+from modelforge.scores.titles import SHOWN, write_signed
 from modelforge.ui.look import html
 
 KINDS = {"better": "good", "worse": "bad", "no clear difference": "quiet", None: "quiet"}
@@ -52,18 +52,3 @@ def draw_interval(name: str, difference: Mapping[str, float]) -> str:
         f'<div class="mf-interval-ends"><span>← worse</span><span class="mf-interval-size">'
         f"{html.text(write(difference['value']))}</span><span>better →</span></div></div>"
     )
-
-
-def write_signed(name: str, value: float) -> str:
-    """ "+0.120", "-5.0 points"."""
-    return f"{'+' if value >= 0 else '-'}{SHOWN[name].write_change(value)}"
-
-
-def write_difference(name: str, difference: Mapping[str, Any] | None) -> str:
-    """ "+0.120 (+0.050 to +0.180)"."""
-    if difference is None:
-        return html.NOTHING
-    value = write_signed(name, difference["value"])
-    if difference["low"] is None:
-        return value
-    return f"{value} ({write_signed(name, difference['low'])} to {write_signed(name, difference['high'])})"

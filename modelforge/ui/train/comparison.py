@@ -11,8 +11,8 @@ import gradio as gr
 
 from modelforge.errors import RunStateError
 from modelforge.forge import Forge
-from modelforge.runs.comparison import AXES, FEWEST, MOST, Axis, Change, Comparison, Point, write_change
-from modelforge.scores.titles import SHOWN
+from modelforge.runs.comparison import AXES, FEWEST, MOST, Axis, Comparison, Point
+from modelforge.scores.titles import SHOWN, write_difference, write_measured
 from modelforge.store import RunRecord
 from modelforge.ui.look import html
 from modelforge.ui.look.chart import draw_runs
@@ -109,9 +109,10 @@ def _table(found: Comparison) -> str:
                 row[name] = record.dataset_name if name == "dataset" else str(values[index])
         for name, measured in found.metrics.items():
             change = found.differences.get(name, [None] * len(found.runs))[index]
-            row[_title(name)] = _write(name, measured[index], change)
+            value = measured[index]
+            row[_title(name)] = html.NOTHING if value is None else write_measured(name, value, change)
         rows.append(row)
-    intervals = " In brackets: the change since before training, with its 95% interval." if found.differences else ""
+    intervals = "After the comma: the change since before training, with its 95% interval." if found.differences else ""
     return f"<h3>Settings that differ, and what was measured</h3>{html.table(rows)}" + (
         html.aside(intervals) if intervals else ""
     )
@@ -124,9 +125,7 @@ def _table_from_first(found: Comparison) -> str:
         changes = {name: listed[index] for name, listed in found.from_first.items()}
         counts = [int(change["rows"] or 0) for change in changes.values() if change]
         if counts:
-            cells = {
-                _title(name): write_change(change).strip(" ()") or html.NOTHING for name, change in changes.items()
-            }
+            cells = {_title(name): write_difference(name, change) or html.NOTHING for name, change in changes.items()}
             rows.append({"Run": f"{index + 1} {record.label or record.id}", "Rows of both": str(max(counts)), **cells})
     if not rows:
         return ""
@@ -138,10 +137,3 @@ def _table_from_first(found: Comparison) -> str:
 
 def _title(metric: str) -> str:
     return SHOWN[metric].title if metric in SHOWN else metric
-
-
-def _write(name: str, value: float | None, change: Change | None) -> str:
-    if value is None:
-        return html.NOTHING
-    written = SHOWN[name].write(value) if name in SHOWN else f"{value:.3f}"
-    return written + write_change(change)
