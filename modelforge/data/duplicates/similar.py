@@ -188,19 +188,24 @@ def _find_similar(
                 like = sizes.max(0) <= _LIKE_LENGTHS * sizes.min(0)
                 later, earlier, sizes = later[like], earlier[like], sizes[:, like]
             waiting: deque[tuple[Indices, Indices, Future[Shares]]] = deque()
-            # The empty parts at the end wait for the others.
-            for part in (*divide(sizes.sum(0), MOST_PAIRS), *[slice(0)] * (_AHEAD + 1)):
-                late, early = later[part], earlier[part]
-                matter = ~done[late] if wanted is None else wanted(rows[late], rows[early])
-                late, early = late[matter], early[matter]
-                waiting.append((late, early, threads.submit(_share_words, texts, measure, rows[late], rows[early])))
-                if len(waiting) > _AHEAD:
-                    late, early, compared = waiting.popleft()
-                    shares = compared.result()
-                    similar = np.flatnonzero(shares >= measure.least)
-                    if once:
-                        similar = _keep_first(late, similar, done)
-                    yield rows[late[similar]], rows[early[similar]], shares[similar]
+            parts = deque(divide(sizes.sum(0), MOST_PAIRS))
+            yield rows[:0], rows[:0], np.zeros(0)  # after every band a caller may stop
+            while parts or waiting:
+                if parts and len(waiting) <= _AHEAD:
+                    part = parts.popleft()
+                    late, early = later[part], earlier[part]
+                    matter = ~done[late] if wanted is None else wanted(rows[late], rows[early])
+                    late, early = late[matter], early[matter]
+                    if len(late):
+                        compared = threads.submit(_share_words, texts, measure, rows[late], rows[early])
+                        waiting.append((late, early, compared))
+                    continue
+                late, early, compared = waiting.popleft()
+                shares = compared.result()
+                similar = np.flatnonzero(shares >= measure.least)
+                if once:
+                    similar = _keep_first(late, similar, done)
+                yield rows[late[similar]], rows[early[similar]], shares[similar]
 
 
 def _choose(rows: Indices, later: Indices, earlier: Indices, setting: Hashes | None, wanted: Wanted | None) -> Pairs:

@@ -144,7 +144,8 @@ class TrainForm:
 
 def fit_form(form: TrainForm, *values: Any) -> Any:
     """Values of `TrainForm.fitted`: what can be chosen with the selected dataset (or parent), and settings proposed for
-    it; no change where they were already proposed for exactly this."""
+    it; no change where they were already proposed for exactly this. What somebody has typed stays where only the base
+    model or the tuning is another one and its proposal is the same: the answer to that choice can come late."""
     *chosen, before, advised = values
     if not chosen[0]:
         return gr.skip()
@@ -152,12 +153,16 @@ def fit_form(form: TrainForm, *values: Any) -> Any:
     if case == before:
         return gr.skip()
     changed = {name for name, value in vars(case).items() if value != getattr(before, name)}
-    advised = advised if changed <= {"base_model", "tuning"} else {}
+    is_alike = changed <= {"base_model", "tuning"}
+    advised = advised if is_alike else {}
     examples = offers.find_examples(form.forge, case.dataset)
+    wanted = {**_propose(case, examples), **_read_tuning(form, parent), **advised}
+    shown = _propose(before, examples) if is_alike else {}
+    new = {name: value for name, value in wanted.items() if name not in shown or value != shown[name]}
     default_rewards = {}
     if changed & {"dataset", "method"}:
-        shown = rewards.show_default(visible=case.method == "grpo", has_references=examples.has_references)
-        default_rewards = dict(zip(form.rewards.outputs, shown, strict=True))
+        editor = rewards.show_default(visible=case.method == "grpo", has_references=examples.has_references)
+        default_rewards = dict(zip(form.rewards.outputs, editor, strict=True))
     note = parent and html.note(
         f"Training {parent.name} further. Its base model and tuning cannot be changed. The result is a new model; "
         f"{parent.name} is kept."
@@ -169,7 +174,7 @@ def fit_form(form: TrainForm, *values: Any) -> Any:
         form.parent_row: gr.Column(visible=parent is not None),
         form.parent_note: note or "",
         **_show_choices(form, case, parent, examples, chosen),
-        **_show_settings(form, case, parent, examples, advised),
+        **_show_settings(form, case, parent, examples, new),
         **default_rewards,
     }
 
@@ -218,27 +223,33 @@ def _show_choices(
     return {form.what: what, **dict(zip(form.chosen, shown, strict=False))}
 
 
-def _show_settings(
-    form: TrainForm, case: Case, parent: ModelRecord | None, examples: offers.Examples, advised: dict[str, Any]
-) -> dict[Any, Any]:
-    """The groups of settings, and the settings: proposed ones, overridden by the parent's and by what the planner has
-    advised."""
+def _propose(case: Case, examples: offers.Examples) -> dict[str, Any]:
     architecture, parameters = offers.describe_base(case.base_model, examples.task)
-    proposed = offers.propose_settings(
+    return offers.propose_settings(
         case.goal, examples, method=case.method, tuning=case.tuning, architecture=architecture, parameters=parameters
     )
-    of_parent = {}
-    if parent:  # its adapter stays the same
-        manifest = form.forge.models.manifest(parent)
-        tuning = read_stored(manifest["recipe"], manifest.get("recipe_version", 1)).recipe.tuning
-        of_parent = {f"tuning.{name}": value for name, value in tuning if name != "type"}
-    wanted = {**proposed, **of_parent, **advised}
+
+
+def _read_tuning(form: TrainForm, parent: ModelRecord | None) -> dict[str, Any]:
+    """The settings of a parent's adapter, which stay the same."""
+    if parent is None:
+        return {}
+    manifest = form.forge.models.manifest(parent)
+    tuning = read_stored(manifest["recipe"], manifest.get("recipe_version", 1)).recipe.tuning
+    return {f"tuning.{name}": value for name, value in tuning if name != "type"}
+
+
+def _show_settings(
+    form: TrainForm, case: Case, parent: ModelRecord | None, examples: offers.Examples, new: dict[str, Any]
+) -> dict[Any, Any]:
+    """The groups of settings, and the settings; new: the values of those that get another one."""
+    architecture, _ = offers.describe_base(case.base_model, examples.task)
     shown = {
         box: gr.update(visible=widgets.is_applied(group, case.method, case.tuning, is_further=parent is not None))
         for group, box in form.groups.items()
     }
     for name, widget in form.settings.items():
-        shown[widget] = gr.update(value=wanted[name])
+        shown[widget] = gr.update(value=new[name]) if name in new else gr.update()
         if name in widgets.OF_ARCHITECTURES:
             shown[widget]["visible"] = architecture in widgets.OF_ARCHITECTURES[name]
     shown[form.settings["eval_dataset"]]["choices"] = [HELD_OUT, *offers.list_measuring(form.forge, examples)]

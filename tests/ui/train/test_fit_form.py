@@ -44,7 +44,7 @@ class Form:
         for name in ("dataset", "method", "base_model", "tuning"):
             if "value" in got[name]:
                 self.shown[name] = got[name]["value"]
-        self.settings = {name: got[name]["value"] for name in self.form.settings}
+        self.settings |= {name: got[name]["value"] for name in self.form.settings if "value" in got[name]}
         return got
 
 
@@ -104,6 +104,20 @@ def test_what_is_still_right_is_not_sent_again(form: Form) -> None:
     form.fit(dataset=sample_of(Task.TEXT_GENERATION))
     got = form.fit(goal="best")
     assert all("value" not in got[name] for name in ("dataset", "method", "base_model", "tuning"))
+
+
+def test_what_was_typed_stays_with_another_tuning_and_leaves_with_another_goal_or_dataset(form: Form) -> None:
+    form.fit(dataset=sample_of(Task.TEXT_GENERATION))
+    form.settings["max_steps"] = 3
+    proposed = form.settings["learning_rate"]
+    got = form.fit(tuning="full")  # answered late, on a busy machine
+    assert form.settings["max_steps"] == 3 and "value" not in got["max_steps"]
+    assert form.settings["learning_rate"] != proposed
+    form.fit(goal="best")
+    assert form.settings["max_steps"] != 3
+    form.settings["max_steps"] = 3
+    form.fit(dataset=sample_of(Task.SUMMARIZATION))
+    assert form.settings["max_steps"] != 3
 
 
 def test_a_typed_base_model_stays_for_the_same_task_and_leaves_with_it(form: Form, tmp_path: Path) -> None:
