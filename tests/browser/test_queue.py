@@ -81,8 +81,7 @@ def test_sweep_is_queued_reordered_and_goes_on_after_the_app_was_closed(
         wait_until(lambda: count_finished(small_home) == 3, page)
         expect(page.locator("#header-run")).to_have_text("No run in progress", timeout=PATIENCE)
         expect(page.locator("#train-queue")).to_be_hidden()
-        states = page.locator("#train-earlier input")
-        states.click()
-        listed = page.get_by_role("option").all_inner_texts()
-        assert sum("finished" in text for text in listed) == 3 and sum("stopped" in text for text in listed) == 1
+        page.locator("#train-earlier input").click()
+        expect(page.get_by_role("option").filter(has_text="finished")).to_have_count(3)
+        expect(page.get_by_role("option").filter(has_text="stopped")).to_have_count(1)
         page.context.close()
