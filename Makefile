@@ -29,7 +29,7 @@ test: install chromium
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-slow: install
-	$(BIN)/python -m pytest -m 'slow and not browser' --timeout 3600
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow and not browser' --timeout 3600
 
 # Every browser test, or some: MARK='browser and slow' are those that `make test` leaves out.
 MARK ?= browser
