@@ -49,9 +49,10 @@ def write_value(name: str, value: float) -> str:
 
 
 def write_signed(name: str, value: float) -> str:
-    """ "+0.120", "-5.0 points"."""
+    """ "+0.120", "-5.0 points"; "0.000" where nothing is left after rounding."""
     written = SHOWN[name].write_change(value) if name in SHOWN else f"{abs(value):.3f}"
-    return f"{'+' if value >= 0 else '-'}{written}"
+    is_nothing = not any(digit in written for digit in "123456789")
+    return written if is_nothing else f"{'+' if value > 0 else '-'}{written}"
 
 
 def write_difference(name: str, difference: Mapping[str, float | None] | None) -> str:

@@ -102,6 +102,7 @@ def test_better_is_on_the_right_also_where_lower_is_better() -> None:
         ("exact_match", {"value": -0.1, "low": -0.2, "high": 0.05}, "-10.0 points (-20.0 points to +5.0 points)"),
         ("loss", {"value": 0.5, "low": None, "high": None}, "+0.500"),
         ("loss", None, ""),
+        ("loss", {"value": 0.0, "low": -0.0004, "high": 0.01}, "0.000 (0.000 to +0.010)"),
         ("perplexity", {"value": -3824.6, "low": -4050.0, "high": -3540.0}, "-3824.6 (-4050.0 to -3540.0)"),
     ],
 )
