@@ -28,7 +28,7 @@ def measure(options: Options) -> list[Figure | Skipped]:
     """Three runs in each number format."""
     found: list[Figure | Skipped] = []
     with open_home() as home, tempfile.TemporaryDirectory() as folder:
-        made = corpora.make_rows(options.rows or 48, options.data)
+        made = corpora.make_rows(options.rows or 32, options.data)
         file = corpora.write_rows(Path(folder) / "rows.jsonl", made)
         needed = call(count_work, home, file=file)["operations"]
         for row, dtype in ((FLOAT32, "float32"), (BFLOAT16, "bfloat16")):

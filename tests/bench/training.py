@@ -27,7 +27,7 @@ STOCK: Mapping[Row, Mapping[str, Any]] = {
     DEFAULT: {"settings": {"bf16": True}},
     BEST: {"settings": rivals.BEST, "model": rivals.BEST_MODEL},
 }
-USUAL_ROWS, QUICK_ROWS, HELD_OUT = 48, 24, 32
+USUAL_ROWS, QUICK_ROWS, HELD_OUT = 32, 24, 32
 WORSE = 0.02  # as a share: how much higher our loss on the held-out rows may be
 SLOW = "this processor has no fast bfloat16: a row would take minutes"
 
