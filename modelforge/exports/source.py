@@ -96,7 +96,7 @@ def load_weights(record: ModelRecord, base: base_model.BaseModel, stored: str, s
     )
     if quantised:
         model = model.dequantize()
-        del model.config.quantization_config
+        vars(model.config).pop("quantization_config", None)  # gone already since transformers 5.24
         model.hf_quantizer = None
     return model
 

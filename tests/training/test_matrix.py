@@ -65,7 +65,7 @@ OF_METHOD: dict[str, dict[str, Any]] = {
         "grpo.max_completion_length": 8,
         "learning_rate": 3e-2,
         "per_device_train_batch_size": 8,
-        "max_steps": 24,
+        "max_steps": 48,
     },
 }
 """What a recipe needs besides, to learn something in a few steps."""
