@@ -147,7 +147,7 @@ def describe_push(forge: Forge, model_id: str | None, form: str | None = None) -
 def list_as_table(files: tuple[PushFile, ...]) -> str:
     sizes = {file.name: file.bytes for file in files}
     sizes["Total"] = sum(sizes.values())
-    return html.table({"File": name, "Size": describe_bytes(size)} for name, size in sizes.items())
+    return html.pairs((name, describe_bytes(size)) for name, size in sizes.items())
 
 
 def describe_question(repository: hub.Repository, files: tuple[PushFile, ...], private: bool) -> str:
