@@ -15,6 +15,8 @@ from torch.nn import functional
 from modelforge.compat.peft import adapter_weights, is_off, lora_layers, plain_adapter
 from modelforge.compat.torch import replace_forward
 
+_WRITTEN_ROWS = 16
+
 
 def autocast_dtype(x: Any) -> Any:
     """The dtype that autocast gives products of this tensor; None outside of autocast."""
@@ -105,11 +107,10 @@ def _rms_norm(x: Any, weight: Any, epsilon: float) -> Any:
 
 def _lora_forward(layer: Any, plain: Any) -> Any:
     def forward(x: Any, *args: Any, **kwargs: Any) -> Any:
-        if is_off(layer) or not torch.is_grad_enabled() or args or kwargs:
+        if is_off(layer) or args or kwargs or (name := plain_adapter(layer)) is None:
             return plain(x, *args, **kwargs)
-        name = plain_adapter(layer)
-        if name is None:
-            return plain(x)
+        if not torch.is_grad_enabled():
+            return _write_by_lora(layer, name, x) if _is_written(layer, x) else plain(x)
         weight, bias = layer.base_layer.weight, layer.base_layer.bias
         a, b, scaling = adapter_weights(layer, name)
         dtype = autocast_dtype(x)
@@ -121,3 +122,19 @@ def _lora_forward(layer: Any, plain: Any) -> Any:
         return LoraProduct.apply(x, weight, bias, a, b, scaling)
 
     return forward
+
+
+def _is_written(layer: Any, x: Any) -> bool:
+    """Whether these are the few rows of tokens that are being written, on a processor."""
+    return x.device.type == "cpu" and x.numel() <= _WRITTEN_ROWS * x.shape[-1] and layer.base_layer.bias is None
+
+
+def _write_by_lora(layer: Any, name: str, x: Any) -> Any:
+    """The same for a few rows without gradients: the adapter's part in its own float32. In bfloat16 its four small
+    products and casts would take as long as the frozen ones."""
+    a, b, scaling = adapter_weights(layer, name)
+    dtype, weight = autocast_dtype(x), layer.base_layer.weight
+    with torch.autocast(x.device.type, enabled=False):
+        part = functional.linear(functional.linear(x.to(a.dtype), a), b)
+        out = functional.linear(x.to(dtype or weight.dtype), weight.to(dtype or weight.dtype))
+        return out.add_(part.to(out.dtype), alpha=scaling)

@@ -145,8 +145,10 @@ def _decode(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], turn: 
         padding = {"attention_mask": mask} if is_padded else {}
         if is_padded and takes_places:  # (B, T): the first token of a prompt is at 0, whatever stands before
             padding["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)[:, -given.shape[1] :]
+        # As an index: of a slice of several rows torch would multiply by a copy of the output matrix for each of them.
+        last = torch.tensor([given.shape[1] - 1], device=given.device)
         with turn(), torch.inference_mode():
-            output = model(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1, **padding)
+            output = model(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=last, **padding)
         chosen = yield output.logits[:, -1].float()
         assert chosen is not None  # noqa: S101 - None only begins
         given, cache = chosen[:, None], output.past_key_values

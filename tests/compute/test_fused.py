@@ -125,6 +125,22 @@ def test_fault_12_lora_product_equals_pefts_layer_in_autocast(weights: torch.dty
         torch.testing.assert_close(found[name], value, rtol=0.03, atol=0.03 * float(value.abs().max()), msg=name)
 
 
+@pytest.mark.parametrize("in_autocast", [False, True])
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 3, 200])  # written tokens, and a prompt
+def test_what_is_written_without_gradients_is_the_same(weights: torch.dtype, in_autocast: bool, rows: int) -> None:
+    model = one_layer(dtype=torch.float32)
+    layer = model.base_model.model.wide
+    layer.base_layer.to(weights)
+    x = torch.randn(rows, 1, 12).to(torch.float32 if in_autocast else weights)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=in_autocast):
+        expected = model(x)
+        with fused_lora(model) as count:
+            found = model(x)
+    assert count == 1 and (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    assert torch.allclose(found.float(), expected.float(), rtol=2e-2, atol=2e-2)
+
+
 def test_fused_layer_uses_the_adapter_that_is_active() -> None:
     model, x = one_layer(), torch.randn(4, 12, dtype=torch.float64, requires_grad=True)
     model.add_adapter("other", LoraConfig(r=2, target_modules=["wide"], init_lora_weights=False))
