@@ -96,7 +96,6 @@ def load_weights(record: ModelRecord, base: base_model.BaseModel, stored: str, s
     )
     if quantised:
         model = model.dequantize()
-        vars(model.config).pop("quantization_config", None)  # gone already since transformers 5.24
         model.hf_quantizer = None
     return model
 

@@ -148,10 +148,10 @@ def _decode(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], turn: 
         # As an index: of a slice of several rows torch would multiply by a copy of the output matrix for each of them.
         last = torch.tensor([given.shape[1] - 1], device=given.device)
         with turn(), torch.inference_mode():
-            output = model(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=last, **padding)
+            output = model(input_ids=given, cache=cache, use_cache=True, logits_to_keep=last, **padding)
         chosen = yield output.logits[:, -1].float()
         assert chosen is not None  # noqa: S101 - None only begins
-        given, cache = chosen[:, None], output.past_key_values
+        given, cache = chosen[:, None], output.cache
         mask = torch.cat((mask, mask.new_ones(len(prompts), 1)), dim=1)
 
 
@@ -168,14 +168,14 @@ def _transform(model: Any, tokenizer: Any, sources: Sequence[Sequence[int]], tur
     cache = None
     while True:
         with turn(), torch.inference_mode():
-            output = model(**inputs, decoder_input_ids=given, past_key_values=cache)
+            output = model(**inputs, decoder_input_ids=given, cache=cache)
             logits = output.logits[:, -1].float()
             if cache is None and forced is not None:
                 logits = torch.full_like(logits, -torch.inf)
                 logits[:, forced] = 0
         chosen = yield logits
         assert chosen is not None  # noqa: S101 - None only begins
-        given, cache = chosen[:, None], output.past_key_values
+        given, cache = chosen[:, None], output.cache
 
 
 def _pad(tokenizer: Any, rows: Sequence[Sequence[int]], side: str) -> Any:
