@@ -26,7 +26,8 @@ SPREAD: dict[Timing, tuple[float, float]] = {"guess": (0.4, 3.0), "step": (0.8, 
 
 SAMPLED_TOKENS, SAMPLED_TIMES = 48, 10  # of each answer, side by side; after evaluations (`training.samples`), at most
 VERDICT_ROWS, VERDICT_ROWS_AT_ONCE = 40, 16
-_SAMPLED_SHARES = (0.25, 0.6, 1.0)  # of those: the fewest, usual, the most
+GENERAL_TOKENS = 1400  # of general texts and questions, which both sides of a decoder read (`models.forgetting`)
+_SAMPLED_SHARES = (0.3, 0.8, 1.0)  # of those: the fewest, usual, the most; the longest of several answers counts
 _WRITING_BYTES: dict[DeviceKind, float] = {"cpu": 10e9, "mps": 60e9, "cuda": 150e9}
 """Bytes of weights read in a second of writing, a token at a time: measured on a processor, usual on cards."""
 _WRITING_BYTES_CPU_16_BITS = 2e9  # measured: single rows are slow in bfloat16 even where matrices are fast
@@ -61,6 +62,8 @@ def predict_seconds(
     evaluations = math.ceil(steps / math.ceil(steps / recipe.evaluations)) if held_out else 0
     forward = 2 * sequences / _work(recipe, compute)
     evaluating = (1 + evaluations) * held_out * row_tokens * sequences / speed * forward
+    if held_out and TASKS[recipe.task].architectures[0] == "decoder":
+        evaluating += 2 * GENERAL_TOKENS / speed * forward / sequences
     saves = evaluations * recipe.load_best_model_at_end + (steps // recipe.save_steps if recipe.save_steps else 0)
     saves += int(training / (60 * recipe.checkpoint_minutes))
     saving = saves * (_SAVE_SECONDS + 12 * trained / _SAVE_BYTES)  # 4 bytes each, and two moments

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from modelforge import hardware
+from modelforge import hardware, starter
 from modelforge.compute.compute import Compute
 from modelforge.hardware import GIB, Probe
 from modelforge.planner import duration, outcomes
 from modelforge.planner import plan as planner
 from modelforge.planner.duration import describe_range, predict_seconds, usual_length
 from modelforge.planner.outcomes import Outcome, add_outcome, measured_speed
-from modelforge.recipe import Recipe
+from modelforge.recipe import STARTER, Recipe
 from tests import tiny
 
 PROBE = Probe("cpu", "a processor", (0, 0), 16 * GIB, {"float32": 100.0}, "2.13.0")
@@ -56,13 +56,14 @@ def predict(settings: dict[str, Any], **more: Any) -> tuple[float, float, float]
 def test_time_counts_what_a_run_does_besides_steps() -> None:
     bare = {"max_steps": 8, "eval_split": 0.0}
     steps, *_ = predict(bare, weights=0)
-    assert steps == pytest.approx(8 * 4 * 50 / 200 + 2 * duration.SAMPLED_TOKENS * 0.6 * 0.02)  # and tiny answers
+    assert steps == pytest.approx(8 * 4 * 50 / 200 + 2 * duration.SAMPLED_TOKENS * 0.8 * 0.02)  # and tiny answers
     assert predict(bare, weights=5_000_000_000)[0] > steps + 20  # answers of a large model
     measured, *_ = predict({"max_steps": 8, "evaluations": 4, "load_best_model_at_end": False}, weights=0)
     evaluated = 5 * 25 * 50 / 200 / 2  # a quarter of the rows, at the start and four times
-    verdict = 2 * 2 * 50 * 0.6 * 0.02  # both sides, two batches
-    between = 3 * duration.SAMPLED_TOKENS * 0.6 * 0.02  # answers after each evaluation but the last
-    assert measured - steps == pytest.approx(evaluated + verdict + between)
+    verdict = 2 * 2 * 50 * 0.8 * 0.02  # both sides, two batches
+    between = 3 * duration.SAMPLED_TOKENS * 0.8 * 0.02  # answers after each evaluation but the last
+    general = 2 * duration.GENERAL_TOKENS / 200 / 2
+    assert measured - steps == pytest.approx(evaluated + verdict + between + general)
     assert predict({**bare, "save_steps": 2}, weights=0)[0] > steps
     spans = {"task": "extractive-question-answering", "base_model": "sentence-transformers/all-MiniLM-L6-v2"}
     assert predict({**bare, **spans}, weights=10**12)[0] < 10  # writes nothing
@@ -80,6 +81,18 @@ def test_sampled_tokens_are_those_of_a_run() -> None:
     from modelforge.training import samples
 
     assert (samples.ANSWER_TOKENS, samples.MOST_TIMES) == (duration.SAMPLED_TOKENS, duration.SAMPLED_TIMES)
+
+
+@pytest.mark.usefixtures("home_with_starter")
+def test_general_texts_are_as_long_as_is_counted() -> None:
+    from transformers import AutoTokenizer
+
+    from modelforge.data.encode import ChatEncoder
+    from modelforge.models.forgetting import encode_pieces
+
+    tokenizer = AutoTokenizer.from_pretrained(starter.ensure(STARTER))
+    tokens = sum(len(piece.encoded.input_ids) for piece in encode_pieces(ChatEncoder(tokenizer, 512)))
+    assert tokens == pytest.approx(duration.GENERAL_TOKENS, rel=0.1)
 
 
 @pytest.mark.parametrize(
