@@ -193,9 +193,8 @@ def test_command_line_answers_a_file_and_reports_what_it_left_out(
     assert "--resume" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "how", [signal.SIGKILL, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGTERM, signal.SIGINT))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_command_line_that_is_killed_goes_on_where_it_was(
     programs: Programs, model: Any, tmp_path: Path, how: signal.Signals
 ) -> None:

@@ -345,7 +345,7 @@ def test_rows_are_found_whatever_their_order_and_the_same_row_is_stored_once() -
         rows.find([7])
 
 
-@pytest.mark.parametrize("keeps_file", [True, False])
+@pytest.mark.parametrize("keeps_file", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_paused_run_resumes_to_the_same_end(probed: Path, tmp_path: Path, keeps_file: bool) -> None:
     base = tiny.write_base(tmp_path / "base", num_hidden_layers=LAYERS)
     file = tiny.write_rows(tmp_path / "colours.jsonl", tiny.PAIRS[:24])
