@@ -1,4 +1,5 @@
-"""Gradio: how it is loaded, how often an idle app looks into its queue, and whose event it handles."""
+"""Gradio: how it is loaded, how often an idle app looks into its queue, whose event it handles, and how the stream of a
+page that was closed ends."""
 
 from __future__ import annotations
 
@@ -45,6 +46,17 @@ def poll_queue_less_often(page: Any) -> None:
     """Let a Blocks with a queue look for new events every 0.02 seconds: Gradio's millisecond takes a tenth of a
     processor core away from training, and there is no setting for it."""
     page._queue.sleep_when_free = 0.02
+
+
+def has_told_reader(error: RuntimeError) -> bool:
+    """Whether Gradio has raised this at the end of a page's stream of events, after telling the page the same.
+
+    Of a session that it does not know, or no more, as when a page was closed, it first sends that it was not found,
+    and then raises the answer 404, for which it is too late: the log would show a traceback.
+    """
+    from fastapi import HTTPException
+
+    return isinstance(error.__cause__, HTTPException) and error.__cause__.status_code == 404
 
 
 def current_request() -> Any:

@@ -11,17 +11,20 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modelforge.compat.gradio import has_told_reader
 from modelforge.hosts import Hosts, host_name
 
 # Where a link from elsewhere may lead: the page, where it sends who is not signed in, and the way back from there.
 OPEN_PATHS = {"", "/", "/login", "/login/huggingface", "/login/callback"}
+EVENTS = "/gradio_api/queue/data"
 # All that the page asks for. Gradio has more: tools of its developers, proxies, monitoring, voice.
 SERVED = frozenset(
     {
         *("", "/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt", "/login", "/logout"),
         *("/login/huggingface", "/login/callback"),
         *(f"/gradio_api/{name}" for name in ("startup-events", "upload", "upload_progress", "cancel", "reset", "info")),
-        *(f"/gradio_api/{name}" for name in ("queue/join", "queue/data", "app_id", "user", "login_check")),
+        EVENTS,
+        *(f"/gradio_api/{name}" for name in ("queue/join", "app_id", "user", "login_check")),
     }
 )
 SERVED_BELOW = ("/assets/", "/static/", "/svelte/", "/gradio_api/file=", "/gradio_api/heartbeat/", "/gradio_api/call/")
@@ -60,7 +63,12 @@ class RequestChecks:
             answer = PlainTextResponse(refusal, status_code=403)
         elif not _is_served(path_of(scope)):
             answer = PlainTextResponse("There is nothing here.", status_code=404)
-        await answer(scope, receive, lambda message: self._send(message, scope, send))
+        try:
+            await answer(scope, receive, lambda message: self._send(message, scope, send))
+        except RuntimeError as error:
+            if path_of(scope) != EVENTS or not has_told_reader(error):
+                raise
+            await send({"type": "http.response.body", "body": b""})
 
     def _judge(self, scope: Scope) -> str | None:
         """Why a request is refused, or None."""

@@ -120,3 +120,11 @@ def test_cookies_stay_on_the_page(served: tuple[str, str]) -> None:
             assert all(cookie.count("SameSite") == 1 and "SameSite=Lax" in cookie for cookie in cookies)
             assert all("Secure" in cookie for cookie in cookies) is is_secure
         assert all("HttpOnly" in cookie for cookie in cookies)
+
+
+def test_stream_of_a_page_that_was_closed_says_so_and_ends(served: tuple[str, str]) -> None:
+    """Gradio raises an answer 404 after it has begun another one: the stream broke off, with a traceback in the log."""
+    signed_in = ask(served, "/login", "POST")
+    cookie = "; ".join(f"{name}={value}" for name, value in signed_in.cookies.items())
+    answer = ask(served, "/gradio_api/queue/data?session_hash=closed", cookie=cookie)
+    assert answer.status_code == 200 and '"session_not_found":true' in answer.text
