@@ -110,7 +110,7 @@ def _lora_forward(layer: Any, plain: Any) -> Any:
         if is_off(layer) or args or kwargs or (name := plain_adapter(layer)) is None:
             return plain(x, *args, **kwargs)
         if not torch.is_grad_enabled():
-            return _write_by_lora(layer, name, x) if _is_written(layer, x) else plain(x)
+            return _write_by_lora(layer, name, x) if _is_written(x) else plain(x)
         weight, bias = layer.base_layer.weight, layer.base_layer.bias
         a, b, scaling = adapter_weights(layer, name)
         dtype = autocast_dtype(x)
@@ -124,17 +124,18 @@ def _lora_forward(layer: Any, plain: Any) -> Any:
     return forward
 
 
-def _is_written(layer: Any, x: Any) -> bool:
+def _is_written(x: Any) -> bool:
     """Whether these are the few rows of tokens that are being written, on a processor."""
-    return x.device.type == "cpu" and x.numel() <= _WRITTEN_ROWS * x.shape[-1] and layer.base_layer.bias is None
+    return bool(x.device.type == "cpu" and x.numel() <= _WRITTEN_ROWS * x.shape[-1])
 
 
 def _write_by_lora(layer: Any, name: str, x: Any) -> Any:
     """The same for a few rows without gradients: the adapter's part in its own float32. In bfloat16 its four small
     products and casts would take as long as the frozen ones."""
     a, b, scaling = adapter_weights(layer, name)
-    dtype, weight = autocast_dtype(x), layer.base_layer.weight
+    weight, bias = layer.base_layer.weight, layer.base_layer.bias
+    dtype = autocast_dtype(x) or weight.dtype
     with torch.autocast(x.device.type, enabled=False):
         part = functional.linear(functional.linear(x.to(a.dtype), a), b)
-        out = functional.linear(x.to(dtype or weight.dtype), weight.to(dtype or weight.dtype))
-        return out.add_(part.to(out.dtype), alpha=scaling)
+        out = functional.linear(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
+        return out.add_(part.to(dtype), alpha=scaling)

@@ -127,9 +127,12 @@ def test_fault_12_lora_product_equals_pefts_layer_in_autocast(weights: torch.dty
 
 @pytest.mark.parametrize("in_autocast", [False, True])
 @pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("rows", [1, 3, 200])  # written tokens, and a prompt
-def test_what_is_written_without_gradients_is_the_same(weights: torch.dtype, in_autocast: bool, rows: int) -> None:
-    model = one_layer(dtype=torch.float32)
+def test_what_is_written_without_gradients_is_the_same(
+    weights: torch.dtype, in_autocast: bool, bias: bool, rows: int
+) -> None:
+    model = one_layer(dtype=torch.float32, bias=bias)
     layer = model.base_model.model.wide
     layer.base_layer.to(weights)
     x = torch.randn(rows, 1, 12).to(torch.float32 if in_autocast else weights)

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -180,6 +181,11 @@ def _find_similar(
     seen = np.zeros(0, np.uint64)
     part_side = None if held_out is None else held_out[rows]
     bands = find_candidates(sketches if len(rows) == len(hashes) else sketches[:, rows], done, part_side)
+    compare = partial(_share_words, texts, measure, rows)
+
+    def matter(late: Indices, early: Indices) -> NDArray[np.bool_]:
+        return ~done[late] if wanted is None else wanted(rows[late], rows[early])
+
     with ThreadPoolExecutor(_AHEAD, "modelforge-compare") as threads:
         for candidates in bands:
             later, earlier, seen = _leave_out_seen(*_choose(rows, *candidates, setting, wanted), seen)
@@ -187,25 +193,36 @@ def _find_similar(
             if len(rows) >= MANY_ROWS and measure is _ROWS:
                 like = sizes.max(0) <= _LIKE_LENGTHS * sizes.min(0)
                 later, earlier, sizes = later[like], earlier[like], sizes[:, like]
-            waiting: deque[tuple[Indices, Indices, Future[Shares]]] = deque()
-            parts = deque(divide(sizes.sum(0), MOST_PAIRS))
             yield rows[:0], rows[:0], np.zeros(0)  # after every band a caller may stop
-            while parts or waiting:
-                if parts and len(waiting) <= _AHEAD:
-                    part = parts.popleft()
-                    late, early = later[part], earlier[part]
-                    matter = ~done[late] if wanted is None else wanted(rows[late], rows[early])
-                    late, early = late[matter], early[matter]
-                    if len(late):
-                        compared = threads.submit(_share_words, texts, measure, rows[late], rows[early])
-                        waiting.append((late, early, compared))
-                    continue
-                late, early, compared = waiting.popleft()
-                shares = compared.result()
+            parts = _divide_pairs(later, earlier, sizes.sum(0), matter)
+            for late, early, shares in _compare_ahead(threads, compare, parts):
                 similar = np.flatnonzero(shares >= measure.least)
                 if once:
                     similar = _keep_first(late, similar, done)
                 yield rows[late[similar]], rows[early[similar]], shares[similar]
+
+
+def _divide_pairs(later: Indices, earlier: Indices, weights: Indices, matter: Wanted) -> Iterator[Pairs]:
+    """The pairs that still matter when their part is taken; parts without any are left out."""
+    for part in divide(weights, MOST_PAIRS):
+        late, early = later[part], earlier[part]
+        chosen = matter(late, early)
+        if chosen.any():
+            yield late[chosen], early[chosen]
+
+
+def _compare_ahead(
+    threads: ThreadPoolExecutor, compare: Callable[[Indices, Indices], Shares], parts: Iterator[Pairs]
+) -> Iterator[tuple[Indices, Indices, Shares]]:
+    """Parts of pairs and their shares, in order. A part is taken when all but a few before it have been used."""
+    waiting: deque[tuple[Indices, Indices, Future[Shares]]] = deque()
+    for part in parts:
+        waiting.append((*part, threads.submit(compare, *part)))
+        if len(waiting) > _AHEAD:
+            late, early, compared = waiting.popleft()
+            yield late, early, compared.result()
+    for late, early, compared in waiting:
+        yield late, early, compared.result()
 
 
 def _choose(rows: Indices, later: Indices, earlier: Indices, setting: Hashes | None, wanted: Wanted | None) -> Pairs:
@@ -235,8 +252,10 @@ def _keep_first(late: Indices, places: Indices, done: NDArray[np.bool_]) -> Indi
     return places
 
 
-def _share_words(texts: RowTexts, measure: _Measure, late: Indices, early: Indices) -> Shares:
-    """The share of words that the rows of each pair have in common; exact up to the least of the measure."""
+def _share_words(texts: RowTexts, measure: _Measure, known: Indices, late: Indices, early: Indices) -> Shares:
+    """The share of words that the rows of each pair have in common; exact up to the least of the measure. known: the
+    rows that late and early are places in."""
+    late, early = known[late], known[early]
     rows, places = np.unique(np.concatenate((late, early)), return_inverse=True)
     if is_long(texts.weigh(rows)):  # a single pair
         one, other = (measure.read(texts.read(int(row))) for row in (late[0], early[0]))
