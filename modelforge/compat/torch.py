@@ -1,8 +1,10 @@
-"""torch: replaced `forward` methods, fake tensors, and the parameters of a module by name."""
+"""torch: replaced `forward` methods, fake tensors, the parameters of a module by name, and operations without a public
+name."""
 
 from __future__ import annotations
 
 import contextlib
+import platform
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +21,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 __all__ = ["FakeTensor", "FakeTensorMode", "TorchDispatchMode", "replace_forward", "replace_tensors", "tree_leaves"]
+
+HAS_ONEDNN = (
+    platform.machine().lower() in {"x86_64", "amd64"}
+    and torch.backends.mkldnn.is_available()
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+)
+"""Whether `onednn_product` can be called, and is at least as fast as torch's own. (Apple's library is faster.)"""
 
 
 @contextlib.contextmanager
@@ -74,3 +83,11 @@ def silu_backward(grad: Any, x: Any, out: Any) -> None:
     """The gradient of x from that of x * sigmoid(x), in one pass, into `out`. Only autograd may call the function by a
     public name."""
     torch.ops.aten.silu_backward.grad_input(grad, x, grad_input=out)
+
+
+def onednn_product(x: Any, weight: Any, bias: Any = None, added: Any = None) -> Any:
+    """x (N, I), weight (O, I), bias (O), added (N, O), all float32 -> x W' + bias + added, without gradients. torch's
+    compiler calls it; the public `torch.utils.mkldnn` needs a second copy of each weight."""
+    if added is None:
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise.binary(x, added, weight, bias, "add")

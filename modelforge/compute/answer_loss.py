@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from modelforge.compute.fused import autocast_dtype
+from modelforge.compute.product import multiply
 from modelforge.compute.tune import unwrap
 
 CHUNK_ROWS = 128  # rows of logits at once: 128 x 49,152 x 4 bytes = 25 MB stays in the processor's cache
@@ -33,7 +34,7 @@ class LabelScores(torch.autograd.Function):
         for start in range(0, len(hidden), size):
             rows = slice(start, start + size)
             chunk, wanted = hidden[rows], labels[rows, None]
-            logits = (chunk @ weight.t()).to(scores.dtype)  # (C, V)
+            logits = multiply(chunk, weight.t()).to(scores.dtype)  # (C, V)
             right = logits.gather(1, wanted)
             highest = logits.amax(1, keepdim=True)
             logits.sub_(highest).exp_()
@@ -42,7 +43,7 @@ class LabelScores(torch.autograd.Function):
             if grad is not None:  # of the label: 1; of every logit: minus its share
                 logits.div_(normaliser).neg_()
                 logits.scatter_add_(1, wanted, torch.ones_like(right))
-                grad[rows] = logits.to(weight.dtype) @ weight
+                grad[rows] = multiply(logits.to(weight.dtype), weight)
         if grad is not None:
             ctx.save_for_backward(grad)
         return scores

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from modelforge.compat.peft import adapter_weights, is_off, lora_layers, plain_adapter
 from modelforge.compat.torch import replace_forward
+from modelforge.compute.product import is_large, multiply
 
 _WRITTEN_ROWS = 16
 
@@ -35,7 +36,7 @@ class LoraProduct(torch.autograd.Function):
     def forward(ctx: Any, x: Any, weight: Any, bias: Any, a: Any, b: Any, scaling: float) -> Any:  # noqa: PLR0917
         rows = x.reshape(-1, x.shape[-1])
         inner = rows @ a.t()  # (T, r)
-        out = functional.linear(rows, weight, bias)  # (T, O)
+        out = multiply(rows, weight.t(), bias=bias)  # (T, O)
         out.addmm_(inner, b.t(), alpha=scaling)
         ctx.save_for_backward(rows, weight, a, b, inner)
         ctx.scaling, ctx.shape = scaling, x.shape
@@ -50,10 +51,52 @@ class LoraProduct(torch.autograd.Function):
         grad_a = grad_inner.t() @ rows
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = grad_rows @ weight
+            grad_x = multiply(grad_rows, weight)
             grad_x.addmm_(grad_inner, a)
             grad_x = grad_x.view(ctx.shape)
         return grad_x, None, None, grad_a, grad_b, None
+
+
+class LinearProduct(torch.autograd.Function):
+    """x (N, I), weight (O, I) and bias (O) or None, frozen or not -> x W' + bias (N, O), by `multiply`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, weight: Any, bias: Any) -> Any:
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
+        return multiply(x, weight.t(), bias=bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        return (
+            multiply(grad, weight) if needs_x else None,
+            grad.t() @ x if needs_weight else None,
+            grad.sum(0) if needs_bias else None,
+        )
+
+
+@contextlib.contextmanager
+def fused_linear(model: Any) -> Iterator[int]:
+    """Let every large plain linear layer of `model` compute by `LinearProduct` for a while; yields how many do."""
+    with replace_forward(forwards := linear_forwards(model)):
+        yield len(forwards)
+
+
+def linear_forwards(model: Any) -> dict[Any, Any]:
+    """Every large linear layer in float32, and what computes the same faster on a processor."""
+    layers = [layer for layer in model.modules() if type(layer) is torch.nn.Linear and is_large(layer.weight)]
+    return {layer: _linear_forward(layer, layer.forward) for layer in layers}
+
+
+def _linear_forward(layer: Any, plain: Any) -> Any:
+    def forward(x: Any) -> Any:
+        if x.dtype != torch.float32 or x.device.type != "cpu" or autocast_dtype(x) is not None:
+            return plain(x)
+        rows = x.reshape(-1, x.shape[-1])
+        return LinearProduct.apply(rows, layer.weight, layer.bias).view(*x.shape[:-1], -1)
+
+    return forward
 
 
 @contextlib.contextmanager
@@ -134,8 +177,8 @@ def _write_by_lora(layer: Any, name: str, x: Any) -> Any:
     products and casts would take as long as the frozen ones."""
     a, b, scaling = adapter_weights(layer, name)
     weight, bias = layer.base_layer.weight, layer.base_layer.bias
-    dtype = autocast_dtype(x) or weight.dtype
+    dtype, rows = autocast_dtype(x) or weight.dtype, x.reshape(-1, x.shape[-1])
     with torch.autocast(x.device.type, enabled=False):
-        part = functional.linear(functional.linear(x.to(a.dtype), a), b)
-        out = functional.linear(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
-        return out.add_(part.to(dtype), alpha=scaling)
+        part = functional.linear(functional.linear(rows.to(a.dtype), a), b)
+        out = multiply(rows.to(dtype), weight.t().to(dtype), bias=None if bias is None else bias.to(dtype))
+        return out.add_(part.to(dtype), alpha=scaling).view(*x.shape[:-1], -1)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from modelforge.compat.peft import adapter_weights, is_off, lora_layers, plain_adapter
 from modelforge.compat.torch import set_forwards
-from modelforge.compute.fused import norm_forwards
+from modelforge.compute.fused import linear_forwards, norm_forwards
+from modelforge.compute.product import multiply
 
 SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Names of layers that read the same input one after another, in Llama and the many models built like it."""
@@ -42,7 +42,7 @@ class Group:
     def compute(self, x: Any) -> tuple[Any, ...]:
         """x (..., I) -> the result of each layer (..., O of it)."""
         rows = x.reshape(-1, x.shape[-1])
-        out = functional.linear(rows, self.weight, self.bias)
+        out = multiply(rows, self.weight.t(), bias=self.bias)
         if self.a is not None and not is_off(self.layers[0]):
             out.addmm_(rows @ self.a.t(), self.b)
         return tuple(out.view(*x.shape[:-1], -1).split(self.sizes, dim=-1))
@@ -67,7 +67,7 @@ class Group:
 def speed_up(model: Any) -> int:
     """Let a model in eval mode, with or without an adapter, answer faster for as long as it is loaded. Returns how many
     layers compute otherwise than before. Layers that are quantised, or whose adapter is not a plain one, stay."""
-    forwards: dict[Any, Callable[..., Any]] = dict(norm_forwards(model))
+    forwards: dict[Any, Callable[..., Any]] = norm_forwards(model) | linear_forwards(model)
     for group in _find_groups(model):
         forwards |= {layer: group.forward_of(place) for place, layer in enumerate(group.layers)}
     rest = [layer for layer in lora_layers(model) if layer not in forwards and _has_plain_adapter(layer)]

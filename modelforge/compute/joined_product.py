@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from modelforge.compat.peft import adapter_weights, is_off, plain_adapter
+from modelforge.compute.product import multiply
 
 WIDEST_ADAPTERS = 0.25
 """The ranks of adapters beside each other, as a share of the input's width, up to which one product pays."""
@@ -90,9 +91,9 @@ class JoinedProduct:
         first gradient is that of x after the norm.
         """
         if self.a is None:
-            return (grad @ self.matrix if needs_input else None), []
+            return (multiply(grad, self.matrix) if needs_input else None), []
         if needs_input:
-            wide = grad @ self.matrix  # (N, D + R)
+            wide = multiply(grad, self.matrix)  # (N, D + R)
             grad_inner = wide[:, self.width :].contiguous()
             grad_x = torch.addmm(wide[:, : self.width], grad_inner, self.a)
         else:
@@ -119,11 +120,9 @@ class JoinedProduct:
             row += size
 
     def _multiply(self, x: Any, added: Any) -> Any:
-        if self.bases[0].bias is not None:
-            bias = torch.cat([base.bias for base in self.bases])
-            added = bias if added is None else added + bias
+        biases = [base.bias for base in self.bases if base.bias is not None]
         matrix = self.matrix[:, : x.shape[1]].t()
-        return x @ matrix if added is None else torch.addmm(added, x, matrix)
+        return multiply(x, matrix, bias=torch.cat(biases) if biases else None, added=added)
 
 
 def _adapter_name(layer: Any) -> str | None:
