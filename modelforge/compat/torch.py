@@ -85,9 +85,7 @@ def silu_backward(grad: Any, x: Any, out: Any) -> None:
     torch.ops.aten.silu_backward.grad_input(grad, x, grad_input=out)
 
 
-def onednn_product(x: Any, weight: Any, bias: Any = None, added: Any = None) -> Any:
-    """x (N, I), weight (O, I), bias (O), added (N, O), all float32 -> x W' + bias + added, without gradients. torch's
-    compiler calls it; the public `torch.utils.mkldnn` needs a second copy of each weight."""
-    if added is None:
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return torch.ops.mkldnn._linear_pointwise.binary(x, added, weight, bias, "add")
+def onednn_product(x: Any, weight: Any, bias: Any = None) -> Any:
+    """x (N, I), weight (O, I), bias (O), all float32 -> x W' + bias, without gradients. torch's compiler calls it; the
+    public `torch.utils.mkldnn` needs a second copy of each weight."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")

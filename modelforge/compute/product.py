@@ -22,7 +22,8 @@ def multiply(x: Any, matrix: Any, *, bias: Any = None, added: Any = None) -> Any
     matrix: may be the transpose of what is in memory.
     """
     if _suits_onednn(x, matrix):
-        return onednn_product(x, matrix.t(), bias, added)
+        found = onednn_product(x, matrix.t(), bias)
+        return found if added is None else found.add_(added)
     if added is not None:
         return torch.addmm(added if bias is None else added + bias, x, matrix)
     return x @ matrix if bias is None else torch.addmm(bias, x, matrix)

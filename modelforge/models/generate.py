@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from modelforge.compute.key_cache import make_room
 from modelforge.compute.tune import unwrap
 from modelforge.loading import window_of
 from modelforge.models.prompt import Said, TextPieces, encode_prompt, fit_prompt
@@ -149,6 +150,8 @@ def _decode(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], turn: 
         last = torch.tensor([given.shape[1] - 1], device=given.device)
         with turn(), torch.inference_mode():
             output = model(input_ids=given, cache=cache, use_cache=True, logits_to_keep=last, **padding)
+        if cache is None:
+            make_room(output.cache)
         chosen = yield output.logits[:, -1].float()
         assert chosen is not None  # noqa: S101 - None only begins
         given, cache = chosen[:, None], output.cache
@@ -170,7 +173,9 @@ def _transform(model: Any, tokenizer: Any, sources: Sequence[Sequence[int]], tur
         with turn(), torch.inference_mode():
             output = model(**inputs, decoder_input_ids=given, cache=cache)
             logits = output.logits[:, -1].float()
-            if cache is None and forced is not None:
+        if cache is None:
+            make_room(output.cache)
+            if forced is not None:
                 logits = torch.full_like(logits, -torch.inf)
                 logits[:, forced] = 0
         chosen = yield logits

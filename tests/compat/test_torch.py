@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from modelforge.compat.torch import (
+    HAS_ONEDNN,
     FakeTensor,
     FakeTensorMode,
     TorchDispatchMode,
+    onednn_product,
     replace_forward,
     replace_tensors,
     silu_backward,
@@ -88,3 +90,13 @@ def test_gradients_of_softmax_and_silu_are_those_of_autograd() -> None:
     out = torch.empty_like(grad)
     silu_backward(grad, x.detach(), out)
     assert torch.allclose(out, expected)
+
+
+@pytest.mark.skipif(not HAS_ONEDNN, reason="torch has no oneDNN on this processor")
+def test_product_of_onednn_has_a_bias_and_can_be_simulated() -> None:
+    x, weight, bias = torch.randn(3, 8), torch.randn(5, 8), torch.randn(5)
+    assert torch.allclose(onednn_product(x, weight), x @ weight.t(), atol=1e-5)
+    assert torch.allclose(onednn_product(x, weight, bias), x @ weight.t() + bias, atol=1e-5)
+    with FakeTensorMode():
+        found = onednn_product(torch.empty(3, 8), torch.empty(5, 8), torch.empty(5))
+    assert isinstance(found, FakeTensor) and found.shape == (3, 5)
