@@ -23,6 +23,7 @@ from modelforge.compat.torch import replace_forward, silu_backward
 from modelforge.compute.causal_attention import attend, attend_backward
 from modelforge.compute.fused import autocast_dtype
 from modelforge.compute.joined_product import JoinedProduct
+from modelforge.compute.padding import Lengths, find_lengths, put_back, take_tokens
 
 LAYERS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer")
 """Classes of transformers that compute what `LayerStep` does."""
@@ -68,48 +69,56 @@ class FusedLayer:
 class LayerStep(torch.autograd.Function):
     """x (B, T, D), cos and sin (1 or B, T, d) -> (B, T, D).
 
-    keeps: whether intermediate results are kept for the backward pass, or computed again then (gradient checkpointing).
-    adapters: those of the layer's products, in order.
+    lengths: of the rows, to leave padding out; with None it is computed too. keeps: whether intermediate results are
+    kept for the backward pass, or computed again then (gradient checkpointing). adapters: those of the layer's
+    products, in order.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Any, cos: Any, sin: Any, layer: FusedLayer, keeps: bool, *adapters: Any) -> Any:  # noqa: PLR0917
+    def forward(  # noqa: PLR0917
+        ctx: Any, x: Any, cos: Any, sin: Any, layer: FusedLayer, lengths: Lengths | None, keeps: bool, *adapters: Any
+    ) -> Any:
         with torch.autocast("cpu", enabled=False):
-            result, kept = _compute(layer, x, cos, sin)
+            result, kept = _compute(layer, x, cos, sin, lengths)
         ctx.save_for_backward(*(kept if keeps else (x, cos, sin)))
-        ctx.layer, ctx.keeps, ctx.shape = layer, keeps, x.shape
+        ctx.layer, ctx.lengths, ctx.keeps = layer, lengths, keeps
         return result
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        kept = ctx.saved_tensors if ctx.keeps else _compute(ctx.layer, *ctx.saved_tensors)[1]
-        grad_x, of_adapters = _differentiate(ctx.layer, kept, grad, needs_input=ctx.needs_input_grad[0])
-        return grad_x, None, None, None, None, *of_adapters
+        kept = ctx.saved_tensors
+        if not ctx.keeps:
+            x, cos, sin = kept
+            kept = _compute(ctx.layer, x, cos, sin, ctx.lengths)[1]
+        grad_x, of_adapters = _differentiate(ctx.layer, kept, grad, ctx.lengths, needs_input=ctx.needs_input_grad[0])
+        return grad_x, None, None, None, None, None, *of_adapters
 
 
-def _compute(layer: FusedLayer, x: Any, cos: Any, sin: Any) -> tuple[Any, tuple[Any, ...]]:
+def _compute(layer: FusedLayer, x: Any, cos: Any, sin: Any, lengths: Lengths | None) -> tuple[Any, tuple[Any, ...]]:
     """The layer's result (B, T, D), and what `_differentiate` needs."""
-    rows = x.reshape(-1, x.shape[-1])
+    rows = take_tokens(x, lengths)
     first, second = layer.norms
     normed, first_scale = _normalise(first, rows)
     qkv, qkv_inner = layer.qkv.compute(normed)
-    q, k, v = _split_heads(layer, qkv.view(*x.shape[:2], -1), cos, sin)
-    attended = _join_heads(layer, attend(q, k, v), len(x))
+    q, k, v = _split_heads(layer, put_back(qkv, lengths, len(x)), cos, sin)
+    attended = take_tokens(_join_heads(layer, attend(q, k, v), len(x)), lengths)
     middle, out_inner = layer.out.compute(attended, rows)
     normed, second_scale = _normalise(second, middle)
     gate_up, gate_up_inner = layer.gate_up.compute(normed)
     gate, up = gate_up.chunk(2, -1)
     result, down_inner = layer.down.compute(functional.silu(gate).mul_(up), middle)
     of_attention = (rows, first_scale, qkv_inner, cos, sin, q, k, v, attended, out_inner)
-    return result.view(x.shape), (*of_attention, middle, second_scale, gate_up_inner, gate_up, down_inner)
+    return put_back(result, lengths, len(x)), (*of_attention, middle, second_scale, gate_up_inner, gate_up, down_inner)
 
 
-def _differentiate(layer: FusedLayer, kept: Any, grad: Any, *, needs_input: bool) -> tuple[Any, list[Any]]:
+def _differentiate(
+    layer: FusedLayer, kept: Any, grad: Any, lengths: Lengths | None, *, needs_input: bool
+) -> tuple[Any, list[Any]]:
     """The gradients of x, if it needs one, and of the adapters."""
     rows, first_scale, qkv_inner, cos, sin, q, k, v, attended, out_inner, *of_mlp = kept
     middle, second_scale, gate_up_inner, gate_up, down_inner = of_mlp
     first, second = (first_scale, layer.norms[0].weight), (second_scale, layer.norms[1].weight)
-    shape, grad = grad.shape, grad.reshape(rows.shape)
+    batch, grad = len(grad), take_tokens(grad, lengths)
     gate, up = gate_up.chunk(2, -1)
     opened = functional.silu(gate)
     grad_hidden, of_down = layer.down.differentiate(grad, opened * up, down_inner)
@@ -120,10 +129,12 @@ def _differentiate(layer: FusedLayer, kept: Any, grad: Any, *, needs_input: bool
     grad_normed, of_gate_up = layer.gate_up.differentiate(grad_gate_up, middle, gate_up_inner, norm=second)
     grad_middle = _add_norm_gradient(second, grad_normed, middle, grad)
     grad_attended, of_out = layer.out.differentiate(grad_middle, attended, out_inner)
-    grads = attend_backward(_order_heads(layer, grad_attended.view(*shape[:2], -1)), q, k, v)
-    grad_qkv = _join_gradients(layer, grads, cos, sin, shape)
+    grads = attend_backward(_order_heads(layer, put_back(grad_attended, lengths, batch)), q, k, v)
+    grad_qkv = take_tokens(_join_gradients(layer, grads, cos, sin, batch), lengths)
     grad_normed, of_qkv = layer.qkv.differentiate(grad_qkv, rows, qkv_inner, norm=first, needs_input=needs_input)
-    grad_x = _add_norm_gradient(first, grad_normed, rows, grad_middle).view(shape) if needs_input else None
+    grad_x = None
+    if needs_input:
+        grad_x = put_back(_add_norm_gradient(first, grad_normed, rows, grad_middle), lengths, batch)
     return grad_x, [*of_qkv, *of_out, *of_gate_up, *of_down]
 
 
@@ -160,7 +171,7 @@ def _layer_forward(layer: FusedLayer, part: Any) -> Callable[..., Any]:
         embeddings = options["position_embeddings"]
         adapters = [weight for product in layer.products for weight in product.trained()]
         keeps = not (part.gradient_checkpointing and part.training)
-        return LayerStep.apply(hidden_states, *embeddings, layer, keeps, *adapters)
+        return LayerStep.apply(hidden_states, *embeddings, layer, find_lengths(hidden_states), keeps, *adapters)
 
     return forward
 
@@ -197,15 +208,15 @@ def _split_heads(layer: FusedLayer, qkv: Any, cos: Any, sin: Any) -> tuple[Any, 
     return rotated_q.view(shape[0], length * layer.groups, -1), rotated_k.view(shape), copied_v
 
 
-def _join_gradients(layer: FusedLayer, grads: tuple[Any, Any, Any], cos: Any, sin: Any, shape: Any) -> Any:
-    """The gradient of what `_split_heads` splits: (N, (H + 2 K) d)."""
-    joined = grads[0].new_empty(*shape[:2], sum(layer.qkv.sizes))
+def _join_gradients(layer: FusedLayer, grads: tuple[Any, Any, Any], cos: Any, sin: Any, batch: int) -> Any:
+    """The gradient of what `_split_heads` splits: (B, T, (H + 2 K) d)."""
+    joined = grads[0].new_empty(batch, grads[1].shape[1], sum(layer.qkv.sizes))
     q, k, v = _views(layer, joined)
     cos, sin = cos[:, None], -sin[:, None]  # a rotation's transpose turns back
     _rotate(grads[0].view(q.shape), (cos * layer.scaling)[..., None, :], (sin * layer.scaling)[..., None, :], q)
     _rotate(grads[1].view(k.shape), cos, sin, k)
     v.copy_(grads[2].view(v.shape))
-    return joined.view(-1, joined.shape[-1])
+    return joined
 
 
 def _views(layer: FusedLayer, qkv: Any) -> tuple[Any, Any, Any]:
@@ -225,9 +236,9 @@ def _rotate(x: Any, cos: Any, sin: Any, out: Any) -> None:
 
 
 def _join_heads(layer: FusedLayer, attended: Any, batch: int) -> Any:
-    """(B K, T G, d) -> (N, H d)"""
+    """(B K, T G, d) -> (B, T, H d)"""
     heads = attended.view(batch, layer.key_heads, -1, layer.groups, layer.head_size)
-    return heads.permute(0, 2, 1, 3, 4).reshape(-1, layer.out.width)
+    return heads.permute(0, 2, 1, 3, 4).reshape(batch, -1, layer.out.width)
 
 
 def _order_heads(layer: FusedLayer, joined: Any) -> Any:

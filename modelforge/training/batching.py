@@ -11,6 +11,7 @@ from modelforge.compat.transformers import ChosenSampler
 from modelforge.compat.trl import score_labels_by
 from modelforge.compute.answer_loss import has_answer_loss, score_labels
 from modelforge.compute.compute import Compute
+from modelforge.compute.padding import note_lengths
 from modelforge.compute.tune import unwrap
 
 BUCKET_TOKENS = 8  # rows whose lengths differ by less than this count as equally long
@@ -67,7 +68,7 @@ class RightPadding:
     """Rows of a batch padded on the right to the longest, without a mask.
 
     With causal attention no token sees those to its right, and padding has no label: a mask would only make attention
-    slower. -> input_ids (B, T), labels (B, T), tokens (): how many of them are not padding
+    slower. -> input_ids (B, T), labels (B, T), lengths (B): how many of a row's places are not padding
     """
 
     def __init__(self, pad_token_id: int) -> None:
@@ -83,7 +84,7 @@ class RightPadding:
         return {
             "input_ids": torch.tensor([pad(row["input_ids"], self.pad_token_id) for row in rows]),
             "labels": torch.tensor([pad(row["labels"], -100) for row in rows]),
-            "tokens": torch.tensor(sum(lengths)),
+            "lengths": torch.tensor(lengths),
         }
 
 
@@ -98,10 +99,13 @@ def leave_out_masks(model: Any) -> None:
         mask = named.get("attention_mask")
         if mask is not None and mask.dim() == 2 and named.get("use_cache") is False:
             is_right_padded = bool((mask[:, 1:] <= mask[:, :-1]).all()) and bool(mask[:, 0].all())
-            named = {**named, "attention_mask": None if is_right_padded else mask}
+            if is_right_padded:
+                note_lengths(mask.sum(1).tolist())
+                named = {**named, "attention_mask": None}
         return given, named
 
     decoder.register_forward_pre_hook(leave_out, with_kwargs=True)
+    decoder.register_forward_hook(lambda *_: note_lengths(None), always_call=True)
 
 
 def compute_labels_alone(model: Any, compute: Compute) -> None:

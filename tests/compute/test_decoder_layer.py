@@ -11,6 +11,7 @@ import transformers
 
 from modelforge.compute import decoder_layer
 from modelforge.compute.decoder_layer import LAYERS, LayerStep, fused_layers
+from modelforge.compute.padding import Lengths, padded_to
 from modelforge.compute.tune import tune
 from modelforge.recipe import Recipe
 
@@ -137,6 +138,41 @@ def test_gradient_checkpointing_computes_the_same_and_keeps_less(steps: list[Any
         kept.append(sum(saved))
     assert len(steps) == 4
     assert kept[1] < 0.5 * kept[0]
+
+
+@pytest.mark.parametrize("is_checkpointed", [False, True])
+@pytest.mark.parametrize("lengths", [(20, 7, 12), (1, 20, 3), (20, 20, 20)])
+def test_padding_is_left_out_and_changes_nothing(lengths: Lengths, is_checkpointed: bool, steps: list[Any]) -> None:
+    """Losses of labelled tokens do not see padding, so that the gradients are the same."""
+    model, ids = build(), draw_tokens()
+    if is_checkpointed:
+        model.gradient_checkpointing_enable()
+    is_token = torch.arange(20) < torch.tensor(lengths)[:, None]
+
+    def compute_labelled() -> dict[str, Any]:
+        model.zero_grad()
+        logits = model(input_ids=ids, use_cache=False).logits[is_token]
+        (logits * torch.arange(logits.numel()).view_as(logits).sin()).sum().backward()
+        gradients = {name: part.grad.clone() for name, part in model.named_parameters() if part.grad is not None}
+        return {"logits": logits.detach(), **gradients}
+
+    expected = compute_labelled()
+    with fused_layers(model, "cpu"), padded_to(lengths):
+        found = compute_labelled()
+    assert len(steps) == 2
+    assert_equal(found, expected)
+    rows = {x.shape[0] for x in _kept_rows(model, ids, lengths)}
+    assert rows == {sum(lengths)}
+
+
+def _kept_rows(model: Any, ids: Any, lengths: Lengths) -> list[Any]:
+    """What the products of the layers read."""
+    seen: list[Any] = []
+    with fused_layers(model, "cpu") as layers, padded_to(lengths), torch.no_grad():
+        for layer in layers:
+            layer.down.compute = lambda x, added, plain=layer.down.compute: seen.append(x) or plain(x, added)  # type: ignore[method-assign,func-returns-value,misc]
+        model(input_ids=ids, use_cache=False)
+    return seen
 
 
 def test_plain_layers_answer_masks_and_caches(steps: list[Any]) -> None:
