@@ -62,6 +62,8 @@ def _guess_without_bom(head: bytes, where: str) -> str:
 
 def _find_undecodable(path: Path, encoding: str) -> tuple[int, int, bool] | None:
     """The offset and the value of the first undecodable byte, and whether the file ends within a character."""
+    if encoding == "utf-8" and _is_utf8(path):
+        return None
     decoder = codecs.getincrementaldecoder(encoding)()
     offset = 0
     with path.open("rb") as file:
@@ -77,6 +79,32 @@ def _find_undecodable(path: Path, encoding: str) -> tuple[int, int, bool] | None
                 return position, error.object[error.start], is_cut_off
             if not chunk:
                 return None
+
+
+def _is_utf8(path: Path) -> bool:
+    """By Arrow, which is several times as fast as Python's decoder and does not say where a fault is."""
+    import pyarrow as pa
+
+    rest = b""
+    with path.open("rb") as file:
+        while True:
+            chunk = file.read(_CHUNK_BYTES)
+            text = rest + chunk
+            end = _find_last_character(text) if chunk else len(text)
+            text, rest = text[:end], text[end:]
+            offsets = pa.array([0, end], pa.int32()).buffers()[1]
+            try:
+                pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(text)]).validate(full=True)
+            except pa.ArrowInvalid:
+                return False
+            if not chunk:
+                return True
+
+
+def _find_last_character(text: bytes) -> int:
+    """The offset of the last character of UTF-8, which may not be whole; of four bytes at most."""
+    begins = (place for place in range(len(text) - 1, max(len(text) - 5, -1), -1) if text[place] & 0xC0 != 0x80)
+    return next(begins, len(text))
 
 
 def _describe_before(path: Path, encoding: str, offset: int) -> tuple[int, bool]:
