@@ -25,8 +25,8 @@ MANY_ROWS = 50_000
 """From here on only every second band is used."""
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio, for multiplicative hashing
 _LIKELY, _LIKELY_OF_MANY = 9, 10
-"""Of 24 numbers: so many are equal in a pair that is compared word by word. Of 200,000 rows 10 left out a quarter of the
-candidates, and 3 of 122 near-duplicates."""
+"""Of 24 numbers: so many are equal in a pair that is compared word by word. Ten left out a quarter of the candidates in
+200,000 rows, and 3 of 122 near-duplicates."""
 _THREADS = 2
 _PAIRS_A_STEP = 1 << 15
 
