@@ -35,7 +35,7 @@ def is_large(matrix: Any) -> bool:
 
 
 def _suits_onednn(x: Any, matrix: Any) -> bool:
-    """oneDNN takes minutes for a matrix that is a part of another one's columns."""
+    """oneDNN takes a thousand times as long for a matrix that is a part of another one's columns."""
     return bool(
         is_large(matrix)
         and x.dtype == matrix.dtype
