@@ -33,6 +33,17 @@ def test_product_is_the_exact_one(rows: int, is_transposed: bool, is_biased: boo
     assert torch.equal(added, kept)
 
 
+def test_rows_may_lie_anywhere_in_memory() -> None:
+    matrix, rows = random(*WIDE), WIDE[0]
+    for x in (
+        torch.ones(()).expand(5, rows),
+        random(rows, 5).t(),
+        random(5, 2 * rows)[:, ::2],
+        random(5, 250)[:, :rows],
+    ):
+        assert torch.allclose(multiply(x, matrix), x @ matrix, rtol=1e-4, atol=1e-4)
+
+
 def test_a_part_of_a_matrix_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """oneDNN would take thousands of times as long."""
     called: list[tuple[int, ...]] = []

@@ -62,7 +62,7 @@ def _guess_without_bom(head: bytes, where: str) -> str:
 
 def _find_undecodable(path: Path, encoding: str) -> tuple[int, int, bool] | None:
     """The offset and the value of the first undecodable byte, and whether the file ends within a character."""
-    if encoding == "utf-8" and _is_utf8(path):
+    if encoding in {"utf-8", "utf-8-sig"} and _is_utf8(path):
         return None
     decoder = codecs.getincrementaldecoder(encoding)()
     offset = 0

@@ -55,6 +55,31 @@ def test_utf8_is_found_whereever_its_letters_are_cut(write_file, monkeypatch):
         assert open_rows(path).encoding == "utf-8"
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 64])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        "aé€😀".encode(),
+        b"\xed\xa0\x80",  # half of a pair of UTF-16
+        b"\xc0\xaf",  # longer than needed
+        b"\xf4\x90\x80\x80",  # beyond Unicode
+        b"\xbf\xbf\xbf\xbf\xbf",  # no beginning
+        "€".encode()[:-1],
+        b"a\xff" + b"x" * 70,
+    ],
+)
+def test_arrow_and_python_agree_on_what_utf8_is(tmp_path, content, size, monkeypatch):
+    monkeypatch.setattr(encodings, "_CHUNK_BYTES", size)
+    (tmp_path / "a").write_bytes(b"abc" + content)
+    try:
+        content.decode()
+        expected = True
+    except UnicodeDecodeError:
+        expected = False
+    assert encodings._is_utf8(tmp_path / "a") is expected
+
+
 def test_file_that_ends_within_a_letter_is_cut_off(write_file):
     with pytest.raises(DatasetError, match="cut off: it ends in line 2 in the middle of a character"):
         open_rows(write_file("a.jsonl", '{"q": "ö"}\n{"q": "€'.encode()[:-1]))
