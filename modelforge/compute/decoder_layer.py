@@ -21,9 +21,16 @@ from torch.nn import functional
 
 from modelforge.compat.torch import replace_forward, silu_backward
 from modelforge.compute.causal_attention import attend, attend_backward
+from modelforge.compute.distinct_tokens import (
+    Distinct,
+    find_distinct,
+    place_gradients,
+    put_back,
+    sum_gradients,
+    take_tokens,
+)
 from modelforge.compute.fused import autocast_dtype
 from modelforge.compute.joined_product import JoinedProduct
-from modelforge.compute.padding import Lengths, find_lengths, put_back, take_tokens
 
 LAYERS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer")
 """Classes of transformers that compute what `LayerStep` does."""
@@ -69,19 +76,18 @@ class FusedLayer:
 class LayerStep(torch.autograd.Function):
     """x (B, T, D), cos and sin (1 or B, T, d) -> (B, T, D).
 
-    lengths: of the rows, to leave padding out; with None it is computed too. keeps: whether intermediate results are
-    kept for the backward pass, or computed again then (gradient checkpointing). adapters: those of the layer's
-    products, in order.
+    distinct: which tokens are computed; None: all places. keeps: whether intermediate results are kept for the
+    backward pass, or computed again then (gradient checkpointing). adapters: those of the layer's products, in order.
     """
 
     @staticmethod
     def forward(  # noqa: PLR0917
-        ctx: Any, x: Any, cos: Any, sin: Any, layer: FusedLayer, lengths: Lengths | None, keeps: bool, *adapters: Any
+        ctx: Any, x: Any, cos: Any, sin: Any, layer: FusedLayer, distinct: Distinct | None, keeps: bool, *adapters: Any
     ) -> Any:
         with torch.autocast("cpu", enabled=False):
-            result, kept = _compute(layer, x, cos, sin, lengths)
+            result, kept = _compute(layer, x, cos, sin, distinct)
         ctx.save_for_backward(*(kept if keeps else (x, cos, sin)))
-        ctx.layer, ctx.lengths, ctx.keeps = layer, lengths, keeps
+        ctx.layer, ctx.distinct, ctx.keeps = layer, distinct, keeps
         return result
 
     @staticmethod
@@ -89,36 +95,37 @@ class LayerStep(torch.autograd.Function):
         kept = ctx.saved_tensors
         if not ctx.keeps:
             x, cos, sin = kept
-            kept = _compute(ctx.layer, x, cos, sin, ctx.lengths)[1]
-        grad_x, of_adapters = _differentiate(ctx.layer, kept, grad, ctx.lengths, needs_input=ctx.needs_input_grad[0])
+            kept = _compute(ctx.layer, x, cos, sin, ctx.distinct)[1]
+        grad_x, of_adapters = _differentiate(ctx.layer, kept, grad, ctx.distinct, needs_input=ctx.needs_input_grad[0])
         return grad_x, None, None, None, None, None, *of_adapters
 
 
-def _compute(layer: FusedLayer, x: Any, cos: Any, sin: Any, lengths: Lengths | None) -> tuple[Any, tuple[Any, ...]]:
+def _compute(layer: FusedLayer, x: Any, cos: Any, sin: Any, distinct: Distinct | None) -> tuple[Any, tuple[Any, ...]]:
     """The layer's result (B, T, D), and what `_differentiate` needs."""
-    rows = take_tokens(x, lengths)
+    rows = take_tokens(x, distinct)
     first, second = layer.norms
     normed, first_scale = _normalise(first, rows)
     qkv, qkv_inner = layer.qkv.compute(normed)
-    q, k, v = _split_heads(layer, put_back(qkv, lengths, len(x)), cos, sin)
-    attended = take_tokens(_join_heads(layer, attend(q, k, v), len(x)), lengths)
+    q, k, v = _split_heads(layer, put_back(qkv, distinct, len(x)), cos, sin)
+    attended = take_tokens(_join_heads(layer, attend(q, k, v), len(x)), distinct)
     middle, out_inner = layer.out.compute(attended, rows)
     normed, second_scale = _normalise(second, middle)
     gate_up, gate_up_inner = layer.gate_up.compute(normed)
     gate, up = gate_up.chunk(2, -1)
     result, down_inner = layer.down.compute(functional.silu(gate).mul_(up), middle)
     of_attention = (rows, first_scale, qkv_inner, cos, sin, q, k, v, attended, out_inner)
-    return put_back(result, lengths, len(x)), (*of_attention, middle, second_scale, gate_up_inner, gate_up, down_inner)
+    return put_back(result, distinct, len(x)), (*of_attention, middle, second_scale, gate_up_inner, gate_up, down_inner)
 
 
 def _differentiate(
-    layer: FusedLayer, kept: Any, grad: Any, lengths: Lengths | None, *, needs_input: bool
+    layer: FusedLayer, kept: Any, grad: Any, distinct: Distinct | None, *, needs_input: bool
 ) -> tuple[Any, list[Any]]:
     """The gradients of x, if it needs one, and of the adapters."""
     rows, first_scale, qkv_inner, cos, sin, q, k, v, attended, out_inner, *of_mlp = kept
     middle, second_scale, gate_up_inner, gate_up, down_inner = of_mlp
     first, second = (first_scale, layer.norms[0].weight), (second_scale, layer.norms[1].weight)
-    batch, grad = len(grad), take_tokens(grad, lengths)
+    batch = len(grad)
+    grad = sum_gradients(grad.clone() if distinct and distinct.begun else grad, distinct)
     gate, up = gate_up.chunk(2, -1)
     opened = functional.silu(gate)
     grad_hidden, of_down = layer.down.differentiate(grad, opened * up, down_inner)
@@ -129,12 +136,12 @@ def _differentiate(
     grad_normed, of_gate_up = layer.gate_up.differentiate(grad_gate_up, middle, gate_up_inner, norm=second)
     grad_middle = _add_norm_gradient(second, grad_normed, middle, grad)
     grad_attended, of_out = layer.out.differentiate(grad_middle, attended, out_inner)
-    grads = attend_backward(_order_heads(layer, put_back(grad_attended, lengths, batch)), q, k, v)
-    grad_qkv = take_tokens(_join_gradients(layer, grads, cos, sin, batch), lengths)
+    grads = attend_backward(_order_heads(layer, place_gradients(grad_attended, distinct, batch)), q, k, v)
+    grad_qkv = sum_gradients(_join_gradients(layer, grads, cos, sin, batch), distinct)
     grad_normed, of_qkv = layer.qkv.differentiate(grad_qkv, rows, qkv_inner, norm=first, needs_input=needs_input)
     grad_x = None
     if needs_input:
-        grad_x = put_back(_add_norm_gradient(first, grad_normed, rows, grad_middle), lengths, batch)
+        grad_x = place_gradients(_add_norm_gradient(first, grad_normed, rows, grad_middle), distinct, batch)
     return grad_x, [*of_qkv, *of_out, *of_gate_up, *of_down]
 
 
@@ -168,10 +175,11 @@ def _layer_forward(layer: FusedLayer, part: Any) -> Callable[..., Any]:
         is_same = layer.is_joined and layer.computes_in(hidden_states)
         if not is_known or not is_same or (layer.is_off and torch.is_grad_enabled()):
             return plain(hidden_states, attention_mask=attention_mask, **options)
-        embeddings = options["position_embeddings"]
+        cos, sin = options["position_embeddings"]
+        distinct = find_distinct(hidden_states) if len(cos) == 1 else None  # else rows have positions of their own
         adapters = [weight for product in layer.products for weight in product.trained()]
         keeps = not (part.gradient_checkpointing and part.training)
-        return LayerStep.apply(hidden_states, *embeddings, layer, find_lengths(hidden_states), keeps, *adapters)
+        return LayerStep.apply(hidden_states, cos, sin, layer, distinct, keeps, *adapters)
 
     return forward
 

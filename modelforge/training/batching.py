@@ -11,7 +11,7 @@ from modelforge.compat.transformers import ChosenSampler
 from modelforge.compat.trl import score_labels_by
 from modelforge.compute.answer_loss import has_answer_loss, score_labels
 from modelforge.compute.compute import Compute
-from modelforge.compute.padding import note_lengths
+from modelforge.compute.distinct_tokens import forget_batch, note_batch
 from modelforge.compute.tune import unwrap
 
 BUCKET_TOKENS = 8  # rows whose lengths differ by less than this count as equally long
@@ -100,12 +100,13 @@ def leave_out_masks(model: Any) -> None:
         if mask is not None and mask.dim() == 2 and named.get("use_cache") is False:
             is_right_padded = bool((mask[:, 1:] <= mask[:, :-1]).all()) and bool(mask[:, 0].all())
             if is_right_padded:
-                note_lengths(mask.sum(1).tolist())
+                if named.get("input_ids") is not None:
+                    note_batch(named["input_ids"], mask.sum(1))
                 named = {**named, "attention_mask": None}
         return given, named
 
     decoder.register_forward_pre_hook(leave_out, with_kwargs=True)
-    decoder.register_forward_hook(lambda *_: note_lengths(None), always_call=True)
+    decoder.register_forward_hook(lambda *_: forget_batch(), always_call=True)
 
 
 def compute_labels_alone(model: Any, compute: Compute) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import transformers
 
 from modelforge.compute import decoder_layer
 from modelforge.compute.decoder_layer import LAYERS, LayerStep, fused_layers
-from modelforge.compute.padding import Lengths, padded_to
+from modelforge.compute.distinct_tokens import noted_batch
 from modelforge.compute.tune import tune
 from modelforge.recipe import Recipe
 
@@ -140,14 +140,36 @@ def test_gradient_checkpointing_computes_the_same_and_keeps_less(steps: list[Any
     assert kept[1] < 0.5 * kept[0]
 
 
+BEGUN = {
+    "padding": ((20, 7, 12), 0),
+    "nearly all padding": ((1, 20, 3), 0),
+    "a system prompt": ((20, 20, 20), 9),
+    "both": ((20, 11, 14), 6),
+    "a row that another begins with": ((20, 8, 17), 8),
+}
+"""Lengths of three rows, and how many tokens all begin with."""
+
+
+def begin_alike(lengths: Sequence[int], count: int) -> tuple[Any, Any]:
+    """Token ids (3, 20) and lengths (3), the last two rows alike for three tokens more."""
+    ids = draw_tokens()
+    ids[:, :count] = ids[0, :count]
+    if count:
+        ids[2, count : count + 3] = ids[1, count : count + 3]
+    return ids, torch.tensor(lengths)
+
+
 @pytest.mark.parametrize("is_checkpointed", [False, True])
-@pytest.mark.parametrize("lengths", [(20, 7, 12), (1, 20, 3), (20, 20, 20)])
-def test_padding_is_left_out_and_changes_nothing(lengths: Lengths, is_checkpointed: bool, steps: list[Any]) -> None:
-    """Losses of labelled tokens do not see padding, so that the gradients are the same."""
-    model, ids = build(), draw_tokens()
+@pytest.mark.parametrize("name", BEGUN)
+def test_what_need_not_be_computed_is_left_out_and_changes_nothing(
+    name: str, is_checkpointed: bool, steps: list[Any]
+) -> None:
+    """Losses of labelled tokens do not see padding, and each row has its own gradient of what rows begin with."""
+    model = build()
+    ids, lengths = begin_alike(*BEGUN[name])
     if is_checkpointed:
         model.gradient_checkpointing_enable()
-    is_token = torch.arange(20) < torch.tensor(lengths)[:, None]
+    is_token = torch.arange(20) < lengths[:, None]
 
     def compute_labelled() -> dict[str, Any]:
         model.zero_grad()
@@ -157,18 +179,29 @@ def test_padding_is_left_out_and_changes_nothing(lengths: Lengths, is_checkpoint
         return {"logits": logits.detach(), **gradients}
 
     expected = compute_labelled()
-    with fused_layers(model, "cpu"), padded_to(lengths):
+    with fused_layers(model, "cpu"), noted_batch(ids, lengths):
         found = compute_labelled()
     assert len(steps) == 2
     assert_equal(found, expected)
-    rows = {x.shape[0] for x in _kept_rows(model, ids, lengths)}
-    assert rows == {sum(lengths)}
+    distinct = {
+        tuple(row[: place + 1]) for row, length in zip(ids.tolist(), lengths, strict=True) for place in range(length)
+    }
+    assert {len(x) for x in _kept_rows(model, ids, lengths)} == {len(distinct)}
 
 
-def _kept_rows(model: Any, ids: Any, lengths: Lengths) -> list[Any]:
+def test_rows_with_positions_of_their_own_are_computed_whole(steps: list[Any]) -> None:
+    model = build()
+    ids, lengths = begin_alike((20, 20, 20), 15)
+    given = {"input_ids": ids, "position_ids": torch.arange(20) + torch.tensor([[0], [3], [5]])}
+    expected = compute(model, **given)
+    with fused_layers(model, "cpu"), noted_batch(ids, lengths):
+        assert_equal(compute(model, **given), expected)
+
+
+def _kept_rows(model: Any, ids: Any, lengths: Any) -> list[Any]:
     """What the products of the layers read."""
     seen: list[Any] = []
-    with fused_layers(model, "cpu") as layers, padded_to(lengths), torch.no_grad():
+    with fused_layers(model, "cpu") as layers, noted_batch(ids, lengths), torch.no_grad():
         for layer in layers:
             layer.down.compute = lambda x, added, plain=layer.down.compute: seen.append(x) or plain(x, added)  # type: ignore[method-assign,func-returns-value,misc]
         model(input_ids=ids, use_cache=False)

@@ -12,7 +12,7 @@ from trl import SFTConfig, SFTTrainer
 from modelforge.compat.trl import TokenCount
 from modelforge.compute.answer_loss import answer_loss, has_answer_loss
 from modelforge.compute.compute import Compute
-from modelforge.compute.padding import padded_to
+from modelforge.compute.distinct_tokens import noted_batch
 from modelforge.compute.tune import unwrap
 from modelforge.data.encode import IGNORED, ChatEncoder
 from modelforge.loading import window_of
@@ -92,10 +92,10 @@ class AnswerTrainer(StartsAtCut, Durable, LengthGrouped, TokenMeanLoss, TokenCou
         return loss
 
     def _fused_loss(self, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        decoder = unwrap(self.model)
+        decoder, ids = unwrap(self.model), inputs["input_ids"]
         # Not the model's own forward, which is all that accelerate wraps in autocast.
-        with self.accelerator.autocast(), self.continued(inputs), padded_to(inputs["lengths"].tolist()):
-            hidden = decoder.base_model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state[:, :-1]
+        with self.accelerator.autocast(), self.continued(inputs), noted_batch(ids, inputs["lengths"]):
+            hidden = decoder.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
             labels = inputs["labels"][:, 1:]  # position t predicts token t + 1
             answered = labels != -100
             loss = answer_loss(hidden[answered], decoder.get_output_embeddings().weight, labels[answered])

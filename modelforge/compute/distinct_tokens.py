@@ -1,0 +1,129 @@
+"""Which places of a batch have to be computed: no padding, and what rows begin with in common once.
+
+Rows are padded on the right to the longest. With causal attention a token depends on itself and those before it alone,
+so that rows that begin alike (a system prompt; the prompt of a pair of answers) are alike there in every layer.
+
+Shapes: B rows, T tokens of the longest, N distinct tokens of all rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+WORTH = 0.08
+"""The share of a batch's places from which leaving them out pays for the copies that this takes: with 10% a step of
+the starter takes 5 to 8% less time, with 5% none."""
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """own (N): the place (of B T) of each token that is computed. source (B T): which of these each place shows; of
+    padding any. alone (B T): the same where that token is computed for this place, else N. begun (B at most): (row,
+    earlier row, how many tokens both begin with), each after that of the earlier row."""
+
+    own: Any
+    source: Any
+    alone: Any
+    begun: tuple[tuple[int, int, int], ...]
+
+
+class _Batch(threading.local):
+    """What is known of the batch that a model gets next in this thread."""
+
+    rows: Any = None  # token ids (B, T), lengths (B)
+    distinct: Distinct | None = None  # of these, once somebody has asked
+    is_known = False
+
+
+_batch = _Batch()
+
+
+def note_batch(input_ids: Any, lengths: Any) -> None:
+    """Say which batch a model gets next in this thread: token ids (B, T), how many of each row are no padding (B)."""
+    _batch.rows, _batch.distinct, _batch.is_known = (input_ids, lengths), None, False
+
+
+def forget_batch() -> None:
+    _batch.rows, _batch.distinct, _batch.is_known = None, None, False
+
+
+@contextlib.contextmanager
+def noted_batch(input_ids: Any, lengths: Any) -> Iterator[None]:
+    """`note_batch` for a while."""
+    note_batch(input_ids, lengths)
+    try:
+        yield
+    finally:
+        forget_batch()
+
+
+def find_distinct(x: Any) -> Distinct | None:
+    """Of the batch that x (B, T, D) belongs to, where enough of it can be left out; else None."""
+    if _batch.rows is None or _batch.rows[0].shape != x.shape[:2]:
+        return None
+    if not _batch.is_known:
+        ids, lengths = (part.tolist() for part in _batch.rows)
+        _batch.distinct, _batch.is_known = describe(ids, lengths), True
+    return _batch.distinct
+
+
+def describe(ids: Sequence[Sequence[int]], lengths: Sequence[int]) -> Distinct | None:
+    """The same of token ids (B, T) and lengths (B).
+
+    In the order of their tokens, no earlier row has more in common with a row than the one just before it.
+    """
+    longest = len(ids[0])
+    rows = [row[:length] for row, length in zip(ids, lengths, strict=True)]
+    order = sorted(range(len(rows)), key=rows.__getitem__)
+    begun = []
+    source, alone, own = torch.zeros(len(rows), longest, dtype=torch.long), [], []
+    for before, row in zip([None, *order], order, strict=False):
+        count = 0 if before is None else _count_common(rows[before], rows[row])
+        if before is not None and count:
+            begun.append((row, before, count))
+            source[row, :count] = source[before, :count]
+        source[row, count : lengths[row]] = torch.arange(len(own), len(own) + lengths[row] - count)
+        own += range(row * longest + count, row * longest + lengths[row])
+    if len(own) > (1 - WORTH) * len(rows) * longest:
+        return None
+    places = torch.tensor(own)
+    alone = torch.full((len(rows) * longest,), len(own)).index_copy_(0, places, torch.arange(len(own)))
+    return Distinct(places, source.flatten(), alone, tuple(begun))
+
+
+def _count_common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two rows begin with in common."""
+    pairs = zip(one, other, strict=False)
+    return next((count for count, (left, right) in enumerate(pairs) if left != right), min(len(one), len(other)))
+
+
+def take_tokens(x: Any, distinct: Distinct | None) -> Any:
+    """(B, T, D) -> (N, D); all B T places where distinct is None."""
+    rows = x.reshape(-1, x.shape[-1])
+    return rows if distinct is None else rows.index_select(0, distinct.own)
+
+
+def put_back(tokens: Any, distinct: Distinct | None, batch: int) -> Any:
+    """(N, D) -> (B, T, D), with any finite numbers as padding."""
+    rows = tokens if distinct is None else tokens.index_select(0, distinct.source)
+    return rows.view(batch, -1, tokens.shape[-1])
+
+
+def sum_gradients(grad: Any, distinct: Distinct | None) -> Any:
+    """The gradient of what `put_back` takes (N, D), from that of what it gives (B, T, D), which is overwritten."""
+    for row, earlier, count in reversed(distinct.begun if distinct else ()):
+        grad[earlier, :count] += grad[row, :count]
+    return take_tokens(grad, distinct)
+
+
+def place_gradients(grad: Any, distinct: Distinct | None, batch: int) -> Any:
+    """The gradient of what `take_tokens` takes (B, T, D), from that of what it gives (N, D)."""
+    if distinct is not None:
+        grad = torch.cat((grad, grad.new_zeros(1, grad.shape[-1]))).index_select(0, distinct.alone)
+    return grad.view(batch, -1, grad.shape[-1])

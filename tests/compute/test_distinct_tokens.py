@@ -1,0 +1,110 @@
+"""What of a batch is computed is known for one batch, in one thread, and left out only where that pays."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from modelforge.compute.distinct_tokens import (
+    describe,
+    find_distinct,
+    forget_batch,
+    note_batch,
+    noted_batch,
+    place_gradients,
+    put_back,
+    sum_gradients,
+    take_tokens,
+)
+
+Rows = Sequence[Sequence[int]]
+BATCHES: dict[str, Rows] = {
+    "padding": [[1, 2, 3, 4, 5], [2, 3, 4], [3]],
+    "one beginning": [[1, 2, 3], [1, 2, 4], [1, 2, 5]],
+    "two beginnings": [[1, 2, 3, 4], [7, 8, 9], [1, 2, 5], [7, 8, 1, 1]],
+    "a beginning within another": [[1, 2, 3, 4], [1, 2, 3, 5], [1, 9], [1, 2, 8]],
+    "equal rows": [[1, 2, 3], [1, 2, 3], [1, 2]],
+    "an empty row": [[1, 2, 3], [], [1, 2]],
+}
+
+
+def pad(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows]), torch.tensor([*map(len, rows)])
+
+
+def random_rows(seed: int) -> Rows:
+    """Of two kinds of token, so that many begin alike."""
+    draw = random.Random(seed)
+    return [[draw.randrange(2) for _ in range(draw.randrange(1, 12))] for _ in range(6)]
+
+
+@pytest.mark.parametrize("rows", [*BATCHES.values(), *map(random_rows, range(20))])
+def test_each_beginning_is_computed_once_and_shown_where_it_was(rows: Rows) -> None:
+    ids, lengths = pad(rows)
+    distinct = describe(ids.tolist(), lengths.tolist())
+    assert distinct
+    beginnings = {tuple(row[: place + 1]) for row in rows for place in range(len(row))}
+    assert len(distinct.own) == len(beginnings)
+    of_beginning = {beginning: torch.randn(3).tolist() for beginning in beginnings}
+    values = torch.full((*ids.shape, 3), 7.0)
+    for number, row in enumerate(rows):
+        for place in range(len(row)):
+            values[number, place] = torch.tensor(of_beginning[tuple(row[: place + 1])])
+    found = put_back(take_tokens(values, distinct), distinct, len(rows))
+    is_token = torch.arange(ids.shape[1]) < lengths[:, None]
+    assert torch.equal(found[is_token], values[is_token])
+
+
+@pytest.mark.parametrize("rows", [*BATCHES.values(), *map(random_rows, range(20))])
+def test_gradients_are_those_of_autograd(rows: Rows) -> None:
+    ids, lengths = pad(rows)
+    distinct = describe(ids.tolist(), lengths.tolist())
+    assert distinct
+    is_token = (torch.arange(ids.shape[1]) < lengths[:, None])[..., None]
+    tokens = torch.randn(len(distinct.own), 3, requires_grad=True)
+    grad = torch.randn(*ids.shape, 3) * is_token
+    put_back(tokens, distinct, len(rows)).backward(grad)
+    assert tokens.grad is not None
+    assert torch.allclose(sum_gradients(grad.clone(), distinct), tokens.grad, atol=1e-6)
+    x, grad = torch.randn(*ids.shape, 3, requires_grad=True), torch.randn(len(distinct.own), 3)
+    take_tokens(x, distinct).backward(grad)
+    assert x.grad is not None
+    assert torch.equal(place_gradients(grad, distinct, len(rows)), x.grad)
+
+
+def test_without_anything_to_leave_out_all_places_are_tokens() -> None:
+    x = torch.randn(2, 5, 3)
+    assert torch.equal(put_back(take_tokens(x, None), None, 2), x)
+    assert torch.equal(place_gradients(sum_gradients(x, None), None, 2), x)
+
+
+def test_only_this_batch_in_this_thread_is_known() -> None:
+    ids, lengths = pad(BATCHES["padding"])
+    x = torch.randn(3, 5, 4)
+    assert find_distinct(x) is None
+    with noted_batch(ids, lengths):
+        distinct = find_distinct(x)
+        assert distinct and len(distinct.own) == 9
+        assert find_distinct(x) is distinct
+        assert find_distinct(torch.randn(3, 6, 4)) is None  # another batch
+        assert find_distinct(torch.randn(2, 5, 4)) is None
+        found: list[object] = []
+        other = threading.Thread(target=lambda: found.append(find_distinct(x)))
+        other.start()
+        other.join()
+        assert found == [None]
+        note_batch(*pad([[1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [2]]))
+        again = find_distinct(x)
+        assert again and len(again.own) == 6
+        forget_batch()
+        assert find_distinct(x) is None
+
+
+def test_little_that_can_be_left_out_stays() -> None:
+    ids = torch.arange(200).view(2, 100)
+    assert describe(ids.tolist(), [100, 99]) is None
