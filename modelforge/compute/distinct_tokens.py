@@ -78,22 +78,22 @@ def describe(ids: Sequence[Sequence[int]], lengths: Sequence[int]) -> Distinct |
 
     In the order of their tokens, no earlier row has more in common with a row than the one just before it.
     """
-    longest = len(ids[0])
     rows = [row[:length] for row, length in zip(ids, lengths, strict=True)]
     order = sorted(range(len(rows)), key=rows.__getitem__)
+    source = torch.zeros(len(rows), len(ids[0]), dtype=torch.long)
+    own: list[int] = []
     begun = []
-    source, alone, own = torch.zeros(len(rows), longest, dtype=torch.long), [], []
-    for before, row in zip([None, *order], order, strict=False):
-        count = 0 if before is None else _count_common(rows[before], rows[row])
-        if before is not None and count:
-            begun.append((row, before, count))
-            source[row, :count] = source[before, :count]
+    for earlier, row in zip([None, *order], order, strict=False):
+        count = 0
+        if earlier is not None and (count := _count_common(rows[earlier], rows[row])):
+            begun.append((row, earlier, count))
+            source[row, :count] = source[earlier, :count]
         source[row, count : lengths[row]] = torch.arange(len(own), len(own) + lengths[row] - count)
-        own += range(row * longest + count, row * longest + lengths[row])
-    if len(own) > (1 - WORTH) * len(rows) * longest:
+        own += range(row * len(ids[0]) + count, row * len(ids[0]) + lengths[row])
+    if len(own) > (1 - WORTH) * source.numel():
         return None
     places = torch.tensor(own)
-    alone = torch.full((len(rows) * longest,), len(own)).index_copy_(0, places, torch.arange(len(own)))
+    alone = torch.full((source.numel(),), len(own)).index_copy_(0, places, torch.arange(len(own)))
     return Distinct(places, source.flatten(), alone, tuple(begun))
 
 
