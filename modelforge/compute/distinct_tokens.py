@@ -78,8 +78,8 @@ def describe(ids: Sequence[Sequence[int]], lengths: Sequence[int]) -> Distinct |
 
     In the order of their tokens, no earlier row has more in common with a row than the one just before it.
     """
-    rows = [row[:length] for row, length in zip(ids, lengths, strict=True)]
-    order = sorted(range(len(rows)), key=lambda number: rows[number])
+    rows = [list(row[:length]) for row, length in zip(ids, lengths, strict=True)]
+    order = sorted(range(len(rows)), key=rows.__getitem__)
     source = torch.zeros(len(rows), len(ids[0]), dtype=torch.long)
     own: list[int] = []
     begun = []

@@ -18,7 +18,8 @@ from transformers import TrainerCallback
 
 LOOK_SECONDS = 2.0
 LOOKS = 2
-"""So many looks in a row must give the same number of threads: a page that is opened is no neighbour."""
+"""So many looks in a row must find the same neighbours: a page that is opened is none. One is enough at first, since it
+covers all the time in which the run was prepared, and one that finds fewer of them."""
 BUSY_CORE = 0.6
 """The share of a core that counts as all of it."""
 
@@ -53,10 +54,10 @@ def choose_threads(usual: int, cores: int, others: float) -> int:
 class NeighbourCallback(TrainerCallback):
     """Between steps, chooses how many threads the next ones compute with."""
 
-    def __init__(self) -> None:
+    def __init__(self, began: Used) -> None:
         self.usual = torch.get_num_threads()
         self.cores = psutil.cpu_count() or self.usual
-        self._used = Used.read()
+        self._used = began
         self._wanted: list[int] = []
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -64,16 +65,17 @@ class NeighbourCallback(TrainerCallback):
             return
         used = Used.read()
         wanted = choose_threads(self.usual, self.cores, used.others_since(self._used))
+        is_first, threads = not self._wanted, torch.get_num_threads()
         self._used, self._wanted = used, [*self._wanted, wanted][-LOOKS:]
-        if self._wanted == [wanted] * LOOKS and wanted != torch.get_num_threads():
+        if wanted > threads or (wanted < threads and (is_first or self._wanted == [wanted] * LOOKS)):
             torch.set_num_threads(wanted)
 
 
 @contextlib.contextmanager
-def shared_processor(trainer: Any, device: str) -> Iterator[None]:
+def shared_processor(trainer: Any, device: str, began: Used) -> Iterator[None]:
     """Let a trainer on a processor compute with as many threads as others leave it. However it ends, torch has as many
-    as before: the number is that of the whole process."""
-    callback = NeighbourCallback()
+    as before: the number is that of the whole process. began: when the run was."""
+    callback = NeighbourCallback(began)
     if device == "cpu":
         trainer.add_callback(callback)
     try:

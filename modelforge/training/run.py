@@ -35,7 +35,7 @@ from modelforge.training.callback import EventCallback, RunStopped
 from modelforge.training.examples import Encoding, Examples, encode_examples
 from modelforge.training.frozen_layers import stored_frozen_layers
 from modelforge.training.methods import load_method
-from modelforge.training.neighbours import shared_processor
+from modelforge.training.neighbours import Used, shared_processor
 from modelforge.training.samples import SamplingCallback, show_answers
 from modelforge.training.saving import add_saving, load_best, pause, train_from
 from modelforge.training.start import Start, find_start
@@ -101,10 +101,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Ready:
-    """What a run has prepared before it loads the model. began: by time.monotonic(). planned: what it is predicted to
-    need. checkpoint: the one it resumes from."""
+    """What a run has prepared before it loads the model. began: when, and what the machine had computed by then.
+    planned: what it is predicted to need. checkpoint: the one it resumes from."""
 
-    began: float
+    began: Used
     recipe: Recipe
     start: Start
     method: Any
@@ -159,7 +159,7 @@ def carry_out(job: Job, ready: Ready) -> Result:
             if ready.checkpoint is None and not ready.is_base_without_adapter:
                 show(job, ready, model, step=0, leave=job.leave_early)
             stored = stored_frozen_layers(trainer, job.emit, job.leave_early)
-            with stored, shared_processor(trainer, ready.compute.device):
+            with stored, shared_processor(trainer, ready.compute.device, ready.began):
                 error = train_and_evaluate(trainer, callback, ready.checkpoint)
     state = decide_state(job, trainer.state, error)
     result = Result(state, trainer.state.global_step, trainer.state.max_steps, meter.peak_bytes, error=error)
@@ -183,7 +183,7 @@ def carry_out(job: Job, ready: Ready) -> Result:
 def prepare(job: Job) -> Ready:
     """Everything that comes before the model is loaded, reported in a `started` event. Raises RunStopped if the run is
     left meanwhile."""
-    began, recipe = time.monotonic(), job.recipe
+    began, recipe = Used.read(), job.recipe
     job.leave_early()
     start = find_start(recipe, job.leave_early)
     method = load_method(recipe.method, start.architecture)
@@ -359,6 +359,6 @@ def describe(job: Job, ready: Ready, result: Result, step: int) -> dict[str, Any
         "versions": package_versions(),
         "metrics": result.metrics,
         "steps": step,
-        "seconds": round(time.monotonic() - ready.began, 1),
+        "seconds": round(time.monotonic() - ready.began.now, 1),
         "memory": {"predicted_bytes": ready.predicted_bytes, "peak_bytes": result.peak_bytes},
     }

@@ -58,7 +58,7 @@ class Trainer:
 
 
 def test_a_run_that_ends_by_an_error_leaves_as_many_threads_as_there_were(threads: int) -> None:
-    with pytest.raises(RuntimeError), shared_processor(Trainer(), "cpu"):
+    with pytest.raises(RuntimeError), shared_processor(Trainer(), "cpu", Used.read()):
         torch.set_num_threads(1)
         raise RuntimeError
     assert torch.get_num_threads() == threads
@@ -66,15 +66,15 @@ def test_a_run_that_ends_by_an_error_leaves_as_many_threads_as_there_were(thread
 
 def test_other_devices_are_not_looked_after(threads: int) -> None:
     trainer = Trainer()
-    with shared_processor(trainer, "cuda"):
+    with shared_processor(trainer, "cuda", Used.read()):
         assert not trainer.callbacks
-    with shared_processor(trainer, "cpu"):
+    with shared_processor(trainer, "cpu", Used.read()):
         assert len(trainer.callbacks) == 1
 
 
 def test_a_busy_process_gets_a_core(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "LOOK_SECONDS", 0.2)
-    callback = NeighbourCallback()
+    callback = NeighbourCallback(Used.read())
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
         until = time.monotonic() + 60
@@ -88,12 +88,33 @@ def test_a_busy_process_gets_a_core(threads: int, monkeypatch: pytest.MonkeyPatc
             process.wait()
 
 
-def test_one_look_changes_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    callback = NeighbourCallback()
-    seen = iter([Used(3.0, 3.0, 0.0), Used(6.0, 3.0, 0.0)])
-    monkeypatch.setattr(callback, "_used", Used(0.0, 0.0, 0.0))
-    monkeypatch.setattr(neighbours.time, "monotonic", lambda: 100.0)
-    monkeypatch.setattr(Used, "read", classmethod(lambda cls: next(seen)))
-    for _ in range(2):  # busy, then quiet
+def looked(monkeypatch: pytest.MonkeyPatch, *others: float) -> list[int]:
+    """Threads after each look that found so many other cores kept busy, three seconds after the one before."""
+    monkeypatch.setattr(neighbours.time, "monotonic", lambda: 1000.0)
+    seen = [Used(0.0, 0.0, 0.0)]
+    for busy in others:
+        seen.append(Used(seen[-1].now + 3, seen[-1].machine + 3 * busy, 0.0))
+    after = iter(seen[1:])
+    monkeypatch.setattr(Used, "read", classmethod(lambda cls: next(after)))
+    callback, found = NeighbourCallback(seen[0]), []
+    for _ in others:
         callback.on_step_begin(None, None, None)
-        assert torch.get_num_threads() == threads
+        found.append(torch.get_num_threads())
+    return found
+
+
+def test_a_neighbour_from_the_beginning_is_seen_before_the_first_step(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert looked(monkeypatch, float(threads), 0.0) == [1, threads]
+
+
+def test_one_look_later_takes_no_core_away(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = float(threads)
+    assert looked(monkeypatch, 0.0, busy, 0.0, busy, busy, 0.0) == [threads, threads, threads, threads, 1, threads]
+
+
+def test_a_beginning_that_was_too_short_to_tell_counts_for_nothing(threads: int) -> None:
+    callback = NeighbourCallback(Used.read())
+    callback.on_step_begin(None, None, None)
+    assert torch.get_num_threads() == threads
