@@ -20,7 +20,7 @@ import yaml
 from tests.bench import corpora
 from tests.bench.figures import Figure, Options, Row, Skipped, alternate, summarise
 from tests.bench.processes import call, environment_of, has_fast_bfloat16, open_home, train
-from tests.bench.training import HELD_OUT, USUAL_ROWS, judge, measure_losses, recipe_for
+from tests.bench.training import HELD_OUT, TRAINED, judge, measure_losses, recipe_for
 
 VERSION = "0.9.5"
 SPEED = Row("LoRA, rows as alpaca's, in turns", f"LLaMA-Factory {VERSION} at its best", "rows/s", 4, "higher")
@@ -30,7 +30,7 @@ BEST = {"disable_gradient_checkpointing": True, "group_by_length": True}
 
 def measure(options: Options) -> list[Figure | Skipped]:
     """Three pairs."""
-    count = options.rows or USUAL_ROWS
+    count = options.rows or TRAINED
     python = make_environment()
     with open_home() as home, tempfile.TemporaryDirectory() as folder:
         place, made = Path(folder), corpora.make_rows(count + HELD_OUT, options.data)

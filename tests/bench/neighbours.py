@@ -21,7 +21,7 @@ FOREVER = 100_000  # steps
 
 def measure(options: Options) -> list[Figure | Skipped]:
     """Three rounds, each quiet and beside each neighbour."""
-    count = options.rows or 20
+    count = options.rows or 16
     with open_home() as home, tempfile.TemporaryDirectory() as folder:
         file = corpora.write_rows(Path(folder) / "rows.jsonl", corpora.make_rows(count, options.data))
 

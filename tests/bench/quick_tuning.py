@@ -24,7 +24,7 @@ WORSE = 0.03
 
 def measure(options: Options) -> list[Figure | Skipped]:
     """Two datasets with three seeds each: the speed on the first, the mean held-out loss on both."""
-    count = options.rows or 48
+    count = options.rows or 32
     sets = {
         USUAL: (corpora.make_rows(count + HELD_OUT, options.data), count),
         "the bundled questions": (corpora.read_questions(), 44),

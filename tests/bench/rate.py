@@ -1,7 +1,8 @@
 """The share of the processor's matrix rate that training reaches: the operations that the rows need, over the time of
 their steps, over the rate of a large square product measured before and after.
 
-Only what the rows need counts, from shapes: no padding, half of the attention, logits of answers alone.
+Only what the rows need counts, from shapes: no padding, half of the attention, logits of answers alone, and what all
+rows begin with once in a batch.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ FLOAT32 = Row("LoRA, operations a second, float32", SQUARE, "GFLOP/s", 0.75, "hi
 BFLOAT16 = Row("LoRA, operations a second, bfloat16", SQUARE, "GFLOP/s", 0.5, "higher")
 ROWS = (FLOAT32, BFLOAT16)
 SIDE = 2048
-RANK = 16
+RANK, BATCH = 16, 4
 
 
 def measure(options: Options) -> list[Figure | Skipped]:
     """Three runs in each number format."""
     found: list[Figure | Skipped] = []
     with open_home() as home, tempfile.TemporaryDirectory() as folder:
-        made = corpora.make_rows(options.rows or 32, options.data)
+        made = corpora.make_rows(options.rows or 20, options.data)
         file = corpora.write_rows(Path(folder) / "rows.jsonl", made)
         needed = call(count_work, home, file=file)["operations"]
         for row, dtype in ((FLOAT32, "float32"), (BFLOAT16, "bfloat16")):
@@ -63,20 +64,21 @@ def time_product(dtype: str) -> dict[str, float]:
 
 
 def count_tokens(file: str) -> dict[str, list[int]]:
-    """Of each row, as they are trained on: all its tokens, and those of the answer."""
+    """Of each row, as they are trained on: all its tokens, and those of the answer; and how many all begin with."""
     from modelforge import loading, starter
     from modelforge.data.encode import IGNORED, ChatEncoder
     from modelforge.recipe import STARTER
 
     encoder = ChatEncoder(loading.load_tokenizer(starter.ensure(STARTER), "starter"), 512)
-    tokens, answers = [], []
+    rows, answers = [], []
     for line in Path(file).read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         turns = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["response"]}]
         encoded = encoder.encode_row({"messages": turns})
-        tokens.append(len(encoded.input_ids))
+        rows.append(list(encoded.input_ids))
         answers.append(sum(label != IGNORED for label in encoded.labels))
-    return {"tokens": tokens, "answers": answers}
+    common = next((place for place, column in enumerate(zip(*rows, strict=False)) if len(set(column)) > 1), 0)
+    return {"tokens": [len(row) for row in rows], "answers": answers, "common": [common]}
 
 
 def count_work(file: str) -> dict[str, float]:
@@ -100,9 +102,11 @@ def count_work(file: str) -> dict[str, float]:
     frozen = config.num_hidden_layers * sum(rows * columns for rows, columns in shapes)
     adapters = config.num_hidden_layers * RANK * sum(rows + columns for rows, columns in shapes)
     counted = count_tokens(file)
+    (common,) = counted["common"]
     operations = 0.0
-    for tokens, answers in zip(counted["tokens"], counted["answers"], strict=True):
-        operations += (4 * frozen + 6 * adapters) * tokens
-        operations += 6 * config.num_hidden_layers * heads * tokens**2
+    for number, (tokens, answers) in enumerate(zip(counted["tokens"], counted["answers"], strict=True)):
+        known = common if number % BATCH else 0
+        operations += (4 * frozen + 6 * adapters) * (tokens - known)
+        operations += 6 * config.num_hidden_layers * heads * (tokens**2 - known**2)
         operations += 4 * config.vocab_size * width * answers
     return {"operations": operations}

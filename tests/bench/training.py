@@ -27,14 +27,14 @@ STOCK: Mapping[Row, Mapping[str, Any]] = {
     DEFAULT: {"settings": {"bf16": True}},
     BEST: {"settings": rivals.BEST, "model": rivals.BEST_MODEL},
 }
-USUAL_ROWS, QUICK_ROWS, HELD_OUT = 32, 24, 32
+TRAINED, HELD_OUT = 20, 16
 WORSE = 0.02  # as a share: how much higher our loss on the held-out rows may be
 SLOW = "this processor has no fast bfloat16: a row would take minutes"
 
 
 def measure(options: Options) -> list[Figure | Skipped]:
-    """Three rounds: a round of all takes three minutes."""
-    rows = options.rows or (QUICK_ROWS if options.quick else USUAL_ROWS)
+    """Three rounds: a round of all takes two to three minutes."""
+    rows = options.rows or TRAINED
     chosen = [row for row in STOCK if options.wants(row) and (row is FLOAT32 or has_fast_bfloat16())]
     with open_home() as home, tempfile.TemporaryDirectory() as folder:
         place, made = Path(folder), corpora.make_rows(rows + HELD_OUT, options.data)
