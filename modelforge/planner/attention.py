@@ -14,12 +14,12 @@ import transformers
 from transformers.integrations.sdpa_attention import (
     create_position_bias_mask,
     repeat_kv,
-    sdpa_attention_forward,
     use_gqa_in_sdpa,
 )
 from transformers.masking_utils import sdpa_mask
 
 from modelforge.compute.compute import Compute
+from modelforge.compute.dropout import attend
 
 _NAMES = {device: f"modelforge_sdpa_{device}" for device in ("cpu", "cuda")}  # Apple GPUs keep the scores in training
 
@@ -50,8 +50,8 @@ def attend_without_scores(
     module: Any, query: Any, key: Any, value: Any, mask: Any, *, device: str, dropout: float = 0.0, **more: Any
 ) -> tuple[Any, None]:
     """As `sdpa_attention_forward` of transformers. query (B, H, T, D), key and value (B, K, S, D) -> (B, T, H, D)"""
-    if dropout and device == "cpu":  # torch's flash attention has no dropout on a processor
-        return sdpa_attention_forward(module, query, key, value, mask, dropout, **more)  # type: ignore[no-any-return]
+    if dropout and device == "cpu":  # as `fused_dropout` has it; what is registered here has another name
+        return attend(module, query, key, value, mask, dropout, **more)
     groups = getattr(module, "num_key_value_groups", 1)
     if groups > 1 and not use_gqa_in_sdpa(mask, key, value):
         key, value = repeat_kv(key, groups), repeat_kv(value, groups)
@@ -61,6 +61,14 @@ def attend_without_scores(
     return AttentionWithoutScores.apply(query, key, value).transpose(1, 2).contiguous(), None
 
 
+def mask_whole_rows(*, local_size: int | None = None, kv_length: int, use_vmap: bool = False, **more: Any) -> Any:
+    """As `sdpa_mask` for rows that are neither padded nor packed: no mask, unless layers see a window of them alone, or
+    have a pattern of their own. (transformers looks at the values of positions, which fake tensors do not have.)"""
+    if not use_vmap and (local_size is None or kv_length < local_size):
+        return None
+    return sdpa_mask(local_size=local_size, kv_length=kv_length, use_vmap=use_vmap, **more)
+
+
 for _device, _name in _NAMES.items():
     transformers.AttentionInterface.register(_name, partial(attend_without_scores, device=_device))
-    transformers.AttentionMaskInterface.register(_name, sdpa_mask)
+    transformers.AttentionMaskInterface.register(_name, mask_whole_rows)
