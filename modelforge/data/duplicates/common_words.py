@@ -24,19 +24,20 @@ from modelforge.data.duplicates.word_hashes import (
     count_from,
     find_words,
     hash_words,
-    join_texts,
-    lower_texts,
     normalise,
+    write_words,
 )
 from modelforge.text import find_all
 
 LEAST_SHARE = 0.88
-"""Lengths that differ by more than this share give 0: no caller needs smaller shares."""
+"""Smaller shares are given as 0: no caller needs them."""
 MOST_PAIRS = 1 << 12
 """Of one call of `share_words_of_pairs`."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 _HASH_BITS = 51  # what is left of 64 bits beside the number of a pair and its side
+_CLASS_BITS = 6
+_CLASSES = 1 << _CLASS_BITS
 _STEPS = 4  # words that occur more often in both texts are few
 _CHARACTERS = 0x40000  # all letters, digits and spaces of Unicode come before
 
@@ -47,7 +48,8 @@ def share_words(one: str, other: str) -> float:
     longer = max(len(left), len(right))
     if not longer or min(len(left), len(right)) < LEAST_SHARE * longer:
         return 0.0
-    return (Counter(left) & Counter(right)).total() / longer
+    share = (Counter(left) & Counter(right)).total() / longer
+    return share if share >= LEAST_SHARE else 0.0
 
 
 def share_words_of_pairs(texts: Any, left: Places, right: Places, enough: float = 1.0) -> NDArray[np.float64]:
@@ -57,6 +59,8 @@ def share_words_of_pairs(texts: Any, left: Places, right: Places, enough: float 
     shorter, longer = np.minimum(counts[left], counts[right]), np.maximum(counts[left], counts[right])
     shares = np.zeros(len(left))
     near = np.flatnonzero((longer > 0) & (shorter >= LEAST_SHARE * longer))
+    classes = _count_classes(words, counts)
+    near = near[_bound_common(classes, left[near], right[near]) >= LEAST_SHARE * longer[near]]
     if not len(near):
         return shares
     shares[near] = _count_in_place(words, first[left[near]], first[right[near]], shorter[near]) / longer[near]
@@ -64,7 +68,19 @@ def share_words_of_pairs(texts: Any, left: Places, right: Places, enough: float 
     if len(near):
         sides = np.concatenate((left[near], right[near]))
         shares[near] = _count_common(words, first[sides], counts[sides]) / longer[near]
-    return shares
+    return np.where(shares >= LEAST_SHARE, shares, 0.0)
+
+
+def _count_classes(words: Hashes, counts: Places) -> NDArray[np.int32]:
+    """(n, _CLASSES) how many words of each class, by hash, each text has. counts: of the words of each text."""
+    places = np.repeat(np.arange(len(counts)) * _CLASSES, counts)
+    places += (words >> np.uint64(64 - _CLASS_BITS)).astype(np.int64)
+    return np.bincount(places, minlength=len(counts) * _CLASSES).astype(np.int32).reshape(-1, _CLASSES)
+
+
+def _bound_common(classes: NDArray[np.int32], left: Places, right: Places) -> NDArray[np.int64]:
+    """(n,) at least as many words as each pair has in common: of each class no more than either side has."""
+    return np.minimum(classes[left], classes[right]).sum(axis=1, dtype=np.int64)
 
 
 def _count_in_place(words: Hashes, left: Places, right: Places, counts: Places) -> NDArray[np.int64]:
@@ -109,14 +125,14 @@ def _count_by_pair(keys: Hashes, places: Places, amount: int) -> NDArray[np.int6
 
 def _hash_exact_words(texts: Any) -> tuple[Hashes, Places, Places]:
     """A hash of each word of all texts; the index of the first word of each text, and how many words it has."""
-    buffer, offsets = join_texts(lower_texts(texts))
+    buffer, offsets = write_words(texts)
     starts, lengths = find_words(_find_kinds(buffer))
     return hash_words(buffer, starts, lengths), *count_from(starts, offsets)
 
 
 def _find_kinds(buffer: bytes) -> NDArray[np.uint8]:
     """The kind of each byte as `re` sees its character: a letter or digit, white space, or another one."""
-    kinds = np.frombuffer(bytearray(buffer).translate(_sort_characters()[:256].tobytes()), np.uint8)
+    kinds = np.frombuffer(bytearray(buffer).translate(_sort_characters(0).tobytes()), np.uint8)
     content = np.frombuffer(buffer, np.uint8)
     begins = np.flatnonzero(content >= 0xC0)  # of characters beyond ASCII
     if not len(begins):
@@ -132,7 +148,7 @@ def _find_kinds(buffer: bytes) -> NDArray[np.uint8]:
             (lead & 0x07) << 18 | bytes_of[0] << 12 | bytes_of[1] << 6 | bytes_of[2],
         ),
     )
-    found = _sort_characters()[np.minimum(points, _CHARACTERS - 1)]
+    found = _look_up(np.minimum(points, _CHARACTERS - 1))
     kinds[begins] = found
     rest = np.where(found == SIGN, REST, found).astype(np.uint8)
     for place, least in ((1, 0xC0), (2, 0xE0), (3, 0xF0)):
@@ -141,11 +157,17 @@ def _find_kinds(buffer: bytes) -> NDArray[np.uint8]:
     return kinds
 
 
+def _look_up(points: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """(n,) the kind of each character. Only blocks of characters that occur are sorted."""
+    table = np.empty((_CHARACTERS >> 8, 256), np.uint8)
+    for block in np.flatnonzero(np.bincount(points >> 8)).tolist():
+        table[block] = _sort_characters(block)
+    return table.reshape(-1)[points]
+
+
 @cache
-def _sort_characters() -> NDArray[np.uint8]:
-    """The kind of each character of Unicode."""
-    characters = "".join(map(chr, range(_CHARACTERS)))
-    letters = np.fromiter(map(str.isalnum, characters), np.bool_, _CHARACTERS)
-    letters[ord("_")] = True
-    spaces = np.fromiter(map(str.isspace, characters), np.bool_, _CHARACTERS)
-    return np.select([letters, spaces], [WORD, SPACE], SIGN).astype(np.uint8)
+def _sort_characters(block: int) -> NDArray[np.uint8]:
+    """The kinds of 256 characters of Unicode."""
+    characters = [chr(block << 8 | place) for place in range(256)]
+    kinds = [WORD if each.isalnum() or each == "_" else SPACE if each.isspace() else SIGN for each in characters]
+    return np.array(kinds, np.uint8)

@@ -29,9 +29,8 @@ from modelforge.data.duplicates.word_hashes import (
     count_from,
     find_words,
     hash_words,
-    join_texts,
-    lower_texts,
     mix,
+    write_words,
 )
 from modelforge.data.row_cache import view_text
 from modelforge.tasks.base import Texts
@@ -143,7 +142,7 @@ def _digest(texts: Any, *, quick: bool) -> tuple[Hashes, Sketches, NDArray[np.bo
     if not len(view_text(texts)[1]):
         return _digest_nothing(len(texts))
     cut = np.diff(view_text(texts)[0]) > 2 * END if quick else np.zeros(len(texts), np.bool_)
-    buffer, offsets = join_texts(lower_texts(texts, END if quick else None))
+    buffer, offsets = write_words(texts, END if quick else None)
     starts, lengths = _split_long(*find_words(np.frombuffer(buffer.translate(_KINDS), np.uint8)))
     words = hash_words(buffer, starts, lengths)
     if not len(words):

@@ -6,6 +6,7 @@ What a word is depends on the kinds that a caller gives to bytes: `fingerprints`
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ ODD_32 = _draw.integers(0, 2**31, 24, np.uint32) * np.uint32(2) + np.uint32(1)
 PADDING = b" " * 72
 """What a buffer ends with, so that words can be read eight bytes at a time."""
 
+_BEYOND_ASCII = 0x80
+_SPACES = re.compile(r"\s")
 _MASKS = np.array([(1 << (8 * count)) - 1 for count in range(9)], np.uint64)
 _BYTES_A_STEP = 64  # longer words are hashed one by one; there is at most one in so many bytes
 
@@ -38,30 +41,59 @@ def normalise(text: str) -> str:
     return " ".join(normal.casefold().split())
 
 
-def lower_texts(texts: Any, end: int | None = None) -> Any:
-    """An array of strings with the words of `normalise`; white space stays in ASCII texts. end: only so many characters
-    of the beginning and of the end are used of texts that have more than twice as many bytes."""
+def write_words(texts: Any, end: int | None = None) -> tuple[bytes, NDArray[np.int64]]:
+    """An array of strings as one buffer with the words of `normalise`: a space follows each text, `PADDING` the last
+    one; and the offset where each text begins. White space within texts stays.
+
+    end: only so many characters of the beginning and of the end are used of texts that have more than twice as many
+    bytes.
+    """
+    cut = texts if end is None else _cut_middles(texts, end)
+    offsets, content = view_text(pc.binary_join_element_wise(pc.ascii_lower(cut), "", " "))
+    begins = offsets[:-1].astype(np.int64)
+    if not len(content) or content.max() < _BEYOND_ASCII:
+        return content.tobytes() + PADDING, begins
+    return _write_normal(content, begins)
+
+
+def _cut_middles(texts: Any, end: int) -> Any:
     offsets, content = view_text(texts)
-    beyond = None  # texts beyond ASCII: few of most files
-    if len(content) and content.max() >= 0x80:
-        beyond = pc.invert(pc.string_is_ascii(texts))
-        whole = texts.filter(beyond).to_pylist()
-        if end:
-            longest = 2 * end
-            whole = [f"{text[:end]} {text[-end:]}" if len(text.encode()) > longest else text for text in whole]
-        normal = pa.array([normalise(text) for text in whole], pa.string())
-    if end and (long := np.diff(offsets) > 2 * end).any():
-        written = texts.view(pa.binary())  # a byte is a character: many times faster
-        outer = [pc.binary_slice(written, *ends).view(pa.string()) for ends in ((0, end), (-end, None))]
-        texts = pc.if_else(pa.array(long), pc.binary_join_element_wise(*outer, " "), texts)
-    texts = pc.ascii_lower(texts)
-    return texts if beyond is None else pc.replace_with_mask(texts, beyond, normal)
+    long = np.diff(offsets) > 2 * end
+    if not long.any():
+        return texts
+    written = texts.view(pa.binary())  # a byte is a character: many times faster
+    outer = [pc.binary_slice(written, *ends).view(pa.string()) for ends in ((0, end), (-end, None))]
+    cut = pc.if_else(pa.array(long), pc.binary_join_element_wise(*outer, " "), texts)
+    if content.max() < _BEYOND_ASCII:
+        return cut
+    wide = pc.and_(pa.array(long), pc.invert(pc.string_is_ascii(texts)))  # few of most files
+    whole = texts.filter(wide).to_pylist()
+    return pc.replace_with_mask(cut, wide, pa.array([f"{text[:end]} {text[-end:]}" for text in whole], pa.string()))
 
 
-def join_texts(texts: Any) -> tuple[bytes, NDArray[np.int32]]:
-    """All texts, each with a space after it, as one buffer with `PADDING`, and the offset where each text begins."""
-    offsets, content = view_text(pc.binary_join_element_wise(texts, "", " "))
-    return content.tobytes() + PADDING, offsets[:-1]
+def _write_normal(content: NDArray[np.uint8], begins: Places) -> tuple[bytes, Places]:
+    """As `write_words`, of lower texts with a space after each. Only characters beyond ASCII are normalised, each with
+    those next to it and the letter before them, which they may change; most of them occur often."""
+    buffer = content.tobytes()
+    beyond = np.flatnonzero(content >= _BEYOND_ASCII)
+    apart = np.flatnonzero(np.diff(beyond) > 1)
+    starts = beyond[np.concatenate(([0], apart + 1))]
+    ends = beyond[np.concatenate((apart, [len(beyond) - 1]))] + 1
+    starts -= content[starts - 1] > ord(" ")
+    known: dict[bytes, bytes] = {}
+    pieces: list[bytes] = []
+    done = 0
+    for start, stop in zip(starts.tolist(), ends.tolist(), strict=True):
+        part = buffer[start:stop]
+        normal = known.get(part)
+        if normal is None:
+            normal = known[part] = _SPACES.sub(" ", normalize("NFKC", part.decode()).casefold()).encode()
+        pieces += (buffer[done:start], normal)
+        done = stop
+    lengths = np.fromiter(map(len, pieces[1::2]), np.int64, len(starts))
+    longer = np.concatenate(([0], np.cumsum(lengths - (ends - starts))))
+    begins = begins + longer[np.searchsorted(starts, begins)]
+    return b"".join((*pieces, buffer[done:], PADDING)), begins
 
 
 def find_words(kinds: NDArray[np.uint8]) -> tuple[Places, Places]:
@@ -105,7 +137,7 @@ def count_from(starts: Places, offsets: NDArray[Any]) -> tuple[Places, Places]:
 
 def hash_texts(texts: Any) -> Hashes:
     """(n,) a hash of each whole text in the form of `normalise`; 0 for a text without words."""
-    buffer, offsets = join_texts(lower_texts(texts))
+    buffer, offsets = write_words(texts)
     starts, lengths = find_words(np.frombuffer(buffer.translate(_APART), np.uint8))
     first, counts = count_from(starts, offsets)
     words = hash_words(buffer, starts, lengths)
