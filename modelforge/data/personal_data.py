@@ -47,8 +47,8 @@ def find_suspects(columns: Sequence[Any]) -> list[int]:
 
 
 def _find_marked(texts: Any) -> NDArray[np.int64]:
-    """Indices of texts that have what every match of `_ANY` has: an @, the prefix of a key, or 13 digits among 25 bytes.
-    To find them takes a fifth of the time of RE2."""
+    """Indices of texts that have what every match of `_ANY` has: an @, the prefix of a key, or 13 digits in 25 bytes.
+    To find them takes a third of the time of RE2."""
     offsets, content = view_text(texts)
     digits = np.flatnonzero(content - ord("0") <= 9)
     gap = _FEWEST_DIGITS - 1

@@ -26,12 +26,13 @@ _BOM = b"\xef\xbb\xbf"
 class Records(NamedTuple):
     """Whole records. start: their place in the file, in bytes. in_order: whether `csv` reads them as they are divided
     here; where it does not, text is what is left of the file up to some place. lines: how many line endings there are
-    before each record, among these."""
+    before each record, among these; newlines: how many there are."""
 
     text: bytes
     start: int
     in_order: bool
     lines: NDArray[np.int64]
+    newlines: int
 
 
 def find_start(path: Path, lines: int) -> int | None:
@@ -79,18 +80,27 @@ def _cut(text: bytes, start: int, delimiter: str, is_last: bool) -> Records | No
     if is_last and (not len(ends) or ends[-1] < len(text)):
         ends = np.append(ends, len(text))
     if not len(ends):
-        return Records(text, start, False, ends) if len(text) > LONGEST_ROW else None
-    whole = text[: ends[-1]]
+        return Records(text, start, False, ends, len(newlines)) if len(text) > LONGEST_ROW else None
+    end = int(ends[-1])
+    whole, content = text[:end], content[:end]
     begins = np.concatenate(([0], ends[:-1]))
     short = np.flatnonzero(ends - begins <= 2)  # perhaps only a line ending
     is_blank = np.zeros(len(ends), np.bool_)
     is_blank[short] = [not whole[begins[index] : ends[index]].strip(b"\r\n") for index in short.tolist()]
     in_order = (
-        whole.count(b"\r") == whole.count(b"\r\n")
+        _are_before_newlines(np.flatnonzero(content == ord("\r")), content)
         and not whole.startswith(_BOM)
-        and _are_in_order(whole, quotes[quotes < len(whole)], delimiter)
+        and _are_in_order(whole, quotes[: np.searchsorted(quotes, end)], delimiter)
     )
-    return Records(whole, start, in_order, np.searchsorted(newlines, begins[~is_blank]))
+    lines = np.searchsorted(newlines, begins[~is_blank])
+    return Records(whole, start, in_order, lines, int(np.searchsorted(newlines, end)))
+
+
+def _are_before_newlines(places: NDArray[np.int64], content: NDArray[np.uint8]) -> bool:
+    """Whether a newline follows each of some carriage returns."""
+    if not len(places):
+        return True
+    return bool(places[-1] + 1 < len(content) and (content[places + 1] == ord("\n")).all())
 
 
 def _are_in_order(text: bytes, quotes: NDArray[np.int64], delimiter: str) -> bool:
