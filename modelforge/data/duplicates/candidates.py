@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from modelforge.data.duplicates.fingerprints import SKETCH, Sketches
@@ -36,30 +38,22 @@ Pairs = tuple[Indices, Indices]
 
 def find_first(hashes: Hashes) -> Indices:
     """For each row, the index of the first row with the same hash (its own if it is the first)."""
-    first = np.arange(len(hashes))
-    some = find_repeated(hashes)
-    if len(some):
-        _, places, inverse = np.unique(hashes[some], return_index=True, return_inverse=True)
-        first[some] = some[places[inverse]]
-    return first
+    numbers = _number_hashes(hashes)
+    first = np.empty(len(hashes), np.int64)
+    first[numbers[::-1]] = np.arange(len(hashes))[::-1]  # the last one that is written stays
+    return first[numbers]
 
 
-def find_repeated(hashes: Hashes) -> Indices:
-    """Rows whose hash occurs more than once. Only those that share a slot of a table are sorted, which is faster."""
-    rows = np.arange(len(hashes), dtype=np.int32)
-    bits = len(hashes).bit_length() + 3
-    slots = (hashes * _SPREAD >> np.uint64(64 - bits)).view(np.int64)
-    table = np.empty(1 << bits, np.int32)
-    table[slots] = rows
-    shared = np.zeros(1 << bits, np.bool_)
-    shared[slots[table[slots] != rows]] = True
-    some = np.flatnonzero(shared[slots])
-    order = some[np.argsort(hashes[some])]
-    ordered = hashes[order]
-    same = ordered[1:] == ordered[:-1]
-    repeated = np.zeros(len(hashes), np.bool_)
-    repeated[order[1:][same]] = repeated[order[:-1][same]] = True
-    return np.flatnonzero(repeated)
+def find_repeated(hashes: Hashes) -> NDArray[np.bool_]:
+    """(n,) whether the hash of each row occurs more than once."""
+    numbers = _number_hashes(hashes)
+    return (np.bincount(numbers) > 1)[numbers]
+
+
+def _number_hashes(hashes: Hashes) -> NDArray[np.int32]:
+    """The number of each hash, in the order in which they occur. Arrow's table is faster than to sort them."""
+    numbers: NDArray[np.int32] = pc.dictionary_encode(pa.array(hashes)).indices.to_numpy()
+    return numbers
 
 
 def find_candidates(
@@ -94,7 +88,7 @@ def _find_in_band(
     for step in range(_BAND):
         keys += sketches[(band + step) % SKETCH]
         keys *= _SPREAD
-    order, opens = _sort_buckets(keys, sketches[(band + _BAND) % SKETCH], find_repeated(keys))
+    order, opens = _sort_buckets(_number_hashes(keys), sketches[(band + _BAND) % SKETCH])
     bucket = np.maximum.accumulate(np.where(opens, np.arange(len(order)), 0))  # where the bucket of each row begins
     later, earlier = [], []
     for left, right in _neighbours(order, bucket, held_out):
@@ -106,22 +100,24 @@ def _find_in_band(
     return np.concatenate(later), np.concatenate(earlier)
 
 
-def _sort_buckets(keys: Hashes, numbers: NDArray[np.uint32], some: Indices) -> tuple[Indices, NDArray[np.bool_]]:
-    """Some rows by their key, then by a number, then as they are; and which of them begin a bucket of equal keys.
+def _sort_buckets(buckets: NDArray[np.int32], numbers: NDArray[np.uint32]) -> tuple[Indices, NDArray[np.bool_]]:
+    """The rows that share a bucket with others, by bucket, then by a number, then as they are; and which of them are
+    the first of a bucket.
 
     All three are packed into 64 bits, which numpy sorts ten times as fast as by three keys; of millions of rows the
     last bits of the numbers are left out.
     """
-    by_key = some[np.argsort(keys[some])]
-    opens = np.ones(len(some), np.bool_)
-    opens[1:] = keys[by_key][1:] != keys[by_key][:-1]
-    bits = len(keys).bit_length()
+    some = np.flatnonzero((np.bincount(buckets) > 1)[buckets])
+    bits = len(buckets).bit_length()
     left_out = max(2 * bits - 32, 0)
-    packed = np.cumsum(opens).astype(np.uint64) << np.uint64(32 - left_out)
-    packed |= numbers[by_key] >> np.uint64(left_out)
-    packed = packed << np.uint64(bits) | by_key.astype(np.uint64)
+    packed = buckets[some].astype(np.uint64) << np.uint64(32 - left_out)
+    packed |= numbers[some] >> np.uint64(left_out)
+    packed = packed << np.uint64(bits) | some.astype(np.uint64)
     packed.sort()
-    return (packed & np.uint64((1 << bits) - 1)).astype(np.int64), opens
+    order = (packed & np.uint64((1 << bits) - 1)).astype(np.int64)
+    opens = np.ones(len(order), np.bool_)
+    opens[1:] = buckets[order[1:]] != buckets[order[:-1]]
+    return order, opens
 
 
 def _are_likely(rows: Sketches, left: Indices, right: Indices) -> NDArray[np.bool_]:

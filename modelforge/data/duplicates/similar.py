@@ -62,8 +62,8 @@ def hash_whole_texts(prints: Fingerprints, texts: RowTexts) -> Fingerprints:
     """The same fingerprints, with hashes of whole texts where hashes of shortened texts are equal: of questions that
     are asked more than once, and of answers in rows that are alike in all texts."""
     asked, answered = prints.asked.copy(), prints.answered.copy()
-    are_alike = _find_repeated_texts(prints.whole)
-    asked_cut = (are_alike | _find_repeated_texts(asked)) & prints.asked_cut
+    are_alike = find_repeated(prints.whole) & (prints.whole != 0)
+    asked_cut = (are_alike | find_repeated(asked) & (asked != 0)) & prints.asked_cut
     answered_cut = are_alike & prints.answered_cut
     rows = np.flatnonzero(asked_cut | answered_cut)
 
@@ -78,14 +78,6 @@ def hash_whole_texts(prints: Fingerprints, texts: RowTexts) -> Fingerprints:
         for _ in threads.map(hash_part, divide(texts.weigh(rows), MOST_PAIRS)):
             pass
     return replace(prints, asked=asked, answered=answered)
-
-
-def _find_repeated_texts(hashes: Hashes) -> NDArray[np.bool_]:
-    """(n,) which rows have a text, whose hash is 0 otherwise, and share its hash with another row."""
-    present = np.flatnonzero(hashes)
-    repeated = np.zeros(len(hashes), np.bool_)
-    repeated[present[find_repeated(hashes[present])]] = True
-    return repeated
 
 
 def have_same_words(one: Texts, other: Texts) -> bool:
@@ -188,13 +180,14 @@ def _find_similar(
 
     with ThreadPoolExecutor(_AHEAD, "modelforge-compare") as threads:
         for candidates in bands:
-            later, earlier, seen = _leave_out_seen(*_choose(rows, *candidates, setting, wanted), seen)
-            sizes = np.stack((texts.weigh(rows[later]), texts.weigh(rows[earlier])))
+            later, earlier = _choose(rows, *candidates, setting, wanted)
             if len(rows) >= MANY_ROWS and measure is _ROWS:
-                like = sizes.max(0) <= _LIKE_LENGTHS * sizes.min(0)
-                later, earlier, sizes = later[like], earlier[like], sizes[:, like]
+                like = _have_like_lengths(texts, rows[later], rows[earlier])
+                later, earlier = later[like], earlier[like]
+            later, earlier, seen = _leave_out_seen(later, earlier, seen)
+            weights = texts.weigh(rows[later]) + texts.weigh(rows[earlier])
             yield rows[:0], rows[:0], np.zeros(0)  # after every band a caller may stop
-            parts = _divide_pairs(later, earlier, sizes.sum(0), matter)
+            parts = _divide_pairs(later, earlier, weights, matter)
             for late, early, shares in _compare_ahead(threads, compare, parts):
                 similar = np.flatnonzero(shares >= measure.least)
                 if once:
@@ -233,15 +226,18 @@ def _choose(rows: Indices, later: Indices, earlier: Indices, setting: Hashes | N
     return later[chosen], earlier[chosen]
 
 
+def _have_like_lengths(texts: RowTexts, left: Indices, right: Indices) -> NDArray[np.bool_]:
+    one, other = texts.weigh(left), texts.weigh(right)
+    like: NDArray[np.bool_] = np.maximum(one, other) <= _LIKE_LENGTHS * np.minimum(one, other)
+    return like
+
+
 def _leave_out_seen(later: Indices, earlier: Indices, seen: Hashes) -> tuple[Indices, Indices, Hashes]:
-    """The pairs that are not among those seen, each once, in their order; and all pairs seen by now, sorted."""
+    """The pairs that are not among those seen, each once, in their order; and all pairs seen by now."""
     keys = later.astype(np.uint64) << np.uint64(32) | earlier.astype(np.uint64)
-    keys, places = np.unique(keys, return_index=True)
-    if len(seen):
-        new = seen[np.minimum(np.searchsorted(seen, keys), len(seen) - 1)] != keys
-        keys, places = keys[new], places[new]
-    places.sort()
-    return later[places], earlier[places], np.sort(np.concatenate((seen, keys)), kind="stable")
+    known = pc.unique(pa.array(np.concatenate((seen, keys)))).to_numpy()
+    new = known[len(seen) :]
+    return (new >> np.uint64(32)).astype(np.int64), (new & np.uint64(2**32 - 1)).astype(np.int64), known
 
 
 def _keep_first(late: Indices, places: Indices, done: NDArray[np.bool_]) -> Indices:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,8 +40,8 @@ def find_start(path: Path, lines: int) -> int | None:
     """Where a file goes on after some lines, in bytes; None if that is beyond the first megabytes."""
     with path.open("rb") as file:
         head = file.read(_CHUNK_BYTES)
-    ends = [match.end() for match in re.finditer(rb"\r\n|\n|\r", head)]
-    return ends[lines - 1] if 0 < lines <= len(ends) else None
+    ends = [match.end() for match in islice(re.finditer(rb"\r\n|\n|\r", head), lines)]
+    return ends[-1] if 0 < lines == len(ends) else None
 
 
 def can_divide(encoding: str, delimiter: str) -> bool:
@@ -137,4 +138,5 @@ def read_columns(
         return None
     if table.num_rows != len(records.lines):
         return None
-    return {name: table.column(name).combine_chunks() for name in columns}
+    chunked = {name: table.column(name) for name in columns}
+    return {name: each.chunk(0) if each.num_chunks == 1 else each.combine_chunks() for name, each in chunked.items()}
