@@ -80,7 +80,8 @@ def _count_classes(words: Hashes, counts: Places) -> NDArray[np.int32]:
 
 def _bound_common(classes: NDArray[np.int32], left: Places, right: Places) -> NDArray[np.int64]:
     """(n,) at least as many words as each pair has in common: of each class no more than either side has."""
-    return np.minimum(classes[left], classes[right]).sum(axis=1, dtype=np.int64)
+    bounds: NDArray[np.int64] = np.minimum(classes[left], classes[right]).sum(axis=1, dtype=np.int64)
+    return bounds
 
 
 def _count_in_place(words: Hashes, left: Places, right: Places, counts: Places) -> NDArray[np.int64]:
