@@ -143,7 +143,7 @@ def _digest(texts: Any, *, quick: bool) -> tuple[Hashes, Sketches, NDArray[np.bo
         return _digest_nothing(len(texts))
     cut = np.diff(view_text(texts)[0]) > 2 * END if quick else np.zeros(len(texts), np.bool_)
     buffer, offsets = write_words(texts, END if quick else None)
-    starts, lengths = _split_long(*find_words(np.frombuffer(buffer.translate(_KINDS), np.uint8)))
+    starts, lengths = _split_long(*find_words(np.frombuffer(bytearray(buffer).translate(_KINDS), np.uint8)))
     words = hash_words(buffer, starts, lengths)
     if not len(words):
         return _digest_nothing(len(texts))

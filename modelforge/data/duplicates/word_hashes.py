@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from modelforge.data.row_cache import view_text
@@ -41,59 +44,85 @@ def normalise(text: str) -> str:
     return " ".join(normal.casefold().split())
 
 
-def write_words(texts: Any, end: int | None = None) -> tuple[bytes, NDArray[np.int64]]:
+def write_words(texts: Any, end: int | None = None) -> tuple[bytes, Places]:
     """An array of strings as one buffer with the words of `normalise`: a space follows each text, `PADDING` the last
     one; and the offset where each text begins. White space within texts stays.
 
     end: only so many characters of the beginning and of the end are used of texts that have more than twice as many
     bytes.
     """
-    cut = texts if end is None else _cut_middles(texts, end)
-    offsets, content = view_text(pc.binary_join_element_wise(pc.ascii_lower(cut), "", " "))
-    begins = offsets[:-1].astype(np.int64)
-    if not len(content) or content.max() < _BEYOND_ASCII:
-        return content.tobytes() + PADDING, begins
-    return _write_normal(content, begins)
+    buffer, begins = _write_whole(texts) if end is None else _write_ends(texts, end)
+    if not buffer.isascii():
+        buffer, begins = _normalise_beyond_ascii(buffer, begins)
+    return buffer + PADDING, begins
 
 
-def _cut_middles(texts: Any, end: int) -> Any:
+def _write_whole(texts: Any) -> tuple[bytes, Places]:
+    offsets, content = view_text(pc.ascii_lower(pc.binary_join_element_wise(texts, "", " ")))
+    return content.tobytes(), offsets[:-1].astype(np.int64)
+
+
+def _write_ends(texts: Any, end: int) -> tuple[bytes, Places]:
+    """The beginning and the end of long texts and all of short ones, with spaces up to one length; and where each of
+    them begins. Bytes are taken for characters, which is many times faster; where they are not, texts are cut again."""
     offsets, content = view_text(texts)
-    long = np.diff(offsets) > 2 * end
-    if not long.any():
-        return texts
-    written = texts.view(pa.binary())  # a byte is a character: many times faster
-    outer = [pc.binary_slice(written, *ends).view(pa.string()) for ends in ((0, end), (-end, None))]
-    cut = pc.if_else(pa.array(long), pc.binary_join_element_wise(*outer, " "), texts)
-    if content.max() < _BEYOND_ASCII:
-        return cut
-    wide = pc.and_(pa.array(long), pc.invert(pc.string_is_ascii(texts)))  # few of most files
-    whole = texts.filter(wide).to_pylist()
-    return pc.replace_with_mask(cut, wide, pa.array([f"{text[:end]} {text[-end:]}" for text in whole], pa.string()))
+    is_long = np.diff(offsets) > 2 * end
+    short, long = np.flatnonzero(~is_long), np.flatnonzero(is_long)
+    cut = np.full((len(texts), 2 * end + 2), ord(" "), np.uint8)
+    cut[short, :-2] = _pad_short(texts.take(pa.array(short)), 2 * end)
+    if len(long):
+        parts = sliding_window_view(content, end)
+        cut[long, :end] = parts[offsets[long]]
+        cut[long, -end - 1 : -1] = parts[offsets[long + 1] - end]
+    begins = np.arange(len(texts)) * cut.shape[1]
+    is_wide = np.zeros(len(texts), np.bool_)
+    is_wide[np.flatnonzero(cut.reshape(-1) >= _BEYOND_ASCII) // cut.shape[1]] = True
+    again = np.flatnonzero(is_wide & is_long)  # few of most files
+    whole = texts.take(pa.array(again)).to_pylist()
+    pieces = [f"{text[:end]} {text[-end:]} ".encode().lower() for text in whole]
+    return _replace(_lower(cut), begins[again], begins[again] + cut.shape[1], pieces, begins)
 
 
-def _write_normal(content: NDArray[np.uint8], begins: Places) -> tuple[bytes, Places]:
-    """As `write_words`, of lower texts with a space after each. Only characters beyond ASCII are normalised, each with
-    those next to it and the letter before them, which they may change; most of them occur often."""
-    buffer = content.tobytes()
+def _pad_short(texts: Any, length: int) -> NDArray[np.uint8]:
+    """(n, length) bytes of texts that are no longer, with spaces up to it."""
+    offsets, content = view_text(texts)
+    padded = sliding_window_view(np.concatenate((content, np.zeros(length, np.uint8))), length)[offsets[:-1]]
+    padded[np.arange(length) >= np.diff(offsets)[:, None]] = ord(" ")
+    return padded
+
+
+def _lower(content: NDArray[np.uint8]) -> bytes:
+    whole = pa.StringArray.from_buffers(1, pa.array([0, content.size], pa.int32()).buffers()[1], pa.py_buffer(content))
+    return view_text(pc.ascii_lower(whole))[1].tobytes()
+
+
+def _normalise_beyond_ascii(buffer: bytes, begins: Places) -> tuple[bytes, Places]:
+    """A buffer of texts with a space after each, and where they begin. Only characters beyond ASCII are normalised,
+    each with those next to it and the letter before them, which they may change; most of them occur often."""
+    content = np.frombuffer(buffer, np.uint8)
     beyond = np.flatnonzero(content >= _BEYOND_ASCII)
     apart = np.flatnonzero(np.diff(beyond) > 1)
     starts = beyond[np.concatenate(([0], apart + 1))]
     ends = beyond[np.concatenate((apart, [len(beyond) - 1]))] + 1
     starts -= content[starts - 1] > ord(" ")
     known: dict[bytes, bytes] = {}
-    pieces: list[bytes] = []
-    done = 0
     for start, stop in zip(starts.tolist(), ends.tolist(), strict=True):
         part = buffer[start:stop]
-        normal = known.get(part)
-        if normal is None:
-            normal = known[part] = _SPACES.sub(" ", normalize("NFKC", part.decode()).casefold()).encode()
-        pieces += (buffer[done:start], normal)
-        done = stop
-    lengths = np.fromiter(map(len, pieces[1::2]), np.int64, len(starts))
-    longer = np.concatenate(([0], np.cumsum(lengths - (ends - starts))))
-    begins = begins + longer[np.searchsorted(starts, begins)]
-    return b"".join((*pieces, buffer[done:], PADDING)), begins
+        if part not in known:
+            known[part] = _SPACES.sub(" ", normalize("NFKC", part.decode()).casefold()).encode()
+    pieces = [known[buffer[start:stop]] for start, stop in zip(starts.tolist(), ends.tolist(), strict=True)]
+    return _replace(buffer, starts, ends, pieces, begins)
+
+
+def _replace(
+    buffer: bytes, starts: Places, ends: Places, pieces: Sequence[bytes], begins: Places
+) -> tuple[bytes, Places]:
+    """A buffer with other pieces from each start to each end; and where what began at these places begins then."""
+    done = np.concatenate(([0], ends))
+    kept = [buffer[start:stop] for start, stop in zip(done.tolist(), [*starts.tolist(), len(buffer)], strict=True)]
+    joined = b"".join(chain.from_iterable(zip(kept, (*pieces, b""), strict=True)))
+    longer = np.fromiter(map(len, pieces), np.int64, len(pieces)) - (ends - starts)
+    return joined, begins + np.concatenate(([0], np.cumsum(longer)))[np.searchsorted(starts, begins)]
 
 
 def find_words(kinds: NDArray[np.uint8]) -> tuple[Places, Places]:
