@@ -44,43 +44,44 @@ def normalise(text: str) -> str:
     return " ".join(normal.casefold().split())
 
 
-def write_words(texts: Any, end: int | None = None) -> tuple[bytes, Places]:
+def write_words(texts: Any) -> tuple[bytes, Places]:
     """An array of strings as one buffer with the words of `normalise`: a space follows each text, `PADDING` the last
-    one; and the offset where each text begins. White space within texts stays.
+    one; and the offset where each text begins. White space within texts stays."""
+    offsets, content = view_text(pc.ascii_lower(pc.binary_join_element_wise(texts, "", " ")))
+    return _end_buffer(content.tobytes(), offsets[:-1].astype(np.int64))
 
-    end: only so many characters of the beginning and of the end are used of texts that have more than twice as many
-    bytes.
+
+def write_ends(columns: Sequence[Any], end: int) -> tuple[bytes, Places]:
+    """As `write_words`, of some columns, row by row. Of texts that have more than twice as many bytes, only so many
+    characters of the beginning and of the end are used.
+
+    All texts take the same room. Bytes are taken for characters, which is many times faster; where they are not, texts
+    are cut again.
     """
-    buffer, begins = _write_whole(texts) if end is None else _write_ends(texts, end)
+    cut = np.full((len(columns[0]), len(columns), 2 * end + 2), ord(" "), np.uint8)
+    is_long = np.empty(cut.shape[:2], np.bool_)
+    for place, texts in enumerate(columns):
+        offsets, content = view_text(texts)
+        is_long[:, place] = np.diff(offsets) > 2 * end
+        short, long = np.flatnonzero(~is_long[:, place]), np.flatnonzero(is_long[:, place])
+        cut[short, place, :-2] = _pad_short(texts.take(pa.array(short)), 2 * end)
+        if len(long):
+            parts = sliding_window_view(content, end)
+            cut[long, place, :end] = parts[offsets[long]]
+            cut[long, place, -end - 1 : -1] = parts[offsets[long + 1] - end]
+    begins = np.arange(is_long.size) * cut.shape[2]
+    is_wide = np.zeros(is_long.size, np.bool_)
+    is_wide[np.flatnonzero(cut.reshape(-1) >= _BEYOND_ASCII) // cut.shape[2]] = True
+    again = np.flatnonzero(is_wide & is_long.reshape(-1))  # few of most files
+    whole = [columns[place % len(columns)][place // len(columns)].as_py() for place in again.tolist()]
+    pieces = [f"{text[:end]} {text[-end:]} ".encode().lower() for text in whole]
+    return _end_buffer(*_replace(_lower(cut), begins[again], begins[again] + cut.shape[2], pieces, begins))
+
+
+def _end_buffer(buffer: bytes, begins: Places) -> tuple[bytes, Places]:
     if not buffer.isascii():
         buffer, begins = _normalise_beyond_ascii(buffer, begins)
     return buffer + PADDING, begins
-
-
-def _write_whole(texts: Any) -> tuple[bytes, Places]:
-    offsets, content = view_text(pc.ascii_lower(pc.binary_join_element_wise(texts, "", " ")))
-    return content.tobytes(), offsets[:-1].astype(np.int64)
-
-
-def _write_ends(texts: Any, end: int) -> tuple[bytes, Places]:
-    """The beginning and the end of long texts and all of short ones, with spaces up to one length; and where each of
-    them begins. Bytes are taken for characters, which is many times faster; where they are not, texts are cut again."""
-    offsets, content = view_text(texts)
-    is_long = np.diff(offsets) > 2 * end
-    short, long = np.flatnonzero(~is_long), np.flatnonzero(is_long)
-    cut = np.full((len(texts), 2 * end + 2), ord(" "), np.uint8)
-    cut[short, :-2] = _pad_short(texts.take(pa.array(short)), 2 * end)
-    if len(long):
-        parts = sliding_window_view(content, end)
-        cut[long, :end] = parts[offsets[long]]
-        cut[long, -end - 1 : -1] = parts[offsets[long + 1] - end]
-    begins = np.arange(len(texts)) * cut.shape[1]
-    is_wide = np.zeros(len(texts), np.bool_)
-    is_wide[np.flatnonzero(cut.reshape(-1) >= _BEYOND_ASCII) // cut.shape[1]] = True
-    again = np.flatnonzero(is_wide & is_long)  # few of most files
-    whole = texts.take(pa.array(again)).to_pylist()
-    pieces = [f"{text[:end]} {text[-end:]} ".encode().lower() for text in whole]
-    return _replace(_lower(cut), begins[again], begins[again] + cut.shape[1], pieces, begins)
 
 
 def _pad_short(texts: Any, length: int) -> NDArray[np.uint8]:
