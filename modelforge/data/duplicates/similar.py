@@ -75,7 +75,7 @@ def hash_whole_texts(prints: Fingerprints, texts: RowTexts) -> Fingerprints:
             hashes[some[chosen]] = hash_texts(column.filter(pa.array(chosen)))
 
     with ThreadPoolExecutor(_AHEAD, "modelforge-hash") as threads:
-        for _ in threads.map(hash_part, divide(texts.weigh(rows), MOST_PAIRS)):
+        for _ in threads.map(hash_part, divide(texts.weigh(rows), len(rows))):
             pass
     return replace(prints, asked=asked, answered=answered)
 

@@ -166,17 +166,19 @@ def count_from(starts: Places, offsets: NDArray[Any]) -> tuple[Places, Places]:
 
 
 def hash_texts(texts: Any) -> Hashes:
-    """(n,) a hash of each whole text in the form of `normalise`; 0 for a text without words."""
-    buffer, offsets = write_words(texts)
-    starts, lengths = find_words(np.frombuffer(buffer.translate(_APART), np.uint8))
+    """(n,) a hash of each whole text in the form of `normalise`; 0 for a text without words. Equal texts are hashed
+    once: those whose hashes are wanted are often equal."""
+    encoded = texts.dictionary_encode()
+    buffer, offsets = write_words(encoded.dictionary)
+    starts, lengths = find_words(np.frombuffer(bytearray(buffer).translate(_APART), np.uint8))
     first, counts = count_from(starts, offsets)
     words = hash_words(buffer, starts, lengths)
     places = (np.arange(len(words)) - np.repeat(first, counts)).astype(np.uint64)
     words = mix(words + places * ODD[2])
     filled = np.flatnonzero(counts)
-    hashes = np.zeros(len(texts), np.uint64)
+    hashes = np.zeros(len(offsets), np.uint64)
     hashes[filled] = np.add.reduceat(words, first[filled]) if len(filled) else 0
-    return hashes
+    return hashes[encoded.indices.to_numpy()]
 
 
 def mix(numbers: Hashes) -> Hashes:
