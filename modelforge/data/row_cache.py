@@ -72,20 +72,20 @@ class RowCache:
         row = index - self._ends[place]
         return tuple(column[row].as_py() for column in self._batches[place].columns)
 
-    def take(self, rows: NDArray[np.int64]) -> list[Any]:
-        """The columns of some rows, in any order, as arrays of strings."""
+    def take(self, rows: NDArray[np.int64], names: Sequence[str]) -> list[Any]:
+        """Some columns of some rows, in any order, as arrays of strings."""
         assert self._batches is not None  # noqa: S101 - finish() was called
         order = np.argsort(rows, kind="stable")
         ordered = rows[order]
         edges = np.searchsorted(ordered, self._ends)
         parts = [
-            batch.take(pa.array(ordered[start:stop] - first))
+            batch.select(names).take(pa.array(ordered[start:stop] - first))
             for batch, first, (start, stop) in zip(self._batches, self._ends, pairwise(edges.tolist()), strict=False)
             if stop > start
         ]
         if not parts:
-            return [pa.array([], pa.string()) for _ in self.schema]
-        columns = [pa.concat_arrays([part.column(index) for part in parts]) for index in range(len(self.schema))]
+            return [pa.array([], pa.string()) for _ in names]
+        columns = [pa.concat_arrays([part.column(index) for part in parts]) for index in range(len(names))]
         if (order[1:] > order[:-1]).all():
             return columns
         back = np.empty_like(order)
@@ -95,7 +95,8 @@ class RowCache:
     def are_equal(self, rows: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
         """(n,) whether the rows of each pair are identical."""
         equal: NDArray[np.bool_] = self.sizes[rows] == self.sizes[others]
-        for one, other in zip(self.take(rows), self.take(others), strict=True):
+        columns = self.form.columns
+        for one, other in zip(self.take(rows, columns), self.take(others, columns), strict=True):
             equal &= pc.equal(one, other).to_numpy(zero_copy_only=False)
         return equal
 

@@ -22,7 +22,7 @@ from modelforge.data.duplicates.common_words import LEAST_SHARE, MOST_PAIRS, sha
 from modelforge.data.duplicates.fingerprints import Fingerprints, Sketches
 from modelforge.data.duplicates.groups import Groups
 from modelforge.data.duplicates.word_hashes import Hashes, hash_texts, normalise
-from modelforge.data.row_texts import RowTexts, TextColumns, divide, is_long
+from modelforge.data.row_texts import RowTexts, divide, is_long
 from modelforge.tasks.base import Texts
 
 SIMILAR_ROW = LEAST_SHARE
@@ -42,20 +42,22 @@ _AHEAD = 2  # parts of candidates that are compared at the same time
 
 @dataclass(frozen=True)
 class _Measure:
-    """Which text of two rows is compared, of one row or of many, and the share of common words of similar ones."""
+    """Which texts of two rows are compared together, and the share of common words of similar ones."""
 
-    read: Callable[[Texts], str]
-    take: Callable[[TextColumns], Any]
+    fields: tuple[str, ...]
     least: float
 
+    def read(self, texts: RowTexts, row: int) -> str:
+        found = texts.read(row)
+        return "\n".join(getattr(found, field) for field in self.fields)
 
-def _join_columns(texts: TextColumns) -> Any:
-    return pc.binary_join_element_wise(texts.asked, texts.answered, "\n")
+    def take(self, texts: RowTexts, rows: Indices) -> Any:
+        return pc.binary_join_element_wise(*texts.take(rows, self.fields), "\n")
 
 
-_ROWS = _Measure(lambda texts: f"{texts.asked}\n{texts.answered}", _join_columns, SIMILAR_ROW)
-_QUESTIONS = _Measure(lambda texts: texts.asked, lambda texts: texts.asked, SIMILAR_TEXT)
-_CONTEXTS = _Measure(lambda texts: texts.together, lambda texts: texts.together, SIMILAR_TEXT)
+_ROWS = _Measure(("asked", "answered"), SIMILAR_ROW)
+_QUESTIONS = _Measure(("asked",), SIMILAR_TEXT)
+_CONTEXTS = _Measure(("together",), SIMILAR_TEXT)
 
 
 def hash_whole_texts(prints: Fingerprints, texts: RowTexts) -> Fingerprints:
@@ -65,19 +67,18 @@ def hash_whole_texts(prints: Fingerprints, texts: RowTexts) -> Fingerprints:
     are_alike = find_repeated(prints.whole) & (prints.whole != 0)
     asked_cut = (are_alike | find_repeated(asked) & (asked != 0)) & prints.asked_cut
     answered_cut = are_alike & prints.answered_cut
-    rows = np.flatnonzero(asked_cut | answered_cut)
-
-    def hash_part(part: slice) -> None:
-        some = rows[part]
-        columns = texts.take(some)
-        for hashes, cut, column in ((asked, asked_cut, columns.asked), (answered, answered_cut, columns.answered)):
-            chosen = cut[some]
-            hashes[some[chosen]] = hash_texts(column.filter(pa.array(chosen)))
-
     with ThreadPoolExecutor(_AHEAD, "modelforge-hash") as threads:
-        for _ in threads.map(hash_part, divide(texts.weigh(rows), len(rows))):
-            pass
+        for hashes, cut, field in ((asked, asked_cut, "asked"), (answered, answered_cut, "answered")):
+            rows = np.flatnonzero(cut)
+            parts = [rows[part] for part in divide(texts.weigh(rows), len(rows))]
+            for some, found in zip(parts, threads.map(partial(_hash_field, texts, field), parts), strict=True):
+                hashes[some] = found
     return replace(prints, asked=asked, answered=answered)
+
+
+def _hash_field(texts: RowTexts, field: str, rows: Indices) -> Hashes:
+    (column,) = texts.take(rows, (field,))
+    return hash_texts(column)
 
 
 def have_same_words(one: Texts, other: Texts) -> bool:
@@ -254,7 +255,7 @@ def _share_words(texts: RowTexts, measure: _Measure, known: Indices, late: Indic
     late, early = known[late], known[early]
     rows, places = np.unique(np.concatenate((late, early)), return_inverse=True)
     if is_long(texts.weigh(rows)):  # a single pair
-        one, other = (measure.read(texts.read(int(row))) for row in (late[0], early[0]))
+        one, other = (measure.read(texts, int(row)) for row in (late[0], early[0]))
         return np.array([share_words(one, other)])
     left, right = np.split(places, 2)
-    return share_words_of_pairs(measure.take(texts.take(rows)), left, right, measure.least)
+    return share_words_of_pairs(measure.take(texts, rows), left, right, measure.least)

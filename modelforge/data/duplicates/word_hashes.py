@@ -178,7 +178,8 @@ def hash_texts(texts: Any) -> Hashes:
     filled = np.flatnonzero(counts)
     hashes = np.zeros(len(offsets), np.uint64)
     hashes[filled] = np.add.reduceat(words, first[filled]) if len(filled) else 0
-    return hashes[encoded.indices.to_numpy()]
+    found: Hashes = hashes[encoded.indices.to_numpy()]
+    return found
 
 
 def mix(numbers: Hashes) -> Hashes:
