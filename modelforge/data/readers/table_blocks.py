@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from modelforge.data.limits import LONGEST_ROW
 from modelforge.data.rows import Position
 
-_CHUNK_BYTES = 2 << 20
+_CHUNK_BYTES = 4 << 20
 _BOM = b"\xef\xbb\xbf"
 
 
