@@ -50,13 +50,14 @@ def _find_marked(texts: Any) -> NDArray[np.int64]:
     """Indices of texts that have what every match of `_ANY` has: an @, the prefix of a key, or 13 digits in 25 bytes.
     To find them takes a third of the time of RE2."""
     offsets, content = view_text(texts)
-    digits = np.flatnonzero(content - ord("0") <= 9)
+    is_rare = content - ord("0") <= 9
+    for last in {ord("@"), *(prefix[-1] for prefix in _PREFIXES)}:
+        is_rare |= content == last
+    rare = np.flatnonzero(is_rare)
+    is_digit = content[rare] - ord("0") <= 9
+    digits, ends = rare[is_digit], rare[~is_digit]
     gap = _FEWEST_DIGITS - 1
     numbers = digits[:-gap][digits[gap:] - digits[:-gap] <= 2 * gap]
-    rare = content == ord("@")
-    for last in {prefix[-1] for prefix in _PREFIXES}:
-        rare |= content == last
-    ends = np.flatnonzero(rare)
     three = content[ends].astype(np.int32)
     marked = three == ord("@")
     for before in (1, 2):

@@ -89,7 +89,7 @@ def _cut(text: bytes, start: int, delimiter: str, is_last: bool) -> Records | No
     is_blank = np.zeros(len(ends), np.bool_)
     is_blank[short] = [not whole[begins[index] : ends[index]].strip(b"\r\n") for index in short.tolist()]
     in_order = (
-        _are_before_newlines(np.flatnonzero(content == ord("\r")), content)
+        (b"\r" not in whole or _are_before_newlines(np.flatnonzero(content == ord("\r")), content))
         and not whole.startswith(_BOM)
         and _are_in_order(whole, quotes[: np.searchsorted(quotes, end)], delimiter)
     )
@@ -99,8 +99,6 @@ def _cut(text: bytes, start: int, delimiter: str, is_last: bool) -> Records | No
 
 def _are_before_newlines(places: NDArray[np.int64], content: NDArray[np.uint8]) -> bool:
     """Whether a newline follows each of some carriage returns."""
-    if not len(places):
-        return True
     return bool(places[-1] + 1 < len(content) and (content[places + 1] == ord("\n")).all())
 
 
@@ -108,12 +106,15 @@ def _are_in_order(text: bytes, quotes: NDArray[np.int64], delimiter: str) -> boo
     """Whether each quote opens or closes a cell, or is one of two inside a quoted cell."""
     if len(quotes) % 2:
         return False
-    content = np.frombuffer(b"\n" + text + b"\n", np.uint8)  # so that each quote has a neighbour on both sides
-    edges = np.frombuffer(delimiter.encode() + b'\r\n"', np.uint8)
-    before, after = content[quotes[::2]], content[quotes[1::2] + 2]
-    opens = np.isin(before, edges[[0, 2]])
-    opens[1:] |= quotes[2::2] == quotes[1:-1:2] + 1  # the second of two quotes inside a cell
-    return bool(opens.all() and np.isin(after, edges).all())
+    content = np.frombuffer(text, np.uint8)
+    may_open, may_close = np.zeros((2, 256), np.bool_)  # by the byte before or after a quote
+    may_open[[ord(delimiter), ord("\n")]] = True
+    may_close[[ord(delimiter), *b'\r\n"']] = True
+    opening, closing = quotes[::2], quotes[1::2]
+    opens = may_open[content[opening - 1]] | (opening == 0)
+    opens[1:] |= opening[1:] == closing[:-1] + 1  # the second of two quotes inside a cell
+    closes = may_close[content[np.minimum(closing + 1, len(text) - 1)]] | (closing == len(text) - 1)
+    return bool(opens.all() and closes.all())
 
 
 def read_columns(
