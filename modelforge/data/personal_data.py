@@ -6,6 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from modelforge.data.row_cache import view_text
 from modelforge.data.rows import walk_values
 from modelforge.text import find_matches
 
@@ -19,17 +25,45 @@ KINDS: dict[str, str] = {
 of an address only the last character before the @ is searched for."""
 
 _PATTERNS = {kind: re.compile(pattern) for kind, pattern in KINDS.items()}
-# Without word boundaries, since rows can be searched as JSON, where a word may follow the letter of "\n".
-_ANY = "|".join(KINDS.values()).replace(r"\b", "")
+# Without word boundaries, since rows can be searched as JSON, where a word may follow the letter of "\n". RE2 reads an
+# address with unbounded repeats in the same time, and takes a hundredth of the time to prepare for them.
+_ADDRESS = r"[\w.+-]@(?:[\w-]+\.)+[A-Za-z]{2}"
+_ANY = "|".join((KINDS | {"an e-mail address": _ADDRESS}).values()).replace(r"\b", "")
+_PREFIXES = (b"sk-", b"hf_", b"AKI", b"---", *(b"h%c_" % end for end in b"pousr"), *(b"x%c-" % end for end in b"abprs"))
+"""Three bytes that each secret key has; the last one is rare in text."""
+_FEWEST_DIGITS = 13  # of a card number
 
 
 def find_suspects(columns: Sequence[Any]) -> list[int]:
     """Indices of rows that may contain personal data, given arrays of their texts; `contains` confirms them."""
-    import pyarrow.compute as pc
-
+    marked = [_find_marked(column) for column in columns]
+    rows = np.concatenate(marked)
+    if not len(rows):
+        return []
+    texts = pa.concat_arrays([column.take(pa.array(some)) for column, some in zip(columns, marked, strict=True)])
     # Arrow's RE2 searches for all patterns at once, three times as fast as `re` for one.
-    suspects = [pc.match_substring_regex(column, _ANY) for column in columns if column.nbytes]
-    return sorted({index for found in suspects for index in pc.indices_nonzero(found).to_pylist()})
+    matched = pc.match_substring_regex(texts, _ANY).to_numpy(zero_copy_only=False)
+    return list(np.unique(rows[matched]).tolist())
+
+
+def _find_marked(texts: Any) -> NDArray[np.int64]:
+    """Indices of texts that have what every match of `_ANY` has: an @, the prefix of a key, or 13 digits in 25 bytes.
+    To find them takes a third of the time of RE2."""
+    offsets, content = view_text(texts)
+    is_rare = content - ord("0") <= 9
+    for last in {ord("@"), *(prefix[-1] for prefix in _PREFIXES)}:
+        is_rare |= content == last
+    rare = np.flatnonzero(is_rare)
+    is_digit = content[rare] - ord("0") <= 9
+    digits, ends = rare[is_digit], rare[~is_digit]
+    gap = _FEWEST_DIGITS - 1
+    numbers = digits[:-gap][digits[gap:] - digits[:-gap] <= 2 * gap]
+    three = content[ends].astype(np.int32)
+    marked = three == ord("@")
+    for before in (1, 2):
+        three |= content[np.maximum(ends - before, 0)].astype(np.int32) << (8 * before)
+    marked |= np.isin(three, [int.from_bytes(prefix) for prefix in _PREFIXES])
+    return np.unique(np.searchsorted(offsets, np.concatenate((numbers, ends[marked])), "right") - 1)
 
 
 def contains(kind: str, value: Any) -> bool:

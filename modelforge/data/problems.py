@@ -7,7 +7,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -52,9 +52,10 @@ class _Alike:
     others: Numbers
 
     def __iter__(self) -> Iterator[Problem]:
+        alike = self.problem
         for row, line, other in zip(self.rows, self.lines, self.others, strict=True):
-            sentence = self.problem.problem.format(int(other))
-            yield replace(self.problem, row=int(row), line=int(line) or None, problem=sentence)
+            sentence = alike.problem.format(int(other))
+            yield Problem(alike.severity, int(row), int(line) or None, alike.column, sentence, alike.fix)
 
 
 class Problems:

@@ -37,7 +37,6 @@ class RowCache:
         self.form = form
         self.schema = pa.schema([(column, pa.string()) for column in form.columns])
         self.path = begin_file(paths.cache_dir())
-        self.digest = Digest(form)
         self.sizes = np.zeros(0, np.uint32)  # (n,) bytes of the text of each row, after `finish`
         self._ends = [0]
         self._sizes: list[NDArray[np.uint32]] = []
@@ -51,7 +50,6 @@ class RowCache:
         batch = pa.record_batch(list(columns), schema=self.schema)
         with report_full_disk(paths.home(), batch.nbytes):
             self._writer.write_batch(batch)
-        self.digest.update(batch)
         self._ends.append(self._ends[-1] + batch.num_rows)
         self._sizes.append(np.sum([np.diff(view_text(column)[0]) for column in batch.columns], axis=0, dtype=np.uint32))
 
@@ -74,20 +72,20 @@ class RowCache:
         row = index - self._ends[place]
         return tuple(column[row].as_py() for column in self._batches[place].columns)
 
-    def take(self, rows: NDArray[np.int64]) -> list[Any]:
-        """The columns of some rows, in any order, as arrays of strings."""
+    def take(self, rows: NDArray[np.int64], names: Sequence[str]) -> list[Any]:
+        """Some columns of some rows, in any order, as arrays of strings."""
         assert self._batches is not None  # noqa: S101 - finish() was called
         order = np.argsort(rows, kind="stable")
         ordered = rows[order]
         edges = np.searchsorted(ordered, self._ends)
         parts = [
-            batch.take(pa.array(ordered[start:stop] - first))
+            batch.select(names).take(pa.array(ordered[start:stop] - first))
             for batch, first, (start, stop) in zip(self._batches, self._ends, pairwise(edges.tolist()), strict=False)
             if stop > start
         ]
         if not parts:
-            return [pa.array([], pa.string()) for _ in self.schema]
-        columns = [pa.concat_arrays([part.column(index) for part in parts]) for index in range(len(self.schema))]
+            return [pa.array([], pa.string()) for _ in names]
+        columns = [pa.concat_arrays([part.column(index) for part in parts]) for index in range(len(names))]
         if (order[1:] > order[:-1]).all():
             return columns
         back = np.empty_like(order)
@@ -97,14 +95,15 @@ class RowCache:
     def are_equal(self, rows: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
         """(n,) whether the rows of each pair are identical."""
         equal: NDArray[np.bool_] = self.sizes[rows] == self.sizes[others]
-        for one, other in zip(self.take(rows), self.take(others), strict=True):
+        columns = self.form.columns
+        for one, other in zip(self.take(rows, columns), self.take(others, columns), strict=True):
             equal &= pc.equal(one, other).to_numpy(zero_copy_only=False)
         return equal
 
-    def batches(self, kept: NDArray[np.bool_]) -> Iterator[Any]:
-        """Record batches of the rows that are kept."""
+    def batches(self, kept: NDArray[np.bool_] | None = None) -> Iterator[Any]:
+        """Record batches of all rows, or of those that are kept."""
         for place, batch in enumerate(self._batches or ()):
-            yield batch.filter(pa.array(kept[self._ends[place] : self._ends[place + 1]]))
+            yield batch if kept is None else batch.filter(pa.array(kept[self._ends[place] : self._ends[place + 1]]))
 
 
 class MappedRows(Sequence[MappedRow]):
@@ -140,13 +139,15 @@ class MappedRows(Sequence[MappedRow]):
 
     def write(self, path: Path) -> str:
         """Write the rows as an Arrow file. Returns the digest of their content."""
+        digest = Digest(self._cache.form)
         if self._kept.all():
             try:
                 os.link(self._cache.path, path)  # it does not change any more
             except OSError:  # a file system without hard links
                 shutil.copyfile(self._cache.path, path)
-            return self._cache.digest.hexdigest()
-        digest = Digest(self._cache.form)
+            for batch in self._cache.batches():
+                digest.update(batch)
+            return digest.hexdigest()
         with pa.ipc.new_file(str(path), self._cache.schema) as writer:
             for batch in self._cache.batches(self._kept):
                 digest.update(batch)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -20,20 +20,14 @@ _BYTES_A_PART = 4 << 20
 """Of text that is compared at once."""
 
 
-class TextColumns(NamedTuple):
-    """The fields of `Texts`, each an Arrow array of strings with one for each row."""
-
-    setting: Any
-    asked: Any
-    answered: Any
-    together: Any
-
-
 class RowTexts(Protocol):
     """The texts of rows, by index."""
 
     def read(self, row: int) -> Texts: ...
-    def take(self, rows: Indices) -> TextColumns: ...
+    def take(self, rows: Indices, fields: Sequence[str]) -> list[Any]:
+        """Some fields of `Texts`, each an Arrow array of strings with one for each row."""
+        ...
+
     def weigh(self, rows: Indices) -> Indices:
         """(n,) about how many bytes each row has."""
         ...
@@ -45,9 +39,9 @@ class ListedTexts:
     def __init__(self, read: Callable[[int], Texts]) -> None:
         self.read = read
 
-    def take(self, rows: Indices) -> TextColumns:
+    def take(self, rows: Indices, fields: Sequence[str]) -> list[Any]:
         texts = [self.read(row) for row in rows.tolist()]
-        return TextColumns(*(pa.array([each[field] for each in texts], pa.string()) for field in range(4)))
+        return [pa.array([getattr(each, field) for each in texts], pa.string()) for field in fields]
 
     def weigh(self, rows: Indices) -> Indices:
         return np.fromiter((sum(map(len, self.read(row))) for row in rows.tolist()), np.int64, len(rows))
@@ -60,14 +54,15 @@ class CachedTexts(ListedTexts):
         super().__init__(lambda row: read_texts(cache.form.unpack(cache.read(row))))
         self._cache = cache
 
-    def take(self, rows: Indices) -> TextColumns:
+    def take(self, rows: Indices, fields: Sequence[str]) -> list[Any]:
         form = self._cache.form
         if form is ROW:
-            return super().take(rows)
-        named = dict(zip(form.columns, self._cache.take(rows), strict=True))
+            return super().take(rows, fields)
+        columns = dict(zip(Texts._fields, form.compared, strict=False))
+        names = [name for field in fields if (name := columns.get(field))]
+        named = dict(zip(names, self._cache.take(rows, names), strict=True))
         nothing = pa.nulls(len(rows), pa.string()).fill_null("")
-        setting, asked, answered = (named.get(column, nothing) for column in form.compared)
-        return TextColumns(setting, asked, answered, nothing)
+        return [named.get(columns.get(field, ""), nothing) for field in fields]
 
     def weigh(self, rows: Indices) -> Indices:
         return self._cache.sizes[rows].astype(np.int64)

@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import json
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from modelforge.data.checks import check
-from modelforge.data.personal_data import KINDS
+from modelforge.data.personal_data import KINDS, find_suspects
+from tests.bench.corpora import read_sentences
 
 EMAIL, CARD, KEY = KINDS
 
@@ -87,6 +92,37 @@ def test_private_data_is_warned_about_in_its_row_and_column(write_jsonl, kind, t
 @pytest.mark.parametrize("text", HARMLESS)
 def test_ordinary_text_is_not(write_jsonl, text):
     assert check(write_jsonl(answer(text))).problems == ()
+
+
+ALMOST = [
+    *("4" * 13, "4" * 12, " ".join("4" * 13), "-".join("4" * 12), "1  2" * 9, "12 34 56 78 90 12 3", "x" * 30),
+    *("sk-" + "a" * 20, "sk-" + "a" * 19, "task-" + "b" * 20, "hf_" + "a" * 30, "xoxp-" + "a" * 10, "AKI", "---", "@"),
+    *("a@b.cd", "a@b.c", "ä@b.cd", "a@b..cd", "@b.cd", "a@" + "b" * 70 + ".de", "-----BEGIN PRIVATE KEY", "", " ", "é"),
+]
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(
+        st.tuples(*[st.lists(st.sampled_from([*ALMOST, *HARMLESS, *dict(PRIVATE).values()]), max_size=3)] * 2),
+        max_size=8,
+    ),
+    st.sampled_from(["", " ", "4", "é"]),
+)
+def test_suspects_are_at_least_the_rows_in_which_the_plain_search_finds_anything(rows, between):
+    columns = [pa.array([between.join(row[side]) for row in rows], pa.string()) for side in (0, 1)]
+    pattern = "|".join(KINDS.values()).replace(r"\b", "")
+    found = [pc.match_substring_regex(column, pattern) for column in columns]
+    plain = {place for each in found for place in pc.indices_nonzero(each).to_pylist()}
+    assert plain <= set(find_suspects(columns))
+
+
+def test_suspects_among_real_sentences_are_those_of_the_plain_search():
+    sentences = read_sentences()
+    some = [f"{sentence} {text}" for sentence, (_, text) in zip(sentences, PRIVATE * 3, strict=False)]
+    texts = pa.array([*sentences, *some])
+    pattern = "|".join(KINDS.values()).replace(r"\b", "")
+    assert find_suspects([texts]) == pc.indices_nonzero(pc.match_substring_regex(texts, pattern)).to_pylist()
 
 
 def test_warning_does_not_repeat_what_is_private(write_jsonl):

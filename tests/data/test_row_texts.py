@@ -5,6 +5,7 @@ import pytest
 
 from modelforge.data.checks import check
 from modelforge.data.row_texts import CachedTexts, divide
+from modelforge.tasks.base import Texts
 from tests.data.varied import make_pairs
 
 PAIRS = make_pairs(9000)
@@ -27,12 +28,13 @@ def test_rows_in_any_order_have_the_texts_that_each_has_alone(write_jsonl, rows)
     report = check(write_jsonl(rows))
     texts = CachedTexts(report.mapped_rows._cache)
     chosen = np.random.default_rng(0).integers(0, len(report.mapped_rows), 300)
-    columns = texts.take(chosen)
+    columns = texts.take(chosen, Texts._fields)
     assert list(zip(*(column.to_pylist() for column in columns), strict=True)) == [
         tuple(texts.read(row)) for row in chosen.tolist()
     ]
+    assert texts.take(chosen, ("answered",))[0].equals(columns[2])
     assert (texts.weigh(chosen) > 0).all()
-    assert [len(column) for column in texts.take(chosen[:0])] == [0] * 4
+    assert [len(column) for column in texts.take(chosen[:0], Texts._fields)] == [0] * 4
 
 
 def test_parts_are_bounded_in_number_and_in_text():

@@ -24,19 +24,19 @@ from modelforge.data.duplicates.word_hashes import (
     count_from,
     find_words,
     hash_words,
-    join_texts,
-    lower_texts,
     normalise,
+    write_words,
 )
 from modelforge.text import find_all
 
 LEAST_SHARE = 0.88
-"""Lengths that differ by more than this share give 0: no caller needs smaller shares."""
+"""Smaller shares are given as 0: no caller needs them."""
 MOST_PAIRS = 1 << 12
 """Of one call of `share_words_of_pairs`."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 _HASH_BITS = 51  # what is left of 64 bits beside the number of a pair and its side
+_LETTERS = 32
 _STEPS = 4  # words that occur more often in both texts are few
 _CHARACTERS = 0x40000  # all letters, digits and spaces of Unicode come before
 
@@ -47,20 +47,57 @@ def share_words(one: str, other: str) -> float:
     longer = max(len(left), len(right))
     if not longer or min(len(left), len(right)) < LEAST_SHARE * longer:
         return 0.0
-    return (Counter(left) & Counter(right)).total() / longer
+    share = (Counter(left) & Counter(right)).total() / longer
+    return share if share >= LEAST_SHARE else 0.0
 
 
 def share_words_of_pairs(texts: Any, left: Places, right: Places, enough: float = 1.0) -> NDArray[np.float64]:
     """`share_words` of pairs of texts, given an array of strings and the indices of each pair in it. Shares of `enough`
     and more may be too low, but not below `enough`."""
-    words, first, counts = _hash_exact_words(texts)
-    shorter, longer = np.minimum(counts[left], counts[right]), np.maximum(counts[left], counts[right])
+    buffer, offsets = write_words(texts)
+    starts, lengths = find_words(_find_kinds(buffer))
+    first, counts = count_from(starts, offsets)
+    longer = np.maximum(counts[left], counts[right])
+    letters = _count_first_letters(np.frombuffer(buffer, np.uint8)[starts], counts)
+    near = np.flatnonzero((longer > 0) & (np.minimum(counts[left], counts[right]) >= LEAST_SHARE * longer))
+    near = near[_bound_common(letters, left[near], right[near]) >= LEAST_SHARE * longer[near]]
     shares = np.zeros(len(left))
-    near = np.flatnonzero((longer > 0) & (shorter >= LEAST_SHARE * longer))
-    if not len(near):
-        return shares
-    shares[near] = _count_in_place(words, first[left[near]], first[right[near]], shorter[near]) / longer[near]
-    near = near[shares[near] < enough]
+    if len(near):
+        some, places = np.unique(np.concatenate((left[near], right[near])), return_inverse=True)
+        chosen = _list_words(first[some], counts[some])
+        words = hash_words(buffer, starts[chosen], lengths[chosen])
+        one, other = np.split(places, 2)
+        shares[near] = _share_words(words, counts[some], one, other, enough)
+    return np.where(shares >= LEAST_SHARE, shares, 0.0)
+
+
+def _count_first_letters(letters: NDArray[np.uint8], counts: Places) -> NDArray[np.int32]:
+    """(n, _LETTERS) how many words of each text begin with each letter, given that of each word; some letters are taken
+    together. counts: of the words of each text."""
+    places = np.repeat(np.arange(len(counts)) * _LETTERS, counts) + letters % _LETTERS
+    return np.bincount(places, minlength=len(counts) * _LETTERS).astype(np.int32).reshape(-1, _LETTERS)
+
+
+def _bound_common(letters: NDArray[np.int32], left: Places, right: Places) -> NDArray[np.int64]:
+    """(n,) how many words each pair may have in common: of each first letter no more than either side has. Of pairs
+    that begin and end alike, this leaves one in fifty, and their words need not be hashed."""
+    bounds: NDArray[np.int64] = np.minimum(letters[left], letters[right]).sum(axis=1, dtype=np.int64)
+    return bounds
+
+
+def _list_words(first: Places, counts: Places) -> Places:
+    """The places of all words of some texts, given the first word of each and how many there are."""
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1]) + np.repeat(first - ends + counts, counts)
+
+
+def _share_words(words: Hashes, counts: Places, left: Places, right: Places, enough: float) -> NDArray[np.float64]:
+    """As `share_words_of_pairs`, given the words of texts one after the other, and how many each has."""
+    first = np.cumsum(counts) - counts
+    longer = np.maximum(counts[left], counts[right])
+    shorter = np.minimum(counts[left], counts[right])
+    shares: NDArray[np.float64] = _count_in_place(words, first[left], first[right], shorter) / longer
+    near = np.flatnonzero(shares < enough)
     if len(near):
         sides = np.concatenate((left[near], right[near]))
         shares[near] = _count_common(words, first[sides], counts[sides]) / longer[near]
@@ -70,10 +107,9 @@ def share_words_of_pairs(texts: Any, left: Places, right: Places, enough: float 
 def _count_in_place(words: Hashes, left: Places, right: Places, counts: Places) -> NDArray[np.int64]:
     """(n,) how many words of each pair are equal at the same place: fast, and enough for most near-duplicates.
     left, right: the first word of each side; counts: how many are compared, not 0."""
-    ends = np.cumsum(counts)
-    index = np.arange(ends[-1]) + np.repeat(left - ends + counts, counts)
-    equal = words[index] == words[index + np.repeat(right - left, counts)]
-    return np.add.reduceat(equal, ends - counts, dtype=np.int64)
+    places = _list_words(left, counts)
+    equal = words[places] == words[places + np.repeat(right - left, counts)]
+    return np.add.reduceat(equal, np.cumsum(counts) - counts, dtype=np.int64)
 
 
 def _count_common(words: Hashes, first: Places, counts: Places) -> NDArray[np.int64]:
@@ -84,9 +120,8 @@ def _count_common(words: Hashes, first: Places, counts: Places) -> NDArray[np.in
     word in common, and one more for each step that can be taken away from there on both sides.
     """
     amount = len(first) // 2
-    ends = np.cumsum(counts)
     pairs = np.arange(amount, dtype=np.uint64) << np.uint64(_HASH_BITS + 1)
-    keys = words[np.arange(ends[-1]) + np.repeat(first - ends + counts, counts)]
+    keys = words[_list_words(first, counts)]
     keys &= np.uint64((1 << (_HASH_BITS + 1)) - 2)
     keys += np.repeat(np.concatenate((pairs, pairs + np.uint64(1))), counts)
     keys.sort()
@@ -107,16 +142,9 @@ def _count_by_pair(keys: Hashes, places: Places, amount: int) -> NDArray[np.int6
     return np.bincount((keys[places] >> np.uint64(_HASH_BITS + 1)).astype(np.int64), minlength=amount)
 
 
-def _hash_exact_words(texts: Any) -> tuple[Hashes, Places, Places]:
-    """A hash of each word of all texts; the index of the first word of each text, and how many words it has."""
-    buffer, offsets = join_texts(lower_texts(texts))
-    starts, lengths = find_words(_find_kinds(buffer))
-    return hash_words(buffer, starts, lengths), *count_from(starts, offsets)
-
-
 def _find_kinds(buffer: bytes) -> NDArray[np.uint8]:
     """The kind of each byte as `re` sees its character: a letter or digit, white space, or another one."""
-    kinds = np.frombuffer(bytearray(buffer).translate(_sort_characters()[:256].tobytes()), np.uint8)
+    kinds = np.frombuffer(bytearray(buffer).translate(_sort_characters(0).tobytes()), np.uint8)
     content = np.frombuffer(buffer, np.uint8)
     begins = np.flatnonzero(content >= 0xC0)  # of characters beyond ASCII
     if not len(begins):
@@ -132,7 +160,7 @@ def _find_kinds(buffer: bytes) -> NDArray[np.uint8]:
             (lead & 0x07) << 18 | bytes_of[0] << 12 | bytes_of[1] << 6 | bytes_of[2],
         ),
     )
-    found = _sort_characters()[np.minimum(points, _CHARACTERS - 1)]
+    found = _look_up(np.minimum(points, _CHARACTERS - 1))
     kinds[begins] = found
     rest = np.where(found == SIGN, REST, found).astype(np.uint8)
     for place, least in ((1, 0xC0), (2, 0xE0), (3, 0xF0)):
@@ -141,11 +169,17 @@ def _find_kinds(buffer: bytes) -> NDArray[np.uint8]:
     return kinds
 
 
+def _look_up(points: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """(n,) the kind of each character. Only blocks of characters that occur are sorted."""
+    table = np.empty((_CHARACTERS >> 8, 256), np.uint8)
+    for block in np.flatnonzero(np.bincount(points >> 8)).tolist():
+        table[block] = _sort_characters(block)
+    return table.reshape(-1)[points]
+
+
 @cache
-def _sort_characters() -> NDArray[np.uint8]:
-    """The kind of each character of Unicode."""
-    characters = "".join(map(chr, range(_CHARACTERS)))
-    letters = np.fromiter(map(str.isalnum, characters), np.bool_, _CHARACTERS)
-    letters[ord("_")] = True
-    spaces = np.fromiter(map(str.isspace, characters), np.bool_, _CHARACTERS)
-    return np.select([letters, spaces], [WORD, SPACE], SIGN).astype(np.uint8)
+def _sort_characters(block: int) -> NDArray[np.uint8]:
+    """The kinds of 256 characters of Unicode."""
+    characters = [chr(block << 8 | place) for place in range(256)]
+    kinds = [WORD if each.isalnum() or each == "_" else SPACE if each.isspace() else SIGN for each in characters]
+    return np.array(kinds, np.uint8)

@@ -29,9 +29,9 @@ from modelforge.data.duplicates.word_hashes import (
     count_from,
     find_words,
     hash_words,
-    join_texts,
-    lower_texts,
     mix,
+    write_ends,
+    write_words,
 )
 from modelforge.data.row_cache import view_text
 from modelforge.tasks.base import Texts
@@ -110,19 +110,27 @@ def fingerprint_columns(setting: Any, asked: Any, answered: Any, together: Any, 
 
     quick: only one of the three sketches, and only the ends of long texts (`END`).
     """
-    asked_hash, asked_sketch, asked_cut = _digest(asked, quick=quick)
-    answered_hash, answered_sketch, answered_cut = _digest(answered, quick=quick)
     setting_hash, _ = _digest_few(setting)
     together_hash, together_sketch = _digest_few(together)
-    none = asked_sketch[:, :0]
+    none = np.empty((SKETCH, 0), np.uint32)
+    if quick:
+        columns = (asked, answered)
+        (asked_hash, answered_hash), whole_sketch = _digest(*write_ends(columns, END), len(columns))
+        asked_sketch, together_sketch = none, none
+        asked_cut, answered_cut = (np.diff(view_text(column)[0]) > 2 * END for column in columns)
+    else:
+        (asked_hash,), asked_sketch = _digest(*write_words(asked))
+        (answered_hash,), answered_sketch = _digest(*write_words(answered))
+        whole_sketch = np.minimum(asked_sketch, answered_sketch)  # the sketch of both is the element-wise minimum
+        asked_cut = answered_cut = np.zeros(len(asked), np.bool_)
     return Fingerprints(
         setting_hash,
         asked_hash,
         answered_hash,
         together_hash,
-        np.minimum(asked_sketch, answered_sketch),  # the sketch of a union is the element-wise minimum
-        none if quick else asked_sketch,
-        none if quick else together_sketch,
+        whole_sketch,
+        asked_sketch,
+        together_sketch,
         asked_cut,
         answered_cut,
     )
@@ -131,25 +139,23 @@ def fingerprint_columns(setting: Any, asked: Any, answered: Any, together: Any, 
 def _digest_few(texts: Any) -> tuple[Hashes, Sketches]:
     """Hash (n,) and sketch (SKETCH, n) of texts that are mostly equal or empty; never cut."""
     if not len(view_text(texts)[1]):
-        return _digest_nothing(len(texts))[:2]
+        return np.zeros(len(texts), np.uint64), _sketch_nothing(len(texts))
     encoded = texts.dictionary_encode()
     order = encoded.indices.to_numpy(zero_copy_only=False)
-    hashes, sketches, _ = _digest(encoded.dictionary, quick=False)
+    (hashes,), sketches = _digest(*write_words(encoded.dictionary))
     return hashes[order], sketches[:, order]
 
 
-def _digest(texts: Any, *, quick: bool) -> tuple[Hashes, Sketches, NDArray[np.bool_]]:
-    """Hash (n,) and sketch (SKETCH, n) of each text of an array, and whether its middle was left out."""
-    if not len(view_text(texts)[1]):
-        return _digest_nothing(len(texts))
-    cut = np.diff(view_text(texts)[0]) > 2 * END if quick else np.zeros(len(texts), np.bool_)
-    buffer, offsets = join_texts(lower_texts(texts, END if quick else None))
-    starts, lengths = _split_long(*find_words(np.frombuffer(buffer.translate(_KINDS), np.uint8)))
+def _digest(buffer: bytes, offsets: Places, columns: int = 1) -> tuple[Hashes, Sketches]:
+    """The hash of each text (columns, n), and a sketch of the texts of each row together (SKETCH, n). The buffer has
+    the texts row by row, and offsets where they begin."""
+    hashes, sketches = np.zeros(len(offsets), np.uint64), _sketch_nothing(len(offsets) // columns)
+    starts, lengths = _split_long(*find_words(np.frombuffer(bytearray(buffer).translate(_KINDS), np.uint8)))
     words = hash_words(buffer, starts, lengths)
-    if not len(words):
-        return _digest_nothing(len(texts))
     first, counts = count_from(starts, offsets)
     filled = np.flatnonzero(counts)
+    if not len(filled):
+        return hashes.reshape(-1, columns).T, sketches
     first = first[filled]
     # Each word is hashed with the word before it, so that order matters and texts share phrases, not common words. The
     # first word of a text has none before it.
@@ -157,18 +163,18 @@ def _digest(texts: Any, *, quick: bool) -> tuple[Hashes, Sketches, NDArray[np.bo
     pairs[1:] ^= words[:-1] * ODD[2]
     pairs[first] = words[first] * ODD[3]
     pairs = mix(pairs)
-    short = (pairs >> np.uint64(32)).astype(np.uint32)
-    hashes, sketches, _ = _digest_nothing(len(texts))
     hashes[filled] = np.add.reduceat(pairs, first)
+    short = (pairs >> np.uint64(32)).astype(np.uint32)
+    opens = np.flatnonzero(np.diff(filled // columns, prepend=-1))  # the first text of each row that is not empty
+    rows, first = filled[opens] // columns, first[opens]
     permuted = np.empty_like(short)
     for sketch, factor in zip(sketches, ODD_32, strict=True):
-        sketch[filled] = np.minimum.reduceat(np.multiply(short, factor, out=permuted), first)
-    return hashes, sketches, cut
+        sketch[rows] = np.minimum.reduceat(np.multiply(short, factor, out=permuted), first)
+    return hashes.reshape(-1, columns).T, sketches
 
 
-def _digest_nothing(count: int) -> tuple[Hashes, Sketches, NDArray[np.bool_]]:
-    sketches = np.full((SKETCH, count), _NOTHING, np.uint32)
-    return np.zeros(count, np.uint64), sketches, np.zeros(count, np.bool_)
+def _sketch_nothing(count: int) -> Sketches:
+    return np.full((SKETCH, count), _NOTHING, np.uint32)
 
 
 def _split_long(starts: Places, lengths: Places) -> tuple[Places, Places]:

@@ -22,7 +22,7 @@ from modelforge.data.duplicates.common_words import LEAST_SHARE, MOST_PAIRS, sha
 from modelforge.data.duplicates.fingerprints import Fingerprints, Sketches
 from modelforge.data.duplicates.groups import Groups
 from modelforge.data.duplicates.word_hashes import Hashes, hash_texts, normalise
-from modelforge.data.row_texts import RowTexts, TextColumns, divide, is_long
+from modelforge.data.row_texts import RowTexts, divide, is_long
 from modelforge.tasks.base import Texts
 
 SIMILAR_ROW = LEAST_SHARE
@@ -42,50 +42,43 @@ _AHEAD = 2  # parts of candidates that are compared at the same time
 
 @dataclass(frozen=True)
 class _Measure:
-    """Which text of two rows is compared, of one row or of many, and the share of common words of similar ones."""
+    """Which texts of two rows are compared together, and the share of common words of similar ones."""
 
-    read: Callable[[Texts], str]
-    take: Callable[[TextColumns], Any]
+    fields: tuple[str, ...]
     least: float
 
+    def read(self, texts: RowTexts, row: int) -> str:
+        found = texts.read(row)
+        return "\n".join(getattr(found, field) for field in self.fields)
 
-def _join_columns(texts: TextColumns) -> Any:
-    return pc.binary_join_element_wise(texts.asked, texts.answered, "\n")
+    def take(self, texts: RowTexts, rows: Indices) -> Any:
+        return pc.binary_join_element_wise(*texts.take(rows, self.fields), "\n")
 
 
-_ROWS = _Measure(lambda texts: f"{texts.asked}\n{texts.answered}", _join_columns, SIMILAR_ROW)
-_QUESTIONS = _Measure(lambda texts: texts.asked, lambda texts: texts.asked, SIMILAR_TEXT)
-_CONTEXTS = _Measure(lambda texts: texts.together, lambda texts: texts.together, SIMILAR_TEXT)
+_ROWS = _Measure(("asked", "answered"), SIMILAR_ROW)
+_QUESTIONS = _Measure(("asked",), SIMILAR_TEXT)
+_CONTEXTS = _Measure(("together",), SIMILAR_TEXT)
 
 
 def hash_whole_texts(prints: Fingerprints, texts: RowTexts) -> Fingerprints:
     """The same fingerprints, with hashes of whole texts where hashes of shortened texts are equal: of questions that
     are asked more than once, and of answers in rows that are alike in all texts."""
     asked, answered = prints.asked.copy(), prints.answered.copy()
-    are_alike = _find_repeated_texts(prints.whole)
-    asked_cut = (are_alike | _find_repeated_texts(asked)) & prints.asked_cut
+    are_alike = find_repeated(prints.whole) & (prints.whole != 0)
+    asked_cut = (are_alike | find_repeated(asked) & (asked != 0)) & prints.asked_cut
     answered_cut = are_alike & prints.answered_cut
-    rows = np.flatnonzero(asked_cut | answered_cut)
-
-    def hash_part(part: slice) -> None:
-        some = rows[part]
-        columns = texts.take(some)
-        for hashes, cut, column in ((asked, asked_cut, columns.asked), (answered, answered_cut, columns.answered)):
-            chosen = cut[some]
-            hashes[some[chosen]] = hash_texts(column.filter(pa.array(chosen)))
-
     with ThreadPoolExecutor(_AHEAD, "modelforge-hash") as threads:
-        for _ in threads.map(hash_part, divide(texts.weigh(rows), MOST_PAIRS)):
-            pass
+        for hashes, cut, field in ((asked, asked_cut, "asked"), (answered, answered_cut, "answered")):
+            rows = np.flatnonzero(cut)
+            parts = [rows[part] for part in divide(texts.weigh(rows), len(rows))]
+            for some, found in zip(parts, threads.map(partial(_hash_field, texts, field), parts), strict=True):
+                hashes[some] = found
     return replace(prints, asked=asked, answered=answered)
 
 
-def _find_repeated_texts(hashes: Hashes) -> NDArray[np.bool_]:
-    """(n,) which rows have a text, whose hash is 0 otherwise, and share its hash with another row."""
-    present = np.flatnonzero(hashes)
-    repeated = np.zeros(len(hashes), np.bool_)
-    repeated[present[find_repeated(hashes[present])]] = True
-    return repeated
+def _hash_field(texts: RowTexts, field: str, rows: Indices) -> Hashes:
+    (column,) = texts.take(rows, (field,))
+    return hash_texts(column)
 
 
 def have_same_words(one: Texts, other: Texts) -> bool:
@@ -188,13 +181,14 @@ def _find_similar(
 
     with ThreadPoolExecutor(_AHEAD, "modelforge-compare") as threads:
         for candidates in bands:
-            later, earlier, seen = _leave_out_seen(*_choose(rows, *candidates, setting, wanted), seen)
-            sizes = np.stack((texts.weigh(rows[later]), texts.weigh(rows[earlier])))
+            later, earlier = _choose(rows, *candidates, setting, wanted)
             if len(rows) >= MANY_ROWS and measure is _ROWS:
-                like = sizes.max(0) <= _LIKE_LENGTHS * sizes.min(0)
-                later, earlier, sizes = later[like], earlier[like], sizes[:, like]
+                like = _have_like_lengths(texts, rows[later], rows[earlier])
+                later, earlier = later[like], earlier[like]
+            later, earlier, seen = _leave_out_seen(later, earlier, seen)
+            weights = texts.weigh(rows[later]) + texts.weigh(rows[earlier])
             yield rows[:0], rows[:0], np.zeros(0)  # after every band a caller may stop
-            parts = _divide_pairs(later, earlier, sizes.sum(0), matter)
+            parts = _divide_pairs(later, earlier, weights, matter)
             for late, early, shares in _compare_ahead(threads, compare, parts):
                 similar = np.flatnonzero(shares >= measure.least)
                 if once:
@@ -233,15 +227,18 @@ def _choose(rows: Indices, later: Indices, earlier: Indices, setting: Hashes | N
     return later[chosen], earlier[chosen]
 
 
+def _have_like_lengths(texts: RowTexts, left: Indices, right: Indices) -> NDArray[np.bool_]:
+    one, other = texts.weigh(left), texts.weigh(right)
+    like: NDArray[np.bool_] = np.maximum(one, other) <= _LIKE_LENGTHS * np.minimum(one, other)
+    return like
+
+
 def _leave_out_seen(later: Indices, earlier: Indices, seen: Hashes) -> tuple[Indices, Indices, Hashes]:
-    """The pairs that are not among those seen, each once, in their order; and all pairs seen by now, sorted."""
+    """The pairs that are not among those seen, each once, in their order; and all pairs seen by now."""
     keys = later.astype(np.uint64) << np.uint64(32) | earlier.astype(np.uint64)
-    keys, places = np.unique(keys, return_index=True)
-    if len(seen):
-        new = seen[np.minimum(np.searchsorted(seen, keys), len(seen) - 1)] != keys
-        keys, places = keys[new], places[new]
-    places.sort()
-    return later[places], earlier[places], np.sort(np.concatenate((seen, keys)), kind="stable")
+    known = pc.unique(pa.array(np.concatenate((seen, keys)))).to_numpy()
+    new = known[len(seen) :]
+    return (new >> np.uint64(32)).astype(np.int64), (new & np.uint64(2**32 - 1)).astype(np.int64), known
 
 
 def _keep_first(late: Indices, places: Indices, done: NDArray[np.bool_]) -> Indices:
@@ -258,7 +255,7 @@ def _share_words(texts: RowTexts, measure: _Measure, known: Indices, late: Indic
     late, early = known[late], known[early]
     rows, places = np.unique(np.concatenate((late, early)), return_inverse=True)
     if is_long(texts.weigh(rows)):  # a single pair
-        one, other = (measure.read(texts.read(int(row))) for row in (late[0], early[0]))
+        one, other = (measure.read(texts, int(row)) for row in (late[0], early[0]))
         return np.array([share_words(one, other)])
     left, right = np.split(places, 2)
-    return share_words_of_pairs(measure.take(texts.take(rows)), left, right, measure.least)
+    return share_words_of_pairs(measure.take(texts, rows), left, right, measure.least)

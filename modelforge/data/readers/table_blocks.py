@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,27 +20,28 @@ from numpy.typing import NDArray
 from modelforge.data.limits import LONGEST_ROW
 from modelforge.data.rows import Position
 
-_CHUNK_BYTES = 2 << 20
+_CHUNK_BYTES = 4 << 20
 _BOM = b"\xef\xbb\xbf"
 
 
 class Records(NamedTuple):
     """Whole records. start: their place in the file, in bytes. in_order: whether `csv` reads them as they are divided
     here; where it does not, text is what is left of the file up to some place. lines: how many line endings there are
-    before each record, among these."""
+    before each record, among these; newlines: how many there are."""
 
     text: bytes
     start: int
     in_order: bool
     lines: NDArray[np.int64]
+    newlines: int
 
 
 def find_start(path: Path, lines: int) -> int | None:
     """Where a file goes on after some lines, in bytes; None if that is beyond the first megabytes."""
     with path.open("rb") as file:
         head = file.read(_CHUNK_BYTES)
-    ends = [match.end() for match in re.finditer(rb"\r\n|\n|\r", head)]
-    return ends[lines - 1] if 0 < lines <= len(ends) else None
+    ends = [match.end() for match in islice(re.finditer(rb"\r\n|\n|\r", head), lines)]
+    return ends[-1] if 0 < lines == len(ends) else None
 
 
 def can_divide(encoding: str, delimiter: str) -> bool:
@@ -79,30 +81,40 @@ def _cut(text: bytes, start: int, delimiter: str, is_last: bool) -> Records | No
     if is_last and (not len(ends) or ends[-1] < len(text)):
         ends = np.append(ends, len(text))
     if not len(ends):
-        return Records(text, start, False, ends) if len(text) > LONGEST_ROW else None
-    whole = text[: ends[-1]]
+        return Records(text, start, False, ends, len(newlines)) if len(text) > LONGEST_ROW else None
+    end = int(ends[-1])
+    whole, content = text[:end], content[:end]
     begins = np.concatenate(([0], ends[:-1]))
     short = np.flatnonzero(ends - begins <= 2)  # perhaps only a line ending
     is_blank = np.zeros(len(ends), np.bool_)
     is_blank[short] = [not whole[begins[index] : ends[index]].strip(b"\r\n") for index in short.tolist()]
     in_order = (
-        whole.count(b"\r") == whole.count(b"\r\n")
+        (b"\r" not in whole or _are_before_newlines(np.flatnonzero(content == ord("\r")), content))
         and not whole.startswith(_BOM)
-        and _are_in_order(whole, quotes[quotes < len(whole)], delimiter)
+        and _are_in_order(whole, quotes[: np.searchsorted(quotes, end)], delimiter)
     )
-    return Records(whole, start, in_order, np.searchsorted(newlines, begins[~is_blank]))
+    lines = np.searchsorted(newlines, begins[~is_blank])
+    return Records(whole, start, in_order, lines, int(np.searchsorted(newlines, end)))
+
+
+def _are_before_newlines(places: NDArray[np.int64], content: NDArray[np.uint8]) -> bool:
+    """Whether a newline follows each of some carriage returns."""
+    return bool(places[-1] + 1 < len(content) and (content[places + 1] == ord("\n")).all())
 
 
 def _are_in_order(text: bytes, quotes: NDArray[np.int64], delimiter: str) -> bool:
     """Whether each quote opens or closes a cell, or is one of two inside a quoted cell."""
     if len(quotes) % 2:
         return False
-    content = np.frombuffer(b"\n" + text + b"\n", np.uint8)  # so that each quote has a neighbour on both sides
-    edges = np.frombuffer(delimiter.encode() + b'\r\n"', np.uint8)
-    before, after = content[quotes[::2]], content[quotes[1::2] + 2]
-    opens = np.isin(before, edges[[0, 2]])
-    opens[1:] |= quotes[2::2] == quotes[1:-1:2] + 1  # the second of two quotes inside a cell
-    return bool(opens.all() and np.isin(after, edges).all())
+    content = np.frombuffer(text, np.uint8)
+    may_open, may_close = np.zeros((2, 256), np.bool_)  # by the byte before or after a quote
+    may_open[[ord(delimiter), ord("\n")]] = True
+    may_close[[ord(delimiter), *b'\r\n"']] = True
+    opening, closing = quotes[::2], quotes[1::2]
+    opens = may_open[content[opening - 1]] | (opening == 0)
+    opens[1:] |= opening[1:] == closing[:-1] + 1  # the second of two quotes inside a cell
+    closes = may_close[content[np.minimum(closing + 1, len(text) - 1)]] | (closing == len(text) - 1)
+    return bool(opens.all() and closes.all())
 
 
 def read_columns(
@@ -127,4 +139,5 @@ def read_columns(
         return None
     if table.num_rows != len(records.lines):
         return None
-    return {name: table.column(name).combine_chunks() for name in columns}
+    chunked = {name: table.column(name) for name in columns}
+    return {name: each.chunk(0) if each.num_chunks == 1 else each.combine_chunks() for name, each in chunked.items()}

@@ -14,7 +14,7 @@ def test_repeated_hashes_and_the_first_row_of_each_are_found(kinds):
     hashes = draw.integers(0, kinds, 1000).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     listed = hashes.tolist()
     assert find_first(hashes).tolist() == [listed.index(each) for each in listed]
-    assert find_repeated(hashes).tolist() == [n for n, each in enumerate(listed) if listed.count(each) > 1]
+    assert find_repeated(hashes).tolist() == [listed.count(each) > 1 for each in listed]
 
 
 def test_no_hashes_repeat_none():

@@ -1,9 +1,10 @@
 # ruff: noqa: RUF001 - texts in many scripts are what is tested
 from __future__ import annotations
 
+import random
 import re
 import sys
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelforge.data.duplicates.common_words import LEAST_SHARE, share_words, share_words_of_pairs
-from modelforge.data.duplicates.word_hashes import hash_texts, normalise
+from modelforge.data.duplicates.word_hashes import hash_texts, normalise, write_ends
+from tests.bench.corpora import read_sentences
 
 WORDS = [
     *("a", "b", "a_b", "12", "don't", "x.y", ",", ".", "\x01", "\x7f", "İstanbul", "ß", "ẞ", "ς", "σ", "ΟΔΟΣ"),
@@ -39,6 +41,36 @@ def test_many_pairs_have_the_shares_that_each_pair_has_alone(pairs):
     pairs = [*pairs, *((one, one.upper()) for one, _ in pairs), *((one, f"{one} more") for one, _ in pairs)]
     left, right = zip(*pairs, strict=True)
     assert share_each(left, right).tolist() == [share_words(one, other) for one, other in pairs]
+
+
+def test_pairs_of_real_sentences_have_the_shares_that_each_pair_has_alone():
+    draw, sentences = random.Random(2), read_sentences()
+    left = [" ".join(draw.choices(sentences, k=draw.randint(1, 6))) for _ in range(600)]
+    right = [_change(text, draw) for text in left[:400]] + left[:200]
+    expected = [share_words(one, other) for one, other in zip(left, right, strict=True)]
+    assert share_each(left, right).tolist() == expected
+    assert sum(share > 0 for share in expected) > 100 < sum(share == 0 for share in expected)
+
+
+def _change(text, draw):
+    """The text with some words left out, doubled, moved or with a new first letter."""
+    words = text.split()
+    for _ in range(draw.randint(0, len(words) // 5)):
+        place = draw.randrange(len(words))
+        words[place : place + 1] = draw.choice([[], words[place : place + 1] * 2, ["x" + words[place][1:]]])
+        words = words or ["x"]
+        words.insert(draw.randrange(len(words)), words.pop())
+    return " ".join(words)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.tuples(texts, texts), max_size=6), st.sampled_from([1, 4, 40]))
+def test_ends_have_the_words_of_the_first_and_the_last_characters(rows, end):
+    columns = [pa.array([row[side] for row in rows], pa.string()) for side in (0, 1)]
+    buffer, offsets = write_ends(columns, end)
+    found = [buffer[start:stop].decode() for start, stop in pairwise([*offsets.tolist(), len(buffer)])]
+    wanted = [f"{each[:end]} {each[-end:]}" if len(each.encode()) > 2 * end else each for row in rows for each in row]
+    assert [normalise(each) for each in found] == [normalise(each) for each in wanted]
 
 
 def test_words_count_as_often_as_both_texts_have_them():

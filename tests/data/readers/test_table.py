@@ -141,6 +141,14 @@ def test_long_cell_is_read_and_one_beyond_the_bound_is_a_problem(write_file, mon
     assert (found.row, found.line) == (2, 3)
 
 
+def test_line_longer_than_a_row_is_seen_wherever_it_begins(write_file, monkeypatch):
+    monkeypatch.setattr(table, "LONGEST_ROW", 100)
+    for before in range(0, 260, 7):
+        lines = "q,a\n" * (before // 4) + "y" * (before % 4) + "\n"
+        assert table._holds_long_line(write_file("long.csv", f"{lines}{'x' * 101}\n{lines}"))
+        assert not table._holds_long_line(write_file("short.csv", f"{lines}{'x' * 48}\n{lines}"))
+
+
 @pytest.mark.parametrize("content", ["q,q\n1,2\n", "question, question \n1,2\n", "a,b,a\n1,2,3\n"])
 def test_two_columns_of_one_name_are_refused(write_file, content):
     with pytest.raises(DatasetError, match="Two columns are named") as caught:
