@@ -15,14 +15,13 @@ from modelforge.compute.decide import decide, draft
 from modelforge.compute.memory import used_bytes
 from modelforge.hardware import Hardware, Probe, describe_bytes
 from modelforge.planner import disk, duration, outcomes, quick, sources
-from modelforge.planner.calibration import Calibration, calibrated, is_cheap
+from modelforge.planner.calibration import is_cheap, measured_speed
 from modelforge.planner.memory import RUNTIME_BYTES, Memory, count_memory, length_of, rough_memory
 from modelforge.recipe import Recipe
 
 Verdict = Literal["fits", "tight", "won't fit", "unknown"]
-Calibrate = Literal["nothing", "time", "all"]
-"""Which micro-steps are run if they are not cached: none; those that give the time, if they are cheap; also those that
-give the memory."""
+Calibrate = Literal["nothing", "cheap", "all"]
+"""Whether the micro-steps that give the time are run, if they are not cached: no; if they are cheap; yes."""
 TIGHT = 0.85  # share of the available memory above which a run is tight: predictions are within 15%
 
 
@@ -163,17 +162,12 @@ def estimate(recipe: Recipe, machine: Machine, rows: Rows, *, calibrate: Calibra
     if known.source == "config":
         longest = length_of(recipe, known.config, rows.longest)
         usual = duration.usual_length(longest, rows.mean_tokens)
-        probe, free = machine.probe, machine.free_bytes
-        take = [longest, usual] if calibrate == "all" else []
-        if calibrate == "time" and is_cheap(recipe, compute, known.config, usual, probe=probe, free_bytes=free):
-            take = [usual]
+        take = calibrate == "all" or (
+            calibrate == "cheap"
+            and is_cheap(recipe, compute, known.config, usual, probe=machine.probe, free_bytes=machine.free_bytes)
+        )
         full = quick.at_full_depth(recipe)
-        found = calibrated(full, compute, known.config, (longest, usual), probe=probe, take=take)
-        timed = found.get(usual)
-        if longest in found and not recipe.tuning.top_layers:
-            held = need.gradients + need.optimizer
-            # Noise of a few layers grows with all layers; the counted figure has a usual allocator's. Take the mean.
-            need = replace(need, activations=(max(found[longest].growth_bytes - held, 0) + need.activations) // 2)
+        timed = measured_speed(full, compute, known.config, usual, probe=machine.probe, take=take)
     if machine.hardware.free_memory_bytes:
         need = replace(need, runtime=machine.runtime_bytes)
     return _judge(recipe, machine, rows, known, compute, need, timed)
@@ -212,7 +206,7 @@ def _judge(  # noqa: PLR0917 - all findings, in the order in which they were mad
     known: sources.Known,
     compute: Compute,
     need: Memory,
-    timed: Calibration | None,
+    timed: float | None,
 ) -> Plan:
     """The plan of what was counted: corrected by earlier runs, compared with what is available."""
     probe, available = machine.probe, machine.available
@@ -228,7 +222,7 @@ def _judge(  # noqa: PLR0917 - all findings, in the order in which they were mad
     if ran := outcomes.measured_speed(kind, recipe.base_model, rows.mean_tokens, recipe.per_device_train_batch_size):
         speed, timing = ran, "run"
     elif timed:
-        speed, timing = timed.tokens_per_second, "step"
+        speed, timing = timed, "step"
     longest = length_of(recipe, known.config, rows.longest)
     row_tokens = min(rows.mean_tokens or duration.SHARE_OF_LENGTH * longest, longest)
     work = quick.Work(compute, known.config, rows.rows, row_tokens)

@@ -8,7 +8,6 @@ import pytest
 
 from modelforge.compute.compute import Compute
 from modelforge.hardware import GIB, Device, Hardware, Probe
-from modelforge.planner.calibration import Calibration
 from modelforge.planner.estimate import TIGHT, Machine, Plan, Rows, _judge
 from modelforge.planner.memory import Memory
 from modelforge.planner.outcomes import Outcome, add_outcome
@@ -27,7 +26,7 @@ COMPUTE = Compute("cuda", "bfloat16", False, (), weights="bfloat16")
 RECIPE = Recipe(base_model="anna/tiny", max_steps=10)
 
 
-def judge(total: int, rows: Rows | None = None, timed: Calibration | None = None) -> Plan:
+def judge(total: int, rows: Rows | None = None, timed: float | None = None) -> Plan:
     need = Memory(weights=1_000_000, gradients=0, optimizer=0, activations=total - 1_000_000, runtime=0, trained=1000)
     return _judge(RECIPE, MACHINE, rows or Rows(), Known(tiny.config(), "config"), COMPUTE, need, timed)
 
@@ -60,7 +59,7 @@ def test_earlier_runs_of_its_size_correct_the_memory(home: Path) -> None:
 
 
 def test_speed_is_that_of_an_earlier_run_else_of_steps_else_a_guess(home: Path) -> None:
-    rows, step = Rows(100, 400, 50.0), Calibration(0, 700.0)
+    rows, step = Rows(100, 400, 50.0), 700.0
     guess = judge(GIB, rows)
     assert (guess.timing, guess.calibrated) == ("guess", False)
     timed = judge(GIB, rows, step)

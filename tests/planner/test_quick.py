@@ -11,7 +11,6 @@ import pytest
 
 from modelforge.compute.compute import Compute
 from modelforge.hardware import GIB, Device, Hardware, Probe
-from modelforge.planner.calibration import Calibration
 from modelforge.planner.estimate import Machine, Plan, Rows, _judge
 from modelforge.planner.memory import Memory
 from modelforge.planner.outcomes import Outcome, add_outcome
@@ -37,7 +36,7 @@ CONFIG = tiny.config(
 )
 RECIPE = Recipe(base_model="anna/small", num_train_epochs=5, learning_rate=2e-4)
 WORK = Work(COMPUTE, CONFIG, rows=1000, row_tokens=200.0)
-SLOW = Calibration(0, 500.0)
+SLOW = 500.0
 
 
 def judge(recipe: Recipe = RECIPE, *, rows: int = 1000, compute: Compute = COMPUTE, config: Any = CONFIG) -> Plan:
