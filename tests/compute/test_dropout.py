@@ -20,7 +20,8 @@ SIZES = {"vocab_size": 60, "hidden_size": 16, "intermediate_size": 32, "num_hidd
 def test_elements_are_dropped_as_often_as_set(p: float) -> None:
     torch.manual_seed(0)
     kept = draw_kept((7, 1001, 31), p)
-    assert kept.dtype == torch.bool and kept.shape == (7, 1001, 31)
+    assert kept.dtype == torch.int8 and kept.shape == (7, 1001, 31)
+    kept = kept == -1
     assert float(kept.double().mean()) == pytest.approx(1 - p, abs=3e-3)
     for place in range(4):  # each of the four that share a random number, and pairs of them, independently
         one, other = kept.flatten()[place : 4 * 54_000 : 4], kept.flatten()[(place + 1) % 4 : 4 * 54_000 : 4]
@@ -60,23 +61,23 @@ class Holder(nn.Module):
         self.part, self.config = part, None
 
 
-@pytest.mark.parametrize("kind", ["none", "bool", "bias of all", "bias of each"])
-def test_attention_equals_torchs(kind: str) -> None:
+@pytest.mark.parametrize("rows", [1, 2, 9])
+@pytest.mark.parametrize("has_mask", [False, True])
+@pytest.mark.parametrize("kind", ["none", "of all", "of each"])
+def test_attention_equals_torchs(kind: str, has_mask: bool, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many rows at once as the scores of them allow."""
+    monkeypatch.setattr(dropout, "MOST_SCORES", rows * 2 * 7 * 7)
     torch.manual_seed(0)
     q, k, v = (torch.randn(3, 2, 7, 4, dtype=torch.float64, requires_grad=True) for _ in "qkv")
-    masks = {
-        "none": None,
-        "bool": torch.ones(3, 1, 7, 7, dtype=torch.bool).tril(2),
-        "bias of all": torch.randn(1, 2, 7, 7, dtype=torch.float64, requires_grad=True),
-        "bias of each": torch.randn(3, 1, 7, 7, dtype=torch.float64, requires_grad=True),
-    }
-    mask = masks[kind]
-    leaves = [q, k, v] + ([mask] if mask is not None and mask.requires_grad else [])
+    shapes = {"of all": (1, 2, 7, 7), "of each": (3, 1, 7, 7)}
+    bias = torch.randn(shapes[kind], dtype=torch.float64, requires_grad=True) if kind in shapes else None
+    mask = torch.ones(3, 1, 7, 7, dtype=torch.bool).tril(2) if has_mask else None
+    leaves = [q, k, v] + ([bias] if bias is not None else [])
     weights = torch.randn(3, 2, 7, 4, dtype=torch.float64)
     results = []
     for attend in (
-        lambda: functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=0.3),
-        lambda: MaskedAttention.apply(q, k, v, mask, 0.3, 0.0),
+        lambda: functional.scaled_dot_product_attention(q, k, v, attn_mask=join_masks(bias, mask), scale=0.3),
+        lambda: MaskedAttention.apply(q, k, v, bias, mask, 0.3, 0.0),
     ):
         out = attend()
         results.append([out, *torch.autograd.grad((out * weights).sum(), leaves)])
@@ -84,11 +85,18 @@ def test_attention_equals_torchs(kind: str) -> None:
         assert torch.allclose(found, expected)
 
 
+def join_masks(bias: Any, mask: Any) -> Any:
+    """One mask of both, as torch takes it."""
+    if bias is None or mask is None:
+        return mask if bias is None else bias
+    return torch.where(mask, bias, -torch.inf)
+
+
 def test_gradients_of_attention_with_dropout_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = draw_kept((2, 2, 5, 5), 0.3)
     monkeypatch.setattr(dropout, "draw_kept", lambda shape, p: kept)
     q, k, v = (torch.randn(2, 2, 5, 3, dtype=torch.float64, requires_grad=True) for _ in "qkv")
-    assert torch.autograd.gradcheck(lambda *given: MaskedAttention.apply(*given, None, 0.5, 0.3), (q, k, v))
+    assert torch.autograd.gradcheck(lambda *given: MaskedAttention.apply(*given, None, None, 0.5, 0.3), (q, k, v))
 
 
 def make_bert(**settings: Any) -> Any:
@@ -115,7 +123,7 @@ def inputs_of(model: Any) -> dict[str, Any]:
 def test_models_compute_the_same_where_nothing_is_dropped(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = make().double().train()
-    monkeypatch.setattr(dropout, "draw_kept", lambda shape, p: torch.ones(shape, dtype=torch.bool))
+    monkeypatch.setattr(dropout, "draw_kept", lambda shape, p: torch.full(shape, -1, dtype=torch.int8))
     plain = {part: part.p for part in model.modules() if type(part) is nn.Dropout}
     results = []
     for part in model.modules():  # T5's attention has it as a number
