@@ -87,7 +87,7 @@ class MaskedAttention(torch.autograd.Function):
         ctx.save_for_backward(q, k, v, bias, mask, kept)
         ctx.scaling, ctx.scale = scaling, 1 / (1 - p)
         out = torch.empty_like(q)
-        low_bias = None if bias is None else bias.to(q.dtype)
+        low_bias = None if bias is None else bias.to(q.dtype).contiguous()
         with torch.autocast("cpu", enabled=False):
             for rows in _split_rows(q, k):
                 weights = _find_weights(q, k, low_bias, mask, rows)
@@ -101,8 +101,8 @@ class MaskedAttention(torch.autograd.Function):
         q, k, v, bias, mask, kept = ctx.saved_tensors
         grad = grad.contiguous() if kept is None else torch.mul(grad.contiguous(), ctx.scale)
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        grad_bias = torch.zeros_like(bias) if ctx.needs_input_grad[3] else None
-        low_bias = None if bias is None else bias.to(q.dtype)
+        grad_bias = bias.new_zeros(bias.shape) if ctx.needs_input_grad[3] else None
+        low_bias = None if bias is None else bias.to(q.dtype).contiguous()
         for rows in _split_rows(q, k):
             of_q, of_k, of_v, of_grad = (_join(part, rows) for part in (q, k, v, grad))
             weights = _find_weights(q, k, low_bias, mask, rows)
