@@ -9,17 +9,19 @@ from typing import Any
 from modelforge.compute.decoder_layer import FusedLayer, fused_layers
 from modelforge.compute.dropout import fused_dropout
 from modelforge.compute.fused import fused_linear, fused_lora, fused_norms
+from modelforge.compute.summary_loss import fused_loss
 from modelforge.compute.tied_embeddings import tied_embeddings
 
 
 @contextlib.contextmanager
 def fused_model(model: Any, device: str) -> Iterator[list[FusedLayer]]:
     """Let a model, which may be on the meta device, compute by faster forms for a while; yields the layers that are
-    one step as a whole. Of other layers products, adapters, norms and dropout are. device: where it is to compute."""
+    one step as a whole. Of other layers products, adapters, norms and dropout are; so are the gradient of tied
+    embeddings, and the loss of an encoder-decoder. device: where it is to compute."""
     with contextlib.ExitStack() as stack:
         for small in (
             fused_linear(model), fused_lora(model), fused_norms(model), fused_dropout(model, device),
-            tied_embeddings(model, device),
+            tied_embeddings(model, device), fused_loss(model, device),
         ):  # fmt: skip
             stack.enter_context(small)
         yield stack.enter_context(fused_layers(model, device))
