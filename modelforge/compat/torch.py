@@ -85,6 +85,12 @@ def silu_backward(grad: Any, x: Any, out: Any) -> None:
     torch.ops.aten.silu_backward.grad_input(grad, x, grad_input=out)
 
 
+def threshold_backward(grad: Any, out: Any) -> Any:
+    """The gradient of x from that of max(x, 0), which is `out`, in one pass. Only autograd may call the function by a
+    public name."""
+    return torch.ops.aten.threshold_backward(grad, out, 0)
+
+
 def onednn_product(x: Any, weight: Any, bias: Any = None) -> Any:
     """x (N, I), weight (O, I), bias (O), all float32 -> x W' + bias, without gradients. torch's compiler calls it; the
     public `torch.utils.mkldnn` needs a second copy of each weight."""

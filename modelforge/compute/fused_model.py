@@ -8,6 +8,7 @@ from typing import Any
 
 from modelforge.compute.decoder_layer import FusedLayer, fused_layers
 from modelforge.compute.dropout import fused_dropout
+from modelforge.compute.feed_forward import fused_feed_forward
 from modelforge.compute.fused import fused_linear, fused_lora, fused_norms
 from modelforge.compute.summary_loss import fused_loss
 from modelforge.compute.tied_embeddings import tied_embeddings
@@ -21,7 +22,7 @@ def fused_model(model: Any, device: str) -> Iterator[list[FusedLayer]]:
     with contextlib.ExitStack() as stack:
         for small in (
             fused_linear(model), fused_lora(model), fused_norms(model), fused_dropout(model, device),
-            tied_embeddings(model, device), fused_loss(model, device),
+            fused_feed_forward(model, device), tied_embeddings(model, device), fused_loss(model, device),
         ):  # fmt: skip
             stack.enter_context(small)
         yield stack.enter_context(fused_layers(model, device))

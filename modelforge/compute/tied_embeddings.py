@@ -27,7 +27,7 @@ class TiedRows(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, tracked: Any, part: Any, ids: Any) -> Any:  # noqa: ARG004
+    def forward(ctx: Any, tracked: Any, part: Any, ids: Any) -> Any:
         ctx.part, ctx.ids = part, ids
         return functional.embedding(ids, part.weight)
 
