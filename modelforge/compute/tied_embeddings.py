@@ -46,7 +46,8 @@ class TiedRows(torch.autograd.Function):
 @contextlib.contextmanager
 def tied_embeddings(model: Any, device: str) -> Iterator[int]:
     """Let embeddings that share a trained output matrix compute by `TiedRows` for a while; yields how many do."""
-    output = unwrap(model).get_output_embeddings() if hasattr(unwrap(model), "get_output_embeddings") else None
+    whole = unwrap(model)
+    output = whole.get_output_embeddings() if device == "cpu" and hasattr(whole, "get_output_embeddings") else None
     shared = getattr(output, "weight", None)
     parts = [
         part
@@ -56,7 +57,7 @@ def tied_embeddings(model: Any, device: str) -> Iterator[int]:
         and shared.requires_grad
         and (part.max_norm, part.scale_grad_by_freq, part.sparse) == (None, False, False)
     ]
-    with replace_forward({part: _tied_forward(part, part.forward) for part in parts if device == "cpu"}):
+    with replace_forward({part: _tied_forward(part, part.forward) for part in parts}):
         yield len(parts)
 
 
