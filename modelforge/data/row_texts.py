@@ -58,7 +58,7 @@ class CachedTexts(ListedTexts):
         form = self._cache.form
         if form is ROW:
             return super().take(rows, fields)
-        columns = dict(zip(Texts._fields, form.compared, strict=False))
+        columns = dict(zip(Texts.__annotations__, form.compared, strict=False))
         names = [name for field in fields if (name := columns.get(field))]
         named = dict(zip(names, self._cache.take(rows, names), strict=True))
         nothing = pa.nulls(len(rows), pa.string()).fill_null("")
