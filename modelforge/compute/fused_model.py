@@ -11,6 +11,7 @@ from modelforge.compute.dropout import fused_dropout
 from modelforge.compute.feed_forward import fused_feed_forward
 from modelforge.compute.fused import fused_linear, fused_lora, fused_norms
 from modelforge.compute.summary_loss import fused_loss
+from modelforge.compute.t5_norms import low_t5_norms
 from modelforge.compute.tied_embeddings import tied_embeddings
 
 
@@ -22,7 +23,8 @@ def fused_model(model: Any, device: str) -> Iterator[list[FusedLayer]]:
     with contextlib.ExitStack() as stack:
         for small in (
             fused_linear(model), fused_lora(model), fused_norms(model), fused_dropout(model, device),
-            fused_feed_forward(model, device), tied_embeddings(model, device), fused_loss(model, device),
+            low_t5_norms(model, device), fused_feed_forward(model, device), tied_embeddings(model, device),
+            fused_loss(model, device),
         ):  # fmt: skip
             stack.enter_context(small)
         yield stack.enter_context(fused_layers(model, device))
