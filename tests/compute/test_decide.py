@@ -164,15 +164,15 @@ def test_optimizer_that_does_not_run_on_the_device_is_refused(probe: Probe, opti
 
 def test_every_decision_has_a_reason_and_the_recipe_overrides_attention() -> None:
     for probe in (RTX_4060, T4, M2, SLOW_CPU, FAST_CPU):
-        reasons = " | ".join(choose_compute(Recipe(), probe, STARTER, 13 * GIB).reasons)
+        reasons = " | ".join(choose_compute(Recipe(), probe, STARTER, 14 * GIB).reasons)
         for word in ("float", "checkpointing", "attention", "optimizer", "workers"):
             assert word in reasons
-    assert choose_compute(Recipe(attn_implementation="eager"), T4, STARTER, 13 * GIB).attention == "eager"
+    assert choose_compute(Recipe(attn_implementation="eager"), T4, STARTER, 14 * GIB).attention == "eager"
 
 
 @pytest.mark.parametrize(("probe", "dtype"), [(T4, "float16"), (H100, "bfloat16"), (SLOW_CPU, "float32")])
 def test_full_tuning_keeps_float32_weights_whatever_it_computes_in(probe: Probe, dtype: str) -> None:
-    compute = choose_compute(Recipe().with_settings({"tuning.type": "full"}), probe, STARTER, 13 * GIB)
+    compute = choose_compute(Recipe().with_settings({"tuning.type": "full"}), probe, STARTER, 14 * GIB)
     assert (compute.weights, compute.dtype) == ("float32", dtype)
 
 
