@@ -19,6 +19,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from modelforge.architecture import DECODER, Architecture
+from modelforge.compute.memory import return_free_blocks
 from modelforge.models.generate import Turn, write_answers, write_texts
 from modelforge.recipe import Recipe
 from modelforge.tasks import read_exchange
@@ -55,6 +56,7 @@ def show_answers(
                 emit("sampled", step=step, prompt=_shorten(prompt), expected=_shorten(expected), answer=answer)
     finally:
         model.train(was_training)
+        return_free_blocks()
 
 
 class SamplingCallback(TrainerCallback):
