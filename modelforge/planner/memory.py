@@ -29,7 +29,7 @@ OPTIMIZER_BYTES: Mapping[str, float] = {
 """Optimizer -> bytes for each trained number."""
 
 RUNTIME_BYTES: Mapping[DeviceKind, int] = {
-    "cpu": 730_000_000,  # resident with torch, transformers, trl and peft loaded and a dataset encoded, measured
+    "cpu": 650_000_000,  # resident with torch, transformers, trl and peft loaded and a dataset encoded, measured
     "mps": 600_000_000,
     "cuda": 500_000_000,  # context and cuBLAS workspace; "about 0.5 GB" in Hugging Face's "Model memory anatomy"
 }
@@ -37,8 +37,8 @@ RUNTIME_BYTES: Mapping[DeviceKind, int] = {
 
 ALLOCATOR: Mapping[DeviceKind, float] = {"cpu": 1.35, "mps": 1.1, "cuda": 1.05}
 """What is taken for each byte that a step holds. On a processor glibc's heap grows beyond what is held, more so since
-`compute.memory.kept_blocks` keeps it, and from run to run by up to a tenth of all: measured 1.35 for full tuning in
-float32, 1.3 to 1.7 for LoRA in bfloat16, 1.6 for QLoRA."""
+`compute.memory.kept_blocks` keeps it: measured 1.25 for full tuning in
+float32, 1.5 for LoRA in bfloat16, 1.6 for QLoRA."""
 _CPU_ALLOCATOR_16_BITS, _CPU_ALLOCATOR_PACKED = 1.5, 1.6
 _SETTINGS = {
     "method",
@@ -49,7 +49,7 @@ _SETTINGS = {
     "grpo",
     "dpo",
 }
-_CPU_CHECKPOINTING_LEAVES = 0.5  # of a step without it: its short-lived blocks leave holes (measured 0.4 to 0.65)
+_CPU_CHECKPOINTING_LEAVES = 0.75  # of a step without it: its short-lived blocks leave holes (measured 0.7 to 0.85)
 
 
 @dataclass(frozen=True)
