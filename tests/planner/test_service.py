@@ -122,4 +122,4 @@ def test_fault_17_page_has_a_time_that_was_measured(planner: PlannerService, tmp
     timed = planner.ask(recipe, Rows(16, 64, 30.0), calibrate=True)
     assert guess and guess.timing == "guess" and timed and timed.timing == "step"
     (kept,) = outcomes.read_cache("calibration.json").values()
-    assert kept["tokens_per_second"] == timed.tokens_per_second
+    assert kept == timed.tokens_per_second
