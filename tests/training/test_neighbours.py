@@ -39,6 +39,20 @@ def test_what_others_use_is_all_but_our_own() -> None:
     assert Used(14.0, 100.0, 31.0).others_since(before) == 0.0  # clocks differ by a tick
 
 
+def test_a_process_that_we_started_is_no_neighbour() -> None:
+    before = Used.read()
+    spin = "import time; end = time.process_time() + 1\nwhile time.process_time() < end: pass"
+    running = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        subprocess.run([sys.executable, "-c", spin], check=True)
+        while (own := Used.read().own - before.own) < 1.5:
+            time.sleep(0.1)
+    finally:
+        running.kill()
+        running.wait()
+    assert own >= 1.5
+
+
 @pytest.fixture
 def threads() -> Iterator[int]:
     before = torch.get_num_threads()
@@ -72,10 +86,18 @@ def test_other_devices_are_not_looked_after(threads: int) -> None:
         assert len(trainer.callbacks) == 1
 
 
+START_TWO = """
+import subprocess, sys
+for _ in range(2):
+    print(subprocess.Popen([sys.executable, "-c", "while True: pass"], stdout=subprocess.DEVNULL).pid)
+"""
+
+
 def test_a_busy_process_gets_a_core(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "LOOK_SECONDS", 0.2)
     callback = NeighbourCallback(Used.read())
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    # By a process that ends, so that they are not ours.
+    started = subprocess.run([sys.executable, "-c", START_TWO], capture_output=True, text=True, check=True)
     try:
         until = time.monotonic() + 60
         while torch.get_num_threads() == threads and time.monotonic() < until:
@@ -83,9 +105,8 @@ def test_a_busy_process_gets_a_core(threads: int, monkeypatch: pytest.MonkeyPatc
             time.sleep(0.05)
         assert torch.get_num_threads() < threads
     finally:
-        for process in busy:
-            process.kill()
-            process.wait()
+        for pid in started.stdout.split():
+            psutil.Process(int(pid)).kill()
 
 
 def looked(monkeypatch: pytest.MonkeyPatch, *others: float) -> list[int]:
