@@ -89,7 +89,7 @@ def test_other_devices_are_not_looked_after(threads: int) -> None:
 START_TWO = """
 import subprocess, sys
 for _ in range(2):
-    print(subprocess.Popen([sys.executable, "-c", "while True: pass"], stdout=subprocess.DEVNULL).pid)
+    print(subprocess.Popen([sys.executable, "-c", "while True: pass"], stdout=-3, stderr=-3).pid)  # DEVNULL
 """
 
 
