@@ -37,8 +37,8 @@ RUNTIME_BYTES: Mapping[DeviceKind, int] = {
 
 ALLOCATOR: Mapping[DeviceKind, float] = {"cpu": 1.35, "mps": 1.1, "cuda": 1.05}
 """What is taken for each byte that a step holds. On a processor glibc's heap grows beyond what is held, more so since
-`compute.memory.kept_blocks` keeps it: measured 1.25 for full tuning in
-float32, 1.5 for LoRA in bfloat16, 1.6 for QLoRA."""
+`compute.memory.kept_blocks` keeps it: measured 1.25 for full tuning in float32, 1.5 for LoRA in bfloat16, 1.6 for
+QLoRA."""
 _CPU_ALLOCATOR_16_BITS, _CPU_ALLOCATOR_PACKED = 1.5, 1.6
 _SETTINGS = {
     "method",

@@ -26,7 +26,8 @@ BUSY_CORE = 0.6
 
 @dataclass(frozen=True)
 class Used:
-    """Seconds of processor time until `now`: of the whole machine, and of this process and those that it started."""
+    """Seconds of processor time until `now`: of the whole machine, and of this process. What runs at a lower priority
+    than ours, as our own planner does, takes next to nothing from us and is not counted."""
 
     now: float
     machine: float
@@ -34,25 +35,17 @@ class Used:
 
     @classmethod
     def read(cls) -> Used:
-        process = psutil.Process()
-        machine, own = psutil.cpu_times(), sum(map(_count_seconds, (process, *process.children(recursive=True))))
-        idle = machine.idle + getattr(machine, "iowait", 0.0)
-        counted = sum(getattr(machine, name, 0.0) for name in ("guest", "guest_nice"))  # in user and nice already
-        return cls(time.monotonic(), sum(machine) - idle - counted, own)
+        process, machine = psutil.Process(), psutil.cpu_times()
+        own = process.cpu_times()
+        counted = ("guest", "guest_nice")  # in user and nice already
+        low = ("nice",) if process.nice() == 0 else ()
+        left_out = sum(getattr(machine, name, 0.0) for name in ("idle", "iowait", *counted, *low))
+        return cls(time.monotonic(), sum(machine) - left_out, own.user + own.system)
 
     def others_since(self, before: Used) -> float:
         """How many cores other processes have kept busy since then."""
         elapsed = self.now - before.now
         return max((self.machine - before.machine) - (self.own - before.own), 0.0) / elapsed if elapsed > 0 else 0.0
-
-
-def _count_seconds(process: psutil.Process) -> float:
-    """Of a process, and of those that it started and that have ended; 0 for one that ends meanwhile."""
-    try:
-        used = process.cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0
-    return float(sum(used[:4]))  # user and system, of its own and of its ended children; zeros where unknown
 
 
 def choose_threads(usual: int, cores: int, others: float) -> int:
