@@ -20,9 +20,10 @@ import torch
 from torch.nn import functional
 
 from modelforge.compat.torch import replace_forward, silu_backward
+from modelforge.compute.attention_heads import HeadOrder, KnownOrder, Shape
 from modelforge.compute.causal_attention import attend, attend_backward
 from modelforge.compute.distinct_tokens import (
-    Distinct,
+    Places,
     find_distinct,
     place_gradients,
     put_back,
@@ -39,9 +40,9 @@ UNDERSTOOD = {"position_embeddings", "position_ids", "num_items_in_batch"}
 
 
 class FusedLayer:
-    """What a layer computes with: its four products, two norms and the shape of its heads."""
+    """What a layer computes with: its four products, two norms and the shape of its heads. orders: of all layers."""
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, orders: KnownOrder) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self.qkv = JoinedProduct([attention.q_proj, attention.k_proj, attention.v_proj])
         self.out = JoinedProduct([attention.o_proj])
@@ -52,6 +53,7 @@ class FusedLayer:
         self.groups = attention.num_key_value_groups
         self.key_heads = self.qkv.sizes[1] // self.head_size
         self.scaling = attention.scaling
+        self.orders = orders
 
     @property
     def products(self) -> tuple[JoinedProduct, ...]:
@@ -67,6 +69,12 @@ class FusedLayer:
         """Whether the adapters are off now."""
         return any(product.is_off for product in self.products)
 
+    def find_order(self, x: Any, *, shares_positions: bool) -> HeadOrder:
+        """Of the batch that x (B, T, D) is."""
+        distinct = find_distinct(x) if shares_positions else None
+        shape = Shape(*x.shape[:2], self.key_heads, self.groups, self.head_size)
+        return self.orders.find(shape, distinct, x.device)
+
     def computes_in(self, x: Any) -> bool:
         """Whether the frozen weights are in the dtype in which x is to be multiplied."""
         dtype = autocast_dtype(x) or x.dtype
@@ -76,18 +84,18 @@ class FusedLayer:
 class LayerStep(torch.autograd.Function):
     """x (B, T, D), cos and sin (1 or B, T, d) -> (B, T, D).
 
-    distinct: which tokens are computed; None: all places. keeps: whether intermediate results are kept for the
+    order: which tokens are computed, and where attention has them. keeps: whether intermediate results are kept for the
     backward pass, or computed again then (gradient checkpointing). adapters: those of the layer's products, in order.
     """
 
     @staticmethod
     def forward(  # noqa: PLR0917
-        ctx: Any, x: Any, cos: Any, sin: Any, layer: FusedLayer, distinct: Distinct | None, keeps: bool, *adapters: Any
+        ctx: Any, x: Any, cos: Any, sin: Any, layer: FusedLayer, order: HeadOrder, keeps: bool, *adapters: Any
     ) -> Any:
         with torch.autocast("cpu", enabled=False):
-            result, kept = _compute(layer, x, cos, sin, distinct)
+            result, kept = _compute(layer, x, cos, sin, order)
         ctx.save_for_backward(*(kept if keeps else (x, cos, sin)))
-        ctx.layer, ctx.distinct, ctx.keeps = layer, distinct, keeps
+        ctx.layer, ctx.order, ctx.keeps = layer, order, keeps
         return result
 
     @staticmethod
@@ -95,37 +103,38 @@ class LayerStep(torch.autograd.Function):
         kept = ctx.saved_tensors
         if not ctx.keeps:
             x, cos, sin = kept
-            kept = _compute(ctx.layer, x, cos, sin, ctx.distinct)[1]
-        grad_x, of_adapters = _differentiate(ctx.layer, kept, grad, ctx.distinct, needs_input=ctx.needs_input_grad[0])
+            kept = _compute(ctx.layer, x, cos, sin, ctx.order)[1]
+        grad_x, of_adapters = _differentiate(ctx.layer, kept, grad, ctx.order, needs_input=ctx.needs_input_grad[0])
         return grad_x, None, None, None, None, None, *of_adapters
 
 
-def _compute(layer: FusedLayer, x: Any, cos: Any, sin: Any, distinct: Distinct | None) -> tuple[Any, tuple[Any, ...]]:
+def _compute(layer: FusedLayer, x: Any, cos: Any, sin: Any, order: HeadOrder) -> tuple[Any, tuple[Any, ...]]:
     """The layer's result (B, T, D), and what `_differentiate` needs."""
-    rows = take_tokens(x, distinct)
+    batch, lengths = _describe(order)
+    rows = take_tokens(x, batch)
     first, second = layer.norms
     normed, first_scale = _normalise(first, rows)
     qkv, qkv_inner = layer.qkv.compute(normed)
-    q, k, v = _split_heads(layer, put_back(qkv, distinct, len(x)), cos, sin)
-    attended = take_tokens(_join_heads(layer, attend(q, k, v), len(x)), distinct)
+    q, k, v = order.split(order.to_attention(_turn(layer, qkv, order, cos, sin)))
+    attended = order.from_attention(attend(q, k, v, lengths))
     middle, out_inner = layer.out.compute(attended, rows)
     normed, second_scale = _normalise(second, middle)
     gate_up, gate_up_inner = layer.gate_up.compute(normed)
     gate, up = gate_up.chunk(2, -1)
     result, down_inner = layer.down.compute(functional.silu(gate).mul_(up), middle)
     of_attention = (rows, first_scale, qkv_inner, cos, sin, q, k, v, attended, out_inner)
-    return put_back(result, distinct, len(x)), (*of_attention, middle, second_scale, gate_up_inner, gate_up, down_inner)
+    return put_back(result, batch, len(x)), (*of_attention, middle, second_scale, gate_up_inner, gate_up, down_inner)
 
 
 def _differentiate(
-    layer: FusedLayer, kept: Any, grad: Any, distinct: Distinct | None, *, needs_input: bool
+    layer: FusedLayer, kept: Any, grad: Any, order: HeadOrder, *, needs_input: bool
 ) -> tuple[Any, list[Any]]:
     """The gradients of x, if it needs one, and of the adapters."""
     rows, first_scale, qkv_inner, cos, sin, q, k, v, attended, out_inner, *of_mlp = kept
     middle, second_scale, gate_up_inner, gate_up, down_inner = of_mlp
     first, second = (first_scale, layer.norms[0].weight), (second_scale, layer.norms[1].weight)
-    batch = len(grad)
-    grad = sum_gradients(grad.clone() if distinct and distinct.begun else grad, distinct)
+    batch, lengths = _describe(order)
+    grad = sum_gradients(grad.clone() if batch and batch.begun else grad, batch)
     gate, up = gate_up.chunk(2, -1)
     opened = functional.silu(gate)
     grad_hidden, of_down = layer.down.differentiate(grad, opened * up, down_inner)
@@ -136,12 +145,13 @@ def _differentiate(
     grad_normed, of_gate_up = layer.gate_up.differentiate(grad_gate_up, middle, gate_up_inner, norm=second)
     grad_middle = _add_norm_gradient(second, grad_normed, middle, grad)
     grad_attended, of_out = layer.out.differentiate(grad_middle, attended, out_inner)
-    grads = attend_backward(_order_heads(layer, place_gradients(grad_attended, distinct, batch)), q, k, v)
-    grad_qkv = sum_gradients(_join_gradients(layer, grads, cos, sin, batch), distinct)
+    grads = q.new_empty(q.numel() + k.numel() + v.numel()).view(-1, q.shape[-1])
+    attend_backward(order.place_gradients(grad_attended), q, k, v, lengths, out=order.split(grads))
+    grad_qkv = _turn_back(layer, order.sum_gradients(grads), order, cos, sin)
     grad_normed, of_qkv = layer.qkv.differentiate(grad_qkv, rows, qkv_inner, norm=first, needs_input=needs_input)
     grad_x = None
     if needs_input:
-        grad_x = place_gradients(_add_norm_gradient(first, grad_normed, rows, grad_middle), distinct, batch)
+        grad_x = place_gradients(_add_norm_gradient(first, grad_normed, rows, grad_middle), batch, order.shape.batch)
     return grad_x, [*of_qkv, *of_out, *of_gate_up, *of_down]
 
 
@@ -149,7 +159,8 @@ def _differentiate(
 def fused_layers(model: Any, device: str) -> Iterator[list[FusedLayer]]:
     """Let every layer of a decoder on a processor that `LayerStep` knows compute by it for a while, where it is called
     without a mask or a cache; yields them."""
-    found = {part: FusedLayer(part) for part in model.modules() if device == "cpu" and _is_known(part)}
+    orders = KnownOrder()
+    found = {part: FusedLayer(part, orders) for part in model.modules() if device == "cpu" and _is_known(part)}
     forwards = {part: _layer_forward(layer, part) for part, layer in found.items() if layer.is_joined}
     with replace_forward(forwards):
         yield [found[part] for part in forwards]
@@ -176,10 +187,10 @@ def _layer_forward(layer: FusedLayer, part: Any) -> Callable[..., Any]:
         if not is_known or not is_same or (layer.is_off and torch.is_grad_enabled()):
             return plain(hidden_states, attention_mask=attention_mask, **options)
         cos, sin = options["position_embeddings"]
-        distinct = find_distinct(hidden_states) if len(cos) == 1 else None  # else rows have positions of their own
+        order = layer.find_order(hidden_states, shares_positions=len(cos) == 1)
         adapters = [weight for product in layer.products for weight in product.trained()]
         keeps = not (part.gradient_checkpointing and part.training)
-        return LayerStep.apply(hidden_states, cos, sin, layer, distinct, keeps, *adapters)
+        return LayerStep.apply(hidden_states, cos, sin, layer, order, keeps, *adapters)
 
     return forward
 
@@ -203,36 +214,34 @@ def _add_norm_gradient(norm: tuple[Any, Any], grad: Any, rows: Any, passed: Any)
     return torch.addcmul(passed, grad, scale.to(grad.dtype)).addcmul_(rows, along)
 
 
-def _split_heads(layer: FusedLayer, qkv: Any, cos: Any, sin: Any) -> tuple[Any, Any, Any]:
-    """qkv (B, T, (H + 2 K) d) -> q (B K, T G, d), rotated and scaled, k (B K, T, d), rotated, and v (B K, T, d)."""
-    batch, length, _ = qkv.shape
-    q, k, v = _views(layer, qkv)
-    cos, sin = cos[:, None], sin[:, None]  # (B, 1, T, d)
-    shape = (batch * layer.key_heads, length, layer.head_size)
-    rotated_k, copied_v = torch.empty_like(k, memory_format=torch.contiguous_format), v.reshape(shape)
-    rotated_q = torch.empty_like(q, memory_format=torch.contiguous_format)
-    _rotate(k, cos, sin, rotated_k)
-    _rotate(q, (cos * layer.scaling)[..., None, :], (sin * layer.scaling)[..., None, :], rotated_q)
-    return rotated_q.view(shape[0], length * layer.groups, -1), rotated_k.view(shape), copied_v
+def _describe(order: HeadOrder) -> tuple[Places | None, tuple[int, ...]]:
+    """Where tokens are in the batch, and the lengths of the rows in attention."""
+    return (order.distinct.in_batch, order.distinct.lengths) if order.distinct else (None, ())
 
 
-def _join_gradients(layer: FusedLayer, grads: tuple[Any, Any, Any], cos: Any, sin: Any, batch: int) -> Any:
-    """The gradient of what `_split_heads` splits: (B, T, (H + 2 K) d)."""
-    joined = grads[0].new_empty(batch, grads[1].shape[1], sum(layer.qkv.sizes))
-    q, k, v = _views(layer, joined)
-    cos, sin = cos[:, None], -sin[:, None]  # a rotation's transpose turns back
-    _rotate(grads[0].view(q.shape), (cos * layer.scaling)[..., None, :], (sin * layer.scaling)[..., None, :], q)
-    _rotate(grads[1].view(k.shape), cos, sin, k)
-    v.copy_(grads[2].view(v.shape))
-    return joined
+def _turn(layer: FusedLayer, qkv: Any, order: HeadOrder, cos: Any, sin: Any) -> Any:
+    """The heads of tokens (N, H + 2 K, d), turned to their positions, those of q scaled, from qkv (N, (H + 2 K) d)."""
+    heads = qkv.view(len(qkv), -1, layer.head_size)
+    turned = torch.empty_like(heads)
+    for part, *turn in _turns(layer, order, cos, sin):
+        _rotate(heads[:, part], *turn, turned[:, part])
+    turned[:, -layer.key_heads :] = heads[:, -layer.key_heads :]
+    return turned
 
 
-def _views(layer: FusedLayer, qkv: Any) -> tuple[Any, Any, Any]:
-    """The parts of (B, T, (H + 2 K) d): q (B, K, T, G, d), k and v (B, K, T, d)."""
-    batch, length, _ = qkv.shape
-    q, k, v = qkv.split(layer.qkv.sizes, -1)
-    q = q.view(batch, length, layer.key_heads, layer.groups, -1).permute(0, 2, 1, 3, 4)
-    return q, *(part.view(batch, length, layer.key_heads, -1).transpose(1, 2) for part in (k, v))
+def _turn_back(layer: FusedLayer, turned: Any, order: HeadOrder, cos: Any, sin: Any) -> Any:
+    """The gradient of what `_turn` takes, from that of what it gives: a rotation's transpose turns back."""
+    return _turn(layer, turned, order, cos, -sin).view(len(turned), -1)
+
+
+def _turns(layer: FusedLayer, order: HeadOrder, cos: Any, sin: Any) -> Iterator[tuple[slice, Any, Any]]:
+    """The heads of q, and of k, with the cosines and sines of each token (N, 1, d)."""
+    cos, sin = (part.expand(order.shape.batch, -1, -1).reshape(-1, 1, part.shape[-1]) for part in (cos, sin))
+    if order.distinct:
+        cos, sin = (part.index_select(0, order.columns) for part in (cos, sin))
+    queries = layer.key_heads * layer.groups
+    yield slice(queries), cos * layer.scaling, sin * layer.scaling
+    yield slice(queries, queries + layer.key_heads), cos, sin
 
 
 def _rotate(x: Any, cos: Any, sin: Any, out: Any) -> None:
@@ -241,16 +250,3 @@ def _rotate(x: Any, cos: Any, sin: Any, out: Any) -> None:
     torch.mul(x, cos, out=out)
     out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
     out[..., half:].addcmul_(x[..., :half], sin[..., half:])
-
-
-def _join_heads(layer: FusedLayer, attended: Any, batch: int) -> Any:
-    """(B K, T G, d) -> (B, T, H d)"""
-    heads = attended.view(batch, layer.key_heads, -1, layer.groups, layer.head_size)
-    return heads.permute(0, 2, 1, 3, 4).reshape(batch, -1, layer.out.width)
-
-
-def _order_heads(layer: FusedLayer, joined: Any) -> Any:
-    """(B, T, H d) -> (B K, T G, d)"""
-    batch, length, _ = joined.shape
-    heads = joined.view(batch, length, layer.key_heads, layer.groups, -1).permute(0, 2, 1, 3, 4)
-    return heads.reshape(batch * layer.key_heads, length * layer.groups, -1)

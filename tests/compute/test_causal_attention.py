@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional
@@ -31,7 +34,37 @@ def test_blocks_give_what_torch_gives(
 
     given = [part.detach().reshape(ROWS * KEY_HEADS, -1, SIZE) for part in (q, k, v)]
     assert torch.allclose(attend(*given).view_as(expected), expected)
-    found = attend_backward(grad.reshape(given[0].shape), *given)
+    found = differentiate(grad.reshape(given[0].shape), *given)
     for part, of_part in zip((q, k, v), found, strict=True):
         assert part.grad is not None
         assert torch.allclose(of_part.view_as(part), part.grad)
+
+
+def differentiate(grad: Any, *given: Any, lengths: Sequence[int] = ()) -> tuple[Any, Any, Any]:
+    found = tuple(torch.full_like(part, torch.nan) for part in given)
+    attend_backward(grad, *given, lengths, out=found)
+    return found
+
+
+@pytest.mark.parametrize("block_scores", [1, 1_500, 10**9])
+@pytest.mark.parametrize("lengths", [(40, 40, 40), (40, 17, 16), (40, 33, 1), (40, 3, 0)])
+def test_rows_that_have_ended_change_nothing(
+    lengths: tuple[int, ...], block_scores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(causal_attention, "BLOCK_SCORES", block_scores)
+    monkeypatch.setattr(causal_attention, "SHORTEST_BLOCK", 16)
+    torch.manual_seed(0)
+    groups, heads = 3, len(lengths) * KEY_HEADS
+    q, k, v = (torch.randn(heads, 40 * per, SIZE, dtype=torch.float64) for per in (groups, 1, 1))
+    grad = torch.randn_like(q)
+    counts = [length for length in lengths for _ in range(KEY_HEADS)]
+    for head, count in enumerate(counts):
+        grad[head, count * groups :] = 0
+    attended, found = attend(q, k, v, lengths), differentiate(grad, q, k, v, lengths=lengths)
+    for head, count in enumerate(counts):
+        alone = [part[head : head + 1, : count * per] for part, per in ((q, groups), (k, 1), (v, 1))]
+        if count:
+            assert torch.allclose(attended[head, : count * groups], attend(*alone)[0])
+            expected = differentiate(grad[head : head + 1, : count * groups].clone(), *alone)
+            for part, of_part, per in zip(found, expected, (groups, 1, 1), strict=True):
+                assert torch.allclose(part[head, : count * per], of_part[0])

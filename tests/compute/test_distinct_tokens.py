@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from modelforge.compute.distinct_tokens import (
+    Places,
     describe,
     find_distinct,
     forget_batch,
@@ -43,38 +44,48 @@ def random_rows(seed: int) -> Rows:
     return [[draw.randrange(2) for _ in range(draw.randrange(1, 12))] for _ in range(6)]
 
 
-@pytest.mark.parametrize("rows", [*BATCHES.values(), *map(random_rows, range(20))])
-def test_each_beginning_is_computed_once_and_shown_where_it_was(rows: Rows) -> None:
+def describe_both(rows: Rows) -> list[tuple[Places, Rows]]:
+    """Where tokens are in a batch, and in attention, with the rows in the order that each has them in."""
     ids, lengths = pad(rows)
     distinct = describe(ids.tolist(), lengths.tolist())
     assert distinct
+    longest_first = sorted(rows, key=len, reverse=True)
+    assert list(distinct.lengths) == list(map(len, longest_first))
+    return [(distinct.in_batch, rows), (distinct.in_attention, longest_first)]
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("rows", [*BATCHES.values(), *map(random_rows, range(20))])
+def test_each_beginning_is_computed_once_and_shown_where_it_was(rows: Rows, order: int) -> None:
+    places, rows = describe_both(rows)[order]
+    ids, lengths = pad(rows)
     beginnings = {tuple(row[: place + 1]) for row in rows for place in range(len(row))}
-    assert len(distinct.own) == len(beginnings)
+    assert len(places.own) == len(beginnings)
     of_beginning = {beginning: torch.randn(3).tolist() for beginning in beginnings}
     values = torch.full((*ids.shape, 3), 7.0)
     for number, row in enumerate(rows):
         for place in range(len(row)):
             values[number, place] = torch.tensor(of_beginning[tuple(row[: place + 1])])
-    found = put_back(take_tokens(values, distinct), distinct, len(rows))
+    found = put_back(take_tokens(values, places), places, len(rows))
     is_token = torch.arange(ids.shape[1]) < lengths[:, None]
     assert torch.equal(found[is_token], values[is_token])
 
 
+@pytest.mark.parametrize("order", [0, 1])
 @pytest.mark.parametrize("rows", [*BATCHES.values(), *map(random_rows, range(20))])
-def test_gradients_are_those_of_autograd(rows: Rows) -> None:
+def test_gradients_are_those_of_autograd(rows: Rows, order: int) -> None:
+    places, rows = describe_both(rows)[order]
     ids, lengths = pad(rows)
-    distinct = describe(ids.tolist(), lengths.tolist())
-    assert distinct
     is_token = (torch.arange(ids.shape[1]) < lengths[:, None])[..., None]
-    tokens = torch.randn(len(distinct.own), 3, requires_grad=True)
+    tokens = torch.randn(len(places.own), 3, requires_grad=True)
     grad = torch.randn(*ids.shape, 3) * is_token
-    put_back(tokens, distinct, len(rows)).backward(grad)
+    put_back(tokens, places, len(rows)).backward(grad)
     assert tokens.grad is not None
-    assert torch.allclose(sum_gradients(grad.clone(), distinct), tokens.grad, atol=1e-6)
-    x, grad = torch.randn(*ids.shape, 3, requires_grad=True), torch.randn(len(distinct.own), 3)
-    take_tokens(x, distinct).backward(grad)
+    assert torch.allclose(sum_gradients(grad.clone(), places), tokens.grad, atol=1e-6)
+    x, grad = torch.randn(*ids.shape, 3, requires_grad=True), torch.randn(len(places.own), 3)
+    take_tokens(x, places).backward(grad)
     assert x.grad is not None
-    assert torch.equal(place_gradients(grad, distinct, len(rows)), x.grad)
+    assert torch.equal(place_gradients(grad, places, len(rows)), x.grad)
 
 
 def test_without_anything_to_leave_out_all_places_are_tokens() -> None:
@@ -89,7 +100,7 @@ def test_only_this_batch_in_this_thread_is_known() -> None:
     assert find_distinct(x) is None
     with noted_batch(ids, lengths):
         distinct = find_distinct(x)
-        assert distinct and len(distinct.own) == 9
+        assert distinct and len(distinct.in_batch.own) == 9
         assert find_distinct(x) is distinct
         assert find_distinct(torch.randn(3, 6, 4)) is None  # another batch
         assert find_distinct(torch.randn(2, 5, 4)) is None
@@ -100,7 +111,7 @@ def test_only_this_batch_in_this_thread_is_known() -> None:
         assert found == [None]
         note_batch(*pad([[1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [2]]))
         again = find_distinct(x)
-        assert again and len(again.own) == 6
+        assert again and len(again.in_batch.own) == 6
         forget_batch()
         assert find_distinct(x) is None
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from modelforge.compute.answer_loss import CACHED_ROWS
 from modelforge.compute.fused_model import fused_model
-from modelforge.compute.summary_loss import CACHED_ROWS, find_cross_entropies, fused_loss
+from modelforge.compute.summary_loss import find_cross_entropies, fused_loss
 from tests.compute.test_dropout import inputs_of, make_bert, make_t5
 
 

@@ -1,0 +1,101 @@
+"""Brings the heads of tokens to where attention wants them, and back, each time as one copy.
+
+Products give tokens one after the other, each with its heads; attention wants heads one after the other, each with its
+tokens, in rows of one length. So positions are turned into the heads of tokens, where there is no padding.
+
+Shapes: B rows, T tokens of the longest, N tokens that are computed, H query heads, K key heads, G = H / K of them for
+each key head, d numbers a head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from modelforge.compute.distinct_tokens import Distinct
+
+
+@dataclass(frozen=True)
+class Shape:
+    """batch: B. length: T. key_heads: K. groups: G. size: d."""
+
+    batch: int
+    length: int
+    key_heads: int
+    groups: int
+    size: int
+
+
+class HeadOrder:
+    """Where each head of each token is, in one batch.
+
+    Of tokens: (N, H + 2 K, d), the heads of q, k and v. In attention: q (B K, T G, d), the heads of a group side by
+    side at each token, k and v (B K, T, d); as one tensor of all their heads, `joined`, one after the other.
+    """
+
+    def __init__(self, shape: Shape, distinct: Distinct | None, device: Any) -> None:
+        self.shape, self.distinct = shape, distinct
+        places = torch.arange(shape.batch * shape.length, device=device)
+        found = distinct.in_attention if distinct else None
+        own, source, alone = (found.own, found.source, found.alone) if found else (places, places, places)
+        self.columns = own % shape.length  # (N) the position of each token in its row
+        keys, groups = torch.arange(shape.key_heads, device=device), torch.arange(shape.groups, device=device)
+        heads = len(keys) * len(groups)
+        # to attention: (B, K, T, G) and (B, K, T), which head of which token
+        of_group = keys[:, None, None] * len(groups) + groups
+        token = source.view(shape.batch, 1, shape.length) * (heads + 2 * len(keys))
+        key = token + heads + keys[:, None]
+        self._heads = torch.cat([part.flatten() for part in (token[..., None] + of_group, key, key + len(keys))])
+        self._alone = (alone.view(shape.batch, 1, shape.length, 1) * heads + of_group).flatten()
+        # from attention: (N, H) and (N, K), which place among all heads of it
+        key = (own // shape.length)[:, None] * len(keys) * shape.length + keys * shape.length + self.columns[:, None]
+        query = (key[..., None] * len(groups) + groups).flatten(1)
+        self._queries, self._count = query.flatten(), len(places) * len(keys)
+        key = key + self._count * len(groups)
+        self._places = torch.cat((query, key, key + self._count), 1).flatten()
+
+    def split(self, joined: Any) -> tuple[Any, Any, Any]:
+        """q, k and v of attention as parts of one tensor (all heads, d)."""
+        parts = joined.split((self._count * self.shape.groups, self._count, self._count))
+        q, k, v = (part.view(self.shape.batch * self.shape.key_heads, -1, self.shape.size) for part in parts)
+        return q, k, v
+
+    def to_attention(self, heads: Any) -> Any:
+        """Heads of tokens (N, H + 2 K, d) -> joined"""
+        return heads.view(-1, self.shape.size).index_select(0, self._heads)
+
+    def from_attention(self, attended: Any) -> Any:
+        """(B K, T G, d) -> (N, H d)"""
+        return attended.view(-1, self.shape.size).index_select(0, self._queries).view(len(self.columns), -1)
+
+    def place_gradients(self, grad: Any) -> Any:
+        """The gradient of what `from_attention` takes, from that of what it gives."""
+        padded = grad if self.distinct is None else torch.cat((grad, grad.new_zeros(1, grad.shape[-1])))
+        rows = padded.reshape(-1, self.shape.size).index_select(0, self._alone)
+        return rows.view(self.shape.batch * self.shape.key_heads, -1, self.shape.size)
+
+    def sum_gradients(self, joined: Any) -> Any:
+        """The gradient of what `to_attention` takes, from that of what it gives, which is overwritten."""
+        if self.distinct:
+            parts = [
+                part.view(self.shape.batch, self.shape.key_heads, -1, self.shape.size) for part in self.split(joined)
+            ]
+            for row, earlier, count in reversed(self.distinct.in_attention.begun):
+                for part, places in zip(parts, (count * self.shape.groups, count, count), strict=True):
+                    part[earlier, :, :places] += part[row, :, :places]
+        return joined.index_select(0, self._places).view(len(self.columns), -1, self.shape.size)
+
+
+class KnownOrder:
+    """The order of the batch that all layers compute now."""
+
+    def __init__(self) -> None:
+        self.last: HeadOrder | None = None
+
+    def find(self, shape: Shape, distinct: Distinct | None, device: Any) -> HeadOrder:
+        known = self.last
+        if known is None or known.shape != shape or known.distinct is not distinct:
+            known = self.last = HeadOrder(shape, distinct, device)
+        return known
