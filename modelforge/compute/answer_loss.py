@@ -15,7 +15,7 @@ from modelforge.compute.product import multiply
 from modelforge.compute.tune import unwrap
 
 CHUNK_ROWS = 256  # rows of logits at once: 256 x 49,152 x 2 bytes = 25 MB in bfloat16
-CACHED_ROWS = 16  # 16 x 49,152 x 4 bytes = 3 MB stay in the processor's cache
+CACHED_LOGITS = 1_000_000  # 4 MB in float32 stay in the processor's cache
 # Settings by which an architecture changes its logits after the output matrix; TRL's own loss knows them all.
 _LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 
@@ -53,7 +53,8 @@ def score_logits(logits: Any, labels: Any) -> Any:
     (N) -> (N). Few rows at a time, so that all passes over them but the first are in the processor's cache."""
     exact = torch.promote_types(logits.dtype, torch.float32)
     scores = logits.new_empty(len(logits), dtype=exact)
-    parts = (part.split(CACHED_ROWS) for part in (logits, labels[:, None], scores))
+    few = max(CACHED_LOGITS // logits.shape[1], 1)
+    parts = (part.split(few) for part in (logits, labels[:, None], scores))
     for low, wanted, found in zip(*parts, strict=True):
         part = low.to(exact)
         right = part.gather(1, wanted)

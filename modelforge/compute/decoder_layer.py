@@ -72,7 +72,8 @@ class FusedLayer:
     def find_order(self, x: Any, *, shares_positions: bool) -> HeadOrder:
         """Of the batch that x (B, T, D) is."""
         distinct = find_distinct(x) if shares_positions else None
-        shape = Shape(*x.shape[:2], self.key_heads, self.groups, self.head_size)
+        batch, length, _ = x.shape
+        shape = Shape(batch, length, self.key_heads, self.groups, self.head_size)
         return self.orders.find(shape, distinct, x.device)
 
     def computes_in(self, x: Any) -> bool:
@@ -223,8 +224,8 @@ def _turn(layer: FusedLayer, qkv: Any, order: HeadOrder, cos: Any, sin: Any) -> 
     """The heads of tokens (N, H + 2 K, d), turned to their positions, those of q scaled, from qkv (N, (H + 2 K) d)."""
     heads = qkv.view(len(qkv), -1, layer.head_size)
     turned = torch.empty_like(heads)
-    for part, *turn in _turns(layer, order, cos, sin):
-        _rotate(heads[:, part], *turn, turned[:, part])
+    for part, cosines, sines in _turns(layer, order, cos, sin):
+        _rotate(heads[:, part], cosines, sines, turned[:, part])
     turned[:, -layer.key_heads :] = heads[:, -layer.key_heads :]
     return turned
 

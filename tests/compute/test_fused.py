@@ -10,6 +10,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.nn import functional
 
+from modelforge.compute import answer_loss as answer_losses
 from modelforge.compute.answer_loss import CHUNK_ROWS, answer_loss
 from modelforge.compute.fused import fused_lora, fused_norms
 from modelforge.compute.tune import add_adapter
@@ -179,7 +180,9 @@ def test_merged_adapter_is_counted_once() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, CHUNK_ROWS, 2 * CHUNK_ROWS + 3])
-def test_answer_loss_equals_cross_entropy(count: int) -> None:
+@pytest.mark.parametrize("cached", [10, 350, 10**6])  # one row, some, all of a chunk
+def test_answer_loss_equals_cross_entropy(count: int, cached: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_losses, "CACHED_LOGITS", cached)
     torch.manual_seed(0)
     hidden = torch.randn(count, 16, dtype=torch.float64, requires_grad=True)
     again = hidden.detach().clone().requires_grad_()
