@@ -126,7 +126,15 @@ def train_recipe(arguments: argparse.Namespace) -> int:
     if arguments.verify:
         return verify_recipe(arguments)
     recipe = read_recipe(arguments)
+    expect_run()
     return follow([open_forge().runs.start(recipe)], as_json=arguments.json)
+
+
+def expect_run() -> None:
+    """A run asks the planner, whose process takes as long to start as this one."""
+    from modelforge.planner.service import SERVICE
+
+    SERVICE.expect_question()
 
 
 def verify_recipe(arguments: argparse.Namespace) -> int:
@@ -139,6 +147,7 @@ def verify_recipe(arguments: argparse.Namespace) -> int:
     if changed := sorted(parse_assignments(arguments.set).keys() - PLACES):
         what = f"With --verify a recipe is trained as it is; {changed[0]} cannot be set."
         raise RecipeError(what, where="--set", fix=f"Only {', '.join(PLACES)} can: where to find them.")
+    expect_run()
     runs = open_forge().runs
     run = runs.start_again(recipe, proof)
     code = follow([run], as_json=arguments.json)
@@ -160,6 +169,7 @@ def sweep_recipe(arguments: argparse.Namespace) -> int:
 
     recipe = read_recipe(arguments)
     listed = [given.partition("=") for given in arguments.over]
+    expect_run()
     runs = open_forge().runs.start_sweep(recipe, read_values((name, values) for name, _, values in listed))
     code = follow(runs, as_json=arguments.json)
     if not arguments.json and code != STOPPED:
@@ -175,6 +185,7 @@ def sweep_recipe(arguments: argparse.Namespace) -> int:
 def train_demo(arguments: argparse.Namespace) -> int:
     from modelforge.goals import demo_recipe
 
+    expect_run()
     return follow([open_forge().runs.start(demo_recipe())], as_json=arguments.json)
 
 
@@ -261,6 +272,7 @@ def show_run(arguments: argparse.Namespace) -> None:
 def resume_run(arguments: argparse.Namespace) -> int:
     runs = open_forge().runs
     _, printed = runs.feed(runs.get(arguments.id).id).since(0)  # only the events from now on
+    expect_run()
     return follow([runs.resume(arguments.id)], as_json=arguments.json, printed=printed)
 
 

@@ -141,6 +141,13 @@ class PlannerService:
             raise RecipeError(**found.refusal)
         return found.plan if found else None
 
+    def expect_question(self) -> None:
+        """Start the process, where a question is sure to follow: it loads its libraries while the caller loads its
+        own."""
+        with self._lock:
+            if self._thread is None and self._process is None:
+                self._process = _start()
+
     def _interrupt(self, *, with_advice: bool) -> None:
         """Advice and micro-steps take long, and are about what was in the form before."""
         if self._process is None or self._current is None:
@@ -201,10 +208,7 @@ class PlannerService:
         process = self._process
         if process is None or process.poll() is not None:
             warmup.wait()  # both load torch: one after the other, or the first page waits for both
-            command = python_command("modelforge.planner.service", str(os.getpid()))
-            process = self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-            )
+            process = self._process = _start()
         assert process.stdin and process.stdout  # noqa: S101 - both are pipes
         alarm = threading.Timer(LONGEST_SECONDS, _kill, [process])
         alarm.daemon = True
@@ -233,6 +237,13 @@ class PlannerService:
 
 SERVICE = PlannerService()
 """The one planner of this process: it holds a process, and a machine does not need two of them."""
+
+
+def _start() -> subprocess.Popen[str]:
+    command = python_command("modelforge.planner.service", str(os.getpid()))
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
@@ -271,6 +282,8 @@ def main() -> None:
     if hasattr(os, "nice"):
         os.nice(10)  # a run has priority
     threading.Thread(target=_end_with_app, args=(int(sys.argv[1]),), daemon=True).start()
+    import modelforge.planner.simulation  # noqa: F401 - with its libraries, whatever the first question is
+
     for line in sys.stdin:
         output.write(_adapter(Answer).dump_json(answer(line)).decode() + "\n")
         output.flush()

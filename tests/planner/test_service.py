@@ -42,6 +42,19 @@ def test_plan_comes_from_the_process_and_a_refusal_comes_back_as_an_error(
         planner.ask(recipe.with_settings({"tuning.target_modules": "nonsense"}), Rows())
 
 
+def test_process_that_was_started_early_answers(base: Path, probed: Path) -> None:
+    planner = PlannerService()
+    try:
+        planner.expect_question()
+        process = planner._process
+        assert process
+        assert planner.ask(tiny.recipe(base, ""), Rows(16, 64, 30.0))
+        planner.expect_question()
+        assert planner._process is process
+    finally:
+        planner._end()
+
+
 def test_one_process_serves_two_homes(
     planner: PlannerService, base: Path, probed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
