@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from modelforge.compute.decoder_layer import FusedLayer, fused_layers
-from modelforge.compute.dropout import fused_dropout
-from modelforge.compute.feed_forward import fused_feed_forward
+from modelforge.compute.decoders.decoder_layer import FusedLayer, fused_layers
+from modelforge.compute.encoders.dropout import fused_dropout
+from modelforge.compute.encoders.feed_forward import fused_feed_forward
+from modelforge.compute.encoders.summary_loss import fused_loss
+from modelforge.compute.encoders.t5_norms import low_t5_norms
+from modelforge.compute.encoders.tied_embeddings import tied_embeddings
 from modelforge.compute.fused import fused_linear, fused_lora, fused_norms
-from modelforge.compute.summary_loss import fused_loss
-from modelforge.compute.t5_norms import low_t5_norms
-from modelforge.compute.tied_embeddings import tied_embeddings
 
 
 @contextlib.contextmanager

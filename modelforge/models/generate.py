@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from modelforge.compute.key_cache import make_room
+from modelforge.compute.decoders.key_cache import make_room
 from modelforge.compute.tune import unwrap
 from modelforge.loading import window_of
 from modelforge.models.prompt import Said, TextPieces, encode_prompt, fit_prompt

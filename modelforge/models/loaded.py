@@ -72,7 +72,7 @@ def prepare(model: Any) -> Any:
     """The same model, ready to answer, and faster where that was measured."""
     model.eval()
     if model.device.type == "cpu":
-        from modelforge.compute.grouped import speed_up
+        from modelforge.compute.decoders.grouped import speed_up
 
         speed_up(model)
     return model

@@ -19,7 +19,7 @@ from transformers.integrations.sdpa_attention import (
 from transformers.masking_utils import sdpa_mask
 
 from modelforge.compute.compute import Compute
-from modelforge.compute.dropout import attend
+from modelforge.compute.encoders.dropout import attend
 
 _NAMES = {device: f"modelforge_sdpa_{device}" for device in ("cpu", "cuda")}  # Apple GPUs keep the scores in training
 

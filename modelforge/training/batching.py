@@ -11,7 +11,7 @@ from modelforge.compat.transformers import ChosenSampler
 from modelforge.compat.trl import score_labels_by
 from modelforge.compute.answer_loss import has_answer_loss, score_labels
 from modelforge.compute.compute import Compute
-from modelforge.compute.distinct_tokens import forget_batch, note_batch
+from modelforge.compute.decoders.distinct_tokens import forget_batch, note_batch
 from modelforge.compute.tune import unwrap
 
 BUCKET_TOKENS = 8  # rows whose lengths differ by less than this count as equally long

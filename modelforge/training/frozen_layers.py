@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from modelforge.compute.frozen_layers import Cut, compute_below, continued, find_cut, find_problem, is_output
+from modelforge.compute.decoders.frozen_layers import Cut, compute_below, continued, find_cut, find_problem, is_output
 from modelforge.errors import DiskFullError, StoreError
 from modelforge.training import stored_output
 from modelforge.training.batching import RightPadding

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from modelforge import paths
-from modelforge.compute.frozen_layers import Cut, compute_below
+from modelforge.compute.decoders.frozen_layers import Cut, compute_below
 from modelforge.errors import StoreError
 from modelforge.models.folder import package_versions
 from modelforge.planner.quick import MOST_STORED_BYTES

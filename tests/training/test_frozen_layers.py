@@ -15,7 +15,7 @@ import torch
 
 from modelforge import Forge, paths
 from modelforge.compute.compute import Compute
-from modelforge.compute.frozen_layers import compute_below, find_cut, is_output
+from modelforge.compute.decoders.frozen_layers import compute_below, find_cut, is_output
 from modelforge.compute.fused import fused_lora, fused_norms
 from modelforge.compute.tune import unwrap
 from modelforge.store import RunState

@@ -12,7 +12,7 @@ from trl import SFTConfig, SFTTrainer
 from modelforge.compat.trl import TokenCount
 from modelforge.compute.answer_loss import answer_loss, has_answer_loss
 from modelforge.compute.compute import Compute
-from modelforge.compute.distinct_tokens import noted_batch
+from modelforge.compute.decoders.distinct_tokens import noted_batch
 from modelforge.compute.tune import unwrap
 from modelforge.data.encode import IGNORED, ChatEncoder
 from modelforge.loading import window_of

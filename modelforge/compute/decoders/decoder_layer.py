@@ -20,9 +20,9 @@ import torch
 from torch.nn import functional
 
 from modelforge.compat.torch import replace_forward, silu_backward
-from modelforge.compute.attention_heads import HeadOrder, KnownOrder, Shape
-from modelforge.compute.causal_attention import attend, attend_backward
-from modelforge.compute.distinct_tokens import (
+from modelforge.compute.decoders.attention_heads import HeadOrder, KnownOrder, Shape
+from modelforge.compute.decoders.causal_attention import attend, attend_backward
+from modelforge.compute.decoders.distinct_tokens import (
     Places,
     find_distinct,
     place_gradients,
@@ -30,8 +30,8 @@ from modelforge.compute.distinct_tokens import (
     sum_gradients,
     take_tokens,
 )
+from modelforge.compute.decoders.joined_product import JoinedProduct
 from modelforge.compute.fused import autocast_dtype
-from modelforge.compute.joined_product import JoinedProduct
 
 LAYERS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer")
 """Classes of transformers that compute what `LayerStep` does."""

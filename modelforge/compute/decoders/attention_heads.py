@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from modelforge.compute.distinct_tokens import Distinct
+from modelforge.compute.decoders.distinct_tokens import Distinct
 
 
 @dataclass(frozen=True)

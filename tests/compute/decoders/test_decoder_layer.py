@@ -9,9 +9,9 @@ import pytest
 import torch
 import transformers
 
-from modelforge.compute import decoder_layer
-from modelforge.compute.decoder_layer import LAYERS, LayerStep, fused_layers
-from modelforge.compute.distinct_tokens import noted_batch
+from modelforge.compute.decoders import decoder_layer
+from modelforge.compute.decoders.decoder_layer import LAYERS, LayerStep, fused_layers
+from modelforge.compute.decoders.distinct_tokens import noted_batch
 from modelforge.compute.tune import tune
 from modelforge.recipe import Recipe
 

@@ -10,8 +10,8 @@ import transformers
 from torch import nn
 from torch.nn import functional
 
-from modelforge.compute import dropout
-from modelforge.compute.dropout import ATTENTION, MaskedAttention, draw_kept, fused_dropout
+from modelforge.compute.encoders import dropout
+from modelforge.compute.encoders.dropout import ATTENTION, MaskedAttention, draw_kept, fused_dropout
 
 SIZES = {"vocab_size": 60, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from modelforge.compute.key_cache import LEAST_ROOM, RoomyLayer, make_room
+from modelforge.compute.decoders.key_cache import LEAST_ROOM, RoomyLayer, make_room
 from tests import tiny
 
 

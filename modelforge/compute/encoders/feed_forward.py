@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from modelforge.compat.torch import replace_forward, threshold_backward
-from modelforge.compute.dropout import draw_kept, keep
+from modelforge.compute.encoders.dropout import draw_kept, keep
 from modelforge.compute.fused import autocast_dtype
 
 

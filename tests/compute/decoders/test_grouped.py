@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from modelforge.compute.grouped import MOST_ROWS, speed_up
+from modelforge.compute.decoders.grouped import MOST_ROWS, speed_up
 from tests import tiny
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from modelforge.compute.distinct_tokens import (
+from modelforge.compute.decoders.distinct_tokens import (
     Places,
     describe,
     find_distinct,

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from modelforge.compute import causal_attention
-from modelforge.compute.causal_attention import attend, attend_backward
+from modelforge.compute.decoders import causal_attention
+from modelforge.compute.decoders.causal_attention import attend, attend_backward
 
 ROWS, KEY_HEADS, SIZE = 2, 2, 8
 
