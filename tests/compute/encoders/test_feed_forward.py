@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.compute.test_dropout import make_bert, make_t5
 
 from modelforge.compute.encoders import feed_forward
 from modelforge.compute.encoders.feed_forward import ReluDropout, fused_feed_forward
+from tests.compute.encoders.test_dropout import make_bert, make_t5
 
 
 def test_relu_and_dropout_in_one_equal_both(monkeypatch: pytest.MonkeyPatch) -> None:

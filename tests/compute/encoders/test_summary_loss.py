@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.compute.test_dropout import inputs_of, make_bert, make_t5
 from torch.nn import functional
 
 from modelforge.compute import answer_loss
 from modelforge.compute.encoders.summary_loss import find_cross_entropies, fused_loss
 from modelforge.compute.fused_model import fused_model
+from tests.compute.encoders.test_dropout import inputs_of, make_bert, make_t5
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])

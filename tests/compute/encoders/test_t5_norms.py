@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.compute.test_dropout import make_bert, make_t5
 
 from modelforge.compute.encoders.t5_norms import LowNorm, low_t5_norms
+from tests.compute.encoders.test_dropout import make_bert, make_t5
 
 
 def test_gradients_are_right() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.compute.test_dropout import inputs_of, make_t5
 
 from modelforge.compute.encoders.tied_embeddings import tied_embeddings
 from tests import tiny
+from tests.compute.encoders.test_dropout import inputs_of, make_t5
 
 
 def find_gradients(model: Any, inputs: dict[str, Any], *, times: int = 1) -> dict[str, Any]:
