@@ -96,7 +96,7 @@ def make_dpo(texts: Texts) -> Work:
 
 def make_summaries(folder: Path, texts: Texts) -> Work:
     """A T5 of T5-small's shape with random weights and the starter's tokenizer."""
-    rows = [{"document": texts.text(230), "summary": texts.text(40)} for _ in range(56)]
+    rows = [{"document": texts.text(230), "summary": texts.text(40)} for _ in range(40)]
     recipe = {
         "task": "summarization", "tuning": {"type": "full"}, "learning_rate": 5e-5, "per_device_train_batch_size": 8,
     }  # fmt: skip
@@ -106,7 +106,7 @@ def make_summaries(folder: Path, texts: Texts) -> Work:
 def make_spans(texts: Texts) -> Work:
     """Three words of a text, with the text before them as the question."""
     rows = []
-    for _ in range(64):
+    for _ in range(40):
         context = texts.text(160)  # one window of 384 tokens: both sides read all of it
         words = context.split()
         place = texts.draw.randrange(10, len(words) - 3)

@@ -50,7 +50,7 @@ def attend_backward(
         weights = torch.softmax(scores, -1)
         grad_rows = grad[:heads, rows]
         grad_v[:heads, :keys].baddbmm_(weights.transpose(1, 2), grad_rows)
-        grad_scores = softmax_backward(torch.bmm(grad_rows, v[:heads, :keys].transpose(1, 2)), weights)
+        grad_scores = softmax_backward(torch.bmm(grad_rows, _transpose(v[:heads, :keys])), weights)
         torch.bmm(grad_scores, k[:heads, :keys], out=grad_q[:heads, rows])
         grad_k[:heads, :keys].baddbmm_(grad_scores.transpose(1, 2), q[:heads, rows])
 
@@ -67,6 +67,11 @@ def _score_blocks(q: Any, k: Any, lengths: Sequence[int]) -> Iterator[tuple[int,
         keys = min(start + block, length)
         count = keys - start
         rows = slice(start * groups, keys * groups)
-        scores = torch.bmm(q[:heads, rows], k[:heads, :keys].transpose(1, 2))
+        scores = torch.bmm(q[:heads, rows], _transpose(k[:heads, :keys]))
         scores.view(heads, count, groups, keys)[..., start:] += later[:count, :, :count]
         yield heads, rows, keys, scores
+
+
+def _transpose(part: Any) -> Any:
+    """(heads, keys, D) -> (heads, D, keys). A product would copy a part of a tensor number by number to turn it."""
+    return part.contiguous().transpose(1, 2)
