@@ -12,6 +12,8 @@ from modelforge.compute.product import multiply
 
 WIDEST_ADAPTERS = 0.25
 """The ranks of adapters beside each other, as a share of the input's width, up to which one product pays."""
+Place = tuple[slice, slice, tuple[Any, Any, float]]
+"""Of an adapter: the rows of its layer in y, its columns in x A', and A, B and the scaling."""
 
 
 class JoinedProduct:
@@ -30,6 +32,7 @@ class JoinedProduct:
         self.width = getattr(self.bases[0], "in_features", 0)
         self.matrix: Any = None
         self.a: Any = None  # (R, D) of all adapters, in the dtype of the products; as of the last `compute`
+        self.places: list[Place] = []  # of the adapters; as of the last `compute`
 
     @property
     def dtype(self) -> Any:
@@ -73,11 +76,11 @@ class JoinedProduct:
     def compute(self, x: Any, added: Any = None) -> tuple[Any, Any]:
         """y (N, O), plus `added` (N, O), and what the adapters pass on, x A' (N, R)."""
         matrix = self.pack()
-        adapters = self._adapters()
-        if not adapters or self.is_off:
+        self.places = [*self._places()]
+        if not self.places or self.is_off:
             return self._multiply(x, added), x.new_empty(len(x), 0)
-        self.a = torch.cat([a.detach() for a, _, _ in adapters]).to(self.dtype)
-        for rows, columns, (_, b, scaling) in self._places():
+        self.a = torch.cat([a.detach() for _, _, (a, _, _) in self.places]).to(self.dtype)
+        for rows, columns, (_, b, scaling) in self.places:
             torch.mul(b.detach(), scaling, out=matrix[rows, self.width :][:, columns])
         inner = x @ self.a.t()
         return self._multiply(torch.cat((x, inner), 1), added), inner
@@ -103,13 +106,12 @@ class JoinedProduct:
         if norm is not None:
             grad_a = grad_a * norm[1]
         found = []
-        for rows, columns, (a, b, scaling) in self._places():
+        for rows, columns, (a, b, scaling) in self.places:
             grad_b = grad[:, rows].t() @ inner[:, columns]
             found += [grad_a[columns].to(a.dtype), grad_b.to(b.dtype).mul_(scaling)]
         return grad_x, found
 
-    def _places(self) -> Iterator[tuple[slice, slice, tuple[Any, Any, float]]]:
-        """Of each adapter: the rows of its layer in y, its columns in x A', and A, B and the scaling."""
+    def _places(self) -> Iterator[Place]:
         row = column = 0
         for layer, name, size in zip(self.layers, self.names, self.sizes, strict=True):
             if name:
