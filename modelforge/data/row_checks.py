@@ -59,7 +59,7 @@ class RowChecks:
         # While rows are read, previous ones are written, searched and hashed. Arrow and numpy release the GIL, so the
         # threads use all cores.
         self._writing = ThreadPoolExecutor(1, "modelforge-write")
-        self._hashing = ThreadPoolExecutor(1, "modelforge-hash")
+        self._hashing = ThreadPoolExecutor(2, "modelforge-hash")
         self._written: deque[tuple[int, Callable[[int, str], Any], Future[list[int]]]] = deque()
         self.numbers = array("L")
         self.lines = array("L")  # 0 where there are none
