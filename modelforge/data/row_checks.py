@@ -187,7 +187,9 @@ class RowChecks:
         self.cache.finish()
         step()
         texts = CachedTexts(self.cache)
-        prints = hash_whole_texts(Fingerprints.join([hashed.result() for hashed in self.prints]), texts)
+        joined = Fingerprints.join([hashed.result() for hashed in self.prints])
+        self.close()  # what memory its threads had, the next ones use
+        prints = hash_whole_texts(joined, texts)
         kept = np.ones(len(prints), np.bool_)
         copies, originals = self._compare_same(prints, kept)
         step()
