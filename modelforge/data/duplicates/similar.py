@@ -70,7 +70,8 @@ def hash_whole_texts(prints: Fingerprints, texts: RowTexts) -> Fingerprints:
     with ThreadPoolExecutor(_AHEAD, "modelforge-hash") as threads:
         for hashes, cut, field in ((asked, asked_cut, "asked"), (answered, answered_cut, "answered")):
             rows = np.flatnonzero(cut)
-            parts = [rows[part] for part in divide(texts.weigh(rows), len(rows))]
+            rows = rows[np.argsort(hashes[rows].astype(np.uint16), kind="stable")]  # equal texts come into one part
+            parts = [np.sort(rows[part]) for part in divide(texts.weigh(rows), len(rows))]
             for some, found in zip(parts, threads.map(partial(_hash_field, texts, field), parts), strict=True):
                 hashes[some] = found
     return replace(prints, asked=asked, answered=answered)
