@@ -23,7 +23,7 @@ from modelforge.data.duplicates.similar import find_conflicts, find_near_duplica
 from modelforge.data.forms import FORMS, ROW, Values
 from modelforge.data.limits import MOST_COLUMNS, check_columns
 from modelforge.data.personal_data import KINDS, contains, find_suspects
-from modelforge.data.problems import Problems
+from modelforge.data.problems import Numbers, Problems
 from modelforge.data.readers import RowSource
 from modelforge.data.readers.reader import Block
 from modelforge.data.repairs import DROP_DUPLICATES, DROP_NEAR_DUPLICATES, REPAIRS, SKIP_BAD_ROWS, RepairCount
@@ -78,7 +78,9 @@ class RowChecks:
         """Add some rows of the file, readable or not."""
         if block.clean is not None:
             self.rows += block.length
-            self._keep_texts(range(block.number, block.number + block.length), block.lines, block.clean)
+            self._keep_texts(
+                np.arange(block.number, block.number + block.length, dtype=np.uint64), block.lines, block.clean
+            )
             return
         rows = [row for row in block.rows if isinstance(row, Row)]
         for problem in block.rows if len(rows) < len(block.rows) else ():
@@ -96,11 +98,11 @@ class RowChecks:
         if self.form is not ROW:
             clean = read_clean_texts(self.mapping, [row.values for row in rows], self.wanted)
         if clean is not None:
-            self._keep_texts([row.number for row in rows], [row.line or 0 for row in rows], clean)
+            self._keep_texts(*_number(rows), clean)
         else:
             self._keep_one_by_one(rows)
 
-    def _keep_texts(self, numbers: Sequence[int], lines: Sequence[int], clean: CleanTexts) -> None:
+    def _keep_texts(self, numbers: Numbers, lines: Numbers, clean: CleanTexts) -> None:
         """Add rows without faults that are listed."""
         fill = self.mapping.shape.fill
         assert fill is not None  # noqa: S101 - there would be no texts
@@ -136,16 +138,13 @@ class RowChecks:
             pa.array([values[index] for values in packed], pa.string()) for index in range(len(self.form.columns))
         ]
         columns_of = self.mapping.columns
-        numbers, lines = [row.number for row in good], [row.line or 0 for row in good]
-        self._keep(numbers, lines, columns, lambda index, role: good[index].values.get(columns_of[role]))
+        self._keep(*_number(good), columns, lambda index, role: good[index].values.get(columns_of[role]))
 
-    def _keep(
-        self, numbers: Sequence[int], lines: Sequence[int], columns: Sequence[Any], read: Callable[[int, str], Any]
-    ) -> None:
+    def _keep(self, numbers: Numbers, lines: Numbers, columns: Sequence[Any], read: Callable[[int, str], Any]) -> None:
         """Add usable rows as columns of the form. read: the value in the file, by index and role."""
         start = len(self.numbers)
-        self.numbers.extend(numbers)
-        self.lines.extend(lines)
+        for kept, some in ((self.numbers, numbers), (self.lines, lines)):
+            kept.frombytes(np.asarray(some, f"u{kept.itemsize}").tobytes())
         self._written.append((start, read, self._writing.submit(self._write, columns)))
         if self.form is not ROW:
             named = dict(zip(self.form.columns, columns, strict=True))
@@ -329,3 +328,8 @@ class RowChecks:
     def _warn(self, index: int, problem: str, fix: str, column: str | None = None) -> None:
         line = self.lines[index] or None
         self.problems.add(Problem("warning", self.numbers[index], line, column, problem, fix))
+
+
+def _number(rows: Sequence[Row]) -> tuple[Numbers, Numbers]:
+    """The numbers and the lines of some rows, 0 for none."""
+    return np.array([row.number for row in rows], np.uint64), np.array([row.line or 0 for row in rows], np.uint64)

@@ -78,7 +78,7 @@ def read_blocks(path: Path, encoding: str, position: Position, columns: Collecti
         found = read_columns(part, names, columns, dialect.delimiter)
         clean = None if found is None else take(found)
         if clean is not None:
-            yield Block([], clean, number + 1, (part.lines + line + 1).tolist())
+            yield Block([], clean, number + 1, part.lines + line + 1)
             number += clean.length
         else:
             lines = csv.reader(io.StringIO(part.text.decode(), newline=""), dialect)
