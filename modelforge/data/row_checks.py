@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -41,7 +40,7 @@ FEW_ROWS = 20
 SAME_WORDS = "identical, except for case and white space, to"
 MOST_NEAR_DUPLICATES = 20_000
 """About how many are found. Of most rows of a file there is no use in a list; to drop them, all are found."""
-_AHEAD = 3  # blocks of rows that may wait to be written and hashed
+_AHEAD = 3  # blocks of rows that may wait to be hashed
 
 
 class RowChecks:
@@ -56,11 +55,9 @@ class RowChecks:
         self.form = FORMS[mapping.shape.form] if has_text_only(mapping) else ROW
         self.cache = RowCache(self.form)
         self.prints: list[Future[Fingerprints]] = []
-        # While rows are read, previous ones are written, searched and hashed. Arrow and numpy release the GIL, so the
-        # threads use all cores.
-        self._writing = ThreadPoolExecutor(1, "modelforge-write")
-        self._hashing = ThreadPoolExecutor(2, "modelforge-hash")
-        self._written: deque[tuple[int, Callable[[int, str], Any], Future[list[int]]]] = deque()
+        # While rows are read, written and searched, previous ones are hashed. Arrow and numpy release the GIL; each
+        # further thread would spend a tenth of the time on waiting for it.
+        self._hashing = ThreadPoolExecutor(1, "modelforge-hash")
         self.numbers = array("L")
         self.lines = array("L")  # 0 where there are none
         self.done = dict.fromkeys(REPAIRS, 0)
@@ -145,22 +142,16 @@ class RowChecks:
         start = len(self.numbers)
         for kept, some in ((self.numbers, numbers), (self.lines, lines)):
             kept.frombytes(np.asarray(some, f"u{kept.itemsize}").tobytes())
-        self._written.append((start, read, self._writing.submit(self._write, columns)))
         if self.form is not ROW:
             named = dict(zip(self.form.columns, columns, strict=True))
             nothing = pa.nulls(len(numbers), pa.string()).fill_null("")
             setting, asked, answered = (named.get(each, nothing) for each in self.form.compared)
             hashed = self._hashing.submit(fingerprint_columns, setting, asked, answered, nothing, quick=True)
             self.prints.append(hashed)
-        while len(self._written) > _AHEAD:
-            self._find_personal_data(*self._written.popleft())
+        self.cache.add(columns)
+        self._find_personal_data(start, columns, read)
         if len(self.prints) > _AHEAD:
             self.prints[-_AHEAD].result()
-
-    def _write(self, columns: Sequence[Any]) -> list[int]:
-        """Write the columns of some rows. Returns which of them may contain personal data."""
-        self.cache.add(columns)
-        return find_suspects(columns)
 
     def _add_unreadable(self, problem: Problem) -> None:
         if problem.row is None:
@@ -170,9 +161,9 @@ class RowChecks:
         self._add(problem)
         self._count(SKIP_BAD_ROWS)
 
-    def _find_personal_data(self, start: int, read: Callable[[int, str], Any], suspects: Future[list[int]]) -> None:
+    def _find_personal_data(self, start: int, columns: Sequence[Any], read: Callable[[int, str], Any]) -> None:
         fix = "Remove private data before training: a model can repeat its training data."
-        for index in suspects.result():
+        for index in find_suspects(columns):
             for kind in KINDS:
                 role = next((role for role in self.mapping.columns if contains(kind, read(index, role))), None)
                 if role is not None:
@@ -181,13 +172,11 @@ class RowChecks:
     def compare(self, step: Callable[[], None]) -> NDArray[np.bool_]:
         """Compare all rows with each other. Returns which ones are kept. step: called regularly; an exception from it
         cancels."""
-        while self._written:
-            self._find_personal_data(*self._written.popleft())
         self.cache.finish()
         step()
         texts = CachedTexts(self.cache)
         joined = Fingerprints.join([hashed.result() for hashed in self.prints])
-        self.close()  # what memory its threads had, the next ones use
+        self.close()  # what memory its thread had, the next ones use
         prints = hash_whole_texts(joined, texts)
         kept = np.ones(len(prints), np.bool_)
         copies, originals = self._compare_same(prints, kept)
@@ -240,8 +229,7 @@ class RowChecks:
         return copies, originals
 
     def close(self) -> None:
-        """Stop writing, also if the check was cancelled."""
-        self._writing.shutdown(cancel_futures=True)
+        """Stop hashing, also if the check was cancelled."""
         self._hashing.shutdown(cancel_futures=True)
 
     def check_amount(self, kept: NDArray[np.bool_], fewest: int) -> None:
