@@ -85,9 +85,9 @@ def _is_utf8(path: Path) -> bool:
     """By Arrow, which is several times as fast as Python's decoder and does not say where a fault is."""
     import pyarrow as pa
 
-    buffer = bytearray(_CHUNK_BYTES)
+    buffer = bytearray(_CHUNK_BYTES + 4)  # room for a character that goes on
     view, source = memoryview(buffer), pa.py_buffer(buffer)
-    kept = 0  # bytes at the beginning of the buffer: a character that may go on
+    kept = 0  # bytes of that character, at the beginning of the buffer
     with path.open("rb", buffering=0) as file:
         while True:
             count = file.readinto(view[kept:])
