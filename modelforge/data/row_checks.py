@@ -56,7 +56,7 @@ class RowChecks:
         self.cache = RowCache(self.form)
         self.prints: list[Future[Fingerprints]] = []
         # While rows are read, written and searched, previous ones are hashed. Arrow and numpy release the GIL; each
-        # further thread would spend a tenth of the time on waiting for it.
+        # further thread would cost a tenth more processor time.
         self._hashing = ThreadPoolExecutor(1, "modelforge-hash")
         self.numbers = array("L")
         self.lines = array("L")  # 0 where there are none
