@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -23,7 +22,7 @@ from modelforge.data.duplicates.similar import find_conflicts, find_near_duplica
 from modelforge.data.forms import FORMS, ROW, Values
 from modelforge.data.limits import MOST_COLUMNS, check_columns
 from modelforge.data.personal_data import KINDS, contains, find_suspects
-from modelforge.data.problems import Problems
+from modelforge.data.problems import Numbers, Problems
 from modelforge.data.readers import RowSource
 from modelforge.data.readers.reader import Block
 from modelforge.data.repairs import DROP_DUPLICATES, DROP_NEAR_DUPLICATES, REPAIRS, SKIP_BAD_ROWS, RepairCount
@@ -41,7 +40,7 @@ FEW_ROWS = 20
 SAME_WORDS = "identical, except for case and white space, to"
 MOST_NEAR_DUPLICATES = 20_000
 """About how many are found. Of most rows of a file there is no use in a list; to drop them, all are found."""
-_AHEAD = 3  # blocks of rows that may wait to be written and hashed
+_AHEAD = 3  # blocks of rows that may wait to be hashed
 
 
 class RowChecks:
@@ -56,11 +55,9 @@ class RowChecks:
         self.form = FORMS[mapping.shape.form] if has_text_only(mapping) else ROW
         self.cache = RowCache(self.form)
         self.prints: list[Future[Fingerprints]] = []
-        # While rows are read, previous ones are written, searched and hashed. Arrow and numpy release the GIL, so the
-        # threads use all cores.
-        self._writing = ThreadPoolExecutor(1, "modelforge-write")
+        # While rows are read, written and searched, previous ones are hashed. Arrow and numpy release the GIL; each
+        # further thread would cost a tenth more processor time.
         self._hashing = ThreadPoolExecutor(1, "modelforge-hash")
-        self._written: deque[tuple[int, Callable[[int, str], Any], Future[list[int]]]] = deque()
         self.numbers = array("L")
         self.lines = array("L")  # 0 where there are none
         self.done = dict.fromkeys(REPAIRS, 0)
@@ -78,7 +75,9 @@ class RowChecks:
         """Add some rows of the file, readable or not."""
         if block.clean is not None:
             self.rows += block.length
-            self._keep_texts(range(block.number, block.number + block.length), block.lines, block.clean)
+            self._keep_texts(
+                np.arange(block.number, block.number + block.length, dtype=np.uint64), block.lines, block.clean
+            )
             return
         rows = [row for row in block.rows if isinstance(row, Row)]
         for problem in block.rows if len(rows) < len(block.rows) else ():
@@ -96,11 +95,11 @@ class RowChecks:
         if self.form is not ROW:
             clean = read_clean_texts(self.mapping, [row.values for row in rows], self.wanted)
         if clean is not None:
-            self._keep_texts([row.number for row in rows], [row.line or 0 for row in rows], clean)
+            self._keep_texts(*_number(rows), clean)
         else:
             self._keep_one_by_one(rows)
 
-    def _keep_texts(self, numbers: Sequence[int], lines: Sequence[int], clean: CleanTexts) -> None:
+    def _keep_texts(self, numbers: Numbers, lines: Numbers, clean: CleanTexts) -> None:
         """Add rows without faults that are listed."""
         fill = self.mapping.shape.fill
         assert fill is not None  # noqa: S101 - there would be no texts
@@ -136,32 +135,23 @@ class RowChecks:
             pa.array([values[index] for values in packed], pa.string()) for index in range(len(self.form.columns))
         ]
         columns_of = self.mapping.columns
-        numbers, lines = [row.number for row in good], [row.line or 0 for row in good]
-        self._keep(numbers, lines, columns, lambda index, role: good[index].values.get(columns_of[role]))
+        self._keep(*_number(good), columns, lambda index, role: good[index].values.get(columns_of[role]))
 
-    def _keep(
-        self, numbers: Sequence[int], lines: Sequence[int], columns: Sequence[Any], read: Callable[[int, str], Any]
-    ) -> None:
+    def _keep(self, numbers: Numbers, lines: Numbers, columns: Sequence[Any], read: Callable[[int, str], Any]) -> None:
         """Add usable rows as columns of the form. read: the value in the file, by index and role."""
         start = len(self.numbers)
-        self.numbers.extend(numbers)
-        self.lines.extend(lines)
-        self._written.append((start, read, self._writing.submit(self._write, columns)))
+        for kept, some in ((self.numbers, numbers), (self.lines, lines)):
+            kept.frombytes(np.asarray(some, f"u{kept.itemsize}").tobytes())
         if self.form is not ROW:
             named = dict(zip(self.form.columns, columns, strict=True))
             nothing = pa.nulls(len(numbers), pa.string()).fill_null("")
             setting, asked, answered = (named.get(each, nothing) for each in self.form.compared)
             hashed = self._hashing.submit(fingerprint_columns, setting, asked, answered, nothing, quick=True)
             self.prints.append(hashed)
-        while len(self._written) > _AHEAD:
-            self._find_personal_data(*self._written.popleft())
+        self.cache.add(columns)
+        self._find_personal_data(start, columns, read)
         if len(self.prints) > _AHEAD:
             self.prints[-_AHEAD].result()
-
-    def _write(self, columns: Sequence[Any]) -> list[int]:
-        """Write the columns of some rows. Returns which of them may contain personal data."""
-        self.cache.add(columns)
-        return find_suspects(columns)
 
     def _add_unreadable(self, problem: Problem) -> None:
         if problem.row is None:
@@ -171,9 +161,9 @@ class RowChecks:
         self._add(problem)
         self._count(SKIP_BAD_ROWS)
 
-    def _find_personal_data(self, start: int, read: Callable[[int, str], Any], suspects: Future[list[int]]) -> None:
+    def _find_personal_data(self, start: int, columns: Sequence[Any], read: Callable[[int, str], Any]) -> None:
         fix = "Remove private data before training: a model can repeat its training data."
-        for index in suspects.result():
+        for index in find_suspects(columns):
             for kind in KINDS:
                 role = next((role for role in self.mapping.columns if contains(kind, read(index, role))), None)
                 if role is not None:
@@ -182,12 +172,12 @@ class RowChecks:
     def compare(self, step: Callable[[], None]) -> NDArray[np.bool_]:
         """Compare all rows with each other. Returns which ones are kept. step: called regularly; an exception from it
         cancels."""
-        while self._written:
-            self._find_personal_data(*self._written.popleft())
         self.cache.finish()
         step()
         texts = CachedTexts(self.cache)
-        prints = hash_whole_texts(Fingerprints.join([hashed.result() for hashed in self.prints]), texts)
+        joined = Fingerprints.join([hashed.result() for hashed in self.prints])
+        self.close()  # what memory its thread had, the next ones use
+        prints = hash_whole_texts(joined, texts)
         kept = np.ones(len(prints), np.bool_)
         copies, originals = self._compare_same(prints, kept)
         step()
@@ -239,8 +229,7 @@ class RowChecks:
         return copies, originals
 
     def close(self) -> None:
-        """Stop writing, also if the check was cancelled."""
-        self._writing.shutdown(cancel_futures=True)
+        """Stop hashing, also if the check was cancelled."""
         self._hashing.shutdown(cancel_futures=True)
 
     def check_amount(self, kept: NDArray[np.bool_], fewest: int) -> None:
@@ -327,3 +316,8 @@ class RowChecks:
     def _warn(self, index: int, problem: str, fix: str, column: str | None = None) -> None:
         line = self.lines[index] or None
         self.problems.add(Problem("warning", self.numbers[index], line, column, problem, fix))
+
+
+def _number(rows: Sequence[Row]) -> tuple[Numbers, Numbers]:
+    """The numbers and the lines of some rows, 0 for none."""
+    return np.array([row.number for row in rows], np.uint64), np.array([row.line or 0 for row in rows], np.uint64)

@@ -70,7 +70,8 @@ def hash_whole_texts(prints: Fingerprints, texts: RowTexts) -> Fingerprints:
     with ThreadPoolExecutor(_AHEAD, "modelforge-hash") as threads:
         for hashes, cut, field in ((asked, asked_cut, "asked"), (answered, answered_cut, "answered")):
             rows = np.flatnonzero(cut)
-            parts = [rows[part] for part in divide(texts.weigh(rows), len(rows))]
+            rows = rows[np.argsort(hashes[rows].astype(np.uint16), kind="stable")]  # equal texts come into one part
+            parts = [np.sort(rows[part]) for part in divide(texts.weigh(rows), len(rows))]
             for some, found in zip(parts, threads.map(partial(_hash_field, texts, field), parts), strict=True):
                 hashes[some] = found
     return replace(prints, asked=asked, answered=answered)
@@ -171,15 +172,11 @@ def _find_similar(
     rows = np.flatnonzero((first == np.arange(len(first))) & (hashes != 0))
     once = once or held_out is not None
     done = np.zeros(len(rows), np.bool_)
-    seen = np.zeros(0, np.uint64)
     part_side = None if held_out is None else held_out[rows]
     bands = find_candidates(sketches if len(rows) == len(hashes) else sketches[:, rows], done, part_side)
-    compare = partial(_share_words, texts, measure, rows)
 
-    def matter(late: Indices, early: Indices) -> NDArray[np.bool_]:
-        return ~done[late] if wanted is None else wanted(rows[late], rows[early])
-
-    with ThreadPoolExecutor(_AHEAD, "modelforge-compare") as threads:
+    def divide_bands() -> Iterator[Pairs]:
+        seen = np.zeros(0, np.uint64)
         for candidates in bands:
             later, earlier = _choose(rows, *candidates, setting, wanted)
             if len(rows) >= MANY_ROWS and measure is _ROWS:
@@ -187,22 +184,20 @@ def _find_similar(
                 later, earlier = later[like], earlier[like]
             later, earlier, seen = _leave_out_seen(later, earlier, seen)
             weights = texts.weigh(rows[later]) + texts.weigh(rows[earlier])
-            yield rows[:0], rows[:0], np.zeros(0)  # after every band a caller may stop
-            parts = _divide_pairs(later, earlier, weights, matter)
-            for late, early, shares in _compare_ahead(threads, compare, parts):
-                similar = np.flatnonzero(shares >= measure.least)
-                if once:
-                    similar = _keep_first(late, similar, done)
-                yield rows[late[similar]], rows[early[similar]], shares[similar]
+            if not len(later):
+                yield later, earlier  # after every band a caller may stop
+            for part in divide(weights, MOST_PAIRS):
+                late, early = later[part], earlier[part]
+                matters = ~done[late] if wanted is None else wanted(rows[late], rows[early])
+                yield late[matters], early[matters]
 
-
-def _divide_pairs(later: Indices, earlier: Indices, weights: Indices, matter: Wanted) -> Iterator[Pairs]:
-    """The pairs that still matter when their part is taken; parts without any are left out."""
-    for part in divide(weights, MOST_PAIRS):
-        late, early = later[part], earlier[part]
-        chosen = matter(late, early)
-        if chosen.any():
-            yield late[chosen], early[chosen]
+    with ThreadPoolExecutor(_AHEAD, "modelforge-compare") as threads:
+        compare = partial(_share_words, texts, measure, rows)
+        for late, early, shares in _compare_ahead(threads, compare, divide_bands()):
+            similar = np.flatnonzero(shares >= measure.least)
+            if once:
+                similar = _keep_first(late, similar, done)
+            yield rows[late[similar]], rows[early[similar]], shares[similar]
 
 
 def _compare_ahead(
@@ -252,6 +247,8 @@ def _keep_first(late: Indices, places: Indices, done: NDArray[np.bool_]) -> Indi
 def _share_words(texts: RowTexts, measure: _Measure, known: Indices, late: Indices, early: Indices) -> Shares:
     """The share of words that the rows of each pair have in common; exact up to the least of the measure. known: the
     rows that late and early are places in."""
+    if not len(late):
+        return np.zeros(0)
     late, early = known[late], known[early]
     rows, places = np.unique(np.concatenate((late, early)), return_inverse=True)
     if is_long(texts.weigh(rows)):  # a single pair

@@ -55,7 +55,7 @@ def read_blocks(path: Path, encoding: str, position: Position, columns: Collecti
                         fix = "Shorten its text, or remove the row."
                         yield Block([Problem("error", number + 1, None, None, problem, fix)])
                     elif are_texts and (clean := take(_read_texts(part, columns))) is not None:
-                        yield Block([], clean, number + 1, [0] * part.num_rows)
+                        yield Block([], clean, number + 1, np.zeros(part.num_rows, np.int64))
                     else:
                         yield Block(
                             [Row(place, None, values) for place, values in enumerate(part.to_pylist(), number + 1)]

@@ -64,7 +64,7 @@ def read_blocks(path: Path, encoding: str, position: Position, columns: Collecti
         found = _read_columns(text, columns, types) if ended and types else None
         clean = None if found is None else take(found)
         if clean is not None:
-            yield Block([], clean, reader.number + 1, range(reader.line + 1, reader.line + 1 + clean.length))
+            yield Block([], clean, reader.number + 1, np.arange(reader.line + 1, reader.line + 1 + clean.length))
             reader.skip(clean.length)
         else:
             rows = list(reader.read(text, ended))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -47,12 +47,12 @@ class Outline:
 
 class Block(NamedTuple):
     """Some consecutive rows: in `rows`, or, if `take` accepted their columns, as its result in `clean`; then number is
-    that of the first row, and lines are those where the rows begin."""
+    that of the first row, and lines, an array, those where the rows begin, 0 where there are none."""
 
     rows: list[Row | Problem]
     clean: CleanTexts | None = None
     number: int = 0
-    lines: Sequence[int] = ()
+    lines: Any = ()
 
     @property
     def length(self) -> int:

@@ -78,7 +78,7 @@ def read_blocks(path: Path, encoding: str, position: Position, columns: Collecti
         found = read_columns(part, names, columns, dialect.delimiter)
         clean = None if found is None else take(found)
         if clean is not None:
-            yield Block([], clean, number + 1, (part.lines + line + 1).tolist())
+            yield Block([], clean, number + 1, part.lines + line + 1)
             number += clean.length
         else:
             lines = csv.reader(io.StringIO(part.text.decode(), newline=""), dialect)
@@ -142,7 +142,9 @@ def _shorten_lines(file: TextIO) -> Iterator[str]:
 def _split_file(file: TextIO, path: Path, encoding: str) -> Records:
     """The records of a file, which was opened with newline=""."""
     with path.open(encoding=encoding) as begin:
-        sample = begin.read(SNIFFED_CHARACTERS)
+        sample = begin.read(_RATED_CHARACTERS)
+        if "\n" not in sample.lstrip("\n"):  # the first line, which may name one column, is not whole
+            sample += begin.read(SNIFFED_CHARACTERS - _RATED_CHARACTERS)
     csv.field_size_limit(LONGEST_ROW)  # the default limit is 131,072 characters
     lines = _shorten_lines(file) if _holds_long_line(path) else file  # twice as fast
     records = _split(lines, sample, _find_delimiter(sample) or ",", strict=True)

@@ -76,8 +76,10 @@ def divide_records(path: Path, start: int, delimiter: str, position: Position) -
 def _cut(text: bytes, start: int, delimiter: str, is_last: bool) -> Records | None:
     """The whole records at the beginning of a text; None if there is none so far."""
     content = np.frombuffer(text, np.uint8)
-    quotes, newlines = np.flatnonzero(content == ord('"')), np.flatnonzero(content == ord("\n"))
-    ends = newlines[np.searchsorted(quotes, newlines) % 2 == 0] + 1  # those that are not inside quotes
+    marks = np.flatnonzero((content == ord('"')) | (content == ord("\n")))
+    is_quote = content[marks] == ord('"')
+    quotes, newlines = marks[is_quote], marks[~is_quote]
+    ends = newlines[np.cumsum(is_quote)[~is_quote] % 2 == 0] + 1  # those that are not inside quotes
     if is_last and (not len(ends) or ends[-1] < len(text)):
         ends = np.append(ends, len(text))
     if not len(ends):
@@ -133,9 +135,10 @@ def read_columns(
                 include_columns=list(dict.fromkeys(columns)),
                 strings_can_be_null=False,
                 quoted_strings_can_be_null=False,
+                check_utf8=False,  # the whole file was when it was opened
             ),
         )
-    except pa.ArrowInvalid:  # records with more or fewer cells, or invalid UTF-8
+    except pa.ArrowInvalid:  # records with more or fewer cells
         return None
     if table.num_rows != len(records.lines):
         return None
