@@ -31,7 +31,7 @@ ENGINES = ((LLAMA, LLAMA_FIRST, "auto"), (PLAIN, PLAIN_FIRST, "transformers"))
 def measure(options: Options) -> list[Figure | Skipped]:
     """Five rounds, the first of each of which loads; in one process, as in the app."""
     with open_home() as home:
-        found = call(measure_all, home, rounds=options.pairs(5, quick=2))
+        found = call(measure_all, home, rounds=options.pairs(3, quick=2))
     rows: list[Figure | Skipped] = []
     for speed, first, engine in ENGINES:
         if engine not in found:
