@@ -29,7 +29,7 @@ ENGINES = ((LLAMA, LLAMA_FIRST, "auto"), (PLAIN, PLAIN_FIRST, "transformers"))
 
 
 def measure(options: Options) -> list[Figure | Skipped]:
-    """Five rounds, the first of each of which loads; in one process, as in the app."""
+    """Three rounds, the first of each of which loads; in one process, as in the app."""
     with open_home() as home:
         found = call(measure_all, home, rounds=options.pairs(3, quick=2))
     rows: list[Figure | Skipped] = []

@@ -14,19 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelforge.data.duplicates.word_hashes import (
-    REST,
-    SIGN,
-    SPACE,
-    WORD,
-    Hashes,
-    Places,
-    count_from,
-    find_words,
-    hash_words,
-    normalise,
-    write_words,
-)
+from modelforge.data.duplicates.text_buffers import Places, normalise, write_words
+from modelforge.data.duplicates.word_hashes import REST, SIGN, SPACE, WORD, Hashes, count_from, find_words, hash_words
 from modelforge.text import find_all
 
 LEAST_SHARE = 0.88

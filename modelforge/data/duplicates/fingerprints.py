@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from modelforge.data.duplicates.text_buffers import Places, write_ends, write_words
 from modelforge.data.duplicates.word_hashes import (
     ODD,
     ODD_32,
@@ -25,13 +26,10 @@ from modelforge.data.duplicates.word_hashes import (
     WIDE,
     WORD,
     Hashes,
-    Places,
     count_from,
     find_words,
     hash_words,
     mix,
-    write_ends,
-    write_words,
 )
 from modelforge.data.row_cache import view_text
 from modelforge.tasks.base import Texts

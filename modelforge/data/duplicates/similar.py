@@ -21,7 +21,8 @@ from modelforge.data.duplicates.candidates import MANY_ROWS, Indices, Pairs, fin
 from modelforge.data.duplicates.common_words import LEAST_SHARE, MOST_PAIRS, share_words, share_words_of_pairs
 from modelforge.data.duplicates.fingerprints import Fingerprints, Sketches
 from modelforge.data.duplicates.groups import Groups
-from modelforge.data.duplicates.word_hashes import Hashes, hash_texts, normalise
+from modelforge.data.duplicates.text_buffers import normalise
+from modelforge.data.duplicates.word_hashes import Hashes, hash_texts
 from modelforge.data.row_texts import RowTexts, divide, is_long
 from modelforge.tasks.base import Texts
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelforge.data.duplicates.common_words import LEAST_SHARE, share_words, share_words_of_pairs
-from modelforge.data.duplicates.word_hashes import hash_texts, normalise, write_ends
+from modelforge.data.duplicates.text_buffers import normalise, write_ends
+from modelforge.data.duplicates.word_hashes import hash_texts
 from tests.bench.corpora import read_sentences
 
 WORDS = [
