@@ -25,14 +25,15 @@ SPREAD: dict[Timing, tuple[float, float]] = {"guess": (0.4, 3.0), "step": (0.8, 
 """Timing -> the fastest and the slowest that steps may be, as a factor of what is predicted."""
 
 SAMPLED_TOKENS, SAMPLED_TIMES = 48, 10  # of each answer, side by side; after evaluations (`training.samples`), at most
-VERDICT_ROWS, VERDICT_ROWS_AT_ONCE = 40, 16
+VERDICT_ROWS = 40
 GENERAL_TOKENS = 1400  # of general texts and questions, which both sides of a decoder read (`models.forgetting`)
 _SAMPLED_SHARES = (0.3, 0.8, 1.0)  # of those: the fewest, usual, the most; the longest of several answers counts
 _WRITING_BYTES: dict[DeviceKind, float] = {"cpu": 10e9, "mps": 60e9, "cuda": 150e9}
 """Bytes of weights read in a second of writing, a token at a time: measured on a processor, usual on cards."""
-_WRITING_BYTES_CPU_16_BITS = 2e9  # measured: single rows are slow in bfloat16 even where matrices are fast
+_WRITING_BYTES_CPU_16_BITS = 4e9  # measured: single rows are slow in bfloat16 even where matrices are fast
 _FASTEST_TOKEN_SECONDS = 0.02  # however small the model is
-_AT_ONCE, _LONGEST_ANSWER, _EXAMPLE_TOKENS = 16, 512, 1024  # as `models` has them: rows side by side, and tokens
+# As `models` has them: rows side by side, tokens of those with their answers, tokens of an answer, and of examples.
+_AT_ONCE, _TOKENS_AT_ONCE, _LONGEST_ANSWER, _EXAMPLE_TOKENS = 16, 4096, 512, 1024
 _OPENING_BYTES, _STARTING_SECONDS = 500e6, 8.0  # bytes of weights loaded in a second; at most, for the libraries
 _SAVE_SECONDS, _SAVE_BYTES = 0.2, 150e6  # a checkpoint, and bytes of it a second, flushed to the disk
 
@@ -47,11 +48,13 @@ def predict_seconds(
     timing: Timing,
     weights: int,
     trained: int,
+    longest: float = 0.0,
     storing: float = 0.0,
 ) -> tuple[float, float, float]:
     """(likely, low, high) seconds from the first sampled answer to the verdict; zeros where the rows are not
     counted and max_steps is not set. row_tokens: the mean. speed: tokens a second. weights: bytes. trained: numbers.
-    storing: seconds of computing once what frozen layers make of the rows."""
+    longest: tokens of the longest row; 0: unknown. storing: seconds of computing once what frozen layers make of the
+    rows."""
     batches = count_batches(recipe, rows)
     if not batches:
         return 0.0, 0.0, 0.0
@@ -69,7 +72,7 @@ def predict_seconds(
     saving = saves * (_SAVE_SECONDS + 12 * trained / _SAVE_BYTES)  # 4 bytes each, and two moments
     computing, (fastest, slowest) = storing + training + evaluating, SPREAD[timing]
     times = 2 + min(max(evaluations - 1, 0), SAMPLED_TIMES)  # before, between and after
-    written = times * SAMPLED_TOKENS + _verdict_tokens(held_out, row_tokens)
+    written = times * SAMPLED_TOKENS + _verdict_tokens(held_out, row_tokens, longest)
     few, usual, most = (share * written * _token_seconds(recipe, compute, weights) for share in _SAMPLED_SHARES)
     low, high = fastest * computing + few + saving / 2, slowest * computing + most + saving * 2
     return computing + usual + saving, low, high
@@ -160,9 +163,12 @@ def _work(recipe: Recipe, compute: Compute) -> int:
     return work + 2 * FORWARDS.get(recipe.method, 0)
 
 
-def _verdict_tokens(held_out: float, row_tokens: float) -> float:
-    """At most: `training.verdict` has both sides answer 40 rows, 16 side by side, hardly slower than one."""
-    return 2 * math.ceil(min(held_out, VERDICT_ROWS) / VERDICT_ROWS_AT_ONCE) * row_tokens
+def _verdict_tokens(held_out: float, row_tokens: float, longest: float) -> float:
+    """At most, one after the other: `training.verdict` has both sides answer 40 rows, as many side by side as there is
+    room for, hardly slower than one; each may be a quarter longer than the longest of them."""
+    room = min(1.25 * longest, _LONGEST_ANSWER) or row_tokens
+    at_once = max(min(_AT_ONCE, _TOKENS_AT_ONCE // (row_tokens + room)), 1)
+    return 2 * math.ceil(min(held_out, VERDICT_ROWS) / at_once) * room
 
 
 def _token_seconds(recipe: Recipe, compute: Compute, weights: int) -> float:

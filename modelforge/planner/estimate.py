@@ -225,7 +225,7 @@ def _judge(  # noqa: PLR0917 - all findings, in the order in which they were mad
         speed, timing = timed, "step"
     longest = length_of(recipe, known.config, rows.longest)
     row_tokens = min(rows.mean_tokens or duration.SHARE_OF_LENGTH * longest, longest)
-    work = quick.Work(compute, known.config, rows.rows, row_tokens)
+    work = quick.Work(compute, known.config, rows.rows, row_tokens, min(rows.longest or 0, longest))
     if timing == "run":  # which trained as many layers as this one will
         speed *= work.share_of_step(recipe)
     predict = partial(_predict_seconds, work=work, speed=speed, timing=timing, need=need)
@@ -261,6 +261,7 @@ def _predict_seconds(
         work.compute,
         rows=work.rows,
         row_tokens=work.row_tokens,
+        longest=work.longest,
         speed=speed / work.share_of_step(recipe),
         timing=timing,
         weights=need.weights,

@@ -52,6 +52,12 @@ def predict(settings: dict[str, Any], **more: Any) -> tuple[float, float, float]
     return predict_seconds(Recipe().with_settings(settings), PLAIN, **{**known, **sizes, **more})
 
 
+def test_long_answers_leave_room_for_fewer_side_by_side() -> None:
+    known = {"settings": {"max_steps": 8, "min_eval_rows": 16}, "rows": 64, "row_tokens": 214.0, "weights": 0}
+    unknown, long = predict(**known)[0], predict(**known, longest=512.0)[0]  # 16 rows at once; four batches of five
+    assert long - unknown == pytest.approx(2 * (4 * 512 - 2 * 214) * 0.8 * 0.02)
+
+
 def test_time_counts_what_a_run_does_besides_steps() -> None:
     bare = {"max_steps": 8, "eval_split": 0.0}
     steps, *_ = predict(bare, weights=0)
