@@ -41,7 +41,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Measures beside rivals in the same run, for an hour and more, and compares with tests/bench/results.json; fails where a
+# Measures beside rivals in the same run, for about an hour, and compares with tests/bench/results.json; fails where a
 # target is missed or a figure of the last release is lost. BENCH="startup data" are some of its modules,
 # BENCH="training --data FILE --rows 256 --pairs 1" other sizes, BENCH=--write keeps the figures.
 bench: install
