@@ -35,7 +35,7 @@ class LabelScores(torch.autograd.Function):
         for start in range(0, len(hidden), size):
             rows = slice(start, start + size)
             logits = multiply(hidden[rows], weight.t())  # (C, V)
-            scores[rows] = score_logits(logits, labels[rows])
+            scores[rows] = score_logits(logits, labels[rows], differentiates=grad is not None)
             if grad is not None:
                 grad[rows] = multiply(logits, weight)
         if grad is not None:
@@ -48,9 +48,10 @@ class LabelScores(torch.autograd.Function):
         return grad * grad_scores[:, None].to(grad.dtype), None, None
 
 
-def score_logits(logits: Any, labels: Any) -> Any:
-    """The log probability of each label, in float32 at least: logits (N, V), which become the gradient of it, labels
-    (N) -> (N). Few rows at a time, so that all passes over them but the first are in the processor's cache."""
+def score_logits(logits: Any, labels: Any, *, differentiates: bool) -> Any:
+    """The log probability of each label, in float32 at least: logits (N, V), which are overwritten, labels (N) -> (N).
+    differentiates: the logits become the gradient of it. Few rows at a time, so that all passes over them but the first
+    are in the processor's cache."""
     exact = torch.promote_types(logits.dtype, torch.float32)
     scores = logits.new_empty(len(logits), dtype=exact)
     few = max(CACHED_LOGITS // logits.shape[1], 1)
@@ -62,8 +63,9 @@ def score_logits(logits: Any, labels: Any) -> Any:
         part.sub_(highest).exp_()
         normaliser = part.sum(1, keepdim=True)
         found.copy_((right - highest - normaliser.log())[:, 0])
-        part.div_(normaliser).neg_()  # of the label: 1; of every logit: minus its share
-        low.copy_(part.scatter_add_(1, wanted, torch.ones_like(right)))
+        if differentiates:  # of the label: 1; of every logit: minus its share
+            part.div_(normaliser).neg_()
+            low.copy_(part.scatter_add_(1, wanted, torch.ones_like(right)))
     return scores
 
 

@@ -72,7 +72,7 @@ def predict_seconds(
     saving = saves * (_SAVE_SECONDS + 12 * trained / _SAVE_BYTES)  # 4 bytes each, and two moments
     computing, (fastest, slowest) = storing + training + evaluating, SPREAD[timing]
     times = 2 + min(max(evaluations - 1, 0), SAMPLED_TIMES)  # before, between and after
-    written = times * SAMPLED_TOKENS + _verdict_tokens(held_out, row_tokens, longest)
+    written = times * SAMPLED_TOKENS + _verdict_tokens(recipe, held_out, row_tokens, longest)
     few, usual, most = (share * written * _token_seconds(recipe, compute, weights) for share in _SAMPLED_SHARES)
     low, high = fastest * computing + few + saving / 2, slowest * computing + most + saving * 2
     return computing + usual + saving, low, high
@@ -163,9 +163,13 @@ def _work(recipe: Recipe, compute: Compute) -> int:
     return work + 2 * FORWARDS.get(recipe.method, 0)
 
 
-def _verdict_tokens(held_out: float, row_tokens: float, longest: float) -> float:
+def _verdict_tokens(recipe: Recipe, held_out: float, row_tokens: float, longest: float) -> float:
     """At most, one after the other: `training.verdict` has both sides answer 40 rows, as many side by side as there is
-    room for, hardly slower than one; each may be a quarter longer than the longest of them."""
+    room for, hardly slower than one; each may be a quarter longer than the longest of them. Pairs are not answered."""
+    if recipe.method == "dpo":
+        return 0.0
+    if "encoder-decoder" in TASKS[recipe.task].architectures:
+        longest = min(longest, recipe.max_target_length)
     room = min(1.25 * longest, _LONGEST_ANSWER) or row_tokens
     at_once = max(min(_AT_ONCE, _TOKENS_AT_ONCE // (row_tokens + room)), 1)
     return 2 * math.ceil(min(held_out, VERDICT_ROWS) / at_once) * room

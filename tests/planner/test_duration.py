@@ -10,11 +10,13 @@ import pytest
 from modelforge import hardware, starter
 from modelforge.compute.compute import Compute
 from modelforge.hardware import GIB, Probe
+from modelforge.models import measures, side_by_side
 from modelforge.planner import duration, outcomes
 from modelforge.planner import plan as planner
 from modelforge.planner.duration import describe_range, predict_seconds, usual_length
 from modelforge.planner.outcomes import Outcome, add_outcome, measured_speed
 from modelforge.recipe import STARTER, Recipe
+from modelforge.training import verdict
 from tests import tiny
 
 PROBE = Probe("cpu", "a processor", (0, 0), 16 * GIB, {"float32": 100.0}, "2.13.0")
@@ -56,6 +58,17 @@ def test_long_answers_leave_room_for_fewer_side_by_side() -> None:
     known = {"settings": {"max_steps": 8, "min_eval_rows": 16}, "rows": 64, "row_tokens": 214.0, "weights": 0}
     unknown, long = predict(**known)[0], predict(**known, longest=512.0)[0]  # 16 rows at once; four batches of five
     assert long - unknown == pytest.approx(2 * (4 * 512 - 2 * 214) * 0.8 * 0.02)
+    summaries = {"settings": {"task": "summarization", "max_target_length": 64, "eval_split": 0.2, "min_eval_rows": 16}}
+    short, cut = (predict(**{**known, **summaries}, longest=longest)[0] for longest in (64.0, 512.0))
+    assert short == cut  # a summary ends there
+    pairs = {"settings": {"method": "dpo", "max_steps": 8}}
+    assert predict(**{**known, **pairs}, longest=512.0) == predict(**{**known, **pairs}, longest=64.0)
+
+
+def test_answers_are_counted_as_they_are_written() -> None:
+    counted = duration._AT_ONCE, duration._TOKENS_AT_ONCE, duration._LONGEST_ANSWER
+    assert counted == (side_by_side.AT_ONCE, side_by_side.TOKENS_AT_ONCE, measures.LONGEST_ANSWER)
+    assert duration.VERDICT_ROWS == verdict.MOST_ROWS_WRITTEN
 
 
 def test_time_counts_what_a_run_does_besides_steps() -> None:

@@ -33,7 +33,7 @@ class CrossEntropies(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Any, weight: Any, labels: Any) -> Any:
         logits = multiply(hidden, weight.t())  # (N, V)
-        scores = score_logits(logits, labels)
+        scores = score_logits(logits, labels, differentiates=True)
         ctx.save_for_backward(hidden, weight, logits)  # which are the gradients of the scores now
         return scores.neg_()
 
