@@ -62,11 +62,13 @@ PATIENCE = 120_000  # milliseconds, for a page on a busy machine: no test measur
 
 expect.set_options(timeout=PATIENCE)
 
-# Gradio gives its stream of events up when a page is left or reloaded, and says so of every answer under way.
+# Gradio gives its stream of events up when a page is left or reloaded, and says so of every answer under way. A page
+# that asks for one more at that moment opens another stream, of a session that the server has just forgotten.
 LEAVING = (
     "AbortError: signal is aborted",
     "AbortError: BodyStreamBuffer was aborted",
     "Unexpected error Connection errored out",
+    "Unexpected error 404: Not Found",
 )
 
 # A traceback on the page, be it for a moment, becomes a console error, which fails the test.

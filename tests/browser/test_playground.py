@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,13 @@ def fresh(
 ) -> Iterator[App]:
     """An app without any run, with the small starter."""
     with open_app(make_small_home(tmp_path_factory.mktemp("playground")), programs=apps) as opened:
+        yield opened
+
+
+@pytest.fixture
+def voted(trained_home: Path, apps: Programs, tmp_path: Path) -> Iterator[App]:
+    """The app with a finished model, in a home of its own: votes and the run on them stay there."""
+    with open_app(shutil.copytree(trained_home, tmp_path / "home", symlinks=True), programs=apps) as opened:
         yield opened
 
 
@@ -117,8 +125,8 @@ def edit_question(page: Page, text: str) -> None:
 
 
 @pytest.mark.slow
-def test_blind_votes_become_pairs_and_a_run(app: App, witness: Witness, screenshots: Path) -> None:
-    page = witness.open(app)
+def test_blind_votes_become_pairs_and_a_run(voted: App, witness: Witness, screenshots: Path) -> None:
+    page = witness.open(voted)
     open_tab(page, "Playground")
     choose(page, "chat-model", "Door colours")
     page.get_by_role("radio", name="Two sides").check()
