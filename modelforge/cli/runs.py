@@ -131,9 +131,12 @@ def train_recipe(arguments: argparse.Namespace) -> int:
 
 
 def expect_run() -> None:
-    """A run asks the planner, whose process takes as long to start as this one."""
+    """A run asks the planner, whose process takes as long to start as this one. Its threads share one arena, which is
+    set before there are any."""
+    from modelforge.compute.memory import share_one_arena
     from modelforge.planner.service import SERVICE
 
+    share_one_arena()
     SERVICE.expect_question()
 
 

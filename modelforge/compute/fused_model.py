@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from modelforge.compute.decoders.decoder_layer import FusedLayer, fused_layers
@@ -28,3 +28,18 @@ def fused_model(model: Any, device: str) -> Iterator[list[FusedLayer]]:
         ):  # fmt: skip
             stack.enter_context(small)
         yield stack.enter_context(fused_layers(model, device))
+
+
+def settle_weights(model: Any, layers: Sequence[FusedLayer]) -> None:
+    """Move the weights on a processor to where a step reads them, before its blocks lie between them.
+
+    What is left of them is copied: weights that are used as they were saved are parts of the file that they come from,
+    all of which stays in memory as long as one of them does.
+    """
+    moved = {id(base.weight) for layer in layers for product in layer.products for base in product.bases}
+    for layer in layers:
+        for product in layer.products:
+            product.pack()
+    for part in (*model.parameters(), *model.buffers()):
+        if part.device.type == "cpu" and id(part) not in moved:
+            part.data = part.data.clone()

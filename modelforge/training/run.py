@@ -19,7 +19,7 @@ from modelforge.architecture import ENCODER
 from modelforge.building import BUILDING
 from modelforge.compute import memory
 from modelforge.compute.compute import Compute
-from modelforge.compute.fused_model import fused_model
+from modelforge.compute.fused_model import fused_model, settle_weights
 from modelforge.compute.tune import tune
 from modelforge.errors import ModelForgeError, RunawayError
 from modelforge.models.folder import package_versions, save_model
@@ -155,7 +155,9 @@ def carry_out(job: Job, ready: Ready) -> Result:
             model = tune(start.load_model(ready.compute, recipe.seed), recipe, start.architecture, start.adapter)
             job.leave_early()
             trainer, callback = build_trainer(job, ready, model)
-        with memory.kept_blocks(), fused_model(model, ready.compute.device), track(job, trainer, callback):
+        kept = memory.kept_blocks(but_large=ready.compute.gradient_checkpointing)
+        with kept, fused_model(model, ready.compute.device) as layers, track(job, trainer, callback):
+            settle_weights(model, layers)
             if ready.checkpoint is None and not ready.is_base_without_adapter:
                 show(job, ready, model, step=0, leave=job.leave_early)
             stored = stored_frozen_layers(trainer, job.emit, job.leave_early)
