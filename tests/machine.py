@@ -42,7 +42,7 @@ def live_in(home: Path, measured: Path) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODELFORGE_HOME", str(home))
         patch.setattr(samples, "ANSWER_TOKENS", 6)
-        paths.cache_dir().mkdir(parents=True)
+        paths.cache_dir().mkdir(parents=True, exist_ok=True)  # a thread of the test before may have come first
         shutil.copy(measured, paths.cache_dir() / "probe.json")
         yield home
 
