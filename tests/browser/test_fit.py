@@ -44,7 +44,7 @@ def test_a_run_that_does_not_fit_is_refused_and_one_press_makes_it_fit(
     page.get_by_role("button", name="Advanced: every setting").click()
     set_number(page, "max_length", "1024")
     expect(page.locator("#train-verdict .mf-note")).to_contain_text("memory", timeout=PATIENCE)
-    set_number(page, "per_device_train_batch_size", "64")
+    set_number(page, "per_device_train_batch_size", "512")
     expect(page.locator("#train-verdict .mf-bad")).to_contain_text("Won't fit", timeout=PATIENCE)
     expect(page.locator("#train-advice-1")).to_be_visible(timeout=PATIENCE)
     page.get_by_role("button", name="Advanced: every setting").click()
