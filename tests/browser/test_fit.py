@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 from tests.browser.drive import (
     App,
     Witness,
+    choose,
     in_each_look,
     open_app,
     read_toast,
@@ -42,9 +43,10 @@ def test_a_run_that_does_not_fit_is_refused_and_one_press_makes_it_fit(
     expect(page.locator("#train-verdict .mf-good")).to_contain_text("Fits", timeout=PATIENCE)
     save_rows(page, tmp_path / "stories.jsonl", rows, "Ready to train")
     page.get_by_role("button", name="Advanced: every setting").click()
+    choose(page, "set-gradient_checkpointing", "off")
     set_number(page, "max_length", "1024")
     expect(page.locator("#train-verdict .mf-note")).to_contain_text("memory", timeout=PATIENCE)
-    set_number(page, "per_device_train_batch_size", "512")
+    set_number(page, "per_device_train_batch_size", "64")
     expect(page.locator("#train-verdict .mf-bad")).to_contain_text("Won't fit", timeout=PATIENCE)
     expect(page.locator("#train-advice-1")).to_be_visible(timeout=PATIENCE)
     page.get_by_role("button", name="Advanced: every setting").click()
