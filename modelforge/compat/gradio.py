@@ -48,14 +48,20 @@ def poll_queue_less_often(page: Any) -> None:
     page._queue.sleep_when_free = 0.02
 
 
-def has_told_reader(error: RuntimeError) -> bool:
-    """Whether Gradio has raised this at the end of a page's stream of events, after telling the page the same.
+def has_told_reader(error: RuntimeError | KeyError) -> bool:
+    """Whether Gradio has raised this at the end of a page's stream of events, after telling the page the same, or when
+    the page had left.
 
     Of a session that it does not know, or no more, as when a page was closed, it first sends that it was not found,
-    and then raises the answer 404, for which it is too late: the log would show a traceback.
+    and then raises the answer 404, for which it is too late: the log would show a traceback. A page that is left with
+    two streams open is forgotten twice, which is a KeyError the second time.
     """
+    from asyncio import CancelledError
+
     from fastapi import HTTPException
 
+    if isinstance(error, KeyError):
+        return isinstance(error.__cause__ or error.__context__, CancelledError)
     return isinstance(error.__cause__, HTTPException) and error.__cause__.status_code == 404
 
 

@@ -65,7 +65,7 @@ class RequestChecks:
             answer = PlainTextResponse("There is nothing here.", status_code=404)
         try:
             await answer(scope, receive, lambda message: self._send(message, scope, send))
-        except RuntimeError as error:
+        except (RuntimeError, KeyError) as error:
             if path_of(scope) != EVENTS or not has_told_reader(error):
                 raise
             await send({"type": "http.response.body", "body": b""})
