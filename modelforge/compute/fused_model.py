@@ -36,10 +36,10 @@ def settle_weights(model: Any, layers: Sequence[FusedLayer]) -> None:
     What is left of them is copied: weights that are used as they were saved are parts of the file that they come from,
     all of which stays in memory as long as one of them does.
     """
-    moved = {id(base.weight) for layer in layers for product in layer.products for base in product.bases}
-    for layer in layers:
-        for product in layer.products:
-            product.pack()
+    products = [product for layer in layers for product in layer.products]
+    for product in products:
+        product.pack()
+    moved = {id(base.weight) for product in products for base in product.bases}
     for part in (*model.parameters(), *model.buffers()):
         if part.device.type == "cpu" and id(part) not in moved:
             part.data = part.data.clone()

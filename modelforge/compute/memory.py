@@ -34,7 +34,8 @@ def kept_blocks(*, but_large: bool = False) -> Iterator[None]:
     """Keep freed blocks for the next step; return them to the system at the end.
 
     but_large: return blocks of 32 MB and more, such as logits, at once. With checkpointing they leave holes among the
-    others, by chance: the same run took from 1.8 to 2.5 GB, and 2.3 each time without them, as fast.
+    others, by chance: the same run took from 1.8 to 2.5 GB, and 2.3 each time without them, as fast (the starter; not
+    measured with larger models, which have many such blocks).
     """
     libc = _glibc()
     if not libc:

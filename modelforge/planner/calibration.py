@@ -121,7 +121,8 @@ def _time_steps(config: Any, architecture: Any, recipe: Recipe, compute: Compute
     trained = [part for part in model.parameters() if part.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-6, fused=compute.optimizer == "adamw_torch_fused")
     seconds: list[float] = []
-    with memory.kept_blocks(), fused_model(model, compute.device):
+    kept = memory.kept_blocks(but_large=compute.gradient_checkpointing)
+    with kept, fused_model(model, compute.device):
         loss_of = steps.prepare(model, architecture, recipe, compute)
         while len(seconds) < FEWEST_STEPS or (len(seconds) < STEPS and sum(seconds) < SECONDS):
             start = time.perf_counter()
