@@ -1,83 +1,18 @@
-"""How likely labels are, and the loss of the answer tokens alone, without ever holding all logits; and for which models
-they are used."""
+"""The loss of the answer tokens alone, without ever holding all logits; and for which models it is used."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from modelforge.compute.fused import autocast_dtype
-from modelforge.compute.product import multiply
+from modelforge.compute.label_scores import CHUNK_ROWS, score_labels
 from modelforge.compute.tune import unwrap
 
-CHUNK_ROWS = 256  # rows of logits at once: 256 x 49,152 x 2 bytes = 25 MB in bfloat16
-CACHED_LOGITS = 1_000_000  # 4 MB in float32 stay in the processor's cache
 # Settings by which an architecture changes its logits after the output matrix; TRL's own loss knows them all.
 _LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
-
-
-class LabelScores(torch.autograd.Function):
-    """The log probability of each label by a frozen output matrix, without ever holding all logits.
-
-    hidden (N, D) at the labelled positions, weight (V, D), labels (N) -> (N). The gradient for `hidden` is computed in
-    the same pass over the logits, chunk by chunk, as in Cut Your Losses (arXiv 2411.09009) and Liger Kernel.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Any, weight: Any, labels: Any) -> Any:
-        grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        scores = hidden.new_empty(len(hidden), dtype=torch.promote_types(hidden.dtype, torch.float32))
-        size = _chunk_size(len(hidden))
-        for start in range(0, len(hidden), size):
-            rows = slice(start, start + size)
-            logits = multiply(hidden[rows], weight.t())  # (C, V)
-            scores[rows] = score_logits(logits, labels[rows], differentiates=grad is not None)
-            if grad is not None:
-                grad[rows] = multiply(logits, weight)
-        if grad is not None:
-            ctx.save_for_backward(grad)
-        return scores
-
-    @staticmethod
-    def backward(ctx: Any, grad_scores: Any) -> Any:
-        (grad,) = ctx.saved_tensors
-        return grad * grad_scores[:, None].to(grad.dtype), None, None
-
-
-def score_logits(logits: Any, labels: Any, *, differentiates: bool) -> Any:
-    """The log probability of each label, in float32 at least: logits (N, V), which are overwritten, labels (N) -> (N).
-    differentiates: the logits become the gradient of it. Few rows at a time, so that all passes over them but the first
-    are in the processor's cache."""
-    exact = torch.promote_types(logits.dtype, torch.float32)
-    scores = logits.new_empty(len(logits), dtype=exact)
-    few = max(CACHED_LOGITS // logits.shape[1], 1)
-    parts = (part.split(few) for part in (logits, labels[:, None], scores))
-    for low, wanted, found in zip(*parts, strict=True):
-        part = low.to(exact)
-        right = part.gather(1, wanted)
-        highest = part.amax(1, keepdim=True)
-        part.sub_(highest).exp_()
-        normaliser = part.sum(1, keepdim=True)
-        found.copy_((right - highest - normaliser.log())[:, 0])
-        if differentiates:  # of the label: 1; of every logit: minus its share
-            part.div_(normaliser).neg_()
-            low.copy_(part.scatter_add_(1, wanted, torch.ones_like(right)))
-    return scores
-
-
-def _chunk_size(count: int) -> int:
-    """Rows of logits at once, about CHUNK_ROWS, such that no chunk is nearly empty: each reads the whole matrix."""
-    return math.ceil(count / max(round(count / CHUNK_ROWS), 1)) or 1
-
-
-def score_labels(hidden: Any, weight: Any, labels: Any) -> Any:
-    """LabelScores, inside autocast in its dtype: cast once, not for each chunk."""
-    dtype = autocast_dtype(hidden) or weight.dtype
-    return LabelScores.apply(hidden.to(dtype), weight.to(dtype), labels)
 
 
 def answer_loss(hidden: Any, weight: Any, labels: Any) -> Any:

@@ -12,9 +12,10 @@ import torch
 
 from modelforge.architecture import DECODER, ENCODER, Architecture
 from modelforge.compat.torch import FakeTensor
-from modelforge.compute.answer_loss import CHUNK_ROWS, answer_loss, has_answer_loss
+from modelforge.compute.answer_loss import answer_loss, has_answer_loss
 from modelforge.compute.compute import Compute
 from modelforge.compute.fused import autocast_dtype
+from modelforge.compute.label_scores import CHUNK_ROWS
 from modelforge.compute.tune import unwrap
 from modelforge.planner.duration import FORWARDS, SEQUENCES
 from modelforge.recipe import Recipe

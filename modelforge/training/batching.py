@@ -9,9 +9,10 @@ import torch
 
 from modelforge.compat.transformers import ChosenSampler
 from modelforge.compat.trl import score_labels_by
-from modelforge.compute.answer_loss import has_answer_loss, score_labels
+from modelforge.compute.answer_loss import has_answer_loss
 from modelforge.compute.compute import Compute
 from modelforge.compute.decoders.distinct_tokens import forget_batch, note_batch
+from modelforge.compute.label_scores import score_labels
 from modelforge.compute.tune import unwrap
 
 BUCKET_TOKENS = 8  # rows whose lengths differ by less than this count as equally long

@@ -10,8 +10,6 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.nn import functional
 
-from modelforge.compute import answer_loss as answer_losses
-from modelforge.compute.answer_loss import CHUNK_ROWS, answer_loss
 from modelforge.compute.fused import fused_lora, fused_norms
 from modelforge.compute.tune import add_adapter
 from modelforge.recipe import Recipe
@@ -177,69 +175,6 @@ def test_merged_adapter_is_counted_once() -> None:
         model.unmerge_adapter()
         with torch.no_grad():
             assert torch.allclose(model(x), expected, atol=1e-12)
-
-
-@pytest.mark.parametrize("count", [0, 1, CHUNK_ROWS, 2 * CHUNK_ROWS + 3])
-@pytest.mark.parametrize("cached", [10, 350, 10**6])  # one row, some, all of a chunk
-def test_answer_loss_equals_cross_entropy(count: int, cached: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer_losses, "CACHED_LOGITS", cached)
-    torch.manual_seed(0)
-    hidden = torch.randn(count, 16, dtype=torch.float64, requires_grad=True)
-    again = hidden.detach().clone().requires_grad_()
-    weight, labels = torch.randn(50, 16, dtype=torch.float64), torch.randint(50, (count,))
-    found = answer_loss(hidden, weight, labels)
-    expected = functional.cross_entropy(again @ weight.t(), labels, reduction="sum")
-    (found * 3 / 7).backward()
-    (expected * 3 / 7).backward()
-    # logits are taken through float32, as a 16-bit model needs it
-    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert hidden.grad is not None and again.grad is not None
-    assert torch.allclose(hidden.grad, again.grad, atol=1e-5)
-
-
-def test_answer_loss_holds_for_very_large_logits() -> None:
-    hidden, weight = torch.full((2, 4), 100.0, requires_grad=True), torch.eye(6, 4) * 50
-    loss = answer_loss(hidden, weight, torch.tensor([0, 5]))
-    expected = functional.cross_entropy(hidden @ weight.t(), torch.tensor([0, 5]), reduction="sum")
-    assert loss.item() == pytest.approx(expected.item())
-    loss.backward()
-    assert hidden.grad is not None and hidden.grad.isfinite().all()
-
-
-def test_answer_loss_needs_no_gradient_when_measuring() -> None:
-    hidden, weight, labels = torch.randn(5, 8), torch.randn(9, 8), torch.randint(9, (5,))
-    with torch.no_grad():
-        loss = answer_loss(hidden, weight, labels)
-    expected = functional.cross_entropy(hidden @ weight.t(), labels, reduction="sum")
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_answer_loss_in_bfloat16_is_near_the_float32_one() -> None:
-    torch.manual_seed(0)
-    hidden, weight, labels = torch.randn(300, 16), torch.randn(64, 16), torch.randint(64, (300,))
-    expected = functional.cross_entropy(hidden @ weight.t(), labels, reduction="sum")
-    low = hidden.to(torch.bfloat16).requires_grad_()
-    loss = answer_loss(low, weight.to(torch.bfloat16), labels)
-    assert loss.item() == pytest.approx(expected.item(), rel=0.01)
-    loss.backward()
-    assert low.grad is not None and low.grad.dtype == torch.bfloat16
-
-
-@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16], ids=str)
-def test_fault_12_answer_loss_equals_cross_entropy_in_autocast(given: torch.dtype) -> None:
-    torch.manual_seed(0)
-    hidden = torch.randn(300, 16, dtype=given, requires_grad=True)
-    again = hidden.detach().clone().requires_grad_()
-    weight, labels = torch.randn(64, 16), torch.randint(64, (300,))
-    with torch.autocast("cpu", torch.bfloat16):
-        found = answer_loss(hidden, weight, labels)
-        expected = functional.cross_entropy((again @ weight.t()).float(), labels, reduction="sum")
-    found.backward()
-    expected.backward()
-    assert found.dtype == torch.float32
-    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert hidden.grad is not None and again.grad is not None and hidden.grad.dtype == given
-    torch.testing.assert_close(hidden.grad, again.grad, rtol=0.03, atol=0.03)
 
 
 @pytest.mark.parametrize("given", [torch.float32, torch.bfloat16], ids=str)

@@ -18,8 +18,9 @@ import torch
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from modelforge.compat.torch import replace_forward
-from modelforge.compute.answer_loss import is_plain_head, score_logits
+from modelforge.compute.answer_loss import is_plain_head
 from modelforge.compute.fused import autocast_dtype
+from modelforge.compute.label_scores import score_logits
 from modelforge.compute.product import multiply
 from modelforge.compute.tune import unwrap
 
