@@ -13,8 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn import functional
 
+from modelforge.compute.decoders.causal_attention import count_weights
 from modelforge.compute.decoders.distinct_tokens import Distinct
+
+ROW_MULTIPLE = 32
+"""Attention's rows are a multiple of it long: a softmax over 125 scores takes twice as long as one over 128."""
+KEPT_WEIGHTS = 400e6
+"""Bytes that the attention weights of all layers may take to be kept for the backward pass: 318 MB of the starter with
+four rows of 512 tokens in bfloat16, for 3% of a step."""
+Turns = tuple[tuple[Any, Any], tuple[Any, Any]]
+"""The cosines and sines (N, 1, d) of each token's position, for q and for k."""
 
 
 @dataclass(frozen=True)
@@ -35,26 +45,45 @@ class HeadOrder:
     side at each token, k and v (B K, T, d); as one tensor of all their heads, `joined`, one after the other.
     """
 
-    def __init__(self, shape: Shape, distinct: Distinct | None, device: Any) -> None:
+    def __init__(self, shape: Shape, distinct: Distinct | None, device: Any, *, most_weights: float) -> None:
         self.shape, self.distinct = shape, distinct
         places = torch.arange(shape.batch * shape.length, device=device)
         found = distinct.in_attention if distinct else None
         own, source, alone = (found.own, found.source, found.alone) if found else (places, places, places)
         self.columns = own % shape.length  # (N) the position of each token in its row
+        more = -shape.length % ROW_MULTIPLE
+        width = shape.length + more  # of what is added, token 0 is shown, and nothing is computed for it
+        source = functional.pad(source.view(shape.batch, -1), (0, more))
+        alone = functional.pad(alone.view(shape.batch, -1), (0, more), value=len(own))
+        self._leaves_out = distinct is not None or more > 0
         keys, groups = torch.arange(shape.key_heads, device=device), torch.arange(shape.groups, device=device)
         heads = len(keys) * len(groups)
         # to attention: (B, K, T, G) and (B, K, T), which head of which token
         of_group = keys[:, None, None] * len(groups) + groups
-        token = source.view(shape.batch, 1, shape.length) * (heads + 2 * len(keys))
+        token = source.view(shape.batch, 1, width) * (heads + 2 * len(keys))
         key = token + heads + keys[:, None]
         self._heads = torch.cat([part.flatten() for part in (token[..., None] + of_group, key, key + len(keys))])
-        self._alone = (alone.view(shape.batch, 1, shape.length, 1) * heads + of_group).flatten()
+        self._alone = (alone.view(shape.batch, 1, width, 1) * heads + of_group).flatten()
         # from attention: (N, H) and (N, K), which place among all heads of it
-        key = (own // shape.length)[:, None] * len(keys) * shape.length + keys * shape.length + self.columns[:, None]
+        key = (own // shape.length)[:, None] * len(keys) * width + keys * width + self.columns[:, None]
         query = (key[..., None] * len(groups) + groups).flatten(1)
-        self._queries, self._count = query.flatten(), len(places) * len(keys)
+        self._queries, self._count = query.flatten(), shape.batch * width * len(keys)
         key = key + self._count * len(groups)
         self._places = torch.cat((query, key, key + self._count), 1).flatten()
+        weights = count_weights(shape.batch * len(keys), len(groups), width, distinct.lengths if distinct else ())
+        self.keeps_weights = weights <= most_weights  # those of attention, for the backward pass
+        self._turned: tuple[Any, Any, float, Turns] | None = None
+
+    def turns(self, cos: Any, sin: Any, scaling: float) -> Turns:
+        """Of cos and sin (1 or B, T, d), those of q scaled; all layers of a model have the same."""
+        known = self._turned
+        if known is None or known[0] is not cos or known[1] is not sin or known[2] != scaling:
+            parts = [part.expand(self.shape.batch, -1, -1).reshape(-1, 1, part.shape[-1]) for part in (cos, sin)]
+            if self.distinct:
+                parts = [part.index_select(0, self.columns) for part in parts]
+            scaled = parts[0] * scaling, parts[1] * scaling
+            known = self._turned = cos, sin, scaling, (scaled, (parts[0], parts[1]))
+        return known[3]
 
     def split(self, joined: Any) -> tuple[Any, Any, Any]:
         """q, k and v of attention as parts of one tensor (all heads, d)."""
@@ -72,7 +101,7 @@ class HeadOrder:
 
     def place_gradients(self, grad: Any) -> Any:
         """The gradient of what `from_attention` takes, from that of what it gives."""
-        padded = grad if self.distinct is None else torch.cat((grad, grad.new_zeros(1, grad.shape[-1])))
+        padded = torch.cat((grad, grad.new_zeros(1, grad.shape[-1]))) if self._leaves_out else grad
         rows = padded.reshape(-1, self.shape.size).index_select(0, self._alone)
         return rows.view(self.shape.batch * self.shape.key_heads, -1, self.shape.size)
 
@@ -89,13 +118,16 @@ class HeadOrder:
 
 
 class KnownOrder:
-    """The order of the batch that all layers compute now."""
+    """The order of the batch that all layers compute now. layers: how many."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: int) -> None:
+        self.layers = layers
         self.last: HeadOrder | None = None
 
-    def find(self, shape: Shape, distinct: Distinct | None, device: Any) -> HeadOrder:
+    def find(self, shape: Shape, distinct: Distinct | None, x: Any) -> HeadOrder:
+        """Of the batch that x is."""
         known = self.last
         if known is None or known.shape != shape or known.distinct is not distinct:
-            known = self.last = HeadOrder(shape, distinct, device)
+            most_weights = KEPT_WEIGHTS / (self.layers * x.element_size())
+            known = self.last = HeadOrder(shape, distinct, x.device, most_weights=most_weights)
         return known

@@ -2,8 +2,8 @@
 
 torch's flash attention for processors takes a third of a training step (its backward pass computes at a sixth of the
 rate of matrix products). Here each block of queries meets only the keys up to its end, heads that share a key are
-one product, without copies, and the scores live for one block: they are computed again in the backward pass, as in
-FlashAttention (arXiv 2205.14135).
+one product, without copies, and the scores live for one block. Long rows have them computed again in the backward pass,
+as in FlashAttention (arXiv 2205.14135); the weights of short ones may be kept.
 
 Where rows differ in length, the longest come first, and each block has only those that go on to it.
 
@@ -13,7 +13,8 @@ Shapes: B rows, T tokens, K key heads, G query heads for each of them, D numbers
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 import torch
 
@@ -26,50 +27,82 @@ SHORTEST_BLOCK = 64
 """Queries: blocks are multiples of it; in shorter ones the products are slow."""
 
 
-def attend(q: Any, k: Any, v: Any, lengths: Sequence[int] = ()) -> Any:
-    """The weighted values (B K, T G, D), in the order of q.
+class Block(NamedTuple):
+    """A part of the scores: of the first `heads` of all rows, the queries from `start` on with the keys up to `end`."""
+
+    heads: int
+    start: int
+    end: int
+
+
+def attend(q: Any, k: Any, v: Any, lengths: Sequence[int] = (), *, keeps: bool = False) -> tuple[Any, list[Any]]:
+    """The weighted values (B K, T G, D), in the order of q, and the weights of each block if they are to be kept.
 
     q (B K, T G, D), scaled, the heads of a group side by side at each token; k, v (B K, T, D), finite in padding too.
     lengths (B): how many tokens of each row count, the most first; empty: all. What is found for others is undefined.
     """
-    out = torch.empty_like(q)
-    for heads, rows, keys, scores in _score_blocks(q, k, lengths):
-        torch.bmm(torch.softmax(scores, -1), v[:heads, :keys], out=out[:heads, rows])
-    return out
+    out, kept = torch.empty_like(q), []
+    for block, rows, weights in _weigh(q, k, lengths):
+        torch.bmm(weights, v[: block.heads, : block.end], out=out[: block.heads, rows])
+        if keeps:
+            kept.append(weights)
+    return out, kept
 
 
 def attend_backward(
-    grad: Any, q: Any, k: Any, v: Any, lengths: Sequence[int] = (), *, out: tuple[Any, Any, Any]
+    grad: Any,
+    q: Any,
+    k: Any,
+    v: Any,
+    lengths: Sequence[int] = (),
+    *,
+    kept: Sequence[Any] = (),
+    out: tuple[Any, Any, Any],
 ) -> None:
     """Write the gradients of q, k and v to `out`, from that of what `attend` returned, which is zero for tokens that do
-    not count; all of the shapes that it takes."""
+    not count; all of the shapes that it takes. kept: the weights, if `attend` kept them."""
     grad_q, grad_k, grad_v = out
     grad_k.zero_()
     grad_v.zero_()
-    for heads, rows, keys, scores in _score_blocks(q, k, lengths):
-        weights = torch.softmax(scores, -1)
+    for (heads, _, end), rows, weights in _weigh(q, k, lengths, kept):
         grad_rows = grad[:heads, rows]
-        grad_v[:heads, :keys].baddbmm_(weights.transpose(1, 2), grad_rows)
-        grad_scores = softmax_backward(torch.bmm(grad_rows, _transpose(v[:heads, :keys])), weights)
-        torch.bmm(grad_scores, k[:heads, :keys], out=grad_q[:heads, rows])
-        grad_k[:heads, :keys].baddbmm_(grad_scores.transpose(1, 2), q[:heads, rows])
+        grad_v[:heads, :end].baddbmm_(weights.transpose(1, 2), grad_rows)
+        grad_scores = softmax_backward(torch.bmm(grad_rows, _transpose(v[:heads, :end])), weights)
+        torch.bmm(grad_scores, k[:heads, :end], out=grad_q[:heads, rows])
+        grad_k[:heads, :end].baddbmm_(grad_scores.transpose(1, 2), q[:heads, rows])
 
 
-def _score_blocks(q: Any, k: Any, lengths: Sequence[int]) -> Iterator[tuple[int, slice, int, Any]]:
-    """How many heads of all rows, which rows of their q, up to which key, and their scores (heads, rows, keys), with
-    -inf where a key comes later."""
+def count_weights(heads: int, groups: int, length: int, lengths: Sequence[int] = ()) -> int:
+    """How many numbers `attend` keeps. heads: B K; groups: G; length: T."""
+    blocks = _find_blocks(heads, groups, length, lengths)
+    return sum(block.heads * (block.end - block.start) * groups * block.end for block in blocks)
+
+
+def _find_blocks(heads: int, groups: int, length: int, lengths: Sequence[int]) -> list[Block]:
+    size = max(BLOCK_SCORES // (heads * groups * length) // SHORTEST_BLOCK, 1) * SHORTEST_BLOCK
+    found = []
+    for start in range(0, length, size):
+        going_on = heads * sum(end > start for end in lengths) // len(lengths) if lengths else heads
+        found.append(Block(going_on, start, min(start + size, length)))
+    return found
+
+
+def _weigh(q: Any, k: Any, lengths: Sequence[int], kept: Sequence[Any] = ()) -> Iterator[tuple[Block, slice, Any]]:
+    """Each block, which rows of q it has, and its weights (heads, rows, keys), 0 where a key comes later."""
     length, groups = k.shape[1], q.shape[1] // k.shape[1]
-    block = max(BLOCK_SCORES // (len(k) * groups * length) // SHORTEST_BLOCK, 1) * SHORTEST_BLOCK
-    block = min(block, length)
-    later = q.new_full((block, block), float("-inf")).triu_(1)[:, None]  # (block, 1, block)
-    for start in range(0, length, block):
-        heads = len(k) * sum(end > start for end in lengths) // len(lengths) if lengths else len(k)
-        keys = min(start + block, length)
-        count = keys - start
-        rows = slice(start * groups, keys * groups)
-        scores = torch.bmm(q[:heads, rows], _transpose(k[:heads, :keys]))
-        scores.view(heads, count, groups, keys)[..., start:] += later[:count, :, :count]
-        yield heads, rows, keys, scores
+    blocks = _find_blocks(len(k), groups, length, lengths)
+    longest = blocks[0].end
+    later = q.new_full((longest, longest), float("-inf")).triu_(1)[:, None]  # (longest, 1, longest)
+    for block, weights in zip_longest(blocks, kept):
+        heads, start, end = block
+        rows = slice(start * groups, end * groups)
+        if weights is not None:
+            yield block, rows, weights
+            continue
+        scores = torch.bmm(q[:heads, rows], _transpose(k[:heads, :end]))
+        count = end - start
+        scores.view(heads, count, groups, end)[..., start:] += later[:count, :, :count]
+        yield block, rows, torch.softmax(scores, -1)
 
 
 def _transpose(part: Any) -> Any:

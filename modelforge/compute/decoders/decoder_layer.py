@@ -20,7 +20,7 @@ import torch
 from torch.nn import functional
 
 from modelforge.compat.torch import replace_forward, silu_backward
-from modelforge.compute.decoders.attention_heads import HeadOrder, KnownOrder, Shape
+from modelforge.compute.decoders.attention_heads import HeadOrder, KnownOrder, Shape, Turns
 from modelforge.compute.decoders.causal_attention import attend, attend_backward
 from modelforge.compute.decoders.distinct_tokens import (
     Places,
@@ -78,7 +78,7 @@ class FusedLayer:
         distinct = find_distinct(x) if shares_positions else None
         batch, length, _ = x.shape
         shape = Shape(batch, length, self.key_heads, self.groups, self.head_size)
-        return self.orders.find(shape, distinct, x.device)
+        return self.orders.find(shape, distinct, x)
 
     def computes_in(self, x: Any) -> bool:
         """Whether the frozen weights are in the dtype in which x is to be multiplied."""
@@ -100,7 +100,7 @@ class LayerStep(torch.autograd.Function):
     ) -> Any:
         place = None if keeps else torch.empty_like(x)
         with torch.autocast("cpu", enabled=False):
-            result, kept = _compute(layer, x, cos, sin, order)
+            result, kept = _compute(layer, x, cos, sin, order, keeps=keeps)
         if place is not None:
             result = place.copy_(result)
         ctx.save_for_backward(*(kept if keeps else (x, cos, sin)))
@@ -113,7 +113,7 @@ class LayerStep(torch.autograd.Function):
         if not ctx.keeps:
             x, cos, sin = kept
             places = [torch.empty_like(x), *(torch.empty_like(weight) for weight in ctx.layer.trained())]
-            kept = _compute(ctx.layer, x, cos, sin, ctx.order)[1]
+            kept = _compute(ctx.layer, x, cos, sin, ctx.order, keeps=True)[1]
         grad_x, of_adapters = _differentiate(ctx.layer, kept, grad, ctx.order, needs_input=ctx.needs_input_grad[0])
         found = grad_x, *of_adapters
         if not ctx.keeps:
@@ -123,22 +123,33 @@ class LayerStep(torch.autograd.Function):
         return found[0], None, None, None, None, None, *found[1:]
 
 
-def _compute(layer: FusedLayer, x: Any, cos: Any, sin: Any, order: HeadOrder) -> tuple[Any, tuple[Any, ...]]:
-    """The layer's result (B, T, D), and what `_differentiate` needs."""
+def _compute(
+    layer: FusedLayer, x: Any, cos: Any, sin: Any, order: HeadOrder, *, keeps: bool
+) -> tuple[Any, tuple[Any, ...]]:
+    """The layer's result (B, T, D), and what `_differentiate` needs. keeps: whether that is kept."""
     batch, lengths = _describe(order)
     rows = take_tokens(x, batch)
     first, second = layer.norms
-    normed, first_scale = _normalise(first, rows)
-    qkv, qkv_inner = layer.qkv.compute(normed)
-    q, k, v = order.split(order.to_attention(_turn(layer, qkv, order, cos, sin)))
-    attended = order.from_attention(attend(q, k, v, lengths))
-    middle, out_inner = layer.out.compute(attended, rows)
-    normed, second_scale = _normalise(second, middle)
-    gate_up, gate_up_inner = layer.gate_up.compute(normed)
+    room, normed = layer.qkv.make_room(rows)
+    first_scale = _normalise(first, rows, normed)
+    qkv, qkv_inner = layer.qkv.compute(room)
+    q, k, v = order.split(order.to_attention(_turn(layer, qkv, order.turns(cos, sin, layer.scaling))))
+    attended, weights = attend(q, k, v, lengths, keeps=keeps and order.keeps_weights)
+    attended = order.from_attention(attended)
+    room, place = layer.out.make_room(rows)
+    place.copy_(attended)
+    middle, out_inner = layer.out.compute(room, rows)
+    room, normed = layer.gate_up.make_room(rows)
+    second_scale = _normalise(second, middle, normed)
+    gate_up, gate_up_inner = layer.gate_up.compute(room)
     gate, up = gate_up.chunk(2, -1)
-    result, down_inner = layer.down.compute(functional.silu(gate).mul_(up), middle)
+    room, opened = layer.down.make_room(rows)
+    torch.mul(functional.silu(gate), up, out=opened)
+    result, down_inner = layer.down.compute(room, middle)
     of_attention = (rows, first_scale, qkv_inner, cos, sin, q, k, v, attended, out_inner)
-    return put_back(result, batch, len(x)), (*of_attention, middle, second_scale, gate_up_inner, gate_up, down_inner)
+    return put_back(result, batch, len(x)), (
+        *of_attention, middle, second_scale, gate_up_inner, gate_up, down_inner, *weights,
+    )  # fmt: skip
 
 
 def _differentiate(
@@ -146,7 +157,7 @@ def _differentiate(
 ) -> tuple[Any, list[Any]]:
     """The gradients of x, if it needs one, and of the adapters."""
     rows, first_scale, qkv_inner, cos, sin, q, k, v, attended, out_inner, *of_mlp = kept
-    middle, second_scale, gate_up_inner, gate_up, down_inner = of_mlp
+    middle, second_scale, gate_up_inner, gate_up, down_inner, *weights = of_mlp
     first, second = (first_scale, layer.norms[0].weight), (second_scale, layer.norms[1].weight)
     batch, lengths = _describe(order)
     grad = sum_gradients(grad.clone() if batch and batch.begun else grad, batch)
@@ -161,8 +172,10 @@ def _differentiate(
     grad_middle = _add_norm_gradient(second, grad_normed, middle, grad)
     grad_attended, of_out = layer.out.differentiate(grad_middle, attended, out_inner)
     grads = q.new_empty(q.numel() + k.numel() + v.numel()).view(-1, q.shape[-1])
-    attend_backward(order.place_gradients(grad_attended), q, k, v, lengths, out=order.split(grads))
-    grad_qkv = _turn_back(layer, order.sum_gradients(grads), order, cos, sin)
+    grad_attended = order.place_gradients(grad_attended)
+    attend_backward(grad_attended, q, k, v, lengths, kept=weights, out=order.split(grads))
+    grad_heads = order.sum_gradients(grads)
+    grad_qkv = _turn(layer, grad_heads, order.turns(cos, sin, layer.scaling), back=True).view(len(rows), -1)
     grad_normed, of_qkv = layer.qkv.differentiate(grad_qkv, rows, qkv_inner, norm=first, needs_input=needs_input)
     grad_x = None
     if needs_input:
@@ -174,8 +187,9 @@ def _differentiate(
 def fused_layers(model: Any, device: str) -> Iterator[list[FusedLayer]]:
     """Let every layer of a decoder on a processor that `LayerStep` knows compute by it for a while, where it is called
     without a mask or a cache; yields them."""
-    orders = KnownOrder()
-    found = {part: FusedLayer(part, orders) for part in model.modules() if device == "cpu" and _is_known(part)}
+    parts = [part for part in model.modules() if device == "cpu" and _is_known(part)]
+    orders = KnownOrder(len(parts))
+    found = {part: FusedLayer(part, orders) for part in parts}
     forwards = {part: _layer_forward(layer, part) for part, layer in found.items() if layer.is_joined}
     with replace_forward(forwards):
         yield [found[part] for part in forwards]
@@ -210,13 +224,14 @@ def _layer_forward(layer: FusedLayer, part: Any) -> Callable[..., Any]:
     return forward
 
 
-def _normalise(norm: Any, rows: Any) -> tuple[Any, Any]:
-    """The root mean square norm of rows (N, D), computed in float32 at least, and what it multiplied each row by
-    (N, 1)."""
+def _normalise(norm: Any, rows: Any, out: Any) -> Any:
+    """Write the root mean square norm of rows (N, D), computed in float32 at least, to `out` (N, D); what it multiplied
+    each row by (N, 1)."""
     exact = torch.promote_types(rows.dtype, torch.float32)
     lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True, dtype=exact)
     scale = (lengths.square_().div_(rows.shape[-1])).add_(norm.variance_epsilon).rsqrt_()
-    return (rows * scale).mul_(norm.weight).to(rows.dtype), scale
+    torch.mul(rows * scale, norm.weight, out=out)
+    return scale
 
 
 def _add_norm_gradient(norm: tuple[Any, Any], grad: Any, rows: Any, passed: Any) -> Any:
@@ -234,34 +249,22 @@ def _describe(order: HeadOrder) -> tuple[Places | None, tuple[int, ...]]:
     return (order.distinct.in_batch, order.distinct.lengths) if order.distinct else (None, ())
 
 
-def _turn(layer: FusedLayer, qkv: Any, order: HeadOrder, cos: Any, sin: Any) -> Any:
-    """The heads of tokens (N, H + 2 K, d), turned to their positions, those of q scaled, from qkv (N, (H + 2 K) d)."""
+def _turn(layer: FusedLayer, qkv: Any, turns: Turns, *, back: bool = False) -> Any:
+    """The heads of tokens (N, H + 2 K, d), turned to their positions, those of q scaled, from qkv (N, (H + 2 K) d).
+
+    back: the gradient of that, from the gradient of the result: a rotation's transpose turns back."""
     heads = qkv.view(len(qkv), -1, layer.head_size)
+    queries = layer.key_heads * layer.groups
     turned = torch.empty_like(heads)
-    for part, cosines, sines in _turns(layer, order, cos, sin):
-        _rotate(heads[:, part], cosines, sines, turned[:, part])
+    for part, (cos, sin) in zip((slice(queries), slice(queries, -layer.key_heads)), turns, strict=True):
+        _rotate(heads[:, part], cos, sin, turned[:, part], sign=-1 if back else 1)
     turned[:, -layer.key_heads :] = heads[:, -layer.key_heads :]
     return turned
 
 
-def _turn_back(layer: FusedLayer, turned: Any, order: HeadOrder, cos: Any, sin: Any) -> Any:
-    """The gradient of what `_turn` takes, from that of what it gives: a rotation's transpose turns back."""
-    return _turn(layer, turned, order, cos, -sin).view(len(turned), -1)
-
-
-def _turns(layer: FusedLayer, order: HeadOrder, cos: Any, sin: Any) -> Iterator[tuple[slice, Any, Any]]:
-    """The heads of q, and of k, with the cosines and sines of each token (N, 1, d)."""
-    cos, sin = (part.expand(order.shape.batch, -1, -1).reshape(-1, 1, part.shape[-1]) for part in (cos, sin))
-    if order.distinct:
-        cos, sin = (part.index_select(0, order.columns) for part in (cos, sin))
-    queries = layer.key_heads * layer.groups
-    yield slice(queries), cos * layer.scaling, sin * layer.scaling
-    yield slice(queries, queries + layer.key_heads), cos, sin
-
-
-def _rotate(x: Any, cos: Any, sin: Any, out: Any) -> None:
+def _rotate(x: Any, cos: Any, sin: Any, out: Any, *, sign: int) -> None:
     """Rotary positions (arXiv 2104.09864), as Llama pairs the numbers: x (..., d), the first half with the second."""
     half = x.shape[-1] // 2
     torch.mul(x, cos, out=out)
-    out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
-    out[..., half:].addcmul_(x[..., :half], sin[..., half:])
+    out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-sign)
+    out[..., half:].addcmul_(x[..., :half], sin[..., half:], value=sign)

@@ -73,17 +73,25 @@ class JoinedProduct:
                 base.weight.data = part[:, : self.width]
         return self.matrix
 
-    def compute(self, x: Any, added: Any = None) -> tuple[Any, Any]:
-        """y (N, O), plus `added` (N, O), and what the adapters pass on, x A' (N, R)."""
-        matrix = self.pack()
+    def make_room(self, like: Any) -> tuple[Any, Any]:
+        """Empty rows [x, x A'] (N, D + R), as many as of `like`, and the part of them in which x belongs."""
+        room = like.new_empty(len(like), self.pack().shape[1])
+        return room, room[:, : self.width]
+
+    def compute(self, room: Any, added: Any = None) -> tuple[Any, Any]:
+        """y (N, O), plus `added` (N, O), and what the adapters pass on, x A' (N, R).
+
+        room: as `make_room` gives it, with x in its place.
+        """
+        x, inner = room[:, : self.width], room[:, self.width :]
         self.places = [*self._places()]
         if not self.places or self.is_off:
-            return self._multiply(x, added), x.new_empty(len(x), 0)
+            return self._multiply(x, added), inner[:, :0]
         self.a = torch.cat([a.detach() for _, _, (a, _, _) in self.places]).to(self.dtype)
         for rows, columns, (_, b, scaling) in self.places:
-            torch.mul(b.detach(), scaling, out=matrix[rows, self.width :][:, columns])
-        inner = x @ self.a.t()
-        return self._multiply(torch.cat((x, inner), 1), added), inner
+            torch.mul(b.detach(), scaling, out=self.matrix[rows, self.width :][:, columns])
+        torch.mm(x, self.a.t(), out=inner)
+        return self._multiply(room, added), inner.clone()
 
     def differentiate(
         self, grad: Any, x: Any, inner: Any, *, norm: tuple[Any, Any] | None = None, needs_input: bool = True

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from modelforge.compute.decoders import causal_attention
-from modelforge.compute.decoders.causal_attention import attend, attend_backward
+from modelforge.compute.decoders.causal_attention import attend, attend_backward, count_weights
 
 ROWS, KEY_HEADS, SIZE = 2, 2, 8
 
@@ -33,16 +33,22 @@ def test_blocks_give_what_torch_gives(
     expected.backward(grad)
 
     given = [part.detach().reshape(ROWS * KEY_HEADS, -1, SIZE) for part in (q, k, v)]
-    assert torch.allclose(attend(*given).view_as(expected), expected)
-    found = differentiate(grad.reshape(given[0].shape), *given)
-    for part, of_part in zip((q, k, v), found, strict=True):
-        assert part.grad is not None
-        assert torch.allclose(of_part.view_as(part), part.grad)
+    for keeps in (False, True):
+        attended, kept = attend(*given, keeps=keeps)
+        assert torch.allclose(attended.view_as(expected), expected)
+        counted = count_weights(ROWS * KEY_HEADS, groups, length)
+        assert sum(weights.numel() for weights in kept) == (counted if keeps else 0)
+        found = differentiate(grad.reshape(given[0].shape), *given, kept=kept)
+        for part, of_part in zip((q, k, v), found, strict=True):
+            assert part.grad is not None
+            assert torch.allclose(of_part.view_as(part), part.grad)
 
 
-def differentiate(grad: Any, *given: Any, lengths: Sequence[int] = ()) -> tuple[Any, Any, Any]:
+def differentiate(
+    grad: Any, *given: Any, lengths: Sequence[int] = (), kept: Sequence[Any] = ()
+) -> tuple[Any, Any, Any]:
     found = tuple(torch.full_like(part, torch.nan) for part in given)
-    attend_backward(grad, *given, lengths, out=found)
+    attend_backward(grad, *given, lengths, kept=kept, out=found)
     return found
 
 
@@ -60,11 +66,15 @@ def test_rows_that_have_ended_change_nothing(
     counts = [length for length in lengths for _ in range(KEY_HEADS)]
     for head, count in enumerate(counts):
         grad[head, count * groups :] = 0
-    attended, found = attend(q, k, v, lengths), differentiate(grad, q, k, v, lengths=lengths)
+    attended, kept = attend(q, k, v, lengths, keeps=True)
+    assert sum(weights.numel() for weights in kept) == count_weights(heads, groups, 40, lengths)
+    found = differentiate(grad, q, k, v, lengths=lengths)
+    for part, of_part in zip(found, differentiate(grad, q, k, v, lengths=lengths, kept=kept), strict=True):
+        torch.testing.assert_close(of_part, part, rtol=0, atol=0, equal_nan=True)
     for head, count in enumerate(counts):
         alone = [part[head : head + 1, : count * per] for part, per in ((q, groups), (k, 1), (v, 1))]
         if count:
-            assert torch.allclose(attended[head, : count * groups], attend(*alone)[0])
+            assert torch.allclose(attended[head, : count * groups], attend(*alone)[0][0])
             expected = differentiate(grad[head : head + 1, : count * groups].clone(), *alone)
             for part, of_part, per in zip(found, expected, (groups, 1, 1), strict=True):
                 assert torch.allclose(part[head, : count * per], of_part[0])
