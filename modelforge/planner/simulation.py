@@ -24,12 +24,13 @@ from modelforge.recipe import Recipe
 class StepBytes:
     """weights: parameters and buffers. trained: how many parameters are trained, float32 each. largest: the
     size of the largest of them. peak: the most that the step holds at once, gradients included, without weights and
-    optimizer."""
+    optimizer. is_fused: whether whole layers are one step of autograd."""
 
     weights: int
     trained: int
     largest: int
     peak: int
+    is_fused: bool
 
 
 def simulate(
@@ -49,6 +50,7 @@ def simulate(
         two.trained + more * (two.trained - one.trained),
         two.largest,
         two.peak + more * (two.peak - one.peak),
+        two.is_fused,
     )
     frozen = guessed.weights - 4 * guessed.trained
     if not compute.quantised and frozen != skeleton.count_bytes(config, architecture, compute):
@@ -68,7 +70,7 @@ def _simulate_whole(
         joined = {product.pack() for layer in layers for product in layer.products}
         with LiveBytes(held | joined) as live:
             loss_of(rows, length).backward()
-        return StepBytes(sum(part.nbytes for part in held), sum(trained), max(trained), live.peak)
+        return StepBytes(sum(part.nbytes for part in held), sum(trained), max(trained), live.peak, bool(layers))
 
 
 class LiveBytes(TorchDispatchMode):

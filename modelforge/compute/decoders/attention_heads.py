@@ -20,9 +20,9 @@ from modelforge.compute.decoders.distinct_tokens import Distinct
 
 ROW_MULTIPLE = 32
 """Attention's rows are a multiple of it long: a softmax over 125 scores takes twice as long as one over 128."""
-KEPT_WEIGHTS = 400e6
-"""Bytes that the attention weights of all layers may take to be kept for the backward pass: 318 MB of the starter with
-four rows of 512 tokens in bfloat16, for 3% of a step."""
+KEPT_WEIGHTS = 12e6
+"""Bytes that attention weights of a layer may take to be kept for the backward pass. The starter's with four rows of
+512 tokens in bfloat16 take 10.6 MB, for 3% of a step; in float32 they are computed again."""
 Turns = tuple[tuple[Any, Any], tuple[Any, Any]]
 """The cosines and sines (N, 1, d) of each token's position, for q and for k."""
 
@@ -45,8 +45,8 @@ class HeadOrder:
     side at each token, k and v (B K, T, d); as one tensor of all their heads, `joined`, one after the other.
     """
 
-    def __init__(self, shape: Shape, distinct: Distinct | None, device: Any, *, most_weights: float) -> None:
-        self.shape, self.distinct = shape, distinct
+    def __init__(self, shape: Shape, distinct: Distinct | None, x: Any) -> None:
+        self.shape, self.distinct, device = shape, distinct, x.device
         places = torch.arange(shape.batch * shape.length, device=device)
         found = distinct.in_attention if distinct else None
         own, source, alone = (found.own, found.source, found.alone) if found else (places, places, places)
@@ -71,7 +71,7 @@ class HeadOrder:
         key = key + self._count * len(groups)
         self._places = torch.cat((query, key, key + self._count), 1).flatten()
         weights = count_weights(shape.batch * len(keys), len(groups), width, distinct.lengths if distinct else ())
-        self.keeps_weights = weights <= most_weights  # those of attention, for the backward pass
+        self.keeps_weights = weights * x.element_size() <= KEPT_WEIGHTS  # those of attention, for the backward pass
         self._turned: tuple[Any, Any, float, Turns] | None = None
 
     def turns(self, cos: Any, sin: Any, scaling: float) -> Turns:
@@ -118,16 +118,14 @@ class HeadOrder:
 
 
 class KnownOrder:
-    """The order of the batch that all layers compute now. layers: how many."""
+    """The order of the batch that all layers compute now."""
 
-    def __init__(self, layers: int) -> None:
-        self.layers = layers
+    def __init__(self) -> None:
         self.last: HeadOrder | None = None
 
     def find(self, shape: Shape, distinct: Distinct | None, x: Any) -> HeadOrder:
         """Of the batch that x is."""
         known = self.last
         if known is None or known.shape != shape or known.distinct is not distinct:
-            most_weights = KEPT_WEIGHTS / (self.layers * x.element_size())
-            known = self.last = HeadOrder(shape, distinct, x.device, most_weights=most_weights)
+            known = self.last = HeadOrder(shape, distinct, x)
         return known

@@ -187,9 +187,8 @@ def _differentiate(
 def fused_layers(model: Any, device: str) -> Iterator[list[FusedLayer]]:
     """Let every layer of a decoder on a processor that `LayerStep` knows compute by it for a while, where it is called
     without a mask or a cache; yields them."""
-    parts = [part for part in model.modules() if device == "cpu" and _is_known(part)]
-    orders = KnownOrder(len(parts))
-    found = {part: FusedLayer(part, orders) for part in parts}
+    orders = KnownOrder()
+    found = {part: FusedLayer(part, orders) for part in model.modules() if device == "cpu" and _is_known(part)}
     forwards = {part: _layer_forward(layer, part) for part, layer in found.items() if layer.is_joined}
     with replace_forward(forwards):
         yield [found[part] for part in forwards]
