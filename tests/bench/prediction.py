@@ -42,7 +42,7 @@ def measure(options: Options) -> list[Figure | Skipped]:
         times = [
             measure_time("short rows", corpora.write_rows(place / "short.jsonl", corpora.read_questions())),
             measure_time(
-                "rows as alpaca's", corpora.write_rows(place / "as.jsonl", corpora.make_rows(40, options.data))
+                "rows as alpaca's", corpora.write_rows(place / "as.jsonl", corpora.make_rows(24, options.data))
             ),
         ]
     return [take_worst(MEMORY, memory), take_worst(TIME, times)]
