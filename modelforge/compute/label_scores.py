@@ -14,8 +14,8 @@ from modelforge.compute.product import multiply
 CHUNK_ROWS = 256  # rows of logits at once: 256 x 49,152 x 2 bytes = 25 MB in bfloat16
 CACHED_LOGITS = 1_000_000  # 4 MB in float32 stay in the processor's cache
 LEAST_SHARE = 2**-12
-"""In bfloat16, tokens that nowhere among `CHUNK_ROWS` rows are more likely than this share one gradient, that of the
-mean token: about nine of ten. Rounding makes a larger difference (the tests compare both)."""
+"""Tokens that are less likely in all of `CHUNK_ROWS` rows, about nine of ten, have one gradient in common in bfloat16,
+that of the mean token. Rounding makes a larger difference (the tests compare both)."""
 
 
 class LabelScores(torch.autograd.Function):
@@ -34,11 +34,12 @@ class LabelScores(torch.autograd.Function):
         for start in range(0, len(hidden), size):
             rows = slice(start, start + size)
             logits = multiply(hidden[rows], weight.t())  # (C, V)
-            if grad is not None and mean is not None:
+            if grad is None:
+                scores[rows] = score_logits(logits, labels[rows], differentiates=False)
+            elif mean is not None:
                 scores[rows], grad[rows] = _score_likely(logits, labels[rows], weight, mean)
-                continue
-            scores[rows] = score_logits(logits, labels[rows], differentiates=grad is not None)
-            if grad is not None:
+            else:
+                scores[rows] = score_logits(logits, labels[rows], differentiates=True)
                 grad[rows] = multiply(logits, weight)
         if grad is not None:
             ctx.save_for_backward(grad)
@@ -85,7 +86,7 @@ def _score_likely(logits: Any, labels: Any, weight: Any, mean: Any) -> tuple[Any
     """The log probability of each label (N), and its gradient for what was multiplied by `weight` (N, D), from logits
     (N, V) in bfloat16. What each row gives to tokens that are unlikely in all of them, it gives to their `mean` (1, D).
 
-    (Cut Your Losses leaves such tokens out, and with them up to a sixth of a row's probability.)
+    (Cut Your Losses leaves such tokens out, and with them up to a sixth of a row's probability: `docs/performance.md`.)
     """
     totals = logits.new_empty(len(logits), 1, dtype=torch.float32)  # the logarithm of the sum of exponentials
     likeliest = logits.new_zeros(logits.shape[1], dtype=torch.float32)

@@ -15,9 +15,9 @@ from modelforge.tasks import TASKS
 
 MOST_STORED_BYTES = 10_000_000_000
 """Of what the layers below make of all rows."""
-_SHARE_OF_LAYERS, _LEARNING_RATE = 0.3, 5e-4
+_SHARE_OF_LAYERS, _LEARNING_RATE = 1 / 3, 5e-4
 """What is offered, and its lowest learning rate: fewer layers need larger steps. Measured with the starter."""
-_FEWEST_LAYERS = 12  # of a base model: three tenths of fewer learn too little
+_FEWEST_LAYERS = 12  # of a base model: a third of fewer learns too little
 _SHORTEST_SECONDS = 180.0  # a run that is done sooner needs no offer
 _PAYS_BELOW = 0.7  # of the time that training every layer takes
 _ANSWERS = 0.7  # share of a row's tokens that are answers: only those go through the output matrix

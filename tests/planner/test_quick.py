@@ -76,11 +76,11 @@ def test_nothing_is_counted_as_stored_that_a_run_would_not_store(
     assert not replace(WORK, **work).is_stored(top(10, **settings))
 
 
-def test_long_run_is_offered_three_tenths_of_the_layers_and_then_takes_that_long(home: Path) -> None:
+def test_long_run_is_offered_a_third_of_the_layers_and_then_takes_that_long(home: Path) -> None:
     made = judge()
-    assert made.quicker and made.quicker.settings == {"tuning.top_layers": 9, "learning_rate": 5e-4}
+    assert made.quicker and made.quicker.settings == {"tuning.top_layers": 10, "learning_rate": 5e-4}
     assert made.quicker.seconds < 0.7 * made.seconds
-    assert "top 9 of 30 layers" in made.quicker.sentence and "learns slightly less" in made.quicker.sentence
+    assert "top 10 of 30 layers" in made.quicker.sentence and "learns slightly less" in made.quicker.sentence
     again = judge(RECIPE.with_settings(made.quicker.settings))
     assert again.seconds == pytest.approx(made.quicker.seconds)
     assert again.quicker is None
@@ -90,7 +90,7 @@ def test_long_run_is_offered_three_tenths_of_the_layers_and_then_takes_that_long
 
 def test_higher_learning_rate_is_kept(home: Path) -> None:
     made = judge(RECIPE.with_settings({"learning_rate": 1e-3}))
-    assert made.quicker and made.quicker.settings == {"tuning.top_layers": 9}
+    assert made.quicker and made.quicker.settings == {"tuning.top_layers": 10}
 
 
 @pytest.mark.parametrize(
