@@ -29,7 +29,7 @@ class LabelScores(torch.autograd.Function):
     def forward(ctx: Any, hidden: Any, weight: Any, labels: Any) -> Any:
         grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         scores = hidden.new_empty(len(hidden), dtype=torch.promote_types(hidden.dtype, torch.float32))
-        mean = _mean_row(weight) if grad is not None and _leaves_out(weight) else None
+        mean = _mean_row(weight) if grad is not None and _shares_gradient(weight) else None
         size = _chunk_size(len(hidden))
         for start in range(0, len(hidden), size):
             rows = slice(start, start + size)
@@ -72,8 +72,9 @@ def score_logits(logits: Any, labels: Any, *, differentiates: bool) -> Any:
     return scores
 
 
-def _leaves_out(weight: Any) -> bool:
-    """Which tokens are likely cannot be known of fake tensors, as the planner has them."""
+def _shares_gradient(weight: Any) -> bool:
+    """Whether unlikely tokens have one gradient in common. Of fake tensors, as the planner has them, nobody knows which
+    those are."""
     return weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and not isinstance(weight, FakeTensor)
 
 

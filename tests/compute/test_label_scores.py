@@ -96,8 +96,8 @@ def test_gradients_in_bfloat16_are_as_exact_where_unlikely_tokens_share_one(
     expected = functional.cross_entropy(logits, labels, reduction="sum")
     (right,) = torch.autograd.grad(expected, exact)
     errors = []
-    for leaves_out in (True, False):
-        monkeypatch.setattr(label_scores, "_leaves_out", lambda _, found=leaves_out: found)
+    for shares in (True, False):
+        monkeypatch.setattr(label_scores, "_shares_gradient", lambda _, found=shares: found)
         given = hidden.clone().requires_grad_()
         found = answer_loss(given, weight, labels)
         (grad,) = torch.autograd.grad(found, given)

@@ -19,7 +19,8 @@ from modelforge.compute.decoders.causal_attention import count_weights
 from modelforge.compute.decoders.distinct_tokens import Distinct
 
 ROW_MULTIPLE = 32
-"""Attention's rows are a multiple of it long: a softmax over 125 scores takes twice as long as one over 128."""
+"""Attention's rows are a multiple of it long: a softmax takes 1 ns a score in rows of 125, and 0.36 in
+rows of 320."""
 KEPT_WEIGHTS = 12e6
 """Bytes that attention weights of a layer may take to be kept for the backward pass. The starter's with four rows of
 512 tokens in bfloat16 take 10.6 MB, for 3% of a step; in float32 they are computed again."""
