@@ -11,6 +11,7 @@ import platform
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -131,11 +132,16 @@ class Probe:
 
 
 def probe() -> Probe:
-    """Which device torch can use and how fast each dtype is on it; measured once, then read from the cache."""
+    """Which device torch can use and how fast each dtype is on it; measured once, then read from the cache.
+
+    Measured in a thread that ends: OpenMP keeps helpers for every thread that has computed, and where these are more
+    than the cores, those of a run sleep at each wait instead of spinning, which makes short steps a fifth longer.
+    """
     use_one_card()
     if known := find_probe():
         return known
-    measured = _measure(version("torch"))
+    with ThreadPoolExecutor(1) as own_thread:
+        measured = own_thread.submit(_measure, version("torch")).result()
     write_cache("probe.json", {"machine": _name_machine(), **asdict(measured)})
     return measured
 
