@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,27 @@ from modelforge.threads import share_processor
 share_processor()
 print([os.environ.get(name) for name in {NAMES}])
 """
+
+PROBE = """
+import os, time
+import torch
+from modelforge import hardware
+def count():
+    return len(os.listdir("/proc/self/task"))
+before, until = count(), time.monotonic() + 10
+hardware.probe()
+while count() > before and time.monotonic() < until:
+    time.sleep(0.01)
+print(count() - before, hardware.find_probe() is not None)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted as Linux lists them")
+def test_measuring_this_machine_leaves_no_thread(tmp_path: Path) -> None:
+    """With helpers of two threads, more than there are cores, OpenMP lets all of them sleep at every wait."""
+    environment = {**os.environ, "MODELFORGE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", PROBE], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "True"]
 
 
 @pytest.mark.parametrize(

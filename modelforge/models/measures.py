@@ -62,13 +62,14 @@ def measure_trials(sides: Sides, trials: Sequence[Trial], wanted: Sequence[str])
     compared = choose_metrics(sides, [trial.outcome for trial in asked], wanted) if asked else []
     if trials and not asked and METRICS.keys() & {*wanted}:
         sides.notes.append("No row has a prompt, so no answers were compared.")
-    sides.expect(len(learnt) + len(asked) * bool(compared))
+    room = find_room(sides, asked)
+    sides.expect(len(learnt), len(asked) * bool(compared), room)
     for side in sides.each() if trials else ():
         for (outcome, _), loss in zip(learnt, sides.sum_losses(side, [piece for _, piece in learnt]), strict=True):
             so_far = outcome.scores.get(side.name, {}).get("loss", 0.0)
             note_score(outcome, side, "loss", so_far + loss / outcome.tokens)
         if compared:
-            answer_chats(sides, side, asked)
+            answer_chats(sides, side, asked, room)
             compare_answers(side, [trial.outcome for trial in asked], compared)
 
 
@@ -102,10 +103,9 @@ def leave_out(notes: list[str], number: int) -> Iterator[None]:
         notes.append(f"Row {number} was left out: {error}")
 
 
-def answer_chats(sides: Sides, side: Side, asked: Sequence[Trial]) -> None:
-    """Let a side answer the prompts."""
-    room = find_room(sides, asked)
-    for batch in sides.batches(asked, lambda trial: len(trial.prompt) + room):
+def answer_chats(sides: Sides, side: Side, asked: Sequence[Trial], room: int) -> None:
+    """Let a side answer the prompts. room: tokens of an answer, at most."""
+    for batch in sides.batches(asked, lambda trial: len(trial.prompt), room):
         prompts = [trial.prompt for trial in batch]
         with side.turn():
             answers = write_answers(side.model, sides.tokenizer, prompts, room, sides.pulse)
@@ -155,10 +155,11 @@ def measure_documents(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[s
     outcomes = [Outcome(identify_row(row), number, *read_pair(row)) for number, row in rows]
     sources = [(each, encoder.encode(each.prompt, each.expected).input_ids) for each in outcomes]
     compared = choose_metrics(sides, outcomes, wanted)
-    sides.expect(len(outcomes))
+    room = recipe.max_target_length
+    sides.expect(0, len(outcomes), room)
     for side in sides.each() if compared else ():
-        for batch in sides.batches(sources, lambda each: len(each[1]) + recipe.max_target_length):
-            inputs, room = [ids for _, ids in batch], recipe.max_target_length
+        for batch in sides.batches(sources, lambda each: len(each[1]), room):
+            inputs = [ids for _, ids in batch]
             with side.turn():
                 answers = write_texts(side.model, sides.tokenizer, inputs, room, sides.pulse)
             for (outcome, _), answer in zip(batch, answers, strict=True):
@@ -289,10 +290,11 @@ def measure_rewards(sides: Sides, rows: Sequence[Numbered], wanted: Sequence[str
             ids = encoder.encode_row({"prompt": row["prompt"]}).input_ids
             prompt = str(row["prompt"][-1]["content"])
             asked.append((Outcome(identify_row(row), number, prompt, row.get("reference") or ""), ids))
-    sides.expect(len(asked))
+    room = grpo.max_completion_length
+    sides.expect(0, len(asked), room)
     for side in sides.each() if asked else ():
-        for batch in sides.batches(asked, lambda each: len(each[1]) + grpo.max_completion_length):
-            prompts, room = [ids for _, ids in batch], grpo.max_completion_length
+        for batch in sides.batches(asked, lambda each: len(each[1]), room):
+            prompts = [ids for _, ids in batch]
             with side.turn():
                 answers = write_answers(side.model, sides.tokenizer, prompts, room, sides.pulse)
             for (outcome, _), answer in zip(batch, answers, strict=True):

@@ -24,6 +24,7 @@ from modelforge.models.side_by_side import Item, group_by_length
 from modelforge.recipe import Recipe
 from modelforge.store import ModelRecord
 
+STEP_TOKENS = 16  # of an answer, written in about the time that reading a row takes
 Open = Callable[[], tuple[Any, Callable[[], AbstractContextManager[Any]]]]
 """Gives a model in eval mode, and what is entered while it is used: it switches shared weights to this side."""
 
@@ -95,6 +96,7 @@ class Sides:
         self._opens = opens
         self._watch = watch or (lambda _: None)
         self._steps, self._done = 1, 0
+        self._batch, self._room, self._written = 0, 0, 0  # steps of the batch; tokens of an answer, and so far
 
     def each(self, *names: str) -> Iterator[Side]:
         """The sides, or those of these names, one after another; one whose files are gone is noted and left out, but
@@ -115,9 +117,9 @@ class Sides:
             yield side
             side.model = None
 
-    def expect(self, steps: int) -> None:
-        """Set how many steps there will be for each side."""
-        self._steps, self._done = max(steps * len(self._opens), 1), 0
+    def expect(self, read: int, written: int = 0, room: int = 0) -> None:
+        """Set how many rows each side will read, and to how many it will write answers of at most `room` tokens."""
+        self._steps, self._done = max((read + written * count_steps(room)) * len(self._opens), 1), 0
 
     def finish(self) -> None:
         """Say that all is done, also where something could not be measured."""
@@ -130,12 +132,14 @@ class Sides:
     @contextlib.contextmanager
     def pulse(self) -> Iterator[None]:
         """Entered for each token that is written, so that a measurement can be cancelled within a batch."""
+        self._written += 1
         self._report()
         yield
 
     def _report(self) -> None:
         begin, end = self.span
-        self._watch(begin + (end - begin) * min(self._done / self._steps, 1.0))
+        done = self._done + (self._batch * min(self._written / self._room, 1.0) if self._room else 0.0)
+        self._watch(begin + (end - begin) * min(done / self._steps, 1.0))
 
     def sum_losses(self, side: Side, rows: Sequence[Encoded]) -> list[float]:
         """Negative log likelihood of the labelled tokens of each row, in nats, summed, in the order of the rows."""
@@ -146,14 +150,22 @@ class Sides:
                 found[place] = loss
         return found
 
-    def batches(self, items: Sequence[Item], tokens: Callable[[Item], int]) -> Iterator[list[Item]]:
+    def batches(self, items: Sequence[Item], tokens: Callable[[Item], int], room: int = 0) -> Iterator[list[Item]]:
         """All items, those of similar length together; each batch counts as done when the next one is taken.
 
-        tokens: of an item, with room for its answer.
+        tokens: of an item. room: for its answer, where one is written: each `pulse` is a token of it.
         """
-        for batch in group_by_length(items, tokens):
+        for batch in group_by_length(items, lambda item: tokens(item) + room):
+            steps = len(batch) * count_steps(room)
+            self._batch, self._room, self._written = steps, room, 0
             yield batch
-            self.advance(len(batch))
+            self._room = 0
+            self.advance(steps)
+
+
+def count_steps(room: int) -> int:
+    """Of a row with an answer of at most `room` tokens: how many rows are read in the same time, about."""
+    return 1 + room // STEP_TOKENS
 
 
 def open_sides(

@@ -27,13 +27,17 @@ SPREAD: dict[Timing, tuple[float, float]] = {"guess": (0.4, 3.0), "step": (0.8, 
 SAMPLED_TOKENS, SAMPLED_TIMES = 48, 10  # of each answer, side by side; after evaluations (`training.samples`), at most
 VERDICT_ROWS = 40
 GENERAL_TOKENS = 1400  # of general texts and questions, which both sides of a decoder read (`models.forgetting`)
-_SAMPLED_SHARES = (0.3, 0.8, 1.0)  # of those: the fewest, usual, the most; the longest of several answers counts
+_WRITTEN_SHARES = (0.3, 0.9, 1.0)
+"""Of the most tokens that may be written: the fewest, usual, the most. The longest of several answers counts, and one
+of five or six went on to the end in each of eight batches, also where few of the rows' own are as long."""
 _WRITING_BYTES: dict[DeviceKind, float] = {"cpu": 10e9, "mps": 60e9, "cuda": 150e9}
 """Bytes of weights read in a second of writing, a token at a time: measured on a processor, usual on cards."""
 _WRITING_BYTES_CPU_16_BITS = 4e9  # measured: single rows are slow in bfloat16 even where matrices are fast
 _FASTEST_TOKEN_SECONDS = 0.02  # however small the model is
 # As `models` has them: rows side by side, tokens of those with their answers, tokens of an answer, and of examples.
 _AT_ONCE, _TOKENS_AT_ONCE, _LONGEST_ANSWER, _EXAMPLE_TOKENS = 16, 4096, 512, 1024
+_PROMPT_SHARE = 0.5  # of a row's tokens
+_SAMPLED, _BESIDE = 3, 0.03  # answers sampled side by side; how much longer a token takes with each one more
 _OPENING_BYTES, _STARTING_SECONDS = 500e6, 8.0  # bytes of weights loaded in a second; at most, for the libraries
 _SAVE_SECONDS, _SAVE_BYTES = 0.2, 150e6  # a checkpoint, and bytes of it a second, flushed to the disk
 
@@ -73,7 +77,7 @@ def predict_seconds(
     computing, (fastest, slowest) = storing + training + evaluating, SPREAD[timing]
     times = 2 + min(max(evaluations - 1, 0), SAMPLED_TIMES)  # before, between and after
     written = times * SAMPLED_TOKENS + _verdict_tokens(recipe, held_out, row_tokens, longest)
-    few, usual, most = (share * written * _token_seconds(recipe, compute, weights) for share in _SAMPLED_SHARES)
+    few, usual, most = (share * written * _token_seconds(recipe, compute, weights) for share in _WRITTEN_SHARES)
     low, high = fastest * computing + few + saving / 2, slowest * computing + most + saving * 2
     return computing + usual + saving, low, high
 
@@ -165,14 +169,18 @@ def _work(recipe: Recipe, compute: Compute) -> int:
 
 def _verdict_tokens(recipe: Recipe, held_out: float, row_tokens: float, longest: float) -> float:
     """At most, one after the other: `training.verdict` has both sides answer 40 rows, as many side by side as there is
-    room for, hardly slower than one; each may be a quarter longer than the longest of them. Pairs are not answered."""
+    room for, little slower than one; each may be a quarter longer than the longest of them. Pairs are not answered."""
     if recipe.method == "dpo":
         return 0.0
+    prompt = _PROMPT_SHARE * row_tokens
     if "encoder-decoder" in TASKS[recipe.task].architectures:
-        longest = min(longest, recipe.max_target_length)
-    room = min(1.25 * longest, _LONGEST_ANSWER) or row_tokens
-    at_once = max(min(_AT_ONCE, _TOKENS_AT_ONCE // (row_tokens + room)), 1)
-    return 2 * math.ceil(min(held_out, VERDICT_ROWS) / at_once) * room
+        answer = min(longest, recipe.max_target_length)
+    else:
+        answer = 1.25 * max(longest - prompt, 0.0)
+    room = min(answer, _LONGEST_ANSWER) or row_tokens
+    rows = min(held_out, VERDICT_ROWS)
+    at_once = max(min(_AT_ONCE, _TOKENS_AT_ONCE // (prompt + room), rows), 1)
+    return 2 * math.ceil(rows / at_once) * room * (1 + _BESIDE * max(at_once - _SAMPLED, 0))
 
 
 def _token_seconds(recipe: Recipe, compute: Compute, weights: int) -> float:

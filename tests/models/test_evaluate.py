@@ -338,6 +338,13 @@ def test_measurement_can_be_cancelled_within_a_batch(forge: Forge, record: Any, 
     assert forge.models[record.id].chat("hi", sampling=Sampling(max_new_tokens=4)) is not None  # nothing stays locked
 
 
+def test_share_of_a_measurement_grows_with_each_token(forge: Forge, record: Any, tmp_path: Path) -> None:
+    told: list[float] = []
+    forge.models[record.id].evaluate(data=tiny.write_rows(tmp_path / "rows.jsonl"), watch=told.append)
+    assert told == sorted(told) and told[-1] == 1
+    assert len({*told}) > 2 * 16  # answers of both sides have at least as many tokens
+
+
 def test_losses_of_rows_side_by_side_are_those_of_each_alone(forge: Forge, record: Any) -> None:
     loaded, model = forge.playground.load(record)
     encoder = ChatEncoder(loaded.tokenizer, 128)

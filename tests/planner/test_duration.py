@@ -56,8 +56,9 @@ def predict(settings: dict[str, Any], **more: Any) -> tuple[float, float, float]
 
 def test_long_answers_leave_room_for_fewer_side_by_side() -> None:
     known = {"settings": {"max_steps": 8, "min_eval_rows": 16}, "rows": 64, "row_tokens": 214.0, "weights": 0}
-    unknown, long = predict(**known)[0], predict(**known, longest=512.0)[0]  # 16 rows at once; four batches of five
-    assert long - unknown == pytest.approx(2 * (4 * 512 - 2 * 214) * 0.8 * 0.02)
+    unknown, long = predict(**known)[0], predict(**known, longest=512.0)[0]  # two batches of 12; three of six
+    written = 3 * 1.25 * (512 - 107) * (1 + 3 * 0.03) - 2 * 214 * (1 + 9 * 0.03)
+    assert long - unknown == pytest.approx(2 * written * 0.9 * 0.02)
     summaries = {"settings": {"task": "summarization", "max_target_length": 64, "eval_split": 0.2, "min_eval_rows": 16}}
     short, cut = (predict(**{**known, **summaries}, longest=longest)[0] for longest in (64.0, 512.0))
     assert short == cut  # a summary ends there
@@ -74,12 +75,12 @@ def test_answers_are_counted_as_they_are_written() -> None:
 def test_time_counts_what_a_run_does_besides_steps() -> None:
     bare = {"max_steps": 8, "eval_split": 0.0}
     steps, *_ = predict(bare, weights=0)
-    assert steps == pytest.approx(8 * 4 * 50 / 200 + 2 * duration.SAMPLED_TOKENS * 0.8 * 0.02)  # and tiny answers
+    assert steps == pytest.approx(8 * 4 * 50 / 200 + 2 * duration.SAMPLED_TOKENS * 0.9 * 0.02)  # and tiny answers
     assert predict(bare, weights=5_000_000_000)[0] > steps + 20  # answers of a large model
     measured, *_ = predict({"max_steps": 8, "evaluations": 4, "load_best_model_at_end": False}, weights=0)
     evaluated = 5 * 25 * 50 / 200 / 2  # a quarter of the rows, at the start and four times
-    verdict = 2 * 2 * 50 * 0.8 * 0.02  # both sides, two batches
-    between = 3 * duration.SAMPLED_TOKENS * 0.8 * 0.02  # answers after each evaluation but the last
+    verdict = 2 * 2 * 50 * (1 + 13 * 0.03) * 0.9 * 0.02  # both sides, two batches of 16 at most
+    between = 3 * duration.SAMPLED_TOKENS * 0.9 * 0.02  # answers after each evaluation but the last
     general = 2 * duration.GENERAL_TOKENS / 200 / 2
     assert measured - steps == pytest.approx(evaluated + verdict + between + general)
     assert predict({**bare, "save_steps": 2}, weights=0)[0] > steps
