@@ -28,8 +28,8 @@ SAMPLED_TOKENS, SAMPLED_TIMES = 48, 10  # of each answer, side by side; after ev
 VERDICT_ROWS = 40
 GENERAL_TOKENS = 1400  # of general texts and questions, which both sides of a decoder read (`models.forgetting`)
 _WRITTEN_SHARES = (0.3, 0.9, 1.0)
-"""Of the most tokens that may be written: the fewest, usual, the most. The longest of several answers counts, and one
-of five or six went on to the end in each of eight batches, also where few of the rows' own are as long."""
+"""Of the most tokens that may be written: the fewest, usual, the most. The longest of several answers counts, and a
+model that does not know where to stop writes on (fitted to four runs: `docs/performance.md`, *Predicted time*)."""
 _WRITING_BYTES: dict[DeviceKind, float] = {"cpu": 10e9, "mps": 60e9, "cuda": 150e9}
 """Bytes of weights read in a second of writing, a token at a time: measured on a processor, usual on cards."""
 _WRITING_BYTES_CPU_16_BITS = 4e9  # measured: single rows are slow in bfloat16 even where matrices are fast

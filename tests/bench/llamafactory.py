@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,11 @@ def make_environment() -> Path:
     if not done.exists():
         print(f"Installing LLaMA-Factory {VERSION} in {folder} ...", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", f"llamafactory=={VERSION}"], check=True)
+        pip = [str(python), "-m", "pip"]
+        wanted = [f"llamafactory=={VERSION}", f"torch=={version('torch').partition('+')[0]}"]  # the same torch as ours
+        subprocess.run([*pip, "install", "--quiet", *wanted], check=True)
+        # Only pictures need it, and beside torch's build for processors it fails when it is imported.
+        subprocess.run([*pip, "uninstall", "--quiet", "--yes", "torchvision"], check=True)
         done.touch()
     return python
 
