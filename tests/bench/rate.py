@@ -86,7 +86,7 @@ def count_work(file: str) -> dict[str, float]:
 
     For each frozen weight and token two forward and two backward, for the input; for each of an adapter's two more, for
     the weight itself (Kaplan et al., arXiv 2001.08361, section 2.1). Attention: two products forward and four backward,
-    each of half a square (L x L). The output matrix: for tokens of answers.
+    each of half a square (L x L). The output matrix, and what follows the last attention: for tokens of answers.
     """
     from transformers import AutoConfig
 
@@ -99,14 +99,17 @@ def count_work(file: str) -> dict[str, float]:
     keys = config.num_key_value_heads * config.head_dim
     shapes = [(width, heads), (width, keys), (width, keys), (heads, width)]  # q, k, v, o
     shapes += [(width, inner), (width, inner), (inner, width)]  # gate, up, down
-    frozen = config.num_hidden_layers * sum(rows * columns for rows, columns in shapes)
-    adapters = config.num_hidden_layers * RANK * sum(rows + columns for rows, columns in shapes)
+    each, after_attention = (
+        4 * sum(rows * columns for rows, columns in some) + 6 * RANK * sum(rows + columns for rows, columns in some)
+        for some in (shapes, shapes[3:])
+    )
     counted = count_tokens(file)
     (common,) = counted["common"]
     operations = 0.0
     for number, (tokens, answers) in enumerate(zip(counted["tokens"], counted["answers"], strict=True)):
         known = common if number % BATCH else 0
-        operations += (4 * frozen + 6 * adapters) * (tokens - known)
+        operations += config.num_hidden_layers * each * (tokens - known)
+        operations -= after_attention * (tokens - known - answers)
         operations += 6 * config.num_hidden_layers * heads * (tokens**2 - known**2)
         operations += 4 * config.vocab_size * width * answers
     return {"operations": operations}

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from modelforge.compute.decoders.causal_attention import count_weights
-from modelforge.compute.decoders.distinct_tokens import Distinct
+from modelforge.compute.decoders.distinct_tokens import WORTH, Distinct
 
 ROW_MULTIPLE = 32
 """Attention's rows are a multiple of it long: a softmax takes 1 ns a score in rows of 125, and 0.36 in
@@ -46,8 +46,8 @@ class HeadOrder:
     side at each token, k and v (B K, T, d); as one tensor of all their heads, `joined`, one after the other.
     """
 
-    def __init__(self, shape: Shape, distinct: Distinct | None, x: Any) -> None:
-        self.shape, self.distinct, device = shape, distinct, x.device
+    def __init__(self, shape: Shape, distinct: Distinct | None, used: Any, x: Any) -> None:
+        self.shape, self.distinct, self.used, device = shape, distinct, used, x.device
         places = torch.arange(shape.batch * shape.length, device=device)
         found = distinct.in_attention if distinct else None
         own, source, alone = (found.own, found.source, found.alone) if found else (places, places, places)
@@ -74,6 +74,17 @@ class HeadOrder:
         weights = count_weights(shape.batch * len(keys), len(groups), width, distinct.lengths if distinct else ())
         self.keeps_weights = weights * x.element_size() <= KEPT_WEIGHTS  # those of attention, for the backward pass
         self._turned: tuple[Any, Any, float, Turns] | None = None
+        self.chosen = self._find_chosen(distinct.in_batch.source if distinct else places)
+
+    def _find_chosen(self, source: Any) -> Any:
+        """The tokens (at most N) whose last hidden states are used, if enough of them are not; else None. source (B T):
+        the token of each place."""
+        if self.used is None:
+            return None
+        is_chosen = torch.zeros(len(self.columns), dtype=torch.bool, device=source.device)
+        is_chosen[source[self.used.flatten()]] = True
+        chosen = is_chosen.nonzero()[:, 0]
+        return chosen if 0 < len(chosen) <= (1 - WORTH) * len(is_chosen) else None
 
     def turns(self, cos: Any, sin: Any, scaling: float) -> Turns:
         """Of cos and sin (1 or B, T, d), those of q scaled; all layers of a model have the same."""
@@ -124,9 +135,9 @@ class KnownOrder:
     def __init__(self) -> None:
         self.last: HeadOrder | None = None
 
-    def find(self, shape: Shape, distinct: Distinct | None, x: Any) -> HeadOrder:
-        """Of the batch that x is."""
+    def find(self, shape: Shape, distinct: Distinct | None, used: Any, x: Any) -> HeadOrder:
+        """Of the batch that x is. used: as of `find_used`."""
         known = self.last
-        if known is None or known.shape != shape or known.distinct is not distinct:
-            known = self.last = HeadOrder(shape, distinct, x)
+        if known is None or known.shape != shape or known.distinct is not distinct or known.used is not used:
+            known = self.last = HeadOrder(shape, distinct, used, x)
         return known

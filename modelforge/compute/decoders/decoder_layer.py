@@ -3,11 +3,11 @@
 Most of a plain step is not matrix products: autograd keeps and passes over every intermediate result, each adapter is
 two small products beside a large one, and attention is slow. Here layers that read the same input are one product with
 their adapters; only what the backward pass cannot cheaply compute again is kept; what is computed element by element
-is done in place where possible. Values and gradients are those of the plain layer up to rounding (the tests compare
-them).
+is done in place where possible. In the last layer, what follows attention is computed for tokens alone whose result is
+used. Values and gradients are those of the plain layer up to rounding (the tests compare them).
 
-Shapes: B rows, T tokens, N = B T, D the hidden size, H query heads, K key heads, G = H / K of them for each key head,
-d numbers a head, R the sum of the ranks of a product's adapters.
+Shapes: B rows, T tokens, N = B T, M of them chosen, D the hidden size, H query heads, K key heads, G = H / K of them
+for each key head, d numbers a head, R the sum of the ranks of a product's adapters.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from modelforge.compute.decoders.causal_attention import attend, attend_backward
 from modelforge.compute.decoders.distinct_tokens import (
     Places,
     find_distinct,
+    find_used,
     place_gradients,
     put_back,
     sum_gradients,
@@ -40,9 +41,10 @@ UNDERSTOOD = {"position_embeddings", "position_ids", "num_items_in_batch"}
 
 
 class FusedLayer:
-    """What a layer computes with: its four products, two norms and the shape of its heads. orders: of all layers."""
+    """What a layer computes with: its four products, two norms and the shape of its heads. orders: of all layers.
+    is_last: whether no other layer reads what it gives, so that after attention only tokens count that are used."""
 
-    def __init__(self, layer: Any, orders: KnownOrder) -> None:
+    def __init__(self, layer: Any, orders: KnownOrder, *, is_last: bool = False) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self.qkv = JoinedProduct([attention.q_proj, attention.k_proj, attention.v_proj])
         self.out = JoinedProduct([attention.o_proj])
@@ -54,6 +56,7 @@ class FusedLayer:
         self.key_heads = self.qkv.sizes[1] // self.head_size
         self.scaling = attention.scaling
         self.orders = orders
+        self.is_last = is_last
 
     @property
     def products(self) -> tuple[JoinedProduct, ...]:
@@ -78,7 +81,7 @@ class FusedLayer:
         distinct = find_distinct(x) if shares_positions else None
         batch, length, _ = x.shape
         shape = Shape(batch, length, self.key_heads, self.groups, self.head_size)
-        return self.orders.find(shape, distinct, x)
+        return self.orders.find(shape, distinct, find_used(x), x)
 
     def computes_in(self, x: Any) -> bool:
         """Whether the frozen weights are in the dtype in which x is to be multiplied."""
@@ -128,6 +131,7 @@ def _compute(
 ) -> tuple[Any, tuple[Any, ...]]:
     """The layer's result (B, T, D), and what `_differentiate` needs. keeps: whether that is kept."""
     batch, lengths = _describe(order)
+    chosen = order.chosen if layer.is_last else None
     rows = take_tokens(x, batch)
     first, second = layer.norms
     room, normed = layer.qkv.make_room(rows)
@@ -135,19 +139,19 @@ def _compute(
     qkv, qkv_inner = layer.qkv.compute(room)
     q, k, v = order.split(order.to_attention(_turn(layer, qkv, order.turns(cos, sin, layer.scaling))))
     attended, weights = attend(q, k, v, lengths, keeps=keeps and order.keeps_weights)
-    attended = order.from_attention(attended)
-    room, place = layer.out.make_room(rows)
+    attended = _choose(order.from_attention(attended), chosen)
+    room, place = layer.out.make_room(attended)
     place.copy_(attended)
-    middle, out_inner = layer.out.compute(room, rows)
-    room, normed = layer.gate_up.make_room(rows)
+    middle, out_inner = layer.out.compute(room, _choose(rows, chosen))
+    room, normed = layer.gate_up.make_room(middle)
     second_scale = _normalise(second, middle, normed)
     gate_up, gate_up_inner = layer.gate_up.compute(room)
     gate, up = gate_up.chunk(2, -1)
-    room, opened = layer.down.make_room(rows)
+    room, opened = layer.down.make_room(middle)
     torch.mul(functional.silu(gate), up, out=opened)
     result, down_inner = layer.down.compute(room, middle)
     of_attention = (rows, first_scale, qkv_inner, cos, sin, q, k, v, attended, out_inner)
-    return put_back(result, batch, len(x)), (
+    return put_back(_spread(result, chosen, len(rows)), batch, len(x)), (
         *of_attention, middle, second_scale, gate_up_inner, gate_up, down_inner, *weights,
     )  # fmt: skip
 
@@ -160,7 +164,8 @@ def _differentiate(
     middle, second_scale, gate_up_inner, gate_up, down_inner, *weights = of_mlp
     first, second = (first_scale, layer.norms[0].weight), (second_scale, layer.norms[1].weight)
     batch, lengths = _describe(order)
-    grad = sum_gradients(grad.clone() if batch and batch.begun else grad, batch)
+    chosen = order.chosen if layer.is_last else None
+    grad = _choose(sum_gradients(grad.clone() if batch and batch.begun else grad, batch), chosen)
     gate, up = gate_up.chunk(2, -1)
     opened = functional.silu(gate)
     grad_hidden, of_down = layer.down.differentiate(grad, opened * up, down_inner)
@@ -172,14 +177,15 @@ def _differentiate(
     grad_middle = _add_norm_gradient(second, grad_normed, middle, grad)
     grad_attended, of_out = layer.out.differentiate(grad_middle, attended, out_inner)
     grads = q.new_empty(q.numel() + k.numel() + v.numel()).view(-1, q.shape[-1])
-    grad_attended = order.place_gradients(grad_attended)
+    grad_attended = order.place_gradients(_spread(grad_attended, chosen, len(rows)))
     attend_backward(grad_attended, q, k, v, lengths, kept=weights, out=order.split(grads))
     grad_heads = order.sum_gradients(grads)
     grad_qkv = _turn(layer, grad_heads, order.turns(cos, sin, layer.scaling), back=True).view(len(rows), -1)
     grad_normed, of_qkv = layer.qkv.differentiate(grad_qkv, rows, qkv_inner, norm=first, needs_input=needs_input)
     grad_x = None
     if needs_input:
-        grad_x = place_gradients(_add_norm_gradient(first, grad_normed, rows, grad_middle), batch, order.shape.batch)
+        passed = _spread(grad_middle, chosen, len(rows))
+        grad_x = place_gradients(_add_norm_gradient(first, grad_normed, rows, passed), batch, order.shape.batch)
     return grad_x, [*of_qkv, *of_out, *of_gate_up, *of_down]
 
 
@@ -188,7 +194,9 @@ def fused_layers(model: Any, device: str) -> Iterator[list[FusedLayer]]:
     """Let every layer of a decoder on a processor that `LayerStep` knows compute by it for a while, where it is called
     without a mask or a cache; yields them."""
     orders = KnownOrder()
-    found = {part: FusedLayer(part, orders) for part in model.modules() if device == "cpu" and _is_known(part)}
+    last = [parts[-1] for parts in model.modules() if isinstance(parts, torch.nn.ModuleList) and len(parts)]
+    known = [part for part in model.modules() if device == "cpu" and _is_known(part)]
+    found = {part: FusedLayer(part, orders, is_last=part in last) for part in known}
     forwards = {part: _layer_forward(layer, part) for part, layer in found.items() if layer.is_joined}
     with replace_forward(forwards):
         yield [found[part] for part in forwards]
@@ -246,6 +254,16 @@ def _add_norm_gradient(norm: tuple[Any, Any], grad: Any, rows: Any, passed: Any)
 def _describe(order: HeadOrder) -> tuple[Places | None, tuple[int, ...]]:
     """Where tokens are in the batch, and the lengths of the rows in attention."""
     return (order.distinct.in_batch, order.distinct.lengths) if order.distinct else (None, ())
+
+
+def _choose(tokens: Any, chosen: Any) -> Any:
+    """(N, D) -> (M, D), the M chosen ones; all where chosen is None."""
+    return tokens if chosen is None else tokens.index_select(0, chosen)
+
+
+def _spread(tokens: Any, chosen: Any, count: int) -> Any:
+    """(M, D) -> (N, D), 0 where a token was not chosen."""
+    return tokens if chosen is None else tokens.new_zeros(count, tokens.shape[1]).index_copy_(0, chosen, tokens)
 
 
 def _turn(layer: FusedLayer, qkv: Any, turns: Turns, *, back: bool = False) -> Any:

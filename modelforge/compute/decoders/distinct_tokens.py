@@ -63,6 +63,7 @@ class _Batch(threading.local):
     """What is known of the batch that a model gets next in this thread."""
 
     rows: Any = None  # token ids (B, T), lengths (B)
+    used: Any = None  # (B, T) the places whose last hidden states are used; None: any
     distinct: Distinct | None = None  # of these, once somebody has asked
     is_known = False
 
@@ -70,19 +71,20 @@ class _Batch(threading.local):
 _batch = _Batch()
 
 
-def note_batch(input_ids: Any, lengths: Any) -> None:
-    """Say which batch a model gets next in this thread: token ids (B, T), how many of each row are no padding (B)."""
-    _batch.rows, _batch.distinct, _batch.is_known = (input_ids, lengths), None, False
+def note_batch(input_ids: Any, lengths: Any, used: Any = None) -> None:
+    """Say which batch a model gets next in this thread: token ids (B, T), how many of each row are no padding (B), and
+    the places whose last hidden states are used (B, T), if not all."""
+    _batch.rows, _batch.used, _batch.distinct, _batch.is_known = (input_ids, lengths), used, None, False
 
 
 def forget_batch() -> None:
-    _batch.rows, _batch.distinct, _batch.is_known = None, None, False
+    _batch.rows, _batch.used, _batch.distinct, _batch.is_known = None, None, None, False
 
 
 @contextlib.contextmanager
-def noted_batch(input_ids: Any, lengths: Any) -> Iterator[None]:
+def noted_batch(input_ids: Any, lengths: Any, used: Any = None) -> Iterator[None]:
     """`note_batch` for a while."""
-    note_batch(input_ids, lengths)
+    note_batch(input_ids, lengths, used)
     try:
         yield
     finally:
@@ -97,6 +99,11 @@ def find_distinct(x: Any) -> Distinct | None:
         ids, lengths = (part.tolist() for part in _batch.rows)
         _batch.distinct, _batch.is_known = describe(ids, lengths), True
     return _batch.distinct
+
+
+def find_used(x: Any) -> Any:
+    """The places (B, T) whose last hidden states are used, of the batch that x (B, T, D) belongs to; None: any."""
+    return None if _batch.rows is None or _batch.rows[0].shape != x.shape[:2] else _batch.used
 
 
 def describe(ids: Sequence[Sequence[int]], lengths: Sequence[int]) -> Distinct | None:

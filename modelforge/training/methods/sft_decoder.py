@@ -93,11 +93,11 @@ class AnswerTrainer(StartsAtCut, Durable, LengthGrouped, TokenMeanLoss, TokenCou
 
     def _fused_loss(self, inputs: Any, num_items_in_batch: Any = None) -> Any:
         decoder, ids = unwrap(self.model), inputs["input_ids"]
+        labels = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=-100)  # position t predicts token t + 1
+        answered = labels != -100
         # Not the model's own forward, which is all that accelerate wraps in autocast.
-        with self.accelerator.autocast(), self.continued(inputs), noted_batch(ids, inputs["lengths"]):
-            hidden = decoder.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-            labels = inputs["labels"][:, 1:]  # position t predicts token t + 1
-            answered = labels != -100
+        with self.accelerator.autocast(), self.continued(inputs), noted_batch(ids, inputs["lengths"], answered):
+            hidden = decoder.base_model(input_ids=ids, use_cache=False).last_hidden_state
             loss = answer_loss(hidden[answered], decoder.get_output_embeddings().weight, labels[answered])
         self.add_tokens(int(inputs["lengths"].sum()))
         tokens = answered.sum() if num_items_in_batch is None else num_items_in_batch

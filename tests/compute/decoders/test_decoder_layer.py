@@ -11,7 +11,7 @@ import transformers
 
 from modelforge.compute.decoders import decoder_layer
 from modelforge.compute.decoders.decoder_layer import LAYERS, LayerStep, fused_layers
-from modelforge.compute.decoders.distinct_tokens import noted_batch
+from modelforge.compute.decoders.distinct_tokens import WORTH, noted_batch
 from modelforge.compute.tune import tune
 from modelforge.recipe import Recipe
 
@@ -57,7 +57,7 @@ def compute(model: Any, **inputs: Any) -> dict[str, Any]:
 def assert_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
     """Up to the rounding of float32, in which transformers' norms compute whatever they are given."""
     assert found.keys() == expected.keys()
-    largest = max(float(value.abs().max()) for value in expected.values())
+    largest = max(float(value.abs().max()) for value in expected.values() if value.numel())
     for name, value in expected.items():
         assert torch.allclose(found[name], value, rtol=1e-5, atol=1e-6 * largest), name
 
@@ -159,6 +159,36 @@ def begin_alike(lengths: Sequence[int], count: int) -> tuple[Any, Any]:
     return ids, torch.tensor(lengths)
 
 
+def compute_at(model: Any, ids: Any, places: Any) -> dict[str, Any]:
+    """The logits at some places (B, T), and the gradients of the adapter."""
+    model.zero_grad()
+    logits = model(input_ids=ids, use_cache=False).logits[places]
+    (logits * torch.arange(logits.numel()).view_as(logits).sin()).sum().backward()
+    gradients = {name: part.grad.clone() for name, part in model.named_parameters() if part.grad is not None}
+    return {"logits": logits.detach(), **gradients}
+
+
+@pytest.mark.parametrize("is_checkpointed", [False, True])
+@pytest.mark.parametrize("name", [*BEGUN, "whole rows"])
+@pytest.mark.parametrize("first", [(5, 2, 9), (12, 30, 18), (30, 19, 30), (0, 1, 0)])
+def test_last_layer_leaves_out_places_whose_result_nobody_uses(
+    name: str, is_checkpointed: bool, first: tuple[int, ...], steps: list[Any]
+) -> None:
+    model, places = build(), torch.arange(20)
+    ids, lengths = begin_alike(*BEGUN.get(name, ((20, 20, 20), 0)))
+    if is_checkpointed:
+        model.gradient_checkpointing_enable()
+    used = (places < lengths[:, None]) & (places >= torch.tensor(first)[:, None])
+    expected = compute_at(model, ids, used)
+    with fused_layers(model, "cpu"), noted_batch(ids, lengths, used):
+        found = compute_at(model, ids, used)
+        assert [layer.is_last for layer in steps] == [False, True]
+    assert_equal(found, expected)
+    computed, of_last = map(len, _kept_rows(model, ids, lengths, used))
+    wanted = len({tuple(ids[row, : place + 1].tolist()) for row, place in used.nonzero().tolist()})
+    assert of_last == (wanted if 0 < wanted <= (1 - WORTH) * computed else computed)
+
+
 @pytest.mark.parametrize("is_checkpointed", [False, True])
 @pytest.mark.parametrize("name", BEGUN)
 def test_what_need_not_be_computed_is_left_out_and_changes_nothing(
@@ -170,17 +200,9 @@ def test_what_need_not_be_computed_is_left_out_and_changes_nothing(
     if is_checkpointed:
         model.gradient_checkpointing_enable()
     is_token = torch.arange(20) < lengths[:, None]
-
-    def compute_labelled() -> dict[str, Any]:
-        model.zero_grad()
-        logits = model(input_ids=ids, use_cache=False).logits[is_token]
-        (logits * torch.arange(logits.numel()).view_as(logits).sin()).sum().backward()
-        gradients = {name: part.grad.clone() for name, part in model.named_parameters() if part.grad is not None}
-        return {"logits": logits.detach(), **gradients}
-
-    expected = compute_labelled()
+    expected = compute_at(model, ids, is_token)
     with fused_layers(model, "cpu"), noted_batch(ids, lengths):
-        found = compute_labelled()
+        found = compute_at(model, ids, is_token)
     assert len(steps) == 2
     assert_equal(found, expected)
     distinct = {
@@ -198,10 +220,10 @@ def test_rows_with_positions_of_their_own_are_computed_whole(steps: list[Any]) -
         assert_equal(compute(model, **given), expected)
 
 
-def _kept_rows(model: Any, ids: Any, lengths: Any) -> list[Any]:
-    """What the products of the layers read."""
+def _kept_rows(model: Any, ids: Any, lengths: Any, used: Any = None) -> list[Any]:
+    """What the last products of the layers read."""
     seen: list[Any] = []
-    with fused_layers(model, "cpu") as layers, noted_batch(ids, lengths), torch.no_grad():
+    with fused_layers(model, "cpu") as layers, noted_batch(ids, lengths, used), torch.no_grad():
         for layer in layers:
             layer.down.compute = lambda x, added, plain=layer.down.compute: seen.append(x) or plain(x, added)  # type: ignore[method-assign,func-returns-value,misc]
         model(input_ids=ids, use_cache=False)
