@@ -31,10 +31,15 @@ print(count() - before, hardware.find_probe() is not None)
 """
 
 
+def without_settings() -> dict[str, str]:
+    """The environment of a user who has set none of them; the tests' own process has."""
+    return {name: value for name, value in os.environ.items() if name not in NAMES}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted as Linux lists them")
 def test_measuring_this_machine_leaves_no_thread(tmp_path: Path) -> None:
     """With helpers of two threads, more than there are cores, OpenMP lets all of them sleep at every wait."""
-    environment = {**os.environ, "MODELFORGE_HOME": str(tmp_path)}
+    environment = {**without_settings(), "MODELFORGE_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", PROBE], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0", "True"]
 
@@ -48,7 +53,6 @@ def test_measuring_this_machine_leaves_no_thread(tmp_path: Path) -> None:
     ],
 )
 def test_openmp_is_told_unless_somebody_has(chosen: dict[str, str], expected: list[str | None]) -> None:
-    clean = {name: value for name, value in os.environ.items() if name not in NAMES}
     command = [sys.executable, "-c", TELL]
-    done = subprocess.run(command, env={**clean, **chosen}, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env={**without_settings(), **chosen}, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(expected)
