@@ -10,11 +10,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 
 from modelforge import hardware, paths
+from modelforge.compute.kernels.build import DEFINED, load_kernels
 from tests import tiny
 
 
@@ -26,12 +28,25 @@ def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a real probe of this machine; measuring takes seconds, so all workers share one."""
+    """A folder with a real probe of this machine, and the kernels that were built on it, if any could be; both take
+    seconds, so all workers share one."""
     place = share(tmp_path_factory) / "measured"
     with FileLock(f"{place}.lock"), pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODELFORGE_HOME", str(place))
         hardware.probe()  # which writes it down, and reads it where it is
-        return paths.cache_dir() / "probe.json"
+        for dtype in DEFINED:
+            load_kernels(dtype)
+        return paths.cache_dir()
+
+
+@pytest.fixture(scope="session")
+def kernels(measured: Path) -> dict[str, Any]:
+    """The compiled kernels for each number format; skips where there is no compiler."""
+    if not shutil.which("g++"):
+        pytest.skip("no g++")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODELFORGE_HOME", str(measured.parent))
+        return {dtype: load_kernels(dtype) for dtype in DEFINED}
 
 
 @contextlib.contextmanager
@@ -42,8 +57,7 @@ def live_in(home: Path, measured: Path) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODELFORGE_HOME", str(home))
         patch.setattr(samples, "ANSWER_TOKENS", 6)
-        paths.cache_dir().mkdir(parents=True, exist_ok=True)  # a thread of the test before may have come first
-        shutil.copy(measured, paths.cache_dir() / "probe.json")
+        shutil.copytree(measured, paths.cache_dir(), dirs_exist_ok=True)  # a thread of the test before may come first
         yield home
 
 

@@ -109,6 +109,8 @@ def _time_steps(config: Any, architecture: Any, recipe: Recipe, compute: Compute
 
     from modelforge.compute import memory
     from modelforge.compute.fused_model import fused_model
+    from modelforge.compute.kernels.build import load_kernels
+    from modelforge.compute.kernels.use import using
     from modelforge.compute.tune import tune
     from modelforge.planner import steps
     from modelforge.planner.skeleton import ready_to_train
@@ -122,7 +124,8 @@ def _time_steps(config: Any, architecture: Any, recipe: Recipe, compute: Compute
     optimizer = torch.optim.AdamW(trained, lr=1e-6, fused=compute.optimizer == "adamw_torch_fused")
     seconds: list[float] = []
     kept = memory.kept_blocks(but_large=compute.gradient_checkpointing)
-    with kept, fused_model(model, compute.device):
+    kernels = load_kernels(compute.dtype) if compute.device == "cpu" else None
+    with kept, using(kernels), fused_model(model, compute.device):
         loss_of = steps.prepare(model, architecture, recipe, compute)
         while len(seconds) < FEWEST_STEPS or (len(seconds) < STEPS and sum(seconds) < SECONDS):
             start = time.perf_counter()

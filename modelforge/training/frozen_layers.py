@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from modelforge.compute.decoders.frozen_layers import Cut, compute_below, continued, find_cut, find_problem, is_output
+from modelforge.compute.kernels.use import name_kernels, used_kernels
 from modelforge.errors import DiskFullError, StoreError
 from modelforge.training import stored_output
 from modelforge.training.batching import RightPadding
@@ -112,7 +113,8 @@ def _open(trainer: Any, cut: Cut, rows: Rows, progress: Progress) -> tuple[Store
     shortest, usual, longest = rows.rows[0], rows.rows[len(rows.rows) // 2], rows.rows[-1]
     sample = _try_out(cut, make_batch([usual]))
     needed = stored_output.count_bytes(rows, sample)
-    path = stored_output.name_file(cut, rows, computing=f"{sample.dtype} {trainer.args.bf16} {device.type}")
+    computing = f"{sample.dtype} {trainer.args.bf16} {device.type} {name_kernels(used_kernels())}".rstrip()
+    path = stored_output.name_file(cut, rows, computing=computing)
 
     def is_right() -> bool:
         with contextlib.closing(StoredOutput(path, rows, sample)) as stored:

@@ -20,6 +20,8 @@ from modelforge.building import BUILDING
 from modelforge.compute import memory
 from modelforge.compute.compute import Compute
 from modelforge.compute.fused_model import fused_model, settle_weights
+from modelforge.compute.kernels.build import load_kernels
+from modelforge.compute.kernels.use import name_kernels, using
 from modelforge.compute.tune import tune
 from modelforge.errors import ModelForgeError, RunawayError
 from modelforge.models.folder import package_versions, save_model
@@ -102,7 +104,8 @@ class Result:
 @dataclass(frozen=True)
 class Ready:
     """What a run has prepared before it loads the model. began: when, and what the machine had computed by then.
-    planned: what it is predicted to need. checkpoint: the one it resumes from."""
+    planned: what it is predicted to need. checkpoint: the one it resumes from. kernels: compiled ones, if it computes
+    with such."""
 
     began: Used
     recipe: Recipe
@@ -112,6 +115,7 @@ class Ready:
     examples: Examples
     planned: Plan
     checkpoint: Path | None
+    kernels: Any = None
 
     @property
     def compute(self) -> Compute:
@@ -156,7 +160,8 @@ def carry_out(job: Job, ready: Ready) -> Result:
             job.leave_early()
             trainer, callback = build_trainer(job, ready, model)
         kept = memory.kept_blocks(but_large=ready.compute.gradient_checkpointing)
-        with kept, fused_model(model, ready.compute.device) as layers, track(job, trainer, callback):
+        computing = using(ready.kernels), fused_model(model, ready.compute.device)
+        with kept, computing[0], computing[1] as layers, track(job, trainer, callback):
             settle_weights(model, layers)
             if ready.checkpoint is None and not ready.is_base_without_adapter:
                 show(job, ready, model, step=0, leave=job.leave_early)
@@ -200,6 +205,7 @@ def prepare(job: Job) -> Ready:
     planned = predict(job, start.config, examples)
     checkpoint = checkpoints.find_last(job.checkpoints)
     ready = Ready(began, recipe, start, method, tokenizer, examples, planned, checkpoint)
+    ready = replace(ready, kernels=choose_kernels(ready, job.emit))
     job.emit(
         "started",
         source=start.base.source,
@@ -208,7 +214,7 @@ def prepare(job: Job) -> Ready:
         dataset=dict(job.dataset),
         revisions=start.find_revisions(),
         versions=package_versions(),
-        machine=describe_machine(ready.compute),
+        machine=describe_machine(ready),
         **asdict(ready.compute),
         **examples.counts,
     )
@@ -329,13 +335,28 @@ def predict(job: Job, config: Any, examples: Examples) -> Plan:
     return planned if planned and planned.compute else estimate_roughly(job.recipe, Machine.here(), rows, config)
 
 
-def describe_machine(compute: Compute) -> dict[str, str]:
+def choose_kernels(ready: Ready, emit: Callable[..., None]) -> Any:
+    """Compiled kernels for what is computed element by element on a processor, if there are any; for a run that is
+    resumed those that it began with, or its numbers would not go on exactly."""
+    facts = checkpoints.read_facts(ready.checkpoint) if ready.checkpoint else None
+    is_without = facts is not None and not facts.get("kernels")
+    kernels = None if ready.compute.device != "cpu" or is_without else load_kernels(ready.compute.dtype)
+    if facts is not None and facts.get("kernels", "") != name_kernels(kernels):
+        gone = "The kernels that this run began with are gone"
+        emit(
+            "warning", message=f"{gone}: its numbers may differ in the last digits from those of a run without a break."
+        )
+    return kernels
+
+
+def describe_machine(ready: Ready) -> dict[str, str]:
     """What the numbers of a run depend on besides its recipe, its data and versions."""
     import torch
 
     here = hardware.detect()
-    computing = {name: str(getattr(compute, name)) for name in ("dtype", "weights", "attention", "optimizer")}
-    return {"device": here.device.name, "system": here.system, "threads": str(torch.get_num_threads()), **computing}
+    computing = {name: str(getattr(ready.compute, name)) for name in ("dtype", "weights", "attention", "optimizer")}
+    computing |= {"threads": str(torch.get_num_threads()), "kernels": name_kernels(ready.kernels) or "torch"}
+    return {"device": here.device.name, "system": here.system, **computing}
 
 
 def describe(job: Job, ready: Ready, result: Result, step: int) -> dict[str, Any]:

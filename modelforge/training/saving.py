@@ -15,6 +15,7 @@ from transformers.trainer_callback import TrainerState
 
 from modelforge.compat.transformers import SavingSteps
 from modelforge.compat.trl import restore_token_count
+from modelforge.compute.kernels.use import name_kernels, used_kernels
 from modelforge.errors import DiskFullError, RunawayError, is_disk_full
 from modelforge.models.folder import only_own_adapter
 from modelforge.recipe import Recipe
@@ -40,12 +41,13 @@ class Durable(SavingSteps):
         place, step = Path(self.args.output_dir), self.state.global_step  # type: ignore[attr-defined]
         self.check_finite_weights()
         target = checkpoints.folder_of(place, step)
+        facts = {"step": step, "kernels": name_kernels(used_kernels())}
         with unfinished(place) as self._partial:
             partial = self._partial / target.name
             try:
                 write()
                 if not checkpoints.is_whole(target):
-                    checkpoints.seal(partial, target, {"step": step, "bytes": _count_bytes(partial)})
+                    checkpoints.seal(partial, target, facts | {"bytes": _count_bytes(partial)})
             except Exception as error:
                 if not is_disk_full(error):
                     raise

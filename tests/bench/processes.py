@@ -25,18 +25,22 @@ STARTS_WITHIN = 300  # seconds until a run beside is under way
 
 @contextlib.contextmanager
 def open_home() -> Iterator[Path]:
-    """A new home that has the starters and what was measured of this machine, as one has after the first day."""
+    """A new home that has the starters, what was measured of this machine and the kernels that were built on it, as one
+    has after the first day."""
     from modelforge import hardware, paths, starter
+    from modelforge.compute.kernels.build import DEFINED, load_kernels
 
     for name in starter.STARTERS:
         starter.ensure(name)
     hardware.probe()
+    for dtype in DEFINED:
+        load_kernels(dtype)
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "home" / "cache"
         cache.mkdir(parents=True)
-        for name in ("starters", "probe.json", "converters"):
-            if (paths.cache_dir() / name).exists():
-                (cache / name).symlink_to(paths.cache_dir() / name)
+        for pattern in ("starters", "probe.json", "converters", "kernels-*.so"):
+            for path in paths.cache_dir().glob(pattern):
+                (cache / path.name).symlink_to(path)
         yield cache.parent
 
 

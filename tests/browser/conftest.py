@@ -59,9 +59,8 @@ def make_small_home(small_starter: Path, measured: Path) -> Callable[[Path], Pat
 
     def make(folder: Path) -> Path:
         home = folder / "home"
-        (home / "cache").mkdir(parents=True)
+        shutil.copytree(measured, home / "cache")
         (home / "cache" / "starters").symlink_to(small_starter, target_is_directory=True)
-        shutil.copy(measured, home / "cache")
         return home
 
     return make

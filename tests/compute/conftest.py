@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.machine import base, measured, probed
+from tests.machine import base, kernels, measured, probed
 from tests.trainers import build
 
-__all__ = ["base", "build", "measured", "probed"]
+__all__ = ["base", "build", "kernels", "measured", "probed"]

@@ -10,13 +10,14 @@ from torch.nn import functional
 
 from modelforge.compute import label_scores
 from modelforge.compute.answer_loss import answer_loss
+from modelforge.compute.kernels import plain
 from modelforge.compute.label_scores import CHUNK_ROWS, LEAST_SHARE, score_labels
 
 
 @pytest.mark.parametrize("count", [0, 1, CHUNK_ROWS, 2 * CHUNK_ROWS + 3])
 @pytest.mark.parametrize("cached", [10, 350, 10**6])  # one row, some, all of a chunk
 def test_answer_loss_equals_cross_entropy(count: int, cached: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_scores, "CACHED_LOGITS", cached)
+    monkeypatch.setattr(plain, "CACHED_LOGITS", cached)
     torch.manual_seed(0)
     hidden = torch.randn(count, 16, dtype=torch.float64, requires_grad=True)
     again = hidden.detach().clone().requires_grad_()

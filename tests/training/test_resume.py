@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -68,6 +69,49 @@ def test_paused_run_resumes_to_the_same_end(forge: Forge, quick: Callable[..., R
         for each in (whole, again)
     ]
     assert weights[0] == weights[1]
+
+
+def machines(run: Any) -> list[str]:
+    """What each start of a run computed with, element by element."""
+    return [event["machine"]["kernels"] for event in run.events() if event["type"] == "started"]
+
+
+def warnings(run: Any) -> list[str]:
+    return [event["message"] for event in run.events() if event["type"] == "warning"]
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
+@pytest.mark.parametrize("change", ["a compiler comes", "the kernels go"])
+def test_resumed_run_computes_with_what_it_began_with_or_says_so(
+    change: str, forge: Forge, quick: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels, elsewhere = sorted(paths.cache_dir().glob("kernels-*.so")), paths.make_folder(tmp_path / "elsewhere")
+
+    def have(is_there: bool) -> None:
+        for library in kernels:
+            source, target = (elsewhere, library.parent) if is_there else (library.parent, elsewhere)
+            if (source / library.name).exists():
+                shutil.move(source / library.name, target / library.name)
+
+    comes = change == "a compiler comes"
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    have(not comes)
+    run = forge.runs.start(quick())
+    leave_after(run, 5, run.pause)
+    have(comes)
+    again = forge.runs.resume(run.id)
+    assert again.wait(60) is RunState.finished
+    began, went_on = machines(again)
+    assert (began == "torch") is comes and went_on == "torch"
+    assert any("kernels that this run began with are gone" in each for each in warnings(again)) is not comes
+    if comes:
+        whole = forge.runs.start(quick())
+        whole.wait(60)
+        assert machines(whole) != ["torch"]
+        have(False)
+        plain = forge.runs.start(quick())
+        plain.wait(60)
+        assert losses(again) == losses(plain)
 
 
 @pytest.mark.slow

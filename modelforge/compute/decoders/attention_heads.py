@@ -17,6 +17,8 @@ from torch.nn import functional
 
 from modelforge.compute.decoders.causal_attention import count_weights
 from modelforge.compute.decoders.distinct_tokens import WORTH, Distinct
+from modelforge.compute.kernels.plain import Turns
+from modelforge.compute.kernels.use import kernels_for
 
 ROW_MULTIPLE = 32
 """Attention's rows are a multiple of it long: a softmax takes 1 ns a score in rows of 125, and 0.36 in
@@ -24,8 +26,6 @@ rows of 320."""
 KEPT_WEIGHTS = 12e6
 """Bytes that attention weights of a layer may take to be kept for the backward pass. The starter's with four rows of
 512 tokens in bfloat16 take 10.6 MB, for 3% of a step; in float32 they are computed again."""
-Turns = tuple[tuple[Any, Any], tuple[Any, Any]]
-"""The cosines and sines (N, 1, d) of each token's position, for q and for k."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class Shape:
     key_heads: int
     groups: int
     size: int
+
+    @property
+    def heads(self) -> tuple[int, int]:
+        """H and K."""
+        return self.key_heads * self.groups, self.key_heads
 
 
 class HeadOrder:
@@ -103,9 +108,9 @@ class HeadOrder:
         q, k, v = (part.view(self.shape.batch * self.shape.key_heads, -1, self.shape.size) for part in parts)
         return q, k, v
 
-    def to_attention(self, heads: Any) -> Any:
-        """Heads of tokens (N, H + 2 K, d) -> joined"""
-        return heads.view(-1, self.shape.size).index_select(0, self._heads)
+    def to_attention(self, heads: Any, turns: Turns) -> Any:
+        """Heads of tokens (N, (H + 2 K) d) -> joined, turned to their positions."""
+        return kernels_for(heads).turn_heads(heads, self._heads, turns, self.shape.heads)
 
     def from_attention(self, attended: Any) -> Any:
         """(B K, T G, d) -> (N, H d)"""
@@ -117,7 +122,7 @@ class HeadOrder:
         rows = padded.reshape(-1, self.shape.size).index_select(0, self._alone)
         return rows.view(self.shape.batch * self.shape.key_heads, -1, self.shape.size)
 
-    def sum_gradients(self, joined: Any) -> Any:
+    def sum_gradients(self, joined: Any, turns: Turns) -> Any:
         """The gradient of what `to_attention` takes, from that of what it gives, which is overwritten."""
         if self.distinct:
             parts = [
@@ -126,7 +131,8 @@ class HeadOrder:
             for row, earlier, count in reversed(self.distinct.in_attention.begun):
                 for part, places in zip(parts, (count * self.shape.groups, count, count), strict=True):
                     part[earlier, :, :places] += part[row, :, :places]
-        return joined.index_select(0, self._places).view(len(self.columns), -1, self.shape.size)
+        grads = kernels_for(joined).turn_heads(joined, self._places, turns, self.shape.heads, back=True)
+        return grads.view(len(self.columns), -1)
 
 
 class KnownOrder:

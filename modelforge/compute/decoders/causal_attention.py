@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 
 from modelforge.compat.torch import softmax_backward
+from modelforge.compute.kernels.use import kernels_for
 
 BLOCK_SCORES = 1_000_000
 """Scores of a block, in all rows and heads: 4 MB in float32, small enough for a processor's cache. (On an EPYC twice as
@@ -90,19 +91,15 @@ def _find_blocks(heads: int, groups: int, length: int, lengths: Sequence[int]) -
 def _weigh(q: Any, k: Any, lengths: Sequence[int], kept: Sequence[Any] = ()) -> Iterator[tuple[Block, slice, Any]]:
     """Each block, which rows of q it has, and its weights (heads, rows, keys), 0 where a key comes later."""
     length, groups = k.shape[1], q.shape[1] // k.shape[1]
-    blocks = _find_blocks(len(k), groups, length, lengths)
-    longest = blocks[0].end
-    later = q.new_full((longest, longest), float("-inf")).triu_(1)[:, None]  # (longest, 1, longest)
-    for block, weights in zip_longest(blocks, kept):
+    kernels = kernels_for(q)
+    for block, weights in zip_longest(_find_blocks(len(k), groups, length, lengths), kept):
         heads, start, end = block
         rows = slice(start * groups, end * groups)
         if weights is not None:
             yield block, rows, weights
             continue
         scores = torch.bmm(q[:heads, rows], _transpose(k[:heads, :end]))
-        count = end - start
-        scores.view(heads, count, groups, end)[..., start:] += later[:count, :, :count]
-        yield block, rows, torch.softmax(scores, -1)
+        yield block, rows, kernels.weigh(scores, start, groups)
 
 
 def _transpose(part: Any) -> Any:

@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.nn import functional
 
-from modelforge.compat.torch import replace_forward, silu_backward
-from modelforge.compute.decoders.attention_heads import HeadOrder, KnownOrder, Shape, Turns
+from modelforge.compat.torch import replace_forward
+from modelforge.compute.decoders.attention_heads import HeadOrder, KnownOrder, Shape
 from modelforge.compute.decoders.causal_attention import attend, attend_backward
 from modelforge.compute.decoders.distinct_tokens import (
     Places,
@@ -33,6 +32,7 @@ from modelforge.compute.decoders.distinct_tokens import (
 )
 from modelforge.compute.decoders.joined_product import JoinedProduct
 from modelforge.compute.fused import autocast_dtype
+from modelforge.compute.kernels.use import kernels_for
 
 LAYERS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer")
 """Classes of transformers that compute what `LayerStep` does."""
@@ -133,22 +133,22 @@ def _compute(
     batch, lengths = _describe(order)
     chosen = order.chosen if layer.is_last else None
     rows = take_tokens(x, batch)
+    kernels = kernels_for(rows)
     first, second = layer.norms
     room, normed = layer.qkv.make_room(rows)
-    first_scale = _normalise(first, rows, normed)
+    first_scale = kernels.normalise(first, rows, normed)
     qkv, qkv_inner = layer.qkv.compute(room)
-    q, k, v = order.split(order.to_attention(_turn(layer, qkv, order.turns(cos, sin, layer.scaling))))
+    q, k, v = order.split(order.to_attention(qkv, order.turns(cos, sin, layer.scaling)))
     attended, weights = attend(q, k, v, lengths, keeps=keeps and order.keeps_weights)
     attended = _choose(order.from_attention(attended), chosen)
     room, place = layer.out.make_room(attended)
     place.copy_(attended)
     middle, out_inner = layer.out.compute(room, _choose(rows, chosen))
     room, normed = layer.gate_up.make_room(middle)
-    second_scale = _normalise(second, middle, normed)
+    second_scale = kernels.normalise(second, middle, normed)
     gate_up, gate_up_inner = layer.gate_up.compute(room)
-    gate, up = gate_up.chunk(2, -1)
-    room, opened = layer.down.make_room(middle)
-    torch.mul(functional.silu(gate), up, out=opened)
+    room, hidden = layer.down.make_room(middle)
+    kernels.open_gate(gate_up, hidden)
     result, down_inner = layer.down.compute(room, middle)
     of_attention = (rows, first_scale, qkv_inner, cos, sin, q, k, v, attended, out_inner)
     return put_back(_spread(result, chosen, len(rows)), batch, len(x)), (
@@ -165,27 +165,24 @@ def _differentiate(
     first, second = (first_scale, layer.norms[0].weight), (second_scale, layer.norms[1].weight)
     batch, lengths = _describe(order)
     chosen = order.chosen if layer.is_last else None
+    kernels = kernels_for(rows)
     grad = _choose(sum_gradients(grad.clone() if batch and batch.begun else grad, batch), chosen)
-    gate, up = gate_up.chunk(2, -1)
-    opened = functional.silu(gate)
-    grad_hidden, of_down = layer.down.differentiate(grad, opened * up, down_inner)
-    grad_gate_up = torch.empty_like(gate_up)
-    grad_gate, grad_up = grad_gate_up.chunk(2, -1)
-    torch.mul(grad_hidden, opened, out=grad_up)
-    silu_backward(grad_hidden.mul_(up), gate, grad_gate)
+    hidden = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2)
+    opened = kernels.open_gate(gate_up, hidden)
+    grad_hidden, of_down = layer.down.differentiate(grad, hidden, down_inner)
+    grad_gate_up = kernels.gate_gradient(grad_hidden, gate_up, opened)
     grad_normed, of_gate_up = layer.gate_up.differentiate(grad_gate_up, middle, gate_up_inner, norm=second)
-    grad_middle = _add_norm_gradient(second, grad_normed, middle, grad)
+    grad_middle = kernels.add_norm_gradient(second, grad_normed, middle, grad)
     grad_attended, of_out = layer.out.differentiate(grad_middle, attended, out_inner)
     grads = q.new_empty(q.numel() + k.numel() + v.numel()).view(-1, q.shape[-1])
     grad_attended = order.place_gradients(_spread(grad_attended, chosen, len(rows)))
     attend_backward(grad_attended, q, k, v, lengths, kept=weights, out=order.split(grads))
-    grad_heads = order.sum_gradients(grads)
-    grad_qkv = _turn(layer, grad_heads, order.turns(cos, sin, layer.scaling), back=True).view(len(rows), -1)
+    grad_qkv = order.sum_gradients(grads, order.turns(cos, sin, layer.scaling))
     grad_normed, of_qkv = layer.qkv.differentiate(grad_qkv, rows, qkv_inner, norm=first, needs_input=needs_input)
     grad_x = None
     if needs_input:
         passed = _spread(grad_middle, chosen, len(rows))
-        grad_x = place_gradients(_add_norm_gradient(first, grad_normed, rows, passed), batch, order.shape.batch)
+        grad_x = place_gradients(kernels.add_norm_gradient(first, grad_normed, rows, passed), batch, order.shape.batch)
     return grad_x, [*of_qkv, *of_out, *of_gate_up, *of_down]
 
 
@@ -231,26 +228,6 @@ def _layer_forward(layer: FusedLayer, part: Any) -> Callable[..., Any]:
     return forward
 
 
-def _normalise(norm: Any, rows: Any, out: Any) -> Any:
-    """Write the root mean square norm of rows (N, D), computed in float32 at least, to `out` (N, D); what it multiplied
-    each row by (N, 1)."""
-    exact = torch.promote_types(rows.dtype, torch.float32)
-    lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True, dtype=exact)
-    scale = (lengths.square_().div_(rows.shape[-1])).add_(norm.variance_epsilon).rsqrt_()
-    torch.mul(rows * scale, norm.weight, out=out)
-    return scale
-
-
-def _add_norm_gradient(norm: tuple[Any, Any], grad: Any, rows: Any, passed: Any) -> Any:
-    """The gradient of rows (N, D) that go through a norm, and past it: from that of the normed rows (N, D), which is
-    overwritten, and `passed` (N, D). norm: what it multiplied rows (N, 1) and columns (D) by."""
-    scale, weight = norm
-    grad = grad.mul_(weight.to(grad.dtype))
-    dot = (grad * rows).sum(-1, keepdim=True, dtype=scale.dtype)
-    along = (scale.pow(3) * dot).div_(-rows.shape[-1]).to(rows.dtype)
-    return torch.addcmul(passed, grad, scale.to(grad.dtype)).addcmul_(rows, along)
-
-
 def _describe(order: HeadOrder) -> tuple[Places | None, tuple[int, ...]]:
     """Where tokens are in the batch, and the lengths of the rows in attention."""
     return (order.distinct.in_batch, order.distinct.lengths) if order.distinct else (None, ())
@@ -264,24 +241,3 @@ def _choose(tokens: Any, chosen: Any) -> Any:
 def _spread(tokens: Any, chosen: Any, count: int) -> Any:
     """(M, D) -> (N, D), 0 where a token was not chosen."""
     return tokens if chosen is None else tokens.new_zeros(count, tokens.shape[1]).index_copy_(0, chosen, tokens)
-
-
-def _turn(layer: FusedLayer, qkv: Any, turns: Turns, *, back: bool = False) -> Any:
-    """The heads of tokens (N, H + 2 K, d), turned to their positions, those of q scaled, from qkv (N, (H + 2 K) d).
-
-    back: the gradient of that, from the gradient of the result: a rotation's transpose turns back."""
-    heads = qkv.view(len(qkv), -1, layer.head_size)
-    queries = layer.key_heads * layer.groups
-    turned = torch.empty_like(heads)
-    for part, (cos, sin) in zip((slice(queries), slice(queries, -layer.key_heads)), turns, strict=True):
-        _rotate(heads[:, part], cos, sin, turned[:, part], sign=-1 if back else 1)
-    turned[:, -layer.key_heads :] = heads[:, -layer.key_heads :]
-    return turned
-
-
-def _rotate(x: Any, cos: Any, sin: Any, out: Any, *, sign: int) -> None:
-    """Rotary positions (arXiv 2104.09864), as Llama pairs the numbers: x (..., d), the first half with the second."""
-    half = x.shape[-1] // 2
-    torch.mul(x, cos, out=out)
-    out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-sign)
-    out[..., half:].addcmul_(x[..., :half], sin[..., half:], value=sign)

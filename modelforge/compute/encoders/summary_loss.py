@@ -20,7 +20,7 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 from modelforge.compat.torch import replace_forward
 from modelforge.compute.answer_loss import is_plain_head
 from modelforge.compute.fused import autocast_dtype
-from modelforge.compute.label_scores import score_logits
+from modelforge.compute.kernels.use import kernels_for
 from modelforge.compute.product import multiply
 from modelforge.compute.tune import unwrap
 
@@ -34,7 +34,7 @@ class CrossEntropies(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Any, weight: Any, labels: Any) -> Any:
         logits = multiply(hidden, weight.t())  # (N, V)
-        scores = score_logits(logits, labels, differentiates=True)
+        scores = kernels_for(logits).score_logits(logits, labels, differentiates=True)
         ctx.save_for_backward(hidden, weight, logits)  # which are the gradients of the scores now
         return scores.neg_()
 

@@ -12,6 +12,7 @@ import transformers
 from modelforge.compute.decoders import decoder_layer
 from modelforge.compute.decoders.decoder_layer import LAYERS, LayerStep, fused_layers
 from modelforge.compute.decoders.distinct_tokens import WORTH, noted_batch
+from modelforge.compute.kernels.use import using
 from modelforge.compute.tune import tune
 from modelforge.recipe import Recipe
 
@@ -52,6 +53,14 @@ def compute(model: Any, **inputs: Any) -> dict[str, Any]:
     (logits.double() * torch.arange(logits.numel()).view_as(logits).sin()).sum().backward()
     gradients = {name: part.grad.clone() for name, part in model.named_parameters() if part.grad is not None}
     return {"logits": logits.detach(), **gradients}
+
+
+def assert_near(found: dict[str, Any], exact: dict[str, Any]) -> None:
+    """Up to the rounding of float32."""
+    assert found.keys() == exact.keys()
+    largest = max(float(value.norm()) for value in exact.values())
+    for name, value in exact.items():
+        assert (found[name].double() - value).norm() <= 1e-5 * value.norm() + 1e-7 * largest, name
 
 
 def assert_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -287,10 +296,44 @@ def test_layers_of_other_devices_and_other_activations_stay_plain() -> None:
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_bfloat16_is_as_near_to_the_exact_values_as_the_plain_layer_is(name: str, steps: list[Any]) -> None:
+@pytest.mark.parametrize("length", [1, 20, 130])
+def test_compiled_kernels_give_the_plain_values_and_gradients(
+    name: str, length: int, kernels: dict[str, Any], steps: list[Any]
+) -> None:
+    model, ids = build(name, dtype=torch.float32), draw_tokens(length)
+    expected = compute(build(name), input_ids=ids)
+    with using(kernels["float32"]), fused_layers(model, "cpu"):
+        found = compute(model, input_ids=ids)
+    assert len(steps) == 2
+    assert_near(found, expected)
+
+
+@pytest.mark.parametrize("is_checkpointed", [False, True])
+@pytest.mark.parametrize("name", BEGUN)
+def test_compiled_kernels_leave_out_what_need_not_be_computed(
+    name: str, is_checkpointed: bool, kernels: dict[str, Any], steps: list[Any]
+) -> None:
+    model = build(dtype=torch.float32)
+    ids, lengths = begin_alike(*BEGUN[name])
+    is_token = torch.arange(20) < lengths[:, None]
+    expected = compute_at(build(), ids, is_token)
+    if is_checkpointed:
+        model.gradient_checkpointing_enable()
+    with using(kernels["float32"]), fused_layers(model, "cpu"), noted_batch(ids, lengths):
+        found = compute_at(model, ids, is_token)
+    assert len(steps) == 2
+    assert_near(found, expected)
+
+
+@pytest.mark.parametrize("is_compiled", [False, True])
+@pytest.mark.parametrize("name", LAYERS)
+def test_bfloat16_is_as_near_to_the_exact_values_as_the_plain_layer_is(
+    name: str, is_compiled: bool, request: pytest.FixtureRequest, steps: list[Any]
+) -> None:
     exact = compute(build(name, dtype=torch.float64), input_ids=draw_tokens(70))
     model = build(name, dtype=torch.bfloat16)
-    with torch.autocast("cpu", torch.bfloat16):
+    kernels = request.getfixturevalue("kernels")["bfloat16"] if is_compiled else None
+    with torch.autocast("cpu", torch.bfloat16), using(kernels):
         plain = compute(model, input_ids=draw_tokens(70))
         with fused_layers(model, "cpu"):
             found = compute(model, input_ids=draw_tokens(70))

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-from modelforge.compute import label_scores
 from modelforge.compute.encoders.summary_loss import find_cross_entropies, fused_loss
 from modelforge.compute.fused_model import fused_model
+from modelforge.compute.kernels import plain
 from tests.compute.encoders.test_dropout import inputs_of, make_bert, make_t5
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
 def test_cross_entropies_equal_torchs(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_scores, "CACHED_LOGITS", 150)  # three rows
+    monkeypatch.setattr(plain, "CACHED_LOGITS", 150)  # three rows
     torch.manual_seed(0)
     hidden = torch.randn(count, 8, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(50, 8, dtype=torch.float64, requires_grad=True)
