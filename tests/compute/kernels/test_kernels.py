@@ -111,15 +111,16 @@ def test_what_the_library_does_not_understand_is_computed_by_torch(compiled: Any
     for label in (-100, 6):
         with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
             compiled.score_logits(rows.clone(), torch.tensor([0, 1, label, 2]), differentiates=True)
-    # all tokens may share one position; a norm may be kept in another number format than what it is applied to; a part of a matrix may have gaps
+    # a norm may be in another number format than its rows, all tokens may share one position, a matrix may have gaps
     norm = SimpleNamespace(weight=torch.ones(6, dtype=torch.float64), variance_epsilon=1e-6)
     found, right = torch.empty_like(rows), torch.empty_like(rows)
     assert torch.equal(compiled.normalise(norm, rows, found), plain.normalise(norm, rows, right))
     assert torch.equal(found, right)
     heads, turn = torch.randn(4, 3 * 6).to(compiled.dtype), torch.rand(1, 1, 6).to(compiled.dtype)
-    turns, index = ((turn.expand(4, -1, -1),) * 2,) * 2, torch.arange(12)
-    exact = plain.turn_heads(heads.double(), index, ((turn.expand(4, -1, -1).double(),) * 2,) * 2, (1, 1))
-    torch.testing.assert_close(compiled.turn_heads(heads, index, turns, (1, 1)).double(), exact, rtol=2e-2, atol=1e-2)
+    shared, index = turn.expand(4, -1, -1), torch.arange(12)
+    exact = plain.turn_heads(heads.double(), index, ((shared.double(),) * 2,) * 2, (1, 1))
+    found = compiled.turn_heads(heads, index, ((shared,) * 2,) * 2, (1, 1))
+    torch.testing.assert_close(found.double(), exact, rtol=2e-2, atol=1e-2)
     apart = rows.t().contiguous().t()
     exact = torch.empty(4, 3, dtype=torch.float64)
     plain.open_gate(apart.double(), exact)
