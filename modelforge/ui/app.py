@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from modelforge import hardware, paths, quotas, warmup
 from modelforge.caller import OWNER, acting_as, current_caller, refuse_unknown_callers
 from modelforge.compat.gradio import poll_queue_less_often
+from modelforge.compute.kernels.build import build_ahead
 from modelforge.compute.memory import share_one_arena
 from modelforge.connections import limit_silent_connections
 from modelforge.errors import AccessError
@@ -204,13 +205,19 @@ def serve(access: Access, *, open_browser: bool) -> None:
             print("\n".join([*lines, "Press Ctrl-C to close it."]), flush=True)
         if open_browser and not access.on_space:
             webbrowser.open(url)
-        first, then = preview.load_starters_tokenizer, acting_as(OWNER)(forge.runs.auto_resume)
-        warmup.start(1.0, first=first, probe=hardware.probe, training=load_training, then=then)
+        first = preview.load_starters_tokenizer
+        warmup.start(1.0, first=first, probe=hardware.probe, training=load_training, then=partial(catch_up, forge))
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         page.block_thread()
         forge.runs.save_all(LEAVES_WITHIN)
         forge.serving.stop()
         forge.playground.unload()
+
+
+def catch_up(forge: Forge) -> None:
+    """What the app does once it is open and has loaded everything."""
+    acting_as(OWNER)(forge.runs.auto_resume)()
+    build_ahead()
 
 
 def launch(page: gr.Blocks, access: Access) -> str:

@@ -11,14 +11,17 @@ import logging
 import platform
 import shutil
 import subprocess
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelforge import paths
+from modelforge import hardware, paths
+from modelforge.compute.decide import choose_dtype
+from modelforge.errors import DiskFullError, StoreError
 from modelforge.processes import python_command
+from modelforge.recipe import Recipe
 from modelforge.store.files import place_file
+from modelforge.store.folders import unfinished
 
 if TYPE_CHECKING:  # or torch would be loaded to ask for a name
     from modelforge.compute.kernels.compiled import CompiledKernels
@@ -37,47 +40,63 @@ def load_kernels(dtype: str) -> CompiledKernels | None:
     operations take their place."""
     if dtype not in DEFINED or platform.system() != "Linux":
         return None
-    library = paths.cache_dir() / f"kernels-{dtype}-{_name_build()}.so"
-    if not library.exists():
-        compiler = shutil.which("g++")
-        if compiler is None:
-            log.info("No g++ here: what is computed element by element is computed by torch.")
-            return None
-        try:
-            _build(compiler, dtype, library)
-        except (OSError, subprocess.SubprocessError) as error:
-            said = (getattr(error, "stderr", None) or b"").decode(errors="replace")[-2000:]
-            log.warning("Torch computes what kernels could: %s could not build them: %s", compiler, said or error)
-            return None
-    return _load(library, dtype)
+    try:
+        build = f"kernels-{dtype}-{_name_build()}"
+        library = _find(build) or _build(build, dtype)
+        return _load(library, dtype) if library else None
+    except (OSError, subprocess.SubprocessError, StoreError, DiskFullError) as error:
+        said = (getattr(error, "stderr", None) or b"").decode(errors="replace")[-2000:]
+        log.warning("Torch computes what kernels could: they could not be built. %s", said or error)
+        return None
 
 
-def _load(library: Path, dtype: str) -> CompiledKernels | None:
+def build_ahead() -> None:
+    """Build those that a run with the usual settings computes with, so that the first one does not wait for them."""
+    probe = hardware.probe()
+    if probe.kind == "cpu":
+        load_kernels(choose_dtype(Recipe(), probe)[0])
+
+
+def _load(library: Path, dtype: str) -> CompiledKernels:
     import torch
 
     from modelforge.compute.kernels.compiled import CompiledKernels
 
-    try:
-        with library.open("rb") as opened:
-            name = hashlib.file_digest(opened, "sha256").hexdigest()[:16]
-        return CompiledKernels(library, getattr(torch, dtype), name)
-    except (OSError, AttributeError) as error:  # damaged, or not this version's
-        log.warning("The kernels in %s could not be loaded, and are built again at the next run: %s", library, error)
-        library.unlink(missing_ok=True)
+    return CompiledKernels(library, getattr(torch, dtype), _name_contents(library))
+
+
+def _find(build: str) -> Path | None:
+    """The library of that name and the contents that it had when it was built."""
+    for library in sorted(paths.cache_dir().glob(f"{build}-*.so")):
+        if library.stem == f"{build}-{_name_contents(library)}":
+            return library
+        log.warning("The kernels in %s are damaged, and are built again.", library)
+        library.unlink()
+    return None
+
+
+def _build(build: str, dtype: str) -> Path | None:
+    """None without a compiler. Raises OSError, SubprocessError, StoreError or DiskFullError."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        log.info("No g++ here: torch computes what kernels could.")
         return None
-
-
-def _build(compiler: str, dtype: str, library: Path) -> None:
-    """Raises OSError or SubprocessError."""
-    paths.make_folder(library.parent)
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        partial = Path(folder) / library.name
+    with unfinished(paths.cache_dir()) as folder:
+        partial = folder / "kernels.so"
         # torch has loaded an OpenMP of its own: a second one would bring as many threads again
-        build = [compiler, *FLAGS, DEFINED[dtype], str(SOURCE), "-Wl,--as-needed", *_find_openmp(), "-o", str(partial)]
-        try_out = python_command("modelforge.compute.kernels.try_out", str(partial), dtype)
-        for command in (build, try_out):
+        inputs = (str(SOURCE), "-Wl,--as-needed", *_find_openmp())
+        compile_it = [compiler, *FLAGS, DEFINED[dtype], *inputs, "-o", str(partial)]
+        try_it = python_command("modelforge.compute.kernels.try_out", str(partial), dtype)
+        for command in (compile_it, try_it):
             subprocess.run(command, check=True, capture_output=True, timeout=MOST_SECONDS, cwd=folder)
+        library = paths.cache_dir() / f"{build}-{_name_contents(partial)}.so"
         place_file(partial, library)
+    return library
+
+
+def _name_contents(library: Path) -> str:
+    with library.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
 
 
 def _find_openmp() -> list[str]:

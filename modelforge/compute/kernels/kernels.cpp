@@ -92,8 +92,8 @@ inline float total_of(const number *row, int64_t width) {
 
 extern "C" {
 
-void normalise(const number *x, int64_t of_x, const number *weight, number *out, int64_t of_out, float *scales, int64_t count,
-               int64_t width, float epsilon, int threads) {
+void normalise(const number *x, int64_t of_x, const number *weight, number *out, int64_t of_out, float *scales,
+               int64_t count, int64_t width, float epsilon, int threads) {
     each_row(count, width, threads, [=](int64_t row) {
         const number *from = x + row * of_x, *by = weight;
         number *to = out + row * of_out;
@@ -107,8 +107,9 @@ void normalise(const number *x, int64_t of_x, const number *weight, number *out,
     });
 }
 
-void add_norm_gradient(const number *x, int64_t of_x, const number *weight, const float *scales, const number *grad, int64_t of_grad,
-                       const number *passed, int64_t of_passed, number *out, int64_t count, int64_t width, int threads) {
+void add_norm_gradient(const number *x, int64_t of_x, const number *weight, const float *scales, const number *grad,
+                       int64_t of_grad, const number *passed, int64_t of_passed, number *out, int64_t count,
+                       int64_t width, int threads) {
     each_row(count, width, threads, [=](int64_t row) {
         const number *from = x + row * of_x, *back = grad + row * of_grad, *past = passed + row * of_passed;
         const number *by = weight;
@@ -135,8 +136,8 @@ void open_gate(const number *gate_up, number *out, int64_t of_out, int64_t count
     });
 }
 
-void gate_gradient(const number *grad, int64_t of_grad, const number *gate_up, number *grad_gate_up, int64_t count, int64_t width,
-                   int threads) {
+void gate_gradient(const number *grad, int64_t of_grad, const number *gate_up, number *grad_gate_up, int64_t count,
+                   int64_t width, int threads) {
     each_row(count, width, threads, [=](int64_t row) {
         const number *gate = gate_up + 2 * row * width, *up = gate + width, *back = grad + row * of_grad;
         number *of_gate = grad_gate_up + 2 * row * width, *of_up = of_gate + width;
@@ -149,8 +150,9 @@ void gate_gradient(const number *grad, int64_t of_grad, const number *gate_up, n
     });
 }
 
-void turn_heads(const number *heads, const int64_t *index, const number *cos_q, const number *sin_q, const number *cos_k, const number *sin_k,
-                number *out, int64_t count, int64_t queries, int64_t keys, int64_t size, int back, int threads) {
+void turn_heads(const number *heads, const int64_t *index, const number *cos_q, const number *sin_q,
+                const number *cos_k, const number *sin_k, number *out, int64_t count, int64_t queries, int64_t keys,
+                int64_t size, int back, int threads) {
     const int64_t heads_of_token = queries + 2 * keys;
     each_row(count, size, threads, [=](int64_t row) {
         const int64_t place = back ? row : index[row];

@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 import torch
 
-from modelforge import paths
+from modelforge import hardware, paths
 from modelforge.compat.torch import FakeTensorMode
+from modelforge.compute.decide import choose_dtype
 from modelforge.compute.kernels import build, plain
-from modelforge.compute.kernels.build import DEFINED, load_kernels
+from modelforge.compute.kernels.build import DEFINED, build_ahead, load_kernels
 from modelforge.compute.kernels.try_out import FARTHEST, find_distances
 from modelforge.compute.kernels.use import kernels_for, used_kernels, using
+from modelforge.recipe import Recipe
 
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
 
@@ -173,6 +175,15 @@ def test_library_is_built_once_and_has_the_same_name_when_it_is_built_again() ->
     assert rebuilt and rebuilt.name == first.name
 
 
+def test_app_builds_what_a_usual_run_computes_with(probed: Path) -> None:
+    for library in paths.cache_dir().glob("kernels-*.so"):
+        library.unlink()
+    build_ahead()
+    (library,) = paths.cache_dir().glob("kernels-*.so")
+    best, _ = choose_dtype(Recipe(), hardware.probe())
+    assert library.name.startswith(f"kernels-{best}-")
+
+
 def test_without_a_compiler_torch_computes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warned: Callable[[], str]
 ) -> None:
@@ -185,7 +196,7 @@ def test_without_a_compiler_torch_computes(
 def test_compiler_that_fails_is_told_and_leaves_nothing(compiler: Compiler, warned: Callable[[], str]) -> None:
     compiler("echo 'unknown value native' >&2; exit 1")
     assert load_kernels("float32") is None
-    assert "g++ could not build them" in warned() and "unknown value native" in warned()
+    assert "could not be built" in warned() and "unknown value native" in warned()
     assert not list_cache()
 
 
@@ -202,7 +213,7 @@ def test_compiler_that_does_not_end_is_left(
     ("right", "wrong", "told"),
     [
         ("1.0f / (1.0f + exponential(-x))", "1.0f / (1.0f + exponential(x))", "open_gate is off by"),
-        ("sum += powers[i] =", "std::abort(); sum += powers[i] =", "could not build them"),
+        ("sum += powers[i] =", "std::abort(); sum += powers[i] =", "could not be built"),
         ("most + std::log(sum)", "most + std::log(sum - 2)", "score_logits is off by nan"),
     ],
 )
@@ -218,8 +229,15 @@ def test_library_that_is_wrong_or_crashes_is_never_used(  # noqa: PLR0917 - thre
     assert told in warned() and not list_cache()
 
 
-def test_damaged_library_is_built_again_at_the_next_run(warned: Callable[[], str]) -> None:
-    library = paths.make_folder(paths.cache_dir()) / f"kernels-float32-{build._name_build()}.so"
-    library.write_bytes(b"\x7fELF and then nothing")
-    assert load_kernels("float32") is None and "built again" in warned()
-    assert load_kernels("float32")
+@pytest.mark.parametrize("damage", ["cut off", "changed", "emptied"])
+def test_damaged_library_is_not_loaded_but_built_again(damage: str, warned: Callable[[], str]) -> None:
+    """One that is cut off would end the process when it is called."""
+    first = load_kernels("float32")
+    (library,) = paths.cache_dir().iterdir()
+    whole = library.read_bytes()
+    library.unlink()  # never written over while this process has it
+    spoiled = {"cut off": whole[:9000], "changed": whole[:-1] + b"?", "emptied": b""}[damage]
+    library.write_bytes(spoiled)
+    again = load_kernels("float32")
+    assert first and again and again.name == first.name and "damaged" in warned()
+    assert library.read_bytes() == whole
