@@ -23,8 +23,8 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "open_gate": (_POINTER, _POINTER, _COUNT, _COUNT, _COUNT),
     "gate_gradient": (_POINTER, _COUNT, _POINTER, _POINTER, _COUNT, _COUNT),
     "turn_heads": (*(_POINTER,) * 7, *(_COUNT,) * 4, _FLAG),
-    "weigh": (_POINTER, *(_COUNT,) * 5),
-    "find_totals": (_POINTER, _COUNT, _COUNT, _POINTER, _POINTER),
+    "weigh": (_POINTER, _POINTER, *(_COUNT,) * 5),
+    "find_totals": (_POINTER, _POINTER, _COUNT, _COUNT, _POINTER, _POINTER),
     "score": (_POINTER, _COUNT, _COUNT, _POINTER, _POINTER, _FLAG),
 }  # fmt: skip
 """Of each function in `kernels.cpp`, but for the number of threads, which comes last."""
@@ -96,7 +96,8 @@ class CompiledKernels:
     def weigh(self, scores: Any, start: int, groups: int) -> Any:
         if not (self.suits(scores) and scores.is_contiguous()):
             return plain.weigh(scores, start, groups)
-        self._call("weigh", scores, len(scores), scores.shape[1] // groups, groups, scores.shape[2], start)
+        heads, rows, keys = scores.shape
+        self._call("weigh", scores, _make_room(scores, keys), heads, rows // groups, groups, keys, start)
         return scores
 
     def find_totals(self, logits: Any) -> tuple[Any, Any]:
@@ -104,7 +105,8 @@ class CompiledKernels:
             return plain.find_totals(logits)
         totals = logits.new_empty(len(logits), 1, dtype=torch.float32)
         likeliest = logits.new_empty(logits.shape[1], dtype=torch.float32)
-        self._call("find_totals", logits, *logits.shape, totals, likeliest)
+        room = _make_room(logits, logits.shape[1])
+        self._call("find_totals", logits, room, *logits.shape, totals, likeliest)
         return totals, likeliest
 
     def score_logits(self, logits: Any, labels: Any, *, differentiates: bool) -> Any:
@@ -119,3 +121,8 @@ class CompiledKernels:
         """Call a function of the library: tensors by where they are in memory."""
         given = (each.data_ptr() if isinstance(each, torch.Tensor) else each for each in arguments)
         self._functions[name](*given, torch.get_num_threads())
+
+
+def _make_room(like: Any, width: int) -> Any:
+    """Room for each thread to compute in, in float32."""
+    return like.new_empty(torch.get_num_threads(), width, dtype=torch.float32)

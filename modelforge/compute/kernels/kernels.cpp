@@ -3,13 +3,14 @@
 // computes, and does so in torch.
 //
 // Numbers are computed in float. A matrix whose rows may lie apart is a pointer and the distance from row to row. Each
-// row is computed by one thread in one order, so results do not depend on the number of threads.
+// row is computed by one thread in one order, so results do not depend on the number of threads. Nothing is allocated
+// here: what helpers allocate, at moments of their own, leaves holes among the blocks of a step.
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <vector>
+#include <omp.h>
 
 namespace {
 
@@ -168,11 +169,11 @@ void turn_heads(const number *heads, const int64_t *index, const number *cos_q, 
     });
 }
 
-void weigh(number *scores, int64_t heads, int64_t queries, int64_t groups, int64_t keys, int64_t start, int threads) {
+// room: `keys` numbers for each thread
+void weigh(number *scores, float *room, int64_t heads, int64_t queries, int64_t groups, int64_t keys, int64_t start,
+           int threads) {
     each_row(heads * queries, groups * keys, threads, [=](int64_t query) {
-        thread_local std::vector<float> kept;
-        if (int64_t(kept.size()) < keys) kept.resize(keys);
-        float *powers = kept.data();
+        float *powers = room + omp_get_thread_num() * keys;
         const int64_t seen = start + query % queries + 1;
         const int64_t even = std::min((seen + 15) / 16 * 16, keys); // what is left of a vector takes as long as ten
         for (int64_t row = query * groups; row < (query + 1) * groups; row++) {
@@ -191,12 +192,14 @@ void weigh(number *scores, int64_t heads, int64_t queries, int64_t groups, int64
     });
 }
 
-void find_totals(const number *logits, int64_t count, int64_t width, float *totals, float *likeliest, int threads) {
+// room: `width` numbers for each thread, the highest logarithms that it has seen
+void find_totals(const number *logits, float *room, int64_t count, int64_t width, float *totals, float *likeliest,
+                 int threads) {
     std::fill(likeliest, likeliest + width, -INFINITY);
 #pragma omp parallel num_threads(threads)
     {
-        std::vector<float> own(width, -INFINITY); // the highest logarithms that this thread has seen
-        float *best = own.data();
+        float *best = room + omp_get_thread_num() * width;
+        std::fill(best, best + width, -INFINITY);
 #pragma omp for schedule(static)
         for (int64_t row = 0; row < count; row++) {
             const number *part = logits + row * width;
