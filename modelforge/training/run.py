@@ -160,8 +160,8 @@ def carry_out(job: Job, ready: Ready) -> Result:
             job.leave_early()
             trainer, callback = build_trainer(job, ready, model)
         kept = memory.kept_blocks(but_large=ready.compute.gradient_checkpointing)
-        computing = using(ready.kernels), fused_model(model, ready.compute.device)
-        with kept, computing[0], computing[1] as layers, track(job, trainer, callback):
+        fused = fused_model(model, ready.compute.device)
+        with kept, using(ready.kernels), fused as layers, track(job, trainer, callback):
             settle_weights(model, layers)
             if ready.checkpoint is None and not ready.is_base_without_adapter:
                 show(job, ready, model, step=0, leave=job.leave_early)

@@ -62,7 +62,7 @@ def _load(library: Path, dtype: str) -> CompiledKernels:
 
     from modelforge.compute.kernels.compiled import CompiledKernels
 
-    return CompiledKernels(library, getattr(torch, dtype), _name_contents(library))
+    return CompiledKernels(library, getattr(torch, dtype), library.stem.rpartition("-")[2])
 
 
 def _find(build: str) -> Path | None:
@@ -71,7 +71,7 @@ def _find(build: str) -> Path | None:
         if library.stem == f"{build}-{_name_contents(library)}":
             return library
         log.warning("The kernels in %s are damaged, and are built again.", library)
-        library.unlink()
+        library.unlink(missing_ok=True)  # another process may have been first
     return None
 
 
