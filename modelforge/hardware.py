@@ -105,7 +105,7 @@ def detect(root: Path = Path("/")) -> Hardware:
     total, free = min(memory.total, limit), min(memory.available, left)
     home = paths.home()
     disk = shutil.disk_usage(next((place for place in (home, *home.parents) if place.exists()), Path.cwd()))
-    cpu = Device("cpu", _processor_name(), total, free)
+    cpu = Device("cpu", processor_name(), total, free)
     is_apple = platform.system() == "Darwin" and platform.machine() == "arm64"
     mps = [Device("mps", "Apple GPU", total, free)] if is_apple else []
     return Hardware(
@@ -156,7 +156,7 @@ def find_probe() -> Probe | None:
 
 
 def _name_machine() -> str:
-    return f"{platform.node()} {_processor_name()} {[device.name for device in _nvidia_devices()][:1]}"
+    return f"{platform.node()} {processor_name()} {[device.name for device in _nvidia_devices()][:1]}"
 
 
 def use_one_card() -> None:
@@ -206,7 +206,7 @@ def _measure(torch_version: str) -> Probe:
         properties = torch.cuda.get_device_properties(0)
         name, memory, capability = properties.name, properties.total_memory, (properties.major, properties.minor)
     else:
-        name, memory, capability = _processor_name(), detect().device.memory_bytes, (0, 0)
+        name, memory, capability = processor_name(), detect().device.memory_bytes, (0, 0)
     rates = {}
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         if device == "cpu" and dtype == torch.float16:
@@ -269,7 +269,8 @@ def _nvidia_devices() -> tuple[Device, ...]:
         pynvml.nvmlShutdown()
 
 
-def _processor_name() -> str:
+def processor_name() -> str:
+    """As its maker calls it, or at least of which maker it is; the architecture where neither is known."""
     if platform.system() == "Linux":
         with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - a device file
             for line in lines:

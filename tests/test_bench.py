@@ -78,7 +78,7 @@ def test_numbers_have_three_digits(value: float, text: str) -> None:
     assert table.number(value) == text
 
 
-def release(file: Path, *figures: Figure) -> dict[str, Any]:
+def release(file: Path, *figures: Figure) -> list[dict[str, Any]]:
     results.write(figures, MACHINE, file)
     return results.read(file)
 
@@ -139,22 +139,26 @@ def test_row_that_the_last_release_did_not_have_is_not_compared(tmp_path: Path) 
 def test_results_keep_machine_and_date_and_the_rows_that_were_not_measured_again(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     release(file, measured(FASTER, 6.0), measured(SHORTER, 3.0))
-    stored = release(file, measured(FASTER, 7.0))
+    (stored,) = release(file, measured(FASTER, 7.0))
     assert {each["key"]: each["value"] for each in stored["figures"]} == {FASTER.key: 7.0, SHORTER.key: 3.0}
     assert stored["kind"] == MACHINE.kind
     assert all(each["date"] == stored["date"] for each in stored["figures"])
 
 
-def test_results_of_another_kind_of_machine_replace_all(tmp_path: Path) -> None:
-    file = tmp_path / "results.json"
+def test_results_of_each_kind_of_machine_are_kept_and_compared_with_their_own(tmp_path: Path) -> None:
+    file, other = tmp_path / "results.json", replace(MACHINE, processor="Another")
     release(file, measured(FASTER, 6.0))
-    results.write([measured(SHORTER, 3.0)], replace(MACHINE, cores=8), file)
-    assert [each["key"] for each in results.read(file)["figures"]] == [SHORTER.key]
+    results.write([measured(FASTER, 3.0), measured(SHORTER, 3.0)], other, file)
+    stored = results.read(file)
+    assert [[each["value"] for each in machine["figures"]] for machine in stored] == [[3.0, 3.0], [6.0]]
+    for machine, before in ((MACHINE, 6.0), (other, 3.0)):
+        (compared,) = results.compare([measured(FASTER, 2.5)], stored, machine)
+        assert (compared.before, compared.is_lost) == (before, True)
 
 
 def test_committed_results_are_of_rows_that_there_are() -> None:
     keys = {row.key for name in bench.MODULES for row in bench.load(name).ROWS}
-    assert {each["key"] for each in results.read().get("figures", ())} <= keys
+    assert {each["key"] for machine in results.read() for each in machine["figures"]} <= keys
 
 
 def test_every_row_of_every_module_is_listed_once_with_a_target() -> None:
@@ -310,4 +314,14 @@ def test_figures_in_the_readme_say_what_was_missed(tmp_path: Path) -> None:
     row = training.BEST
     results.write([summarise(row, [6.0, 8.0], [2.0, 4.0], "held-out loss +3.0%")], MACHINE, tmp_path / "results.json")
     drawn = readme.draw(results.read(tmp_path / "results.json"))
-    assert f"| {row.name} | {row.rival} | 2.50 | 2.00 to 3.00 | ≥ 4, missed: held-out loss +3.0% |" in drawn
+    assert f"| {row.name} | {row.rival} | 2.50 (2.00 to 3.00), missed: held-out loss +3.0% | ≥ 4 |" in drawn
+
+
+def test_readme_has_a_column_for_each_machine_and_rows_that_only_one_measured(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    results.write([measured(FASTER, 6.0)], replace(MACHINE, processor="Older"), file)
+    results.write([measured(SHORTER, 3.0)], MACHINE, file)
+    drawn = readme.draw(results.read(file))
+    assert "| what | beside | Some processor | Older | target |\n|---|---|---|---|---|\n" in drawn
+    assert f"| {FASTER.name} | {FASTER.rival} | - | 6.00 | ≥ 5 |" in drawn
+    assert f"| {SHORTER.name} | {SHORTER.rival} | 3.00 | - | ≤ 4 |" in drawn

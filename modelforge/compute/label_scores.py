@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
 
 from modelforge.compat.torch import FakeTensor
 from modelforge.compute.fused import autocast_dtype
 from modelforge.compute.kernels.use import kernels_for
-from modelforge.compute.product import multiply
+from modelforge.compute.product import multiply, round_up
 
 CHUNK_ROWS = 256  # rows of logits at once: 256 x 49,152 x 2 bytes = 25 MB in bfloat16
+TOKEN_MULTIPLE = 2048
+"""Tokens that have a gradient of their own are a multiple of it, or all: see `ROW_MULTIPLE`. What is added is what is
+likeliest of the others."""
 LEAST_SHARE = 2**-12
 """Tokens that are less likely in all of `CHUNK_ROWS` rows, about nine of ten, have one gradient in common in bfloat16,
 that of the mean token. Rounding makes a larger difference (the tests compare both)."""
@@ -27,12 +32,12 @@ class LabelScores(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Any, weight: Any, labels: Any) -> Any:
+        count, added = len(hidden), round_up(len(hidden)) - len(hidden)
+        hidden, labels = pad(hidden, (0, 0, 0, added)), pad(labels, (0, added))
         grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         scores = hidden.new_empty(len(hidden), dtype=torch.promote_types(hidden.dtype, torch.float32))
         mean = _mean_row(weight) if grad is not None and _shares_gradient(weight) else None
-        size = _chunk_size(len(hidden))
-        for start in range(0, len(hidden), size):
-            rows = slice(start, start + size)
+        for rows in _chunks(len(hidden)):
             logits = multiply(hidden[rows], weight.t())  # (C, V)
             kernels = kernels_for(logits)
             if grad is None:
@@ -43,8 +48,8 @@ class LabelScores(torch.autograd.Function):
                 scores[rows] = kernels.score_logits(logits, labels[rows], differentiates=True)
                 grad[rows] = multiply(logits, weight)
         if grad is not None:
-            ctx.save_for_backward(grad)
-        return scores
+            ctx.save_for_backward(grad[:count])
+        return scores[:count]
 
     @staticmethod
     def backward(ctx: Any, grad_scores: Any) -> Any:
@@ -71,18 +76,20 @@ def _score_likely(logits: Any, labels: Any, weight: Any, mean: Any) -> tuple[Any
     """
     totals, likeliest = kernels_for(logits).find_totals(logits)
     likeliest[labels] = 1
-    tokens = (likeliest > LEAST_SHARE).nonzero()[:, 0]
-    shares = logits[:, tokens].float().sub_(totals)
+    count = round_up(int((likeliest > LEAST_SHARE).sum()), TOKEN_MULTIPLE)
+    tokens = likeliest.topk(min(count, len(likeliest)), sorted=False).indices.sort().values
+    shares = logits.gather(1, tokens.expand(len(logits), -1)).float().sub_(totals)
     wanted = torch.searchsorted(tokens, labels)[:, None]
     scores = shares.gather(1, wanted)[:, 0]
     rest = 1 - shares.exp_().sum(1, keepdim=True)
     shares.neg_().scatter_add_(1, wanted, torch.ones_like(rest))
-    return scores, (shares.to(weight.dtype) @ weight[tokens]).sub_(rest * mean)
+    return scores, (shares.to(weight.dtype) @ weight.index_select(0, tokens)).sub_(rest * mean)
 
 
-def _chunk_size(count: int) -> int:
-    """Rows of logits at once, about CHUNK_ROWS, such that no chunk is nearly empty: each reads the whole matrix."""
-    return math.ceil(count / max(round(count / CHUNK_ROWS), 1)) or 1
+def _chunks(count: int) -> Iterator[slice]:
+    """CHUNK_ROWS of so many rows at once, and last what is left, from half of that on: each reads the whole matrix."""
+    starts = range(0, max(count - CHUNK_ROWS // 2, 1), CHUNK_ROWS)
+    return (slice(start, end) for start, end in pairwise((*starts, count)) if count)
 
 
 def score_labels(hidden: Any, weight: Any, labels: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +13,11 @@ from modelforge.compute.answer_loss import has_answer_loss
 from modelforge.compute.compute import Compute
 from modelforge.compute.decoders.distinct_tokens import forget_batch, note_batch
 from modelforge.compute.label_scores import score_labels
+from modelforge.compute.product import round_up
 from modelforge.compute.tune import unwrap
+from modelforge.loading import window_of
 
+LENGTH_MULTIPLE = 8
 BUCKET_TOKENS = 8  # rows whose lengths differ by less than this count as equally long
 
 
@@ -65,22 +68,31 @@ class LengthGrouped(ChosenSampler):
         return LengthGroupedSampler(self.row_lengths(rows), args.train_batch_size, args.seed)
 
 
+def padding_multiple(config: Any) -> int:
+    """What the lengths of a model's batches are made a multiple of, where as many tokens always fit: then few shapes of
+    products come again and again (see `product.ROW_MULTIPLE`; a batch of four rows has a multiple of that)."""
+    return LENGTH_MULTIPLE if window_of(config) % LENGTH_MULTIPLE == 0 else 1
+
+
 class RightPadding:
-    """Rows of a batch padded on the right to the longest, without a mask.
+    """Rows of a batch padded on the right to the longest, or the next multiple of some length, without a mask.
 
     With causal attention no token sees those to its right, and padding has no label: a mask would only make attention
     slower. -> input_ids (B, T), labels (B, T), lengths (B): how many of a row's places are not padding
     """
 
-    def __init__(self, pad_token_id: int) -> None:
-        self.pad_token_id = pad_token_id
+    def __init__(self, pad_token_id: int, multiple: int = 1) -> None:
+        self.pad_token_id, self.multiple = pad_token_id, multiple
+
+    def find_width(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        """T"""
+        return round_up(max(len(row["input_ids"]) for row in rows), self.multiple)
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        lengths = [len(row["input_ids"]) for row in rows]
-        longest = max(lengths)
+        lengths, width = [len(row["input_ids"]) for row in rows], self.find_width(rows)
 
         def pad(values: list[int], filler: int) -> list[int]:
-            return values + [filler] * (longest - len(values))
+            return values + [filler] * (width - len(values))
 
         return {
             "input_ids": torch.tensor([pad(row["input_ids"], self.pad_token_id) for row in rows]),

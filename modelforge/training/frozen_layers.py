@@ -41,12 +41,13 @@ class StartsAtCut:
 class StoredPadding(RightPadding):
     """The same batches, with what is stored of their rows (B, T, D)."""
 
-    def __init__(self, pad_token_id: int, stored: StoredOutput) -> None:
-        super().__init__(pad_token_id)
+    def __init__(self, plain: RightPadding, stored: StoredOutput) -> None:
+        super().__init__(plain.pad_token_id, plain.multiple)
         self.stored = stored
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        return {**super().__call__(rows), _BELOW: self.stored.gather([row["input_ids"] for row in rows])}
+        below = self.stored.gather([row["input_ids"] for row in rows], self.find_width(rows))
+        return {**super().__call__(rows), _BELOW: below}
 
 
 @contextlib.contextmanager
@@ -65,7 +66,7 @@ def stored_frozen_layers(trainer: Any, emit: Callable[..., None], leave: Callabl
         with trainer.accelerator.autocast():
             stored = _store(trainer, cut, emit, leave)
         if stored:
-            trainer.cut, trainer.data_collator = cut, StoredPadding(plain.pad_token_id, stored)
+            trainer.cut, trainer.data_collator = cut, StoredPadding(plain, stored)
         yield
     finally:
         trainer.cut, trainer.data_collator = None, plain
@@ -105,9 +106,10 @@ def _store(trainer: Any, cut: Cut, emit: Callable[..., None], leave: Callable[[]
 def _open(trainer: Any, cut: Cut, rows: Rows, progress: Progress) -> tuple[StoredOutput, int, bool]:
     """(the stored output, its bytes, whether it was there before). Raises NotStored."""
     device, batch_size = trainer.accelerator.device, trainer.args.train_batch_size
+    padding = RightPadding(trainer.data_collator.pad_token_id)
 
     def make_batch(batch: Sequence[Sequence[int]]) -> Any:
-        padded = trainer.data_collator([{"input_ids": list(row), "labels": []} for row in batch])
+        padded = padding([{"input_ids": list(row), "labels": []} for row in batch])
         return padded["input_ids"].to(device)
 
     shortest, usual, longest = rows.rows[0], rows.rows[len(rows.rows) // 2], rows.rows[-1]
@@ -119,7 +121,7 @@ def _open(trainer: Any, cut: Cut, rows: Rows, progress: Progress) -> tuple[Store
     def is_right() -> bool:
         with contextlib.closing(StoredOutput(path, rows, sample)) as stored:
             tried = (shortest, usual, longest)
-            return all(is_output(cut, make_batch([row]), stored.gather([row]).to(device)) for row in tried)
+            return all(is_output(cut, make_batch([row]), stored.gather([row], len(row)).to(device)) for row in tried)
 
     try:
         was_stored = stored_output.is_stored(path, needed) and is_right()

@@ -79,10 +79,9 @@ class StoredOutput:
         self.token_bytes = self.width * sample.element_size()
         self.file = path.open("rb", buffering=0)
 
-    def gather(self, rows: Sequence[Sequence[int]]) -> Any:
-        """Of a batch of rows, with zeros on the right of the shorter ones -> (B, T, D). Raises StoreError."""
-        longest = max(len(row) for row in rows)
-        out = torch.zeros(len(rows), longest, self.width, dtype=self.dtype)
+    def gather(self, rows: Sequence[Sequence[int]], length: int) -> Any:
+        """Of a batch of rows, with zeros on the right up to a length -> (B, T, D). Raises StoreError."""
+        out = torch.zeros(len(rows), length, self.width, dtype=self.dtype)
         for number, row in enumerate(rows):
             place = self.rows.find(row)
             wanted = _bytes_of(out[number, : len(row)])

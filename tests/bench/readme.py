@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +13,52 @@ FILE = Path(__file__).parents[2] / "README.md"
 MARKED = re.compile(r"(<!-- figures -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
-def draw(stored: Mapping[str, Any]) -> str:
-    """The table in Markdown, with machine and date."""
-    machine = stored["machine"]
+def draw(stored: Sequence[Mapping[str, Any]]) -> str:
+    """The table in Markdown: a column for each kind of machine, the newest first, with what it is and the date."""
+    figures = [{each["key"]: each for each in release["figures"]} for release in stored]
+    rows = {key: each for release in reversed(figures) for key, each in release.items()}
     lines = [
-        f"Measured on {stored['date']} by `make bench`: {machine['processor']}, {machine['cores']} cores, "
-        f"{machine['memory_gb']} GB, {'fast' if machine['fast_bfloat16'] else 'no fast'} bfloat16, "
-        f"{machine['system']}, Python {machine['python']}, torch {machine['torch']}, data: {machine['data']}. "
-        "A figure without a unit is the ratio to the rival, measured in turn in the same run; medians, with the range.",
+        "Measured by `make bench`. A figure without a unit is the ratio to the rival, measured in turn in the same "
+        "run; medians, with the range.",
         "",
-        "| what | beside | figure | range | target |",
-        "|---|---|---|---|---|",
-        *(_line(each) for each in stored["figures"]),
+        *(_machine(release) for release in stored),
+        "",
+        f"| what | beside | {' | '.join(release['machine']['processor'] for release in stored)} | target |",
+        f"|---|---|{'---|' * len(stored)}---|",
+        *(_line(each, [release.get(key) for release in figures]) for key, each in rows.items()),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _line(figure: Mapping[str, Any]) -> str:
-    name, rival = figure["key"].split(" | ")
+def _machine(release: Mapping[str, Any]) -> str:
+    machine = release["machine"]
+    return (
+        f"- {machine['processor']}: {machine['cores']} cores, {machine['memory_gb']} GB, "
+        f"{'fast' if machine['fast_bfloat16'] else 'no fast'} bfloat16, {machine['system']}, "
+        f"Python {machine['python']}, torch {machine['torch']}, data: {machine['data']}; {release['date']}"
+    )
+
+
+def _line(row: Mapping[str, Any], figures: Sequence[Mapping[str, Any] | None]) -> str:
+    name, rival = row["key"].split(" | ")
+    aim = f"{'≥' if row['better'] == 'higher' else '≤'} {row['target']:g}"
+    return f"| {name} | {rival or '-'} | {' | '.join(map(_figure, figures))} | {aim} |"
+
+
+def _figure(figure: Mapping[str, Any] | None) -> str:
+    if figure is None:
+        return "-"
     unit = f" {figure['unit']}" if figure["judged"] == "value" else ""
-    spread = f"{number(figure['low'])} to {number(figure['high'])}" if figure["pairs"] > 1 else "-"
-    aim = f"{'≥' if figure['better'] == 'higher' else '≤'} {figure['target']:g}"
+    spread = f" ({number(figure['low'])} to {number(figure['high'])})" if figure["pairs"] > 1 else ""
     missed = "" if figure["met"] else f", missed{': ' + figure['fault'] if figure['fault'] else ''}"
-    return f"| {name} | {rival or '-'} | {number(figure['value'])}{unit} | {spread} | {aim}{missed} |"
+    return f"{number(figure['value'])}{unit}{spread}{missed}"
 
 
-def put_in(page: str, stored: Mapping[str, Any]) -> str:
+def put_in(page: str, stored: Sequence[Mapping[str, Any]]) -> str:
     """The page with these figures in their place, nothing where there are none."""
     drawn = draw(stored) if stored else ""
     return MARKED.sub(lambda found: f"{found[1]}{drawn}{found[2]}", page)
 
 
-def write(stored: Mapping[str, Any]) -> None:
+def write(stored: Sequence[Mapping[str, Any]]) -> None:
     FILE.write_text(put_in(FILE.read_text(encoding="utf-8"), stored), encoding="utf-8")

@@ -1,7 +1,8 @@
 """The figures of the last release, in results.json: written with machine and date, and compared with those of today.
 
-A figure counts as lost where it is more than LOSS worse than that of the last release, measured with the same data on a
-machine of the same kind; one from another kind of machine, or of other data, is shown and nothing more.
+Each kind of machine has its own figures there. One counts as lost where it is more than LOSS worse than that of the
+last release, measured with the same data on a machine of the same kind; where there is none of that kind, those of
+another are shown beside it and nothing more.
 """
 
 from __future__ import annotations
@@ -62,15 +63,16 @@ class Compared:
         return f"{lost}{row.key}: {number(self.figure.value)} now, {number(self.before)} before ({how}{where})"
 
 
-def read(file: Path = FILE) -> dict[str, Any]:
-    """What was written; {} where nothing was."""
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+def read(file: Path = FILE) -> list[dict[str, Any]]:
+    """What was written, one entry a kind of machine, the newest first; [] where nothing was."""
+    return list(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else []
 
 
-def compare(figures: Sequence[Figure], stored: dict[str, Any], machine: Machine) -> list[Compared]:
+def compare(figures: Sequence[Figure], stored: Sequence[dict[str, Any]], machine: Machine) -> list[Compared]:
     """Each figure that the last release had too, and whose row was judged the same way."""
-    same_kind = stored.get("kind") == machine.kind
-    before = {each["key"]: each for each in stored.get("figures", ())}
+    alike = [each for each in stored if each["kind"] == machine.kind]
+    same_kind = bool(alike)
+    before = {each["key"]: each for release in (alike or stored)[:1] for each in release["figures"]}
     found = []
     for figure in figures:
         known = before.get(figure.row.key)
@@ -82,9 +84,11 @@ def compare(figures: Sequence[Figure], stored: dict[str, Any], machine: Machine)
 
 
 def write(figures: Sequence[Figure], machine: Machine, file: Path = FILE) -> None:
-    """Keep these figures, and those of the same kind of machine that were not measured now, each with its date."""
+    """Keep these figures, those of the same kind of machine that were not measured now, each with its date, and those
+    of other kinds."""
     stored, date = read(file), f"{datetime.now(UTC):%Y-%m-%d}"
-    kept = {each["key"]: each for each in stored.get("figures", ())} if stored.get("kind") == machine.kind else {}
+    others = [each for each in stored if each["kind"] != machine.kind]
+    kept = {each["key"]: each for release in stored if release not in others for each in release["figures"]}
     for each in figures:
         row = each.row
         kept[row.key] = {
@@ -92,5 +96,5 @@ def write(figures: Sequence[Figure], machine: Machine, file: Path = FILE) -> Non
             "low": each.low, "high": each.high, "pairs": each.pairs, "target": row.target, "better": row.better,
             "judged": row.judged, "met": each.is_met, "fault": each.fault, "date": date,
         }  # fmt: skip
-    content = {"kind": machine.kind, "date": date, "machine": asdict(machine), "figures": [*kept.values()]}
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    newest = {"kind": machine.kind, "date": date, "machine": asdict(machine), "figures": [*kept.values()]}
+    file.write_text(json.dumps([newest, *others], indent=2) + "\n", encoding="utf-8")

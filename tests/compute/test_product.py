@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modelforge.compat import torch as compat
+from modelforge.compat.torch import HAS_ONEDNN
 from modelforge.compute import product
 from modelforge.compute.fused import fused_linear
 from modelforge.compute.product import SMALLEST_MATRIX, multiply
@@ -16,6 +16,14 @@ assert WIDE[0] * WIDE[1] >= SMALLEST_MATRIX
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["torch", "oneDNN"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What multiplies large matrices: whatever suits this processor, both have to be right."""
+    if request.param and not HAS_ONEDNN:
+        pytest.skip("torch has no oneDNN on this processor")
+    monkeypatch.setattr(product, "USES_ONEDNN", request.param)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 17, 300])
@@ -59,12 +67,11 @@ def test_a_part_of_a_matrix_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) ->
     assert not called
 
 
-@pytest.mark.skipif(not compat.HAS_ONEDNN, reason="torch has no oneDNN on this processor")
-def test_large_matrices_go_to_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_matrices_go_to_onednn_where_that_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[tuple[int, ...]] = []
     monkeypatch.setattr(product, "onednn_product", lambda x, *others: called.append(tuple(x.shape)))
     multiply(random(3, WIDE[0]), random(*WIDE))
-    assert called == [(3, WIDE[0])]
+    assert called == ([(3, WIDE[0])] if product.USES_ONEDNN else [])
 
 
 @pytest.mark.parametrize("is_frozen", [False, True])
@@ -76,7 +83,7 @@ def test_linear_layers_and_their_gradients_are_the_plain_ones(is_frozen: bool, h
     expected = layer(x)
     expected_grads = torch.autograd.grad(expected.square().sum(), wanted)
     with fused_linear(torch.nn.Sequential(layer)) as count:
-        assert count == int(compat.HAS_ONEDNN)
+        assert count == int(product.USES_ONEDNN)
         found = layer(x)
         found_grads = torch.autograd.grad(found.square().sum(), wanted)
         with torch.autocast("cpu", torch.bfloat16):

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from modelforge.training.batching import LengthGroupedSampler, RightPadding, leave_out_masks
+from modelforge.training.batching import (
+    LENGTH_MULTIPLE,
+    LengthGroupedSampler,
+    RightPadding,
+    leave_out_masks,
+    padding_multiple,
+)
 from tests import tiny
 
 Build = Callable[..., Any]
@@ -55,7 +62,8 @@ def test_each_epoch_goes_through_every_row_once_in_another_order(build: Build, a
 def test_batches_hold_little_padding(build: Build, count: int) -> None:
     trainer = build(rows=many_rows(count), eval_split=0, per_device_train_batch_size=4)
     batches = list(trainer.get_train_dataloader())
-    held = sum(batch["input_ids"].numel() for batch in batches)
+    assert all(batch["input_ids"].shape[1] % LENGTH_MULTIPLE == 0 for batch in batches)
+    held = sum(batch["input_ids"].shape[0] * int(batch["lengths"].max()) for batch in batches)
     needed = sum(int(batch["lengths"].sum()) for batch in batches)
     assert needed == sum(map(len, trainer.train_dataset["input_ids"]))
     assert held < 1.1 * needed  # random batches of four would hold 1.5 times as much
@@ -95,6 +103,12 @@ def test_rows_are_padded_on_the_right_and_counted_without_padding() -> None:
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
     assert batch["labels"].tolist() == [[-100, 6, 7], [-100, -100, -100]]
     assert batch["lengths"].tolist() == [3, 1]
+    assert RightPadding(9, 8)(rows)["input_ids"].tolist() == [[5, 6, 7, *[9] * 5], [8, *[9] * 7]]
+
+
+@pytest.mark.parametrize(("window", "multiple"), [(512, 8), (60, 1)])
+def test_batches_are_never_longer_than_a_model_can_read(window: int, multiple: int) -> None:
+    assert padding_multiple(SimpleNamespace(max_position_embeddings=window)) == multiple
 
 
 def test_masks_of_right_padding_are_left_out_and_no_answer_changes() -> None:

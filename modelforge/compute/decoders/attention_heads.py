@@ -16,13 +16,17 @@ import torch
 from torch.nn import functional
 
 from modelforge.compute.decoders.causal_attention import count_weights
-from modelforge.compute.decoders.distinct_tokens import WORTH, Distinct
+from modelforge.compute.decoders.distinct_tokens import Distinct
 from modelforge.compute.kernels.plain import Turns
 from modelforge.compute.kernels.use import kernels_for
+from modelforge.compute.product import round_up
 
-ROW_MULTIPLE = 32
+LENGTH_MULTIPLE = 32
 """Attention's rows are a multiple of it long: a softmax takes 1 ns a score in rows of 125, and 0.36 in
 rows of 320."""
+CHOSEN = 0.5
+"""The share of tokens that the last layer may go on with after attention, to leave out the others. With fewer tokens
+left out it saves less than 2% of a step, and has a shape of its own (see `product.ROW_MULTIPLE`)."""
 KEPT_WEIGHTS = 12e6
 """Bytes that attention weights of a layer may take to be kept for the backward pass. The starter's with four rows of
 512 tokens in bfloat16 take 10.6 MB, for 3% of a step; in float32 they are computed again."""
@@ -57,7 +61,7 @@ class HeadOrder:
         found = distinct.in_attention if distinct else None
         own, source, alone = (found.own, found.source, found.alone) if found else (places, places, places)
         self.columns = own % shape.length  # (N) the position of each token in its row
-        more = -shape.length % ROW_MULTIPLE
+        more = -shape.length % LENGTH_MULTIPLE
         width = shape.length + more  # of what is added, token 0 is shown, and nothing is computed for it
         source = functional.pad(source.view(shape.batch, -1), (0, more))
         alone = functional.pad(alone.view(shape.batch, -1), (0, more), value=len(own))
@@ -82,14 +86,17 @@ class HeadOrder:
         self.chosen = self._find_chosen(distinct.in_batch.source if distinct else places)
 
     def _find_chosen(self, source: Any) -> Any:
-        """The tokens (at most N) whose last hidden states are used, if enough of them are not; else None. source (B T):
-        the token of each place."""
+        """The tokens (at most N) whose last hidden states are used, and some more to make them a multiple of
+        `ROW_MULTIPLE`, if enough are left; else None. source (B T): the token of each place."""
         if self.used is None:
             return None
         is_chosen = torch.zeros(len(self.columns), dtype=torch.bool, device=source.device)
         is_chosen[source[self.used.flatten()]] = True
-        chosen = is_chosen.nonzero()[:, 0]
-        return chosen if 0 < len(chosen) <= (1 - WORTH) * len(is_chosen) else None
+        chosen, others = is_chosen.nonzero()[:, 0], is_chosen.logical_not().nonzero()[:, 0]
+        wanted = round_up(len(chosen))
+        if not 0 < wanted <= CHOSEN * len(is_chosen):
+            return None
+        return torch.cat((chosen, others[: wanted - len(chosen)]))
 
     def turns(self, cos: Any, sin: Any, scaling: float) -> Turns:
         """Of cos and sin (1 or B, T, d), those of q scaled; all layers of a model have the same."""
@@ -132,7 +139,8 @@ class HeadOrder:
                 for part, places in zip(parts, (count * self.shape.groups, count, count), strict=True):
                     part[earlier, :, :places] += part[row, :, :places]
         grads = kernels_for(joined).turn_heads(joined, self._places, turns, self.shape.heads, back=True)
-        return grads.view(len(self.columns), -1)
+        grads = grads.view(len(self.columns), -1)
+        return self.distinct.in_attention.clear_added(grads) if self.distinct else grads
 
 
 class KnownOrder:

@@ -12,6 +12,9 @@ from modelforge.compute.product import multiply
 
 WIDEST_ADAPTERS = 0.25
 """The ranks of adapters beside each other, as a share of the input's width, up to which one product pays."""
+READ_AT_ONCE = 32
+"""Numbers of a row. With AMX oneDNN's products of bfloat16 read so many, also beyond the end of a row, and multiply what
+is there by 0: what was never written may be NaN (oneDNN's issue 5717; mended after version 3.14)."""
 Place = tuple[slice, slice, tuple[Any, Any, float]]
 """Of an adapter: the rows of its layer in y, its columns in x A', and A, B and the scaling."""
 
@@ -76,6 +79,8 @@ class JoinedProduct:
     def make_room(self, like: Any) -> tuple[Any, Any]:
         """Empty rows [x, x A'] (N, D + R), as many as of `like`, and the part of them in which x belongs."""
         room = like.new_empty(len(like), self.pack().shape[1])
+        if self.width % READ_AT_ONCE:
+            room[:, self.width :] = 0
         return room, room[:, : self.width]
 
     def compute(self, room: Any, added: Any = None) -> tuple[Any, Any]:

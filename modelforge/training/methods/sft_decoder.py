@@ -19,7 +19,7 @@ from modelforge.loading import window_of
 from modelforge.recipe import Recipe
 from modelforge.scores.metrics import perplexity
 from modelforge.training.arguments import common_arguments, make_trainer
-from modelforge.training.batching import LengthGrouped, RightPadding, TokenMeanLoss
+from modelforge.training.batching import LengthGrouped, RightPadding, TokenMeanLoss, padding_multiple
 from modelforge.training.examples import Encoding, Examples, count_tokens
 from modelforge.training.frozen_layers import StartsAtCut
 from modelforge.training.saving import Durable
@@ -68,7 +68,7 @@ def build_trainer(
         examples,
         recipe=recipe,
         evaluation=sorted(examples.evaluation, key=count_tokens),
-        data_collator=RightPadding(tokenizer.pad_token_id) if fused else None,
+        data_collator=RightPadding(tokenizer.pad_token_id, padding_multiple(model.config)) if fused else None,
     )
     trainer.fused = fused
     return trainer

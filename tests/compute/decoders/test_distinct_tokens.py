@@ -44,10 +44,10 @@ def random_rows(seed: int) -> Rows:
     return [[draw.randrange(2) for _ in range(draw.randrange(1, 12))] for _ in range(6)]
 
 
-def describe_both(rows: Rows) -> list[tuple[Places, Rows]]:
+def describe_both(rows: Rows, multiple: int = 1) -> list[tuple[Places, Rows]]:
     """Where tokens are in a batch, and in attention, with the rows in the order that each has them in."""
     ids, lengths = pad(rows)
-    distinct = describe(ids.tolist(), lengths.tolist())
+    distinct = describe(ids.tolist(), lengths.tolist(), multiple)
     assert distinct
     longest_first = sorted(rows, key=len, reverse=True)
     assert list(distinct.lengths) == list(map(len, longest_first))
@@ -61,6 +61,7 @@ def test_each_beginning_is_computed_once_and_shown_where_it_was(rows: Rows, orde
     ids, lengths = pad(rows)
     beginnings = {tuple(row[: place + 1]) for row in rows for place in range(len(row))}
     assert len(places.own) == len(beginnings)
+    assert not places.added
     of_beginning = {beginning: torch.randn(3).tolist() for beginning in beginnings}
     values = torch.full((*ids.shape, 3), 7.0)
     for number, row in enumerate(rows):
@@ -88,6 +89,29 @@ def test_gradients_are_those_of_autograd(rows: Rows, order: int) -> None:
     assert torch.equal(place_gradients(grad, places, len(rows)), x.grad)
 
 
+@pytest.mark.parametrize("order", [0, 1])
+def test_tokens_that_make_them_a_multiple_are_shown_nowhere_and_have_no_gradient(order: int) -> None:
+    rows: Rows = [[1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 9], [4, 5]]  # 8 + 1 + 2 of 24 places
+    places, rows = describe_both(rows, 4)[order]
+    ids, lengths = pad(rows)
+    assert (len(places.own), places.added) == (12, 1)
+    tokens = torch.randn(12, 3, requires_grad=True)
+    shown = put_back(tokens, places, 3)
+    is_token = (torch.arange(8) < lengths[:, None])[..., None]
+    grad = torch.randn(3, 8, 3) * is_token
+    shown.backward(grad)
+    assert tokens.grad is not None
+    assert not tokens.grad[-1].any()
+    assert torch.allclose(sum_gradients(grad.clone(), places), tokens.grad, atol=1e-6)
+    x = torch.randn(3, 8, 3, requires_grad=True)
+    of_tokens = torch.randn(12, 3)
+    of_tokens[-1] = 0
+    take_tokens(x, places).backward(of_tokens)
+    assert x.grad is not None
+    assert torch.equal(place_gradients(of_tokens, places, 3), x.grad)
+    assert describe(ids.tolist(), lengths.tolist(), 23) is None  # so many that nothing is left out
+
+
 def test_without_anything_to_leave_out_all_places_are_tokens() -> None:
     x = torch.randn(2, 5, 3)
     assert torch.equal(put_back(take_tokens(x, None), None, 2), x)
@@ -95,23 +119,23 @@ def test_without_anything_to_leave_out_all_places_are_tokens() -> None:
 
 
 def test_only_this_batch_in_this_thread_is_known() -> None:
-    ids, lengths = pad(BATCHES["padding"])
-    x = torch.randn(3, 5, 4)
+    ids, lengths = pad([list(range(50)), [1, 2], [3]])
+    x = torch.randn(3, 50, 4)
     assert find_distinct(x) is None
     with noted_batch(ids, lengths):
         distinct = find_distinct(x)
-        assert distinct and len(distinct.in_batch.own) == 9
+        assert distinct and len(distinct.in_batch.own) == 64
         assert find_distinct(x) is distinct
-        assert find_distinct(torch.randn(3, 6, 4)) is None  # another batch
-        assert find_distinct(torch.randn(2, 5, 4)) is None
+        assert find_distinct(torch.randn(3, 60, 4)) is None  # another batch
+        assert find_distinct(torch.randn(2, 50, 4)) is None
         found: list[object] = []
         other = threading.Thread(target=lambda: found.append(find_distinct(x)))
         other.start()
         other.join()
         assert found == [None]
-        note_batch(*pad([[1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [2]]))
+        note_batch(*pad([list(range(50)), list(range(50)), list(range(46))]))
         again = find_distinct(x)
-        assert again and len(again.in_batch.own) == 6
+        assert again and len(again.in_batch.own) == 64 and again.in_batch.added == 14
         forget_batch()
         assert find_distinct(x) is None
 
