@@ -85,12 +85,18 @@ def find_answers(
     ]
 
 
-def pad_windows(tokenizer: Any, windows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-    """Windows padded on the right to the longest, with a mask: an encoder looks in both directions.
-
-    -> each of their inputs (B, T), attention_mask (B, T)
+def pad_windows(tokenizer: Any, windows: Sequence[dict[str, list[int]]], multiple: int = 1) -> dict[str, torch.Tensor]:
+    """Windows padded on the right to the longest, or the next multiple of some length, with a mask: an encoder looks in
+    both directions. -> each of their inputs (B, T), attention_mask (B, T)
     """
-    return dict(tokenizer.pad(list(windows), padding_side="right", return_attention_mask=True, return_tensors="pt"))
+    padded = tokenizer.pad(
+        list(windows),
+        padding_side="right",
+        pad_to_multiple_of=multiple,
+        return_attention_mask=True,
+        return_tensors="pt",
+    )
+    return dict(padded)
 
 
 def _list_candidates(window: Window, starts: torch.Tensor, ends: torch.Tensor, longest: int) -> list[_Candidate]:

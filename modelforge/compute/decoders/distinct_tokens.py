@@ -173,7 +173,7 @@ def sum_gradients(grad: Any, places: Places | None) -> Any:
 
 
 def place_gradients(grad: Any, places: Places | None, batch: int) -> Any:
-    """The gradient of what `take_tokens` takes (B, T, D), from that of what it gives (N, D): 0 where a token was added."""
+    """The gradient of what `take_tokens` takes (B, T, D), from that of what it gives (N, D), 0 where one is added."""
     if places is not None:
         grad = torch.cat((grad, grad.new_zeros(1, grad.shape[-1]))).index_select(0, places.alone)
     return grad.view(batch, -1, grad.shape[-1])

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from modelforge.compat.torch import replace_forward
 from modelforge.compute.answer_loss import is_plain_head
 from modelforge.compute.fused import autocast_dtype
 from modelforge.compute.kernels.use import kernels_for
-from modelforge.compute.product import multiply
+from modelforge.compute.product import multiply, round_up
 from modelforge.compute.tune import unwrap
 
 MODELS = ("t5", "mt5", "umt5", "longt5")
@@ -48,9 +49,11 @@ class CrossEntropies(torch.autograd.Function):
 
 
 def find_cross_entropies(hidden: Any, weight: Any, labels: Any) -> Any:
-    """The same, inside autocast in its dtype."""
+    """The same, inside autocast in its dtype. N is made a multiple of `ROW_MULTIPLE` meanwhile."""
     dtype = autocast_dtype(hidden) or weight.dtype
-    return CrossEntropies.apply(hidden.to(dtype), weight.to(dtype), labels)
+    count, added = len(labels), round_up(len(labels)) - len(labels)
+    hidden, labels = pad(hidden.to(dtype), (0, 0, 0, added)), pad(labels, (0, added))
+    return CrossEntropies.apply(hidden, weight.to(dtype), labels)[:count]
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from modelforge.models.spans import find_answers, pad_windows, score_spans, wind
 from modelforge.recipe import Recipe
 from modelforge.tasks.extractive_question_answering import has_unanswerable
 from modelforge.training.arguments import common_arguments, make_trainer
-from modelforge.training.batching import LengthGrouped
+from modelforge.training.batching import LengthGrouped, padding_multiple
 from modelforge.training.examples import Encoding, Examples
 from modelforge.training.saving import Durable
 
@@ -46,7 +46,7 @@ def build_trainer(
     )
     if compute.gradient_checkpointing and recipe.tuning.has_adapter:
         model.enable_input_require_grads()
-    padding = partial(pad_batch, tokenizer)
+    padding = partial(pad_batch, tokenizer, padding_multiple(model.config))
     trainer = make_trainer(SpanTrainer, arguments, model, tokenizer, examples, recipe=recipe, data_collator=padding)
     trainer.eval_rows = list(examples.eval_rows)
     trainer.encoder = window_encoder(tokenizer, recipe, model.config)
@@ -61,11 +61,14 @@ def read_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: metrics[key] for name, key in names.items() if key in metrics}
 
 
-def pad_batch(tokenizer: Any, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Windows of a batch, padded. -> the inputs of the model (B, T), start_positions (B), end_positions (B)"""
+def pad_batch(tokenizer: Any, multiple: int, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """Windows of a batch, padded to a multiple of some length.
+
+    -> the inputs of the model (B, T), start_positions (B), end_positions (B)
+    """
     windows = [{name: each[name] for name in each if name not in POSITIONS} for each in features]
     places = {name: torch.tensor([each[name] for each in features]) for name in POSITIONS}
-    return {**pad_windows(tokenizer, windows), **places}
+    return {**pad_windows(tokenizer, windows, multiple), **places}
 
 
 class SpanTrainer(Durable, LengthGrouped, Trainer):

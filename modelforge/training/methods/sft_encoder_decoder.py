@@ -16,7 +16,7 @@ from modelforge.recipe import Recipe
 from modelforge.scores.metrics import METRICS, perplexity
 from modelforge.tasks.summarization import read_pair
 from modelforge.training.arguments import common_arguments, make_trainer
-from modelforge.training.batching import LengthGrouped, TokenMeanLoss
+from modelforge.training.batching import LengthGrouped, TokenMeanLoss, padding_multiple
 from modelforge.training.examples import Encoding, Examples, count_tokens
 from modelforge.training.saving import Durable
 
@@ -55,7 +55,7 @@ def build_trainer(
         recipe=recipe,
         evaluation=sorted(examples.evaluation, key=count_tokens),
         # with the model, the collator makes the decoder's inputs of the labels
-        data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
+        data_collator=DataCollatorForSeq2Seq(tokenizer, model=model, pad_to_multiple_of=padding_multiple(model.config)),
     )
     trainer.written = [read_pair(dict(row)) for row in examples.eval_rows[:WRITTEN]]
     trainer.limits = (recipe.max_length, recipe.max_target_length)
