@@ -17,7 +17,7 @@ from modelforge.compute.product import round_up
 from modelforge.compute.tune import unwrap
 from modelforge.loading import window_of
 
-LENGTH_MULTIPLE = 8
+LENGTH_MULTIPLE = 8  # of batches, in tokens: see `padding_multiple`
 BUCKET_TOKENS = 8  # rows whose lengths differ by less than this count as equally long
 
 

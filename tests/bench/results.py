@@ -1,8 +1,8 @@
 """The figures of the last release, in results.json: written with machine and date, and compared with those of today.
 
 Each kind of machine has its own figures there. One counts as lost where it is more than LOSS worse than that of the
-last release, measured with the same data on a machine of the same kind; where there is none of that kind, those of
-another are shown beside it and nothing more.
+last release, measured with the same data on a machine of the same kind. Where no such machine was measured, the newest
+figures of another are shown beside it and nothing more.
 """
 
 from __future__ import annotations

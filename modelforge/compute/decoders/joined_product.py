@@ -14,7 +14,7 @@ WIDEST_ADAPTERS = 0.25
 """The ranks of adapters beside each other, as a share of the input's width, up to which one product pays."""
 READ_AT_ONCE = 32
 """Numbers of a row. With AMX oneDNN's products of bfloat16 read so many, also beyond the end of a row, and multiply
-what is there by 0: what was never written may be NaN (oneDNN's issue 5717; mended after version 3.14)."""
+what is there by 0: what was never written may be NaN (oneDNN's issue 5717; fixed after version 3.14)."""
 Place = tuple[slice, slice, tuple[Any, Any, float]]
 """Of an adapter: the rows of its layer in y, its columns in x A', and A, B and the scaling."""
 
