@@ -327,14 +327,14 @@ def test_download_ends_when_it_is_no_longer_wanted_and_what_has_come_is_kept(hub
     files = {path.name: path.read_bytes() for path in base.iterdir()}
     publish(hub, "anna/tiny", files | {f"more-{number}.txt": b"x" * number for number in range(1, 60)})
 
-    class NoLongerWanted(Exception):
+    class UnwantedError(Exception):
         pass
 
     def meanwhile() -> None:
         if any(Path(constants.HF_HUB_CACHE).glob("models--anna--tiny/snapshots/*/*")):
-            raise NoLongerWanted
+            raise UnwantedError
 
-    with pytest.raises(NoLongerWanted):
+    with pytest.raises(UnwantedError):
         base_model.resolve("anna/tiny", GENERATION, meanwhile)
     assert len(fetched(hub)) < len(files) + 30
     hub.requests.clear()

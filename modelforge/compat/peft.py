@@ -36,6 +36,11 @@ def is_off(layer: Any) -> bool:
     return bool(layer.disable_adapters or layer.merged)
 
 
+def is_active(layer: Any, name: str) -> bool:
+    """Whether it is the only one of the layer's adapters that is."""
+    return list(layer.active_adapters) == [name]
+
+
 def adapter_weights(layer: Any, name: str) -> tuple[Any, Any, float]:
     """A (r, I), B (O, r) and the scaling of one adapter of a LoRA layer."""
     return layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name]

@@ -78,12 +78,23 @@ class HeadOrder:
         key = (own // shape.length)[:, None] * len(keys) * width + keys * width + self.columns[:, None]
         query = (key[..., None] * len(groups) + groups).flatten(1)
         self._queries, self._count = query.flatten(), shape.batch * width * len(keys)
+        self._sizes = (self._count * len(groups), self._count, self._count)  # of q, k and v, in heads
         key = key + self._count * len(groups)
         self._places = torch.cat((query, key, key + self._count), 1).flatten()
+        self._alike = [self._find_heads(*each) for each in reversed(found.begun)] if found else []
         weights = count_weights(shape.batch * len(keys), len(groups), width, distinct.lengths if distinct else ())
         self.keeps_weights = weights * x.element_size() <= KEPT_WEIGHTS  # those of attention, for the backward pass
         self._turned: tuple[Any, Any, float, Turns] | None = None
         self.chosen = self._find_chosen(distinct.in_batch.source if distinct else places)
+
+    def _find_heads(self, row: int, earlier: int, count: int) -> tuple[Any, Any]:
+        """Where the heads of the first `count` tokens of two rows are in attention, of `earlier` and of `row`."""
+        places = torch.arange(self._count * (self.shape.groups + 2)).split(self._sizes)
+        parts = [
+            part.view(self.shape.batch, self.shape.key_heads, -1)[..., : count * size]
+            for part, size in zip(places, (self.shape.groups, 1, 1), strict=True)
+        ]
+        return tuple(torch.cat([part[each].flatten() for part in parts]) for each in (earlier, row))
 
     def _find_chosen(self, source: Any) -> Any:
         """The tokens (at most N) whose last hidden states are used, and some more to make them a multiple of
@@ -111,7 +122,7 @@ class HeadOrder:
 
     def split(self, joined: Any) -> tuple[Any, Any, Any]:
         """q, k and v of attention as parts of one tensor (all heads, d)."""
-        parts = joined.split((self._count * self.shape.groups, self._count, self._count))
+        parts = joined.split(self._sizes)
         q, k, v = (part.view(self.shape.batch * self.shape.key_heads, -1, self.shape.size) for part in parts)
         return q, k, v
 
@@ -131,14 +142,10 @@ class HeadOrder:
 
     def sum_gradients(self, joined: Any, turns: Turns) -> Any:
         """The gradient of what `to_attention` takes, from that of what it gives, which is overwritten."""
-        if self.distinct:
-            parts = [
-                part.view(self.shape.batch, self.shape.key_heads, -1, self.shape.size) for part in self.split(joined)
-            ]
-            for row, earlier, count in reversed(self.distinct.in_attention.begun):
-                for part, places in zip(parts, (count * self.shape.groups, count, count), strict=True):
-                    part[earlier, :, :places] += part[row, :, :places]
-        grads = kernels_for(joined).turn_heads(joined, self._places, turns, self.shape.heads, back=True)
+        kernels = kernels_for(joined)
+        for earlier, row in self._alike:
+            kernels.add_rows(joined.view(-1, self.shape.size), earlier, row)
+        grads = kernels.turn_heads(joined, self._places, turns, self.shape.heads, back=True)
         grads = grads.view(len(self.columns), -1)
         return self.distinct.in_attention.clear_added(grads) if self.distinct else grads
 
@@ -147,11 +154,12 @@ class KnownOrder:
     """The order of the batch that all layers compute now."""
 
     def __init__(self) -> None:
-        self.last: HeadOrder | None = None
+        self.known: Any = None  # the last one that was found
 
     def find(self, shape: Shape, distinct: Distinct | None, used: Any, x: Any) -> HeadOrder:
         """Of the batch that x is. used: as of `find_used`."""
-        known = self.last
+        known = self.known
         if known is None or known.shape != shape or known.distinct is not distinct or known.used is not used:
-            known = self.last = HeadOrder(shape, distinct, used, x)
-        return known
+            known = self.known = HeadOrder(shape, distinct, used, x)
+        found: HeadOrder = known
+        return found

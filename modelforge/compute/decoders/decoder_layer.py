@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -42,7 +43,8 @@ UNDERSTOOD = {"position_embeddings", "position_ids", "num_items_in_batch"}
 
 class FusedLayer:
     """What a layer computes with: its four products, two norms and the shape of its heads. orders: of all layers.
-    is_last: whether no other layer reads what it gives, so that after attention only tokens count that are used."""
+    is_last: whether no other layer reads what it gives, so that after attention only tokens count that are used.
+    passes_on: whether another such layer reads what it gives, which need not have the places of the batch then."""
 
     def __init__(self, layer: Any, orders: KnownOrder, *, is_last: bool = False) -> None:
         attention, mlp = layer.self_attn, layer.mlp
@@ -57,6 +59,7 @@ class FusedLayer:
         self.scaling = attention.scaling
         self.orders = orders
         self.is_last = is_last
+        self.passes_on = False
 
     @property
     def products(self) -> tuple[JoinedProduct, ...]:
@@ -64,8 +67,13 @@ class FusedLayer:
 
     @property
     def is_joined(self) -> bool:
-        """Whether every product is one, and its adapters are still those that it was built with."""
+        """Whether every product can be one."""
         return all(product.is_joined for product in self.products)
+
+    @property
+    def is_same(self) -> bool:
+        """Whether the adapters that are active are still those that it was built with."""
+        return all(product.is_same for product in self.products)
 
     @property
     def is_off(self) -> bool:
@@ -77,7 +85,10 @@ class FusedLayer:
         return [weight for product in self.products for weight in product.trained()]
 
     def find_order(self, x: Any, *, shares_positions: bool) -> HeadOrder:
-        """Of the batch that x (B, T, D) is."""
+        """Of the batch that x (B, T, D) is, or (N, D), as the layer before has passed it on."""
+        if x.dim() == 2:
+            known: HeadOrder = self.orders.known
+            return known
         distinct = find_distinct(x) if shares_positions else None
         batch, length, _ = x.shape
         shape = Shape(batch, length, self.key_heads, self.groups, self.head_size)
@@ -90,7 +101,8 @@ class FusedLayer:
 
 
 class LayerStep(torch.autograd.Function):
-    """x (B, T, D), cos and sin (1 or B, T, d) -> (B, T, D).
+    """x (B, T, D), cos and sin (1 or B, T, d) -> (B, T, D). x may be (N, D), its tokens that are computed, and the
+    result is where passes_on.
 
     order: which tokens are computed, and where attention has them. keeps: whether intermediate results are kept for the
     backward pass, or computed again then (gradient checkpointing). Results then get their place before what is freed
@@ -99,15 +111,26 @@ class LayerStep(torch.autograd.Function):
 
     @staticmethod
     def forward(  # noqa: PLR0917
-        ctx: Any, x: Any, cos: Any, sin: Any, layer: FusedLayer, order: HeadOrder, keeps: bool, *adapters: Any
+        ctx: Any,
+        x: Any,
+        cos: Any,
+        sin: Any,
+        layer: FusedLayer,
+        order: HeadOrder,
+        keeps: bool,
+        passes_on: bool,
+        *adapters: Any,
     ) -> Any:
-        place = None if keeps else torch.empty_like(x)
+        shape = (len(order.columns),) if passes_on else (order.shape.batch, order.shape.length)
+        place = None if keeps else x.new_empty(*shape, x.shape[-1])
         with torch.autocast("cpu", enabled=False):
             result, kept = _compute(layer, x, cos, sin, order, keeps=keeps)
+        if not passes_on:
+            result = put_back(result, _describe(order)[0], order.shape.batch)
         if place is not None:
             result = place.copy_(result)
         ctx.save_for_backward(*(kept if keeps else (x, cos, sin)))
-        ctx.layer, ctx.order, ctx.keeps = layer, order, keeps
+        ctx.layer, ctx.order, ctx.keeps, ctx.is_passed_on = layer, order, keeps, x.dim() == 2
         return result
 
     @staticmethod
@@ -118,21 +141,23 @@ class LayerStep(torch.autograd.Function):
             places = [torch.empty_like(x), *(torch.empty_like(weight) for weight in ctx.layer.trained())]
             kept = _compute(ctx.layer, x, cos, sin, ctx.order, keeps=True)[1]
         grad_x, of_adapters = _differentiate(ctx.layer, kept, grad, ctx.order, needs_input=ctx.needs_input_grad[0])
+        if grad_x is not None and not ctx.is_passed_on:
+            grad_x = place_gradients(grad_x, _describe(ctx.order)[0], ctx.order.shape.batch)
         found = grad_x, *of_adapters
         if not ctx.keeps:
             found = tuple(
                 each if each is None else place.copy_(each) for place, each in zip(places, found, strict=True)
             )
-        return found[0], None, None, None, None, None, *found[1:]
+        return found[0], None, None, None, None, None, None, *found[1:]
 
 
 def _compute(
     layer: FusedLayer, x: Any, cos: Any, sin: Any, order: HeadOrder, *, keeps: bool
 ) -> tuple[Any, tuple[Any, ...]]:
-    """The layer's result (B, T, D), and what `_differentiate` needs. keeps: whether that is kept."""
+    """The layer's result (N, D), and what `_differentiate` needs. keeps: whether that is kept."""
     batch, lengths = _describe(order)
     chosen = order.chosen if layer.is_last else None
-    rows = take_tokens(x, batch)
+    rows = x if x.dim() == 2 else take_tokens(x, batch)
     kernels = kernels_for(rows)
     first, second = layer.norms
     room, normed = layer.qkv.make_room(rows)
@@ -151,7 +176,7 @@ def _compute(
     kernels.open_gate(gate_up, hidden)
     result, down_inner = layer.down.compute(room, middle)
     of_attention = (rows, first_scale, qkv_inner, cos, sin, q, k, v, attended, out_inner)
-    return put_back(_spread(result, chosen, len(rows)), batch, len(x)), (
+    return _spread(result, chosen, len(rows)), (
         *of_attention, middle, second_scale, gate_up_inner, gate_up, down_inner, *weights,
     )  # fmt: skip
 
@@ -159,14 +184,16 @@ def _compute(
 def _differentiate(
     layer: FusedLayer, kept: Any, grad: Any, order: HeadOrder, *, needs_input: bool
 ) -> tuple[Any, list[Any]]:
-    """The gradients of x, if it needs one, and of the adapters."""
+    """The gradients of x (N, D), if it needs one, and of the adapters."""
     rows, first_scale, qkv_inner, cos, sin, q, k, v, attended, out_inner, *of_mlp = kept
     middle, second_scale, gate_up_inner, gate_up, down_inner, *weights = of_mlp
     first, second = (first_scale, layer.norms[0].weight), (second_scale, layer.norms[1].weight)
     batch, lengths = _describe(order)
     chosen = order.chosen if layer.is_last else None
     kernels = kernels_for(rows)
-    grad = _choose(sum_gradients(grad.clone() if batch and batch.begun else grad, batch), chosen)
+    if grad.dim() == 3:
+        grad = sum_gradients(grad.clone() if batch and batch.begun else grad, batch)
+    grad = _choose(grad, chosen)
     hidden = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2)
     opened = kernels.open_gate(gate_up, hidden)
     grad_hidden, of_down = layer.down.differentiate(grad, hidden, down_inner)
@@ -182,7 +209,7 @@ def _differentiate(
     grad_x = None
     if needs_input:
         passed = _spread(grad_middle, chosen, len(rows))
-        grad_x = place_gradients(kernels.add_norm_gradient(first, grad_normed, rows, passed), batch, order.shape.batch)
+        grad_x = kernels.add_norm_gradient(first, grad_normed, rows, passed)
     return grad_x, [*of_qkv, *of_out, *of_gate_up, *of_down]
 
 
@@ -191,10 +218,13 @@ def fused_layers(model: Any, device: str) -> Iterator[list[FusedLayer]]:
     """Let every layer of a decoder on a processor that `LayerStep` knows compute by it for a while, where it is called
     without a mask or a cache; yields them."""
     orders = KnownOrder()
-    last = [parts[-1] for parts in model.modules() if isinstance(parts, torch.nn.ModuleList) and len(parts)]
+    lists = [[*parts] for parts in model.modules() if isinstance(parts, torch.nn.ModuleList) and len(parts)]
     known = [part for part in model.modules() if device == "cpu" and _is_known(part)]
-    found = {part: FusedLayer(part, orders, is_last=part in last) for part in known}
+    found = {part: FusedLayer(part, orders, is_last=any(part is parts[-1] for parts in lists)) for part in known}
     forwards = {part: _layer_forward(layer, part) for part, layer in found.items() if layer.is_joined}
+    for part, following in (pair for parts in lists for pair in pairwise(parts)):
+        if part in forwards and following in forwards:
+            found[part].passes_on = True
     with replace_forward(forwards):
         yield [found[part] for part in forwards]
 
@@ -216,14 +246,18 @@ def _layer_forward(layer: FusedLayer, part: Any) -> Callable[..., Any]:
     def forward(hidden_states: Any, attention_mask: Any = None, **options: Any) -> Any:
         given = {name for name, value in options.items() if value is not None and value is not False}
         is_known = attention_mask is None and "position_embeddings" in given and not given - UNDERSTOOD
-        is_same = layer.is_joined and layer.computes_in(hidden_states)
+        is_same = layer.is_same and layer.computes_in(hidden_states)
         if not is_known or not is_same or (layer.is_off and torch.is_grad_enabled()):
+            if hidden_states.dim() == 2:
+                order = layer.orders.known
+                hidden_states = put_back(hidden_states, _describe(order)[0], order.shape.batch)
             return plain(hidden_states, attention_mask=attention_mask, **options)
         cos, sin = options["position_embeddings"]
         order = layer.find_order(hidden_states, shares_positions=len(cos) == 1)
+        passes_on = layer.passes_on and torch.is_grad_enabled() and order.distinct is not None
         adapters = layer.trained()
         keeps = not (part.gradient_checkpointing and part.training)
-        return LayerStep.apply(hidden_states, cos, sin, layer, order, keeps, *adapters)
+        return LayerStep.apply(hidden_states, cos, sin, layer, order, keeps, passes_on, *adapters)
 
     return forward
 

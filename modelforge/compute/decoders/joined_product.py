@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 
-from modelforge.compat.peft import adapter_weights, is_off, plain_adapter
+from modelforge.compat.peft import adapter_weights, is_active, is_off, plain_adapter
 from modelforge.compute.product import multiply
 
 WIDEST_ADAPTERS = 0.25
@@ -15,16 +15,23 @@ WIDEST_ADAPTERS = 0.25
 READ_AT_ONCE = 32
 """Numbers of a row. With AMX oneDNN's products of bfloat16 read so many, also beyond the end of a row, and multiply
 what is there by 0: what was never written may be NaN (oneDNN's issue 5717; fixed after version 3.14)."""
-Place = tuple[slice, slice, tuple[Any, Any, float]]
-"""Of an adapter: the rows of its layer in y, its columns in x A', and A, B and the scaling."""
+
+
+class Place(NamedTuple):
+    """Of an adapter: the rows of its layer in y, its columns in x A', and its parts of the two matrices."""
+
+    rows: slice
+    columns: slice
+    a: Any
+    b: Any
 
 
 class JoinedProduct:
-    """y = [x, x A'] [W, s B]' + bias: one matrix (O, D + R) holds the frozen weights, and beside them the B of each
+    """y = [x, x A'] [W, B]' + bias: one matrix (O, D + R) holds the frozen weights, and beside them the B of each
     adapter in the rows of its own layer.
 
-    x (N, D), W (O, D) of all layers, A (R, D) of all adapters, B (O of a layer, its r). The layers' own weights become
-    views of the matrix, and take no more memory.
+    x (N, D), W (O, D) of all layers, A (R, D) of all adapters, times their scaling, B (O of a layer, its r). The
+    layers' own weights become views of the matrix, and take no more memory.
     """
 
     def __init__(self, layers: Sequence[Any]) -> None:
@@ -34,8 +41,9 @@ class JoinedProduct:
         self.sizes = [getattr(base, "out_features", 0) for base in self.bases]
         self.width = getattr(self.bases[0], "in_features", 0)
         self.matrix: Any = None
-        self.a: Any = None  # (R, D) of all adapters, in the dtype of the products; as of the last `compute`
-        self.places: list[Place] = []  # of the adapters; as of the last `compute`
+        self.a: Any = None  # (R, D), in the dtype of the products
+        self.places: list[Place] = []  # of the adapters
+        self.adapters: list[tuple[Any, Any, float]] = []  # A, B and the scaling of each; as of the last `trained`
 
     @property
     def dtype(self) -> Any:
@@ -43,37 +51,47 @@ class JoinedProduct:
 
     @property
     def is_joined(self) -> bool:
-        """Whether the layers can be one product, with the adapters that they had at first."""
+        """Whether the layers can be one product."""
         biases = {base.bias is None for base in self.bases if isinstance(base, torch.nn.Linear)}
-        return (
+        is_plain = (
             all(type(base) is torch.nn.Linear and not base.weight.requires_grad for base in self.bases)
             and len(biases) == 1
             and None not in self.names
             and len({base.weight.dtype for base in self.bases}) == 1
-            and all(map(_has_adapter, self.layers, self.names))
-            and sum(len(a) for a, _, _ in self._adapters()) <= WIDEST_ADAPTERS * self.width
         )
+        return is_plain and sum(len(a) for a, _, _ in self._read()) <= WIDEST_ADAPTERS * self.width
+
+    @property
+    def is_same(self) -> bool:
+        """Whether the adapters that are active are still those that it was built with."""
+        return all(is_active(layer, name) for layer, name in self._adapted())
 
     @property
     def is_off(self) -> bool:
         """Whether the layers compute without their adapters now."""
-        return any(is_off(layer) for layer, name in zip(self.layers, self.names, strict=True) if name)
-
-    def _adapters(self) -> list[tuple[Any, Any, float]]:
-        return [adapter_weights(layer, name) for layer, name in zip(self.layers, self.names, strict=True) if name]
+        return any(is_off(layer) for layer, _ in self._adapted())
 
     def trained(self) -> list[Any]:
-        """A and B of each adapter."""
-        return [weight for a, b, _ in self._adapters() for weight in (a, b)]
+        """A and B of each adapter, with which `compute` computes from now on."""
+        self.adapters = self._read()
+        return [weight for a, b, _ in self.adapters for weight in (a, b)]
 
     def pack(self) -> Any:
         """The matrix. At the first call the layers' weights move into it."""
         if self.matrix is None:
-            rank = sum(len(a) for a, _, _ in self._adapters())
-            self.matrix = self.bases[0].weight.new_zeros(sum(self.sizes), self.width + rank)
-            for base, part in zip(self.bases, self.matrix.split(self.sizes), strict=True):
+            ranks = [len(adapter_weights(layer, name)[0]) if name else 0 for layer, name in self._named()]
+            weight = self.bases[0].weight
+            self.matrix = weight.new_zeros(sum(self.sizes), self.width + sum(ranks))
+            self.a = weight.new_empty(sum(ranks), self.width)
+            row = column = 0
+            for base, size, rank in zip(self.bases, self.sizes, ranks, strict=True):
+                rows, columns = slice(row, row + size), slice(column, column + rank)
+                part = self.matrix[rows]
                 part[:, : self.width] = base.weight.data
                 base.weight.data = part[:, : self.width]
+                if rank:
+                    self.places.append(Place(rows, columns, self.a[columns], part[:, self.width :][:, columns]))
+                row, column = row + size, column + rank
         return self.matrix
 
     def make_room(self, like: Any) -> tuple[Any, Any]:
@@ -89,12 +107,11 @@ class JoinedProduct:
         room: as `make_room` gives it, with x in its place.
         """
         x, inner = room[:, : self.width], room[:, self.width :]
-        self.places = [*self._places()]
         if not self.places or self.is_off:
             return self._multiply(x, added), inner[:, :0]
-        self.a = torch.cat([a.detach() for _, _, (a, _, _) in self.places]).to(self.dtype)
-        for rows, columns, (_, b, scaling) in self.places:
-            torch.mul(b.detach(), scaling, out=self.matrix[rows, self.width :][:, columns])
+        for place, (a, b, scaling) in zip(self.places, self.adapters, strict=True):
+            place.a.copy_(a * scaling)
+            place.b.copy_(b)
         torch.mm(x, self.a.t(), out=inner)
         return self._multiply(room, added), inner.clone()
 
@@ -106,7 +123,7 @@ class JoinedProduct:
         norm: where x is given as it was before a norm, what that multiplied it by: rows (N, 1) and columns (D); the
         first gradient is that of x after the norm.
         """
-        if self.a is None:
+        if not self.places:
             return (multiply(grad, self.matrix) if needs_input else None), []
         if needs_input:
             wide = multiply(grad, self.matrix)  # (N, D + R)
@@ -118,21 +135,21 @@ class JoinedProduct:
         grad_a = scaled.t() @ x  # (R, D)
         if norm is not None:
             grad_a = grad_a * norm[1]
+        grad_a = grad_a.to(self.adapters[0][0].dtype)
         found = []
-        for rows, columns, (a, b, scaling) in self.places:
-            grad_b = grad[:, rows].t() @ inner[:, columns]
-            found += [grad_a[columns].to(a.dtype), grad_b.to(b.dtype).mul_(scaling)]
+        for place, (_, b, scaling) in zip(self.places, self.adapters, strict=True):
+            grad_b = grad[:, place.rows].t() @ inner[:, place.columns]
+            found += [grad_a[place.columns].mul_(scaling), grad_b.to(b.dtype)]
         return grad_x, found
 
-    def _places(self) -> Iterator[Place]:
-        row = column = 0
-        for layer, name, size in zip(self.layers, self.names, self.sizes, strict=True):
-            if name:
-                adapter = adapter_weights(layer, name)
-                rank = len(adapter[0])
-                yield slice(row, row + size), slice(column, column + rank), adapter
-                column += rank
-            row += size
+    def _named(self) -> list[tuple[Any, str]]:
+        return [(layer, name or "") for layer, name in zip(self.layers, self.names, strict=True)]
+
+    def _adapted(self) -> list[tuple[Any, str]]:
+        return [(layer, name) for layer, name in self._named() if name]
+
+    def _read(self) -> list[tuple[Any, Any, float]]:
+        return [adapter_weights(layer, name) for layer, name in self._adapted()]
 
     def _multiply(self, x: Any, added: Any) -> Any:
         biases = [base.bias for base in self.bases if base.bias is not None]
@@ -143,7 +160,3 @@ class JoinedProduct:
 def _adapter_name(layer: Any) -> str | None:
     """The adapter's name, "" for a layer without one, None for one that does not compute as a plain adapter does."""
     return plain_adapter(layer) if hasattr(layer, "lora_A") else ""
-
-
-def _has_adapter(layer: Any, name: str | None) -> bool:
-    return not name or plain_adapter(layer) == name

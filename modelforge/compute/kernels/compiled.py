@@ -13,7 +13,10 @@ import torch
 
 from modelforge.compat.torch import FakeTensor
 from modelforge.compute.kernels import plain
+from modelforge.compute.product import round_up
 
+LANES = 16
+"""How many numbers `kernels.cpp` takes at once."""
 _POINTER, _COUNT, _FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "normalise": (_POINTER, _COUNT, _POINTER, _POINTER, _COUNT, _POINTER, _COUNT, _COUNT, ctypes.c_float),
@@ -23,6 +26,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "open_gate": (_POINTER, _POINTER, _COUNT, _COUNT, _COUNT),
     "gate_gradient": (_POINTER, _COUNT, _POINTER, _POINTER, _COUNT, _COUNT),
     "turn_heads": (*(_POINTER,) * 7, *(_COUNT,) * 4, _FLAG),
+    "add_rows": (*(_POINTER,) * 3, *(_COUNT,) * 2),
     "weigh": (_POINTER, _POINTER, *(_COUNT,) * 5),
     "find_totals": (_POINTER, _POINTER, _COUNT, _COUNT, _POINTER, _POINTER),
     "score": (_POINTER, _COUNT, _COUNT, _POINTER, _POINTER, _FLAG),
@@ -93,11 +97,18 @@ class CompiledKernels:
         self._call("turn_heads", heads, index, *of_q, *of_k, found, len(index), *counts, size, back)
         return found
 
+    def add_rows(self, matrix: Any, to: Any, rows: Any) -> None:
+        if not (self.suits(matrix) and matrix.is_contiguous()):
+            return plain.add_rows(matrix, to, rows)
+        self._call("add_rows", matrix, to, rows, len(to), matrix.shape[1])
+        return None
+
     def weigh(self, scores: Any, start: int, groups: int) -> Any:
         if not (self.suits(scores) and scores.is_contiguous()):
             return plain.weigh(scores, start, groups)
         heads, rows, keys = scores.shape
-        self._call("weigh", scores, _make_room(scores, keys), heads, rows // groups, groups, keys, start)
+        room = _make_room(scores, round_up(keys, LANES))
+        self._call("weigh", scores, room, heads, rows // groups, groups, keys, start)
         return scores
 
     def find_totals(self, logits: Any) -> tuple[Any, Any]:

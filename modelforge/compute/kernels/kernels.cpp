@@ -39,22 +39,65 @@ inline void store(bfloat16 &place, float x) { // to the nearest, of two as near 
     place.bits = uint16_t(x == x ? rounded : 0x7fc0);
 }
 
-// e^x, to the last digit or two (Cephes). NaN stays NaN; what is beyond float's range ends at it.
-inline float exponential(float x) {
-    x = x < -87.3f ? -87.3f : x;
-    x = x > 88.7f ? 88.7f : x;
-    const float whole = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
-    const float rest = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
-    float found = 1.9875691500e-4f;
+// Sixteen numbers at once, in as many registers as that takes: a sum or maximum of short rows, which compilers otherwise
+// gather from memory lane by lane.
+constexpr int64_t LANES = 16;
+typedef float floats __attribute__((vector_size(LANES * 4)));
+typedef int32_t integers __attribute__((vector_size(LANES * 4)));
+typedef uint32_t words __attribute__((vector_size(LANES * 4)));
+typedef uint16_t halves __attribute__((vector_size(LANES * 2)));
+constexpr integers COUNTED = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+inline floats load_lanes(const float *from) {
+    floats found;
+    std::memcpy(&found, from, sizeof found);
+    return found;
+}
+inline floats load_lanes(const bfloat16 *from) {
+    halves bits;
+    std::memcpy(&bits, from, sizeof bits);
+    return floats(__builtin_convertvector(bits, words) << 16);
+}
+inline void store_lanes(float *place, floats x) { std::memcpy(place, &x, sizeof x); }
+inline void store_lanes(bfloat16 *place, floats x) {
+    const words bits = words(x), rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    const halves found = __builtin_convertvector(x == x ? rounded : words{} + 0x7fc0, halves);
+    std::memcpy(place, &found, sizeof found);
+}
+inline floats load_few(const number *from, int64_t count) {
+    floats found{};
+    for (int64_t i = 0; i < count; i++) found[i] = load(from[i]);
+    return found;
+}
+inline void store_few(number *place, floats x, int64_t count) {
+    for (int64_t i = 0; i < count; i++) store(place[i], x[i]);
+}
+template <class Join> inline float join_lanes(floats x, Join join) {
+    for (int64_t half = LANES / 2; half > 0; half /= 2)
+        for (int64_t i = 0; i < half; i++) x[i] = join(x[i], x[i + half]);
+    return x[0];
+}
+inline floats higher(floats x, floats y) { return x > y ? x : y; }
+inline int32_t to_integer(float x) { return int32_t(x); }
+inline integers to_integer(floats x) { return __builtin_convertvector(x, integers); }
+
+// e^x, to the last digit or two (Cephes), of a float or of some. NaN stays NaN; what is beyond float's range ends at it.
+template <class Number> inline Number exponential(Number x) {
+    const Number zero{};
+    x = x < zero - 87.3f ? zero - 87.3f : x;
+    x = x > zero + 88.7f ? zero + 88.7f : x;
+    const Number whole = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
+    const Number rest = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+    Number found = zero + 1.9875691500e-4f;
     found = found * rest + 1.3981999507e-3f;
     found = found * rest + 8.3334519073e-3f;
     found = found * rest + 4.1665795894e-2f;
     found = found * rest + 1.6666665459e-1f;
     found = found * rest + 5.0000001201e-1f;
     found = found * rest * rest + rest + 1.0f;
-    const uint32_t bits = uint32_t(int32_t(whole) + 127) << 23;
-    float power;
-    std::memcpy(&power, &bits, 4);
+    const auto bits = (to_integer(whole) + 127) << 23;
+    Number power;
+    std::memcpy(&power, &bits, sizeof power);
     return found * power;
 }
 
@@ -169,25 +212,45 @@ void turn_heads(const number *heads, const int64_t *index, const number *cos_q, 
     });
 }
 
-// room: `keys` numbers for each thread
+void add_rows(number *matrix, const int64_t *to, const int64_t *from, int64_t count, int64_t width, int threads) {
+    each_row(count, width, threads, [=](int64_t row) {
+        number *sum = matrix + to[row] * width;
+        const number *added = matrix + from[row] * width;
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) store(sum[i], load(sum[i]) + load(added[i]));
+    });
+}
+
+// room: `keys` numbers for each thread, and as many more as make them a multiple of LANES
 void weigh(number *scores, float *room, int64_t heads, int64_t queries, int64_t groups, int64_t keys, int64_t start,
            int threads) {
+    const int64_t width = (keys + LANES - 1) / LANES * LANES;
     each_row(heads * queries, groups * keys, threads, [=](int64_t query) {
-        float *powers = room + omp_get_thread_num() * keys;
+        float *powers = room + omp_get_thread_num() * width;
         const int64_t seen = start + query % queries + 1;
-        const int64_t even = std::min((seen + 15) / 16 * 16, keys); // what is left of a vector takes as long as ten
+        const floats nothing = floats{} - INFINITY;
         for (int64_t row = query * groups; row < (query + 1) * groups; row++) {
             number *part = scores + row * keys;
-            for (int64_t i = seen; i < even; i++) store(part[i], -INFINITY);
-            float most = -INFINITY, sum = 0;
-#pragma omp simd reduction(max : most)
-            for (int64_t i = 0; i < even; i++) most = std::max(most, load(part[i]));
-#pragma omp simd reduction(+ : sum)
-            for (int64_t i = 0; i < even; i++) sum += powers[i] = exponential(load(part[i]) - most);
-            const float share = 1.0f / sum;
-#pragma omp simd
-            for (int64_t i = 0; i < even; i++) store(part[i], powers[i] * share);
-            std::fill(part + seen, part + keys, number{});
+            floats most = nothing, sum = {};
+            for (int64_t i = 0; i < seen; i += LANES) {
+                floats score = i + LANES <= keys ? load_lanes(part + i) : load_few(part + i, keys - i);
+                score = COUNTED < int32_t(seen - i) ? score : nothing;
+                most = higher(most, score);
+                store_lanes(powers + i, score);
+            }
+            const float highest = join_lanes(most, [](float x, float y) { return std::max(x, y); });
+            for (int64_t i = 0; i < seen; i += LANES) {
+                const floats score = load_lanes(powers + i);
+                const floats power = score == nothing ? floats{} : exponential(score - highest); // no tiny numbers: they
+                store_lanes(powers + i, power);                                                  // take 100 ns each
+                sum += power;
+            }
+            const float share = 1.0f / join_lanes(sum, [](float x, float y) { return x + y; });
+            for (int64_t i = 0; i < seen; i += LANES) {
+                const floats weight = load_lanes(powers + i) * share;
+                i + LANES <= keys ? store_lanes(part + i, weight) : store_few(part + i, weight, keys - i);
+            }
+            std::fill(part + std::min((seen + LANES - 1) / LANES * LANES, keys), part + keys, number{});
         }
     });
 }

@@ -76,6 +76,11 @@ def turn_heads(heads: Any, index: Any, turns: Turns, counts: tuple[int, int], *,
     return turned if back else turned.index_select(0, index)
 
 
+def add_rows(matrix: Any, to: Any, rows: Any) -> None:
+    """Add some rows of a matrix to others, no two to the same one. to, rows: their numbers (M)."""
+    matrix.index_copy_(0, to, matrix.index_select(0, to).add_(matrix.index_select(0, rows)))
+
+
 def weigh(scores: Any, start: int, groups: int) -> Any:
     """The weights of attention, from scores (heads, queries * groups, keys), which may be overwritten: their softmax,
     0 where a key comes later than the query. start: the first query's position."""

@@ -52,6 +52,9 @@ def _compute(kernels: Any, given: Any, dtype: Any) -> Iterator[tuple[str, Any]]:
     of_q, of_k = (tuple(make(count, 1, size) for _ in range(2)) for _ in range(2))
     for back in (False, True):
         yield "turn_heads", kernels.turn_heads(heads, index, (of_q, of_k), counts, back=back)
+    matrix, order = make(count, width), torch.randperm(count, generator=draw)
+    kernels.add_rows(matrix, order[:12], order[12:24])
+    yield "add_rows", matrix
     for start, queries in ((0, 21), (19, 23)):
         yield "weigh", kernels.weigh(make(3, queries * 2, start + queries), start, 2)
 

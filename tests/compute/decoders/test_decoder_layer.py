@@ -227,6 +227,29 @@ def test_what_need_not_be_computed_is_left_out_and_changes_nothing(
     assert {len(x) for x in _kept_rows(model, ids, lengths)} == {round_up(len(distinct))}
 
 
+@pytest.mark.parametrize("plain", [0, 1])
+def test_plain_layer_before_or_after_one_that_leaves_tokens_out(plain: int, steps: list[Any]) -> None:
+    model = build()
+    model.add_adapter("other", model.peft_config["default"])
+    adapted = [part for part in model.base_model.model.model.layers[plain].modules() if hasattr(part, "lora_A")]
+    for matrix in (matrix for part in adapted for matrix in (part.lora_A["other"], part.lora_B["other"])):
+        matrix.weight.data = 0.2 * torch.randn_like(matrix.weight, dtype=torch.float64)
+
+    def switch(name: str) -> None:
+        for part in adapted:
+            part.set_adapter(name)
+
+    ids, lengths = begin_alike(*BEGUN["both"])
+    is_token = torch.arange(LONG) < lengths[:, None]
+    switch("other")
+    expected = compute_at(model, ids, is_token)
+    switch("default")
+    with fused_layers(model, "cpu") as layers, noted_batch(ids, lengths):
+        switch("other")
+        assert_equal(compute_at(model, ids, is_token), expected)
+    assert steps == [layers[1 - plain]]
+
+
 def test_rows_with_positions_of_their_own_are_computed_whole(steps: list[Any]) -> None:
     model = build()
     ids, lengths = begin_alike((LONG, LONG, LONG), 60)

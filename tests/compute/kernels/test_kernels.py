@@ -33,7 +33,7 @@ def compiled(request: pytest.FixtureRequest, kernels: dict[str, Any]) -> Any:
 
 def test_results_are_nearer_to_the_exact_ones_than_those_of_torch(compiled: Any) -> None:
     found, of_torch = (find_distances(each, compiled.dtype) for each in (compiled, plain))
-    assert len(found) == 8
+    assert len(found) == 9
     for name, distance in found.items():
         assert distance < min(1.05 * of_torch[name] + 1e-6, FARTHEST[compiled.dtype]), name
 
@@ -213,7 +213,7 @@ def test_compiler_that_does_not_end_is_left(
     ("right", "wrong", "told"),
     [
         ("1.0f / (1.0f + exponential(-x))", "1.0f / (1.0f + exponential(x))", "open_gate is off by"),
-        ("sum += powers[i] =", "std::abort(); sum += powers[i] =", "could not be built"),
+        ("sum += power", "std::abort(); sum += power", "could not be built"),
         ("most + std::log(sum)", "most + std::log(sum - 2)", "score_logits is off by nan"),
     ],
 )
