@@ -12,6 +12,9 @@ from modelforge.compute.product import multiply
 
 WIDEST_ADAPTERS = 0.25
 """The ranks of adapters beside each other, as a share of the input's width, up to which one product pays."""
+FEW_ROWS = 512
+"""Up to so many rows in 16 bits, the gradients of all B are one product, most of which nobody needs: three of 192 rows
+take 189 us and one 116 (Xeon with AMX); in float32 parts are faster at all sizes."""
 READ_AT_ONCE = 32
 """Numbers of a row. With AMX oneDNN's products of bfloat16 read so many, also beyond the end of a row, and multiply
 what is there by 0: what was never written may be NaN (oneDNN's issue 5717; fixed after version 3.14)."""
@@ -137,10 +140,16 @@ class JoinedProduct:
             grad_a = grad_a * norm[1]
         grad_a = grad_a.to(self.adapters[0][0].dtype)
         found = []
-        for place, (_, b, scaling) in zip(self.places, self.adapters, strict=True):
-            grad_b = grad[:, place.rows].t() @ inner[:, place.columns]
+        for place, grad_b, (_, b, scaling) in zip(self.places, self._of_b(grad, inner), self.adapters, strict=True):
             found += [grad_a[place.columns].mul_(scaling), grad_b.to(b.dtype)]
         return grad_x, found
+
+    def _of_b(self, grad: Any, inner: Any) -> list[Any]:
+        """The gradient of each B, in the dtype of the products."""
+        if len(grad) > FEW_ROWS or grad.dtype == torch.float32:
+            return [grad[:, place.rows].t() @ inner[:, place.columns] for place in self.places]
+        joined = grad.t() @ inner
+        return [joined[place.rows, place.columns] for place in self.places]
 
     def _named(self) -> list[tuple[Any, str]]:
         return [(layer, name or "") for layer, name in zip(self.layers, self.names, strict=True)]
