@@ -81,6 +81,7 @@ class HeadOrder:
         self._sizes = (self._count * len(groups), self._count, self._count)  # of q, k and v, in heads
         key = key + self._count * len(groups)
         self._places = torch.cat((query, key, key + self._count), 1).flatten()
+        # whose gradients are added to those of others: tokens that an earlier row begins with too
         self._alike = [self._find_heads(*each) for each in reversed(found.begun)] if found else []
         weights = count_weights(shape.batch * len(keys), len(groups), width, distinct.lengths if distinct else ())
         self.keeps_weights = weights * x.element_size() <= KEPT_WEIGHTS  # those of attention, for the backward pass
