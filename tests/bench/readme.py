@@ -14,7 +14,7 @@ MARKED = re.compile(r"(<!-- figures -->\n).*?(<!-- end of figures -->)", re.DOTA
 
 
 def draw(stored: Sequence[Mapping[str, Any]]) -> str:
-    """The table in Markdown: a column for each kind of machine, the newest first, with what it is and the date."""
+    """The table in Markdown: a column for each kind of machine, the newest first, with what it is and the dates."""
     figures = [{each["key"]: each for each in release["figures"]} for release in stored]
     rows = {key: each for release in reversed(figures) for key, each in release.items()}
     lines = [
@@ -32,10 +32,12 @@ def draw(stored: Sequence[Mapping[str, Any]]) -> str:
 
 def _machine(release: Mapping[str, Any]) -> str:
     machine = release["machine"]
+    dates = sorted(each["date"] for each in release["figures"])
+    measured = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     return (
         f"- {machine['processor']}: {machine['cores']} cores, {machine['memory_gb']} GB, "
         f"{'fast' if machine['fast_bfloat16'] else 'no fast'} bfloat16, {machine['system']}, "
-        f"Python {machine['python']}, torch {machine['torch']}, data: {machine['data']}; {release['date']}"
+        f"Python {machine['python']}, torch {machine['torch']}, data: {machine['data']}; {measured}"
     )
 
 

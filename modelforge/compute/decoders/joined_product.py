@@ -41,6 +41,7 @@ class JoinedProduct:
         self.layers = list(layers)
         self.bases = [getattr(layer, "base_layer", layer) for layer in layers]
         self.names = [_adapter_name(layer) for layer in layers]
+        self.adapted = [(layer, name) for layer, name in zip(layers, self.names, strict=True) if name]
         self.sizes = [getattr(base, "out_features", 0) for base in self.bases]
         self.width = getattr(self.bases[0], "in_features", 0)
         self.matrix: Any = None
@@ -67,12 +68,12 @@ class JoinedProduct:
     @property
     def is_same(self) -> bool:
         """Whether the adapters that are active are still those that it was built with."""
-        return all(is_active(layer, name) for layer, name in self._adapted())
+        return all(is_active(layer, name) for layer, name in self.adapted)
 
     @property
     def is_off(self) -> bool:
         """Whether the layers compute without their adapters now."""
-        return any(is_off(layer) for layer, _ in self._adapted())
+        return any(is_off(layer) for layer, _ in self.adapted)
 
     def trained(self) -> list[Any]:
         """A and B of each adapter, with which `compute` computes from now on."""
@@ -82,7 +83,8 @@ class JoinedProduct:
     def pack(self) -> Any:
         """The matrix. At the first call the layers' weights move into it."""
         if self.matrix is None:
-            ranks = [len(adapter_weights(layer, name)[0]) if name else 0 for layer, name in self._named()]
+            named = zip(self.layers, self.names, strict=True)
+            ranks = [len(adapter_weights(layer, name)[0]) if name else 0 for layer, name in named]
             weight = self.bases[0].weight
             self.matrix = weight.new_zeros(sum(self.sizes), self.width + sum(ranks))
             self.a = weight.new_empty(sum(ranks), self.width)
@@ -151,14 +153,8 @@ class JoinedProduct:
         joined = grad.t() @ inner
         return [joined[place.rows, place.columns] for place in self.places]
 
-    def _named(self) -> list[tuple[Any, str]]:
-        return [(layer, name or "") for layer, name in zip(self.layers, self.names, strict=True)]
-
-    def _adapted(self) -> list[tuple[Any, str]]:
-        return [(layer, name) for layer, name in self._named() if name]
-
     def _read(self) -> list[tuple[Any, Any, float]]:
-        return [adapter_weights(layer, name) for layer, name in self._adapted()]
+        return [adapter_weights(layer, name) for layer, name in self.adapted]
 
     def _multiply(self, x: Any, added: Any) -> Any:
         biases = [base.bias for base in self.bases if base.bias is not None]
