@@ -90,7 +90,7 @@ class HeadOrder:
 
     def _find_heads(self, row: int, earlier: int, count: int) -> tuple[Any, Any]:
         """Where the heads of the first `count` tokens of two rows are in attention, of `earlier` and of `row`."""
-        places = torch.arange(self._count * (self.shape.groups + 2)).split(self._sizes)
+        places = torch.arange(sum(self._sizes), device=self.columns.device).split(self._sizes)
         parts = [
             part.view(self.shape.batch, self.shape.key_heads, -1)[..., : count * size]
             for part, size in zip(places, (self.shape.groups, 1, 1), strict=True)

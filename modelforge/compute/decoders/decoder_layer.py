@@ -220,7 +220,8 @@ def fused_layers(model: Any, device: str) -> Iterator[list[FusedLayer]]:
     orders = KnownOrder()
     lists = [[*parts] for parts in model.modules() if isinstance(parts, torch.nn.ModuleList) and len(parts)]
     known = [part for part in model.modules() if device == "cpu" and _is_known(part)]
-    found = {part: FusedLayer(part, orders, is_last=any(part is parts[-1] for parts in lists)) for part in known}
+    last = [parts[-1] for parts in lists]
+    found = {part: FusedLayer(part, orders, is_last=part in last) for part in known}
     forwards = {part: _layer_forward(layer, part) for part, layer in found.items() if layer.is_joined}
     for part, following in (pair for parts in lists for pair in pairwise(parts)):
         if part in forwards and following in forwards:
